@@ -1,0 +1,82 @@
+//! `tokenry bootstrap`: the first account and its token, written to the table directly.
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::json;
+use shared::{
+    App, client, config,
+    directory::{create_account, mint},
+    id::AccountId,
+    identity::Identity,
+    owner::OwnerId,
+    schema::create_tables,
+    token::{ExpiryType, NewToken},
+};
+
+use crate::serve::said;
+
+/// Make an account, or one more token for it, in a deployment's tables
+#[derive(Clone, Debug, Args)]
+pub struct Bootstrap {
+    /// The identity table
+    #[arg(long, value_name = "NAME", env = config::IDENTITY_TABLE)]
+    identity_table: String,
+    /// The ephemeral table
+    #[arg(long, value_name = "NAME", env = config::EPHEMERAL_TABLE)]
+    ephemeral_table: String,
+    /// Make the tables first, unless they are there
+    #[arg(long)]
+    create_tables: bool,
+    /// One more token for this account instead of a new account
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Print one line of JSON: accountId, accountToken
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes what is asked for and prints the token, this once.
+///
+/// # Errors
+/// One line that says what is in the way.
+pub async fn run(args: Bootstrap) -> Result<(), String> {
+    let id = args.account.as_deref().map(AccountId::parse).transpose();
+    let id = id.map_err(|_invalid| "an account's id is A and 24 lowercase hex digits")?;
+
+    let client = client::from_operator_environment().await;
+    if args.create_tables {
+        create_tables(&client, &args.identity_table, &args.ephemeral_table)
+            .await
+            .map_err(said)?;
+    }
+    let app = App::new(Identity::new(client, args.identity_table));
+    let account = match id {
+        None => create_account(&app).await.map_err(said)?,
+        Some(id) => app
+            .identity()
+            .owner((&id).into())
+            .await
+            .map_err(said)?
+            .filter(|owner| owner.id == OwnerId::Account(id.clone()))
+            .ok_or_else(|| format!("Account with id {id} does not exist."))?,
+    };
+    let wanted = NewToken {
+        expiry_type: ExpiryType::Infinite,
+        ..NewToken::default()
+    };
+    let (_, token) = mint(&app, &account, wanted).await.map_err(said)?;
+
+    let (id, token) = (account.id.as_str(), token.reveal());
+    let mut out = std::io::stdout().lock();
+    let printed = if args.json {
+        writeln!(out, "{}", json!({ "accountId": id, "accountToken": token }))
+    } else {
+        writeln!(
+            out,
+            "Account: {id}\nToken:   {token}\nThe token is shown this once; keep it as you keep a password."
+        )
+    };
+    // Not ignored: a token that nobody saw is lost.
+    printed.and_then(|()| out.flush()).map_err(|error| error.to_string())
+}

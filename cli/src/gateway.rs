@@ -1,0 +1,179 @@
+//! The local gateway: every endpoint behind one listener, as API Gateway's HTTP API would have it.
+//!
+//! A request becomes a real payload 2.0 event, and goes through lambda_http's own conversion, so
+//! that what runs locally is what runs deployed.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{ConnectInfo, RawPathParams, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE, request::Parts},
+    response::Response,
+    routing::{MethodFilter, on},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use functions::{ENDPOINTS, Endpoint};
+use lambda_http::{
+    Body as EventBody, Context, LambdaEvent, aws_lambda_events::apigw::ApiGatewayV2httpResponse,
+};
+use percent_encoding::percent_decode_str;
+use rand::Rng;
+use serde_json::{json, value::to_raw_value};
+use shared::{App, http::respond};
+use tokio::net::TcpListener;
+
+/// What API Gateway takes at the most.
+const MAX_PAYLOAD: usize = 10 * 1024 * 1024;
+
+/// Serves every endpoint on this listener until `stop` is ready and the requests under way have
+/// been answered.
+///
+/// # Errors
+/// What the listener says.
+pub async fn run(
+    app: Arc<App>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let service = routes(&app).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
+}
+
+fn routes(app: &Arc<App>) -> Router {
+    let mut router = Router::new();
+    for endpoint in ENDPOINTS {
+        let method = MethodFilter::try_from(endpoint.method.clone())
+            .expect("every endpoint's method is one that a gateway routes");
+        let app = app.clone();
+        let handle = async move |params, ConnectInfo(peer): ConnectInfo<SocketAddr>, request| {
+            pass(&app, endpoint, &params, peer, request).await
+        };
+        router = router.route(endpoint.path, on(method, handle));
+    }
+    router.fallback(not_found).method_not_allowed_fallback(not_found)
+}
+
+/// API Gateway's own answer to what no route matches.
+async fn not_found() -> Response {
+    message(StatusCode::NOT_FOUND, "Not Found")
+}
+
+fn message(status: StatusCode, text: &str) -> Response {
+    let mut response = Response::new(Body::from(json!({ "message": text }).to_string()));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+async fn pass(
+    app: &App,
+    endpoint: &Endpoint,
+    params: &RawPathParams,
+    peer: SocketAddr,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_PAYLOAD).await else {
+        return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    };
+    let mut context = Context::default();
+    context.request_id = format!("{:016x}", app.rng().next_u64());
+    let event = event(endpoint, &parts, params, peer, &body, &context.request_id, app);
+    let payload = to_raw_value(&event).expect("a JSON value is JSON");
+
+    let event = LambdaEvent::new(payload, context);
+    let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
+    let answer = serde_json::to_value(answer).and_then(serde_json::from_value);
+    from_event(answer.expect("an endpoint answers in API Gateway's format"))
+}
+
+/// The payload 2.0 event of a request.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
+fn event(
+    endpoint: &Endpoint,
+    parts: &Parts,
+    params: &RawPathParams,
+    peer: SocketAddr,
+    body: &Bytes,
+    request_id: &str,
+    app: &App,
+) -> serde_json::Value {
+    let route = format!("{} {}", endpoint.method, endpoint.path);
+    let path_parameters: BTreeMap<_, _> = params
+        .iter()
+        .map(|(name, raw)| (name, percent_decode_str(raw).decode_utf8_lossy()))
+        .collect();
+    let (text, is_base64) = match str::from_utf8(body) {
+        _ if body.is_empty() => (None, false),
+        Ok(text) if is_text(&parts.headers) => (Some(text.to_owned()), false),
+        _ => (Some(BASE64_STANDARD.encode(body)), true),
+    };
+    json!({
+        "version": "2.0",
+        "routeKey": route,
+        "rawPath": percent_decode_str(parts.uri.path()).decode_utf8_lossy(),
+        "rawQueryString": parts.uri.query().unwrap_or_default(),
+        "headers": joined(&parts.headers),
+        "pathParameters": path_parameters,
+        "requestContext": {
+            "accountId": "local",
+            "apiId": "local",
+            "http": {
+                "method": endpoint.method.as_str(),
+                "path": parts.uri.path(),
+                "protocol": "HTTP/1.1",
+                "sourceIp": peer.ip(),
+            },
+            "requestId": request_id,
+            "routeKey": route,
+            "stage": "$default",
+            "timeEpoch": app.now().millis(),
+        },
+        "body": text,
+        "isBase64Encoded": is_base64,
+    })
+}
+
+/// Headers as API Gateway hands them on: names in lower case, several values joined by a comma.
+fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
+    let mut joined = BTreeMap::<&str, String>::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        joined
+            .entry(name.as_str())
+            .and_modify(|values| *values += &format!(",{value}"))
+            .or_insert_with(|| value.into_owned());
+    }
+    joined
+}
+
+/// Whether API Gateway hands a body of this content type on as text; everything else, a form
+/// included, comes in base64.
+fn is_text(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_none_or(|content_type| {
+        let texts = ["text/", "application/json", "application/javascript", "application/xml"];
+        texts.iter().any(|text| content_type.starts_with(text))
+    })
+}
+
+fn from_event(answer: ApiGatewayV2httpResponse) -> Response {
+    let body = match answer.body {
+        Some(EventBody::Text(text)) if answer.is_base64_encoded => {
+            Body::from(BASE64_STANDARD.decode(text).unwrap_or_default())
+        }
+        Some(EventBody::Text(text)) => Body::from(text),
+        Some(EventBody::Binary(bytes)) => Body::from(bytes),
+        _ => Body::empty(),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = u16::try_from(answer.status_code)
+        .ok()
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = answer.headers;
+    response
+}

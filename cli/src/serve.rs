@@ -1,0 +1,240 @@
+//! `tokenry serve`: everything on one local port, with the database in this process.
+
+use std::{
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use shared::{
+    App,
+    directory::{create_account, create_ecosystem, create_user, mint},
+    error::Error,
+    id::{EcosystemId, UserId},
+    identity::Identity,
+    log::{self, Format},
+    owner::OwnerId,
+    schema::create_tables,
+    token::{ExpiryType, NewToken, PlainToken},
+};
+use tokio::net::TcpListener;
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    embedded::{self, EPHEMERAL, Embedded, IDENTITY},
+    gateway,
+};
+
+/// How often expired items are deleted.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How long requests under way may still take once the command is to end.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Run every endpoint on this machine, with an embedded database
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// The port to listen on; 0 picks a free one
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// The directory of the database and of the first account's token
+    #[arg(long, value_name = "DIR", default_value = ".tokenry")]
+    data: PathBuf,
+    /// Keep nothing: the database ends with the command
+    #[arg(long, conflicts_with = "data")]
+    memory: bool,
+    /// Print one line of JSON: url, accountToken, ecosystemId, userId
+    #[arg(long)]
+    json: bool,
+    /// How much is logged: off, error, warn, info, debug, trace
+    #[arg(long, env = shared::config::LOG, default_value = "info")]
+    log: LevelFilter,
+}
+
+/// What the first start makes, so that the first request needs no preparation.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Start {
+    account_token: String,
+    ecosystem_id: EcosystemId,
+    user_id: UserId,
+}
+
+/// Serves until ctrl-C or SIGTERM.
+///
+/// # Errors
+/// One line that says what is in the way: the directory, the database, the port.
+pub async fn run(args: Serve) -> Result<(), String> {
+    let format = if std::io::stderr().is_terminal() {
+        Format::Pretty
+    } else {
+        Format::Json
+    };
+    log::start(args.log, format);
+
+    let database = if args.memory {
+        Embedded::in_memory()?
+    } else {
+        private_directory(&args.data)
+            .and_then(|()| Embedded::open(&args.data.join("database.sqlite")))
+            .map_err(|error| format!("cannot use the directory {}: {error}", args.data.display()))?
+    };
+    let client = embedded::client(database.clone());
+    create_tables(&client, IDENTITY, EPHEMERAL).await.map_err(said)?;
+    let app = Arc::new(App::new(Identity::new(client, IDENTITY.to_owned())));
+
+    let start = if args.memory {
+        first_start(&app).await.map_err(said)?
+    } else {
+        kept_start(&app, &args.data.join("start.json")).await?
+    };
+
+    let address = ("127.0.0.1", args.port);
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on 127.0.0.1:{}: {error}", args.port))?;
+    let url = format!("http://{}", listener.local_addr().map_err(|e| e.to_string())?);
+    announce(&args, &url, &start);
+
+    tokio::spawn(sweep(database));
+    let stopping = Arc::new(tokio::sync::Notify::new());
+    let stop = stopping.clone();
+    let mut serving = tokio::spawn(gateway::run(app, listener, async move {
+        stop.notified().await;
+    }));
+    tokio::select! {
+        ended = &mut serving => return ended.map_err(|e| e.to_string())?.map_err(|e| e.to_string()),
+        () = asked_to_stop() => stopping.notify_one(),
+    }
+    // A client that keeps its connection busy does not keep the command from ending.
+    let _ = tokio::time::timeout(GRACE, serving).await;
+    Ok(())
+}
+
+/// Makes a directory that only its owner can enter, unless it is there.
+fn private_directory(directory: &Path) -> Result<(), String> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory).map_err(|error| error.to_string())
+}
+
+/// Makes an account with a token, an ecosystem, and the user `demo`.
+async fn first_start(app: &App) -> shared::error::Result<Start> {
+    let account = create_account(app).await?;
+    let OwnerId::Account(account_id) = &account.id else {
+        unreachable!("an account was made");
+    };
+    let wanted = NewToken {
+        expiry_type: ExpiryType::Infinite,
+        ..NewToken::default()
+    };
+    let (_, token) = mint(app, &account, wanted).await?;
+    let ecosystem = create_ecosystem(app, account_id).await?;
+    let demo = format!("{};demo", ecosystem.id.as_str());
+    let user_id = UserId::parse(&demo).expect("demo is a user's name");
+    create_user(app, &user_id).await?;
+    Ok(Start {
+        account_token: token.reveal().to_owned(),
+        ecosystem_id: user_id.ecosystem().clone(),
+        user_id,
+    })
+}
+
+/// What an earlier start made, if its token still counts; else what this one makes and keeps.
+async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
+    let cannot = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", file.display());
+    match std::fs::read(file) {
+        Ok(bytes) => {
+            let start: Start = serde_json::from_slice(&bytes).map_err(|e| cannot(&e))?;
+            if let Some(token) = PlainToken::parse(&start.account_token) {
+                let mut lookup = app.lookup();
+                lookup.token(&token);
+                let found = lookup.read().await.map_err(said)?;
+                if found.verified(&token).map_err(said)?.is_some() {
+                    return Ok(start);
+                }
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(cannot(&error)),
+    }
+    let start = first_start(app).await.map_err(said)?;
+    let directory = file.parent().unwrap_or(Path::new("."));
+    // Mode 0600 from the start, and never half written.
+    let mut new = tempfile::NamedTempFile::new_in(directory).map_err(|e| cannot(&e))?;
+    serde_json::to_writer(&mut new, &start).map_err(|e| cannot(&e))?;
+    new.persist(file).map_err(|e| cannot(&e))?;
+    Ok(start)
+}
+
+/// Says where it listens and how it is called. A closed standard output is nobody's loss.
+fn announce(args: &Serve, url: &str, start: &Start) {
+    let mut out = std::io::stdout().lock();
+    let Start {
+        account_token,
+        ecosystem_id,
+        user_id,
+    } = start;
+    let _ = if args.json {
+        let line = serde_json::json!({
+            "url": url,
+            "accountToken": account_token,
+            "ecosystemId": ecosystem_id,
+            "userId": user_id,
+        });
+        writeln!(out, "{line}")
+    } else {
+        let kept = if args.memory {
+            "nothing is kept".to_owned()
+        } else {
+            format!("data in {}", args.data.display())
+        };
+        writeln!(
+            out,
+            "Tokenry listens on {url} ({kept}). Mint a token for the user demo:\n\n  \
+             curl -X POST -H 'Authorization: {account_token}' '{url}/api/users/{user_id}/tokens'\n"
+        )
+    };
+    let _ = out.flush();
+}
+
+/// Deletes expired items from time to time, as DynamoDB does.
+async fn sweep(database: Embedded) {
+    let mut timer = tokio::time::interval(SWEEP);
+    loop {
+        timer.tick().await;
+        let database = database.clone();
+        match tokio::task::spawn_blocking(move || database.sweep()).await {
+            Ok(Ok(swept)) => tracing::debug!(swept, "expired items deleted"),
+            Ok(Err(cause)) => tracing::warn!(cause, "expired items stay"),
+            Err(_) => return,
+        }
+    }
+}
+
+async fn asked_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// An error as one line for whoever runs the command.
+pub(crate) fn said(error: Error) -> String {
+    match error {
+        Error::Unavailable { cause } | Error::Internal { cause } => cause,
+        Error::NotFound(text) => text,
+        other => format!("{other:?}"),
+    }
+}

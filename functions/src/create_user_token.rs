@@ -1,0 +1,71 @@
+//! `POST /api/users/{ecosystemId};{userId}/tokens`: mint a token for a user.
+
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use shared::{
+    App,
+    directory::mint,
+    error::{Error, Problem, Result},
+    http::{credential, fields, fields::Fields, ok_secret, user_id},
+    token::{ExpiryType, NewToken, TokenName, Ttl},
+};
+
+/// Answers 200 with the token, shown this once; only its hash is stored.
+///
+/// # Errors
+/// 400 on the user's id or a query field, 401, 403, 404 on the ecosystem, then on the user, 409
+/// on an inactive user, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let (wanted, mut problems) = wanted(&request);
+    let user_id = user_id(&request).map_err(|problem| problems.insert(0, problem)).ok();
+
+    let mut lookup = app.lookup();
+    lookup.token(&credential);
+    if let Some(id) = &user_id {
+        lookup.user(id);
+    }
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_account_or_server()?;
+    if let Some(id) = &user_id {
+        caller.must_manage(id.ecosystem())?;
+    }
+    fields::body(&request)?;
+    let Some(user_id) = user_id.filter(|_| problems.is_empty()) else {
+        return Err(Error::Invalid(problems));
+    };
+    let user = found.active_user(&user_id, &caller)?;
+
+    let (token, plain) = mint(app, &user, wanted).await?;
+    ok_secret(&Minted {
+        token: plain.reveal(),
+        token_id: token.id.to_string(),
+        expiry_type: token.expiry.expiry_type(),
+        expires_at: token.expiry.expires_at().and_then(|end| end.to_rfc3339()),
+    })
+}
+
+/// The token that the query asks for, and what is wrong with the query.
+fn wanted(request: &Request) -> (NewToken, Vec<Problem>) {
+    let mut query = Fields::query(request);
+    let wanted = NewToken {
+        expiry_type: query
+            .optional("expiryType", ExpiryType::parse)
+            .unwrap_or_default(),
+        ttl: query.optional("ttl", Ttl::parse).unwrap_or_default(),
+        max_ttl: query.optional("maxTtl", Ttl::parse),
+        name: query.optional("name", TokenName::parse),
+    };
+    (wanted, query.finish())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Minted<'a> {
+    token: &'a str,
+    token_id: String,
+    expiry_type: ExpiryType,
+    expires_at: Option<String>,
+}

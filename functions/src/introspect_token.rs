@@ -1,0 +1,89 @@
+//! `POST /api/auth/introspect`: whether a token counts, and what it says (RFC 7662).
+
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use shared::{
+    App,
+    error::{Error, Result},
+    http::{credential, fields::Fields, ok_secret},
+    token::{ExpiryType, Holder, PlainToken, Scope, verify::Verified},
+};
+
+/// Answers 200 with the token's claims, or with `{"active":false}` alone for one that does not
+/// count or that the caller may not know of. It is a use of the token: a sliding one is renewed.
+///
+/// # Errors
+/// 400 on a form field, 401, 403 for a user's token as the caller, 413, 415.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let asked = asked(&request);
+    let mut lookup = app.lookup();
+    lookup.token(&credential);
+    // A user may not ask, so that its asking is no use of what it asks about.
+    if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {
+        lookup.token(token);
+    }
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_account_or_server()?;
+    let verified = match asked? {
+        Some(token) => found.verified(&token)?,
+        None => None,
+    };
+    match verified.filter(|token| caller.sees(token)) {
+        Some(token) => ok_secret(&Claims::from(token)),
+        None => ok_secret(&Inactive { active: false }),
+    }
+}
+
+/// The form's token; none if it is no token's text, which is not the form's fault.
+fn asked(request: &Request) -> Result<Option<PlainToken>> {
+    let mut query = Fields::query(request).finish();
+    let mut form = Fields::form(request)?;
+    let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
+    // RFC 7662 §2.1: a hint about the type, which a token tells by itself.
+    form.optional("token_type_hint", |_| Ok::<_, String>(()));
+    query.extend(form.finish());
+    match token {
+        Some(token) if query.is_empty() => Ok(token),
+        _ => Err(Error::Invalid(query)),
+    }
+}
+
+#[derive(Serialize)]
+struct Inactive {
+    active: bool,
+}
+
+/// RFC 7662 §2.2.
+#[derive(Serialize)]
+struct Claims {
+    active: bool,
+    sub: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ecosystem_id: Option<String>,
+    jti: String,
+    holder: Holder,
+    scope: Scope,
+    expiry_type: ExpiryType,
+    iat: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
+}
+
+impl From<Verified> for Claims {
+    fn from(token: Verified) -> Self {
+        Self {
+            active: true,
+            sub: token.owner.as_str().to_owned(),
+            ecosystem_id: token.ecosystem().map(ToString::to_string),
+            jti: token.id.to_string(),
+            holder: token.holder(),
+            scope: token.scope,
+            expiry_type: token.expiry.expiry_type(),
+            iat: token.issued_at.0,
+            exp: token.expiry.expires_at().map(|end| end.0),
+        }
+    }
+}

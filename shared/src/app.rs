@@ -1,0 +1,87 @@
+//! What a handler works with: the clock, the random source and the tables, all handed in.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use rand::{CryptoRng, rand_core::UnwrapErr, rngs::SysRng};
+
+use crate::{identity::Identity, time::Timestamp, token::verify::Memory};
+
+/// Where the time comes from. A test hands in a clock that it turns.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+        Self::new(SystemTime::now)
+    }
+
+    /// A clock that reads what the function returns.
+    pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// One execution environment's share of the service.
+///
+/// An endpoint's handler gets it beside the request; everything that it reads from outside the
+/// request comes through here.
+pub struct App {
+    clock: Clock,
+    rng: Mutex<Box<dyn CryptoRng + Send>>,
+    pub(crate) identity: Identity,
+    pub(crate) memory: Memory,
+}
+
+impl App {
+    /// An app on the machine's clock and the operating system's random source.
+    pub fn new(identity: Identity) -> Self {
+        Self::with(identity, Clock::system(), UnwrapErr(SysRng))
+    }
+
+    /// An app on this clock and this random source.
+    pub fn with(
+        identity: Identity,
+        clock: Clock,
+        rng: impl CryptoRng + Send + 'static,
+    ) -> Self {
+        Self {
+            clock,
+            rng: Mutex::new(Box::new(rng)),
+            identity,
+            memory: Memory::default(),
+        }
+    }
+
+    /// The time now. A handler reads it once for each decision.
+    pub fn now(&self) -> Timestamp {
+        (self.clock.0)().into()
+    }
+
+    /// The random source, for one draw.
+    pub fn rng(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The identity table.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}

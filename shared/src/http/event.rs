@@ -1,0 +1,117 @@
+//! API Gateway's events: taken apart so far that lambda_http can convert any of them.
+//!
+//! lambda_http 1.3 panics on a query string, a Host or a base64 body that it cannot convert. All
+//! three are taken out of the event first; what a handler needs of them travels as [`Raw`].
+
+use std::convert::Infallible;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use form_urlencoded::Serializer;
+use lambda_http::{
+    Adapter, LambdaEvent, Request, Service,
+    aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2httpRequest},
+    http::{
+        HeaderMap, HeaderValue,
+        header::{AUTHORIZATION, HOST},
+    },
+    request::LambdaRequest,
+    service_fn,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Answer, Handler, answer};
+use crate::{app::App, error::Error};
+
+/// What of an event does not survive, or endanger, the conversion to an `http::Request`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Raw {
+    /// The query string as it was sent.
+    pub(super) query: String,
+    /// The body was said to be base64 and is not.
+    pub(super) undecodable_body: bool,
+}
+
+/// Answers one event: a Lambda handler for an API Gateway route, of a REST or an HTTP API.
+///
+/// # Errors
+/// None: an error that reached the Lambda runtime would be a 502 at API Gateway.
+pub async fn respond(
+    app: &App,
+    endpoint: &str,
+    handler: Handler,
+    event: LambdaEvent<Box<RawValue>>,
+) -> Result<impl Serialize + use<>, Infallible> {
+    let (payload, raw, handler) = match serde_json::from_str(event.payload.get()) {
+        Ok(LambdaRequest::ApiGatewayV2(mut http_api)) => {
+            let raw = Raw::of_http_api(&mut http_api);
+            (LambdaRequest::ApiGatewayV2(http_api), raw, handler)
+        }
+        Ok(LambdaRequest::ApiGatewayV1(mut rest_api)) => {
+            let raw = Raw::of_rest_api(&mut rest_api);
+            (LambdaRequest::ApiGatewayV1(rest_api), raw, handler)
+        }
+        _ => {
+            let nothing = LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default());
+            (nothing, Raw::default(), not_a_request as Handler)
+        }
+    };
+    let event = LambdaEvent::new(payload, event.context);
+    Adapter::from(service_fn(|mut request: Request| {
+        request.extensions_mut().insert(raw.clone());
+        async move { Ok(answer(app, handler, request, endpoint).await) }
+    }))
+    .call(event)
+    .await
+}
+
+fn not_a_request(_app: &App, _request: Request) -> Answer<'_> {
+    Box::pin(async { Err(Error::InvalidBody("the event is not an HTTP request")) })
+}
+
+impl Raw {
+    fn of_http_api(event: &mut ApiGatewayV2httpRequest) -> Self {
+        event.raw_path = None;
+        event.request_context.domain_name = None;
+        event.headers.remove(HOST);
+        Self {
+            query: event.raw_query_string.take().unwrap_or_default(),
+            undecodable_body: take_undecodable(&mut event.body, event.is_base64_encoded),
+        }
+    }
+
+    fn of_rest_api(event: &mut ApiGatewayProxyRequest) -> Self {
+        event.path = None;
+        event.request_context.domain_name = None;
+        event.headers.remove(HOST);
+        event.multi_value_headers.remove(HOST);
+        join_authorization(&event.multi_value_headers, &mut event.headers);
+
+        let several = std::mem::take(&mut event.multi_value_query_string_parameters);
+        let single = std::mem::take(&mut event.query_string_parameters);
+        let fields = if several.is_empty() { single } else { several };
+        let mut query = Serializer::new(String::new());
+        query.extend_pairs(fields.iter());
+        Self {
+            query: query.finish(),
+            undecodable_body: take_undecodable(&mut event.body, event.is_base64_encoded),
+        }
+    }
+}
+
+/// Takes out a body that is said to be base64 and is not.
+fn take_undecodable(body: &mut Option<String>, is_base64: bool) -> bool {
+    let undecodable = |text: &mut String| is_base64 && BASE64_STANDARD.decode(text).is_err();
+    body.take_if(undecodable).is_some()
+}
+
+/// Joins several `Authorization` headers of a REST API by a comma, as an HTTP API does;
+/// lambda_http would keep the last.
+fn join_authorization(several: &HeaderMap, headers: &mut HeaderMap) {
+    let values: Vec<_> = several.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
+    if values.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&values.join(&b','))
+    {
+        headers.insert(AUTHORIZATION, joined);
+    }
+}

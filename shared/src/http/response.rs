@@ -1,0 +1,119 @@
+//! Responses: the contract's statuses and error structure, in one place.
+
+use lambda_http::{
+    Body, Response,
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::error::{Error, Result};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// 200 with a body that no cache may keep, because it holds a secret or decides about one.
+///
+/// # Errors
+/// The value cannot be written as JSON.
+pub fn ok_secret(value: &impl Serialize) -> Result<Response<Body>> {
+    let text = serde_json::to_string(value).map_err(|error| Error::Internal {
+        cause: format!("response: {error}"),
+    })?;
+    let mut response = with(StatusCode::OK, JSON, text);
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    Ok(response)
+}
+
+/// The response that tells a client of an error, and what its operator is told besides.
+pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
+    match error {
+        Error::Unauthorized { token_sent } => {
+            let mut response = structured(
+                StatusCode::UNAUTHORIZED,
+                "Unauthorized",
+                "a valid token is required",
+            );
+            let challenge = if token_sent {
+                r#"Bearer error="invalid_token""#
+            } else {
+                "Bearer"
+            };
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            (response, None)
+        }
+        Error::Forbidden => {
+            let message = "the token does not allow this";
+            (structured(StatusCode::FORBIDDEN, "Forbidden", message), None)
+        }
+        Error::Invalid(problems) => {
+            let body = json!({ "errorType": "InvalidParams", "errors": problems });
+            (with(StatusCode::BAD_REQUEST, JSON, body.to_string()), None)
+        }
+        Error::InvalidBody(message) => (
+            structured(StatusCode::BAD_REQUEST, "InvalidBody", message),
+            None,
+        ),
+        Error::PayloadTooLarge => (
+            structured(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "PayloadTooLarge",
+                "the body is over 16 KiB",
+            ),
+            None,
+        ),
+        Error::UnsupportedMediaType => (
+            structured(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UnsupportedMediaType",
+                "the body is not of the content type that this endpoint reads",
+            ),
+            None,
+        ),
+        Error::NotFound(text) => (with(StatusCode::NOT_FOUND, TEXT, text), None),
+        Error::Conflict(message) => (structured(StatusCode::CONFLICT, "Conflict", message), None),
+        Error::Unavailable { cause } => {
+            let mut response = structured(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "the service is not available, try again",
+            );
+            let second = HeaderValue::from_static("1");
+            response.headers_mut().insert(RETRY_AFTER, second);
+            (response, Some(cause))
+        }
+        Error::Internal { cause } => (
+            structured(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "the request failed",
+            ),
+            Some(cause),
+        ),
+    }
+}
+
+pub(super) fn set_request_id(response: &mut Response<Body>, request_id: &str) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+}
+
+/// The standard error structure with one error of the request as a whole.
+fn structured(status: StatusCode, error_type: &str, message: &str) -> Response<Body> {
+    let body = json!({ "errorType": error_type, "errors": [{ "message": message }] });
+    with(status, JSON, body.to_string())
+}
+
+fn with(status: StatusCode, content_type: HeaderValue, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::Text(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

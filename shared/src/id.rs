@@ -1,0 +1,236 @@
+//! The ids of accounts, ecosystems and users, as clients write them.
+
+use std::{borrow::Cow, fmt};
+
+use percent_encoding::percent_decode_str;
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+
+/// A text that is not the id it should be. It holds nothing of that text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidId;
+
+/// Defines an id that is one capital letter and 24 lowercase hex digits.
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $letter:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// # Errors
+            /// The text is not the letter and 24 lowercase hex digits.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                let digits = text.strip_prefix($letter).ok_or(InvalidId)?;
+                let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+                if digits.len() == 24 && digits.bytes().all(hex) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidId)
+                }
+            }
+
+            /// A new id: 96 random bits.
+            pub fn generate(rng: &mut dyn CryptoRng) -> Self {
+                let mut bytes = [0; 12];
+                rng.fill_bytes(&mut bytes);
+                Self(format!("{}{}", $letter, hex::encode(bytes)))
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = &'static str;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::parse(&text).map_err(|InvalidId| concat!("not a ", stringify!($name)))
+            }
+        }
+    };
+}
+
+hex_id!(
+    /// An account, which owns ecosystems: `A` and 24 lowercase hex digits.
+    AccountId,
+    'A'
+);
+hex_id!(
+    /// An ecosystem, which users belong to: `C` and 24 lowercase hex digits.
+    EcosystemId,
+    'C'
+);
+
+/// A user of an ecosystem: `ECOSYSTEM;NAME`.
+///
+/// NAME is 1 to 256 characters: no control characters, no white space, none of `; / ? # % \`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId {
+    ecosystem: EcosystemId,
+    /// The whole `ECOSYSTEM;NAME`.
+    text: String,
+}
+
+impl UserId {
+    /// The longest NAME, in characters.
+    pub const MAX_NAME: usize = 256;
+
+    /// # Errors
+    /// The text is not an ecosystem's id, `;` and a NAME.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let (ecosystem, name) = text.split_once(';').ok_or(InvalidId)?;
+        let ecosystem = EcosystemId::parse(ecosystem)?;
+        let allowed = |c: char| {
+            !c.is_control()
+                && !c.is_whitespace()
+                && !matches!(c, ';' | '/' | '?' | '#' | '%' | '\\')
+        };
+        let length = name.chars().take(Self::MAX_NAME + 1).count();
+        if (1..=Self::MAX_NAME).contains(&length) && name.chars().all(allowed) {
+            Ok(Self {
+                ecosystem,
+                text: text.to_owned(),
+            })
+        } else {
+            Err(InvalidId)
+        }
+    }
+
+    /// The ecosystem that the user belongs to.
+    pub fn ecosystem(&self) -> &EcosystemId {
+        &self.ecosystem
+    }
+
+    /// The whole `ECOSYSTEM;NAME`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for UserId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).map_err(|InvalidId| "not a UserId")
+    }
+}
+
+impl From<UserId> for String {
+    fn from(id: UserId) -> Self {
+        id.text
+    }
+}
+
+/// Reads a path parameter, which arrives percent-encoded from a REST API and decoded from an HTTP
+/// API: one that holds `%` is decoded once. No id holds a `%`, so that one left over is refused by
+/// the id's own rule.
+///
+/// # Errors
+/// What is decoded is not UTF-8.
+pub fn decode_path_parameter(raw: &str) -> Result<Cow<'_, str>, InvalidId> {
+    percent_decode_str(raw)
+        .decode_utf8()
+        .map_err(|_not_utf8| InvalidId)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ECOSYSTEM: &str = "C58521fd8a5d9b5cc21987501";
+
+    fn user(name: &str) -> Result<UserId, InvalidId> {
+        UserId::parse(&format!("{ECOSYSTEM};{name}"))
+    }
+
+    #[test]
+    fn an_ecosystem_id_is_c_and_24_lowercase_hex_digits() {
+        assert_eq!(EcosystemId::parse(ECOSYSTEM).unwrap().as_str(), ECOSYSTEM);
+        for wrong in [
+            "",
+            "C",
+            "58521fd8a5d9b5cc21987501",
+            "A58521fd8a5d9b5cc21987501",
+            "c58521fd8a5d9b5cc21987501",
+            "C58521FD8A5D9B5CC21987501",
+            "C58521fd8a5d9b5cc2198750",
+            "C58521fd8a5d9b5cc219875011",
+            "C58521fd8a5d9b5cc2198750g",
+            "C58521fd8a5d9b5cc2198750１",
+        ] {
+            assert_eq!(EcosystemId::parse(wrong), Err(InvalidId), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_256_four_byte_characters_is_a_name() {
+        assert!(user(&"😀".repeat(256)).is_ok());
+        assert_eq!(user(&"😀".repeat(257)), Err(InvalidId));
+    }
+
+    #[test]
+    fn names_that_look_like_expressions_are_names() {
+        for name in [
+            "auth0|59ad5e8843f89ba26c5b80ca",
+            ":v",
+            "attribute_exists(x)",
+            "..",
+            "\"'",
+        ] {
+            assert_eq!(user(name).unwrap().ecosystem().as_str(), ECOSYSTEM);
+        }
+    }
+
+    #[test]
+    fn a_name_holds_no_separator_white_space_or_control_character() {
+        for name in [
+            "", "a;b", "a/b", "a?b", "a#b", "a%b", "a\\b", "a b", "a\u{a0}b", "a\u{2028}b",
+            "a\0b", "a\u{7f}b", "a\u{85}b",
+        ] {
+            assert_eq!(user(name), Err(InvalidId), "{name:?}");
+        }
+        assert_eq!(UserId::parse(ECOSYSTEM), Err(InvalidId));
+        assert_eq!(UserId::parse("bob"), Err(InvalidId));
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_parameter_means_the_same_encoded_and_decoded(name in "[^\\p{C}\\s;/?#%\\\\]{1,40}") {
+            let text = format!("{ECOSYSTEM};{name}");
+            let encoded = percent_encoding::utf8_percent_encode(
+                &text,
+                percent_encoding::NON_ALPHANUMERIC,
+            )
+            .to_string();
+            let from_rest_api = UserId::parse(&decode_path_parameter(&encoded).unwrap());
+            let from_http_api = UserId::parse(&decode_path_parameter(&text).unwrap());
+            prop_assert!(from_rest_api.is_ok());
+            prop_assert_eq!(from_rest_api, from_http_api);
+        }
+
+        #[test]
+        fn parsing_any_text_never_panics(text in "\\PC*") {
+            let _ = UserId::parse(&text);
+            let _ = decode_path_parameter(&text);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The core of Tokenry: tokens, their owners, the tables, and the HTTP edge. It knows no route.
+//!
+//! # Layout
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`app`] | what a handler is given: clock, random source, tables |
+//! | [`token`] | tokens: their text, what is kept of them, how they end, verification |
+//! | [`owner`], [`directory`] | accounts, ecosystems and users, and making them |
+//! | [`id`], [`number`], [`time`] | values whose constructors validate |
+//! | [`identity`], [`schema`], [`client`] | the identity table, the tables' schema, the client |
+//! | [`http`] | events in, responses out: credential, fields, statuses |
+//! | [`error`], [`config`], [`log`] | what goes wrong, what is set, what is written down |
+
+pub mod app;
+pub mod client;
+pub mod config;
+pub mod directory;
+pub mod error;
+pub mod http;
+pub mod id;
+pub mod identity;
+pub mod log;
+pub mod number;
+pub mod owner;
+pub mod schema;
+pub mod time;
+pub mod token;
+
+pub use app::App;

@@ -1,0 +1,69 @@
+//! Whole numbers as clients write them.
+
+/// Why a text is not a number in range. The texts are the contract's (section 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotInRange {
+    /// It is no whole number in ASCII digits.
+    NotANumber,
+    /// It is zero or less.
+    NotPositive,
+    /// It is more than this.
+    MoreThan(u32),
+}
+
+impl From<NotInRange> for String {
+    fn from(problem: NotInRange) -> Self {
+        match problem {
+            NotInRange::NotANumber => "expected field to be a number".to_owned(),
+            NotInRange::NotPositive => "field must be a positive number".to_owned(),
+            NotInRange::MoreThan(max) => format!("field must be at most {max}"),
+        }
+    }
+}
+
+/// Reads a whole number from 1 to `max`: ASCII digits and nothing else, however many.
+///
+/// # Errors
+/// It is no number, or one out of range.
+pub fn positive(text: &str, max: u32) -> Result<u32, NotInRange> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(NotInRange::NotANumber);
+    }
+    match digits.parse::<u32>() {
+        _ if negative => Err(NotInRange::NotPositive),
+        Ok(0) => Err(NotInRange::NotPositive),
+        Ok(number) if number <= max => Ok(number),
+        // All digits, so that what does not parse is too large for it.
+        Ok(_) | Err(_) => Err(NotInRange::MoreThan(max)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ascii_digits_are_a_number() {
+        for text in [
+            "", "-", "+1", "1.5", "1e9", "3600 ", " 3600", "９", "0x10", "1_000", "NaN", "--1",
+        ] {
+            assert_eq!(positive(text, 10), Err(NotInRange::NotANumber), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused_however_long_it_is() {
+        for text in ["0", "00", "-0", "-1", "-99999999999999999999"] {
+            assert_eq!(positive(text, 10), Err(NotInRange::NotPositive), "{text:?}");
+        }
+        for text in ["11", "4294967296", "9223372036854775808", &"9".repeat(5000)] {
+            assert_eq!(positive(text, 10), Err(NotInRange::MoreThan(10)), "{text:?}");
+        }
+        assert_eq!(positive("1", 10), Ok(1));
+        assert_eq!(positive("0010", 10), Ok(10));
+    }
+}

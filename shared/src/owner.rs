@@ -1,0 +1,197 @@
+//! Owners of tokens: accounts, ecosystems (which own server tokens) and users.
+
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::id::{AccountId, EcosystemId, UserId};
+
+/// Whose partition of the identity table it is, as 20 bytes that a token carries.
+///
+/// 8 bytes of SHA-256 of the account's or ecosystem's id, then 12 bytes of SHA-256 of the user's
+/// id, or zeros for the account or ecosystem itself. Each key that a verification reads follows
+/// from it. Two ids can meet in one key, so the record holds the whole id, and creating an owner
+/// under a key that another id has is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
+
+impl OwnerKey {
+    /// In bytes.
+    pub const LENGTH: usize = 20;
+    const ROOT: usize = 8;
+
+    fn new(root: &str, user: Option<&UserId>) -> Self {
+        let mut key = [0; Self::LENGTH];
+        key[..Self::ROOT].copy_from_slice(&Sha256::digest(root)[..Self::ROOT]);
+        if let Some(user) = user {
+            let hash = Sha256::digest(user.as_str());
+            key[Self::ROOT..].copy_from_slice(&hash[..Self::LENGTH - Self::ROOT]);
+        }
+        Self(key)
+    }
+
+    /// The key of the ecosystem that this user's key lies in.
+    #[must_use]
+    pub fn ecosystem(self) -> Self {
+        let mut key = [0; Self::LENGTH];
+        key[..Self::ROOT].copy_from_slice(&self.0[..Self::ROOT]);
+        Self(key)
+    }
+
+    /// The key's bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::LENGTH] {
+        &self.0
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<&AccountId> for OwnerKey {
+    fn from(id: &AccountId) -> Self {
+        Self::new(id.as_str(), None)
+    }
+}
+
+impl From<&EcosystemId> for OwnerKey {
+    fn from(id: &EcosystemId) -> Self {
+        Self::new(id.as_str(), None)
+    }
+}
+
+impl From<&UserId> for OwnerKey {
+    fn from(id: &UserId) -> Self {
+        Self::new(id.ecosystem().as_str(), Some(id))
+    }
+}
+
+/// A random value that an owner and its tokens share. A token counts only while its epoch is its
+/// owner's: writing a new one ends every earlier token, with no clock compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(#[serde(with = "serde_bytes")] [u8; 16]);
+
+impl Epoch {
+    /// 128 random bits.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
+        let mut bytes = [0; 16];
+        rng.fill_bytes(&mut bytes);
+        Self(bytes)
+    }
+}
+
+/// The whole id of an owner, by kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "id", rename_all = "lowercase")]
+pub enum OwnerId {
+    /// An account.
+    Account(AccountId),
+    /// An ecosystem.
+    Ecosystem(EcosystemId),
+    /// A user.
+    User(UserId),
+}
+
+impl OwnerId {
+    /// The partition of this owner.
+    pub fn key(&self) -> OwnerKey {
+        match self {
+            Self::Account(id) => id.into(),
+            Self::Ecosystem(id) => id.into(),
+            Self::User(id) => id.into(),
+        }
+    }
+
+    /// The id as clients write it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Account(id) => id.as_str(),
+            Self::Ecosystem(id) => id.as_str(),
+            Self::User(id) => id.as_str(),
+        }
+    }
+}
+
+/// An owner's state: the item `owner` of its partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Who it is.
+    #[serde(flatten)]
+    pub id: OwnerId,
+    /// The account that an ecosystem belongs to; a user's follows from its ecosystem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    /// Whether its tokens count.
+    pub active: bool,
+    /// Whether a user may manage the e-mail tokens of its ecosystem.
+    pub admin: bool,
+    /// What the tokens that count have in common.
+    pub epoch: Epoch,
+    /// One more at each change.
+    pub version: u64,
+}
+
+impl Owner {
+    /// A new owner in its first state: active, no administrator.
+    pub fn new(id: OwnerId, account: Option<AccountId>, rng: &mut dyn CryptoRng) -> Self {
+        Self {
+            id,
+            account,
+            active: true,
+            admin: false,
+            epoch: Epoch::generate(rng),
+            version: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_ecosystem_of_a_users_key_is_the_ecosystems_key() {
+        let user = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
+        let key = OwnerKey::from(&user);
+        assert_eq!(key.ecosystem(), OwnerKey::from(user.ecosystem()));
+        assert_ne!(key, key.ecosystem());
+    }
+
+    #[test]
+    fn users_that_differ_have_keys_that_differ() {
+        let names = ["a", "b", "A", "aa", "ª", "a\u{301}", "á", "owner", "token:x"];
+        let ecosystems = ["C58521fd8a5d9b5cc21987501", "C58521fd8a5d9b5cc21987502"];
+        let keys: HashSet<_> = ecosystems
+            .iter()
+            .flat_map(|ecosystem| names.map(|name| format!("{ecosystem};{name}")))
+            .map(|text| OwnerKey::from(&UserId::parse(&text).unwrap()))
+            .collect();
+        assert_eq!(keys.len(), names.len() * ecosystems.len());
+    }
+
+    #[test]
+    fn an_owner_is_the_same_read_as_written() {
+        let user = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
+        let account = AccountId::parse("A58521fd8a5d9b5cc21987501").unwrap();
+        for id in [
+            OwnerId::User(user.clone()),
+            OwnerId::Ecosystem(user.ecosystem().clone()),
+            OwnerId::Account(account.clone()),
+        ] {
+            let owner = Owner {
+                id,
+                account: Some(account.clone()),
+                active: false,
+                admin: true,
+                epoch: Epoch([7; 16]),
+                version: 3,
+            };
+            let item: serde_dynamo::Item = serde_dynamo::to_item(&owner).unwrap();
+            assert_eq!(serde_dynamo::from_item::<_, Owner>(item).unwrap(), owner);
+        }
+    }
+}

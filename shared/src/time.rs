@@ -1,0 +1,88 @@
+//! Moments, as the clock gives them and as the table keeps them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// A moment in milliseconds since 1970, read from the clock of [`App`](crate::App).
+///
+/// Expiry is judged in whole seconds ([`Timestamp::seconds`]); the milliseconds only put tokens
+/// in order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    millis: u64,
+}
+
+impl Timestamp {
+    /// Milliseconds since 1970.
+    pub const fn millis(self) -> u64 {
+        self.millis
+    }
+
+    /// The whole second that this moment is in.
+    pub const fn seconds(self) -> UnixSeconds {
+        UnixSeconds(self.millis / 1000)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// A clock set before 1970 reads 1970.
+    fn from(time: SystemTime) -> Self {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            millis: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Whole seconds since 1970: the unit of every time in the tables (DynamoDB's TTL attribute is a
+/// Number of seconds) and of `iat` and `exp` (RFC 7662 §2.2).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct UnixSeconds(pub u64);
+
+impl UnixSeconds {
+    /// This moment and so many seconds; the end of time instead of an overflow.
+    #[must_use]
+    pub const fn plus(self, seconds: u32) -> Self {
+        Self(self.0.saturating_add(seconds as u64))
+    }
+
+    /// As in `2026-01-01T00:00:00Z`; none beyond the year 9999, which RFC 3339 cannot write.
+    pub fn to_rfc3339(self) -> Option<String> {
+        let seconds = i64::try_from(self.0).ok()?;
+        OffsetDateTime::from_unix_timestamp(seconds)
+            .ok()?
+            .format(&Rfc3339)
+            .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_is_rounded_down_to_its_second() {
+        let moment = Timestamp::from(UNIX_EPOCH + Duration::from_millis(1_767_225_600_999));
+        assert_eq!(moment.millis(), 1_767_225_600_999);
+        assert_eq!(moment.seconds(), UnixSeconds(1_767_225_600));
+        assert_eq!(
+            moment.seconds().to_rfc3339().as_deref(),
+            Some("2026-01-01T00:00:00Z")
+        );
+    }
+
+    #[test]
+    fn a_moment_before_1970_and_one_beyond_9999_do_not_panic() {
+        let moment = Timestamp::from(UNIX_EPOCH - Duration::from_secs(1));
+        assert_eq!(moment.seconds(), UnixSeconds(0));
+        assert_eq!(UnixSeconds(u64::MAX).plus(1).to_rfc3339(), None);
+        assert_eq!(UnixSeconds(253_402_300_800).to_rfc3339(), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Tokens: what they are, how they end, and what is kept of them.
+
+mod expiry;
+mod plain;
+pub mod verify;
+
+use std::{fmt, str::FromStr};
+
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize, de};
+use ulid::Ulid;
+
+pub use self::{
+    expiry::{Expiry, ExpiryType, Ttl},
+    plain::{PlainToken, TokenHash},
+};
+use crate::{
+    owner::{Epoch, Owner, OwnerId, OwnerKey},
+    time::{Timestamp, UnixSeconds},
+};
+
+/// What kind of owner holds a token, which decides what it may do (contract, section 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holder {
+    /// An account: everything in its ecosystems.
+    Account,
+    /// An ecosystem, for its own servers: everything inside it.
+    Server,
+    /// A user.
+    User,
+}
+
+impl From<&OwnerId> for Holder {
+    fn from(owner: &OwnerId) -> Self {
+        match owner {
+            OwnerId::Account(_) => Self::Account,
+            OwnerId::Ecosystem(_) => Self::Server,
+            OwnerId::User(_) => Self::User,
+        }
+    }
+}
+
+/// What a token lets its holder do: RFC 6749 §3.3 scope values, as introspection shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Only what reads.
+    #[serde(rename = "read")]
+    Read,
+    /// Everything that the holder may.
+    #[serde(rename = "read write")]
+    ReadWrite,
+}
+
+/// A token's public name: a ULID, so that ids are in order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId(Ulid);
+
+impl TokenId {
+    /// What precedes the id in the sort key of its item.
+    const ITEM_PREFIX: &'static str = "token#";
+
+    fn generate(now: Timestamp, rng: &mut dyn CryptoRng) -> Self {
+        let random = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+        Self(Ulid::from_parts(now.millis(), random))
+    }
+
+    /// The sort key of the token's item.
+    pub fn item(self) -> String {
+        format!("{}{}", Self::ITEM_PREFIX, self)
+    }
+
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_bytes()
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Ulid::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Serialised as the sort key.
+impl Serialize for TokenId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.item())
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let item = String::deserialize(deserializer)?;
+        item.strip_prefix(Self::ITEM_PREFIX)
+            .and_then(|id| Ulid::from_str(id).ok())
+            .map(Self)
+            .ok_or_else(|| de::Error::custom("not the item of a token"))
+    }
+}
+
+/// A label that a client gives a token: 1 to 64 characters, none of them a control character.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenName(String);
+
+impl TokenName {
+    /// # Errors
+    /// What a client is told of a text that is no label.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let length = text.chars().count();
+        if (1..=64).contains(&length) && !text.chars().any(char::is_control) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("field must be 1 to 64 characters, none of them a control character")
+        }
+    }
+}
+
+/// How a token is wanted: what a client may choose.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NewToken {
+    /// How it ends.
+    pub expiry_type: ExpiryType,
+    /// How long it lives.
+    pub ttl: Ttl,
+    /// How long it lives at the most, however much it is used.
+    pub max_ttl: Option<Ttl>,
+    /// Its label.
+    pub name: Option<TokenName>,
+}
+
+/// One token as the identity table keeps it: the item `token#<ULID>` of its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The partition of its owner.
+    pub owner: OwnerKey,
+    /// Its id, in the item as the sort key.
+    #[serde(rename = "item")]
+    pub id: TokenId,
+    /// SHA-256 of the whole token.
+    pub token_hash: TokenHash,
+    /// How and when it ends.
+    #[serde(flatten)]
+    pub expiry: Expiry,
+    /// When it was made.
+    pub created_at: UnixSeconds,
+    /// What it lets its holder do.
+    pub scope: Scope,
+    /// Its label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<TokenName>,
+    /// The owner's epoch when it was made.
+    pub epoch: Epoch,
+}
+
+impl Token {
+    /// Makes a token for an owner: what is kept of it, and its text, which is kept nowhere.
+    pub fn mint(
+        owner: &Owner,
+        wanted: NewToken,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+    ) -> (Self, PlainToken) {
+        let id = TokenId::generate(now, rng);
+        let key = owner.id.key();
+        let plain =
+            PlainToken::generate(Holder::from(&owner.id), wanted.expiry_type, key, id, rng);
+        let token = Self {
+            owner: key,
+            id,
+            token_hash: plain.hashed(),
+            expiry: Expiry::starting(&wanted, now.seconds()),
+            created_at: now.seconds(),
+            scope: Scope::ReadWrite,
+            name: wanted.name,
+            epoch: owner.epoch,
+        };
+        (token, plain)
+    }
+}
