@@ -78,5 +78,7 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
         )
     };
     // Not ignored: a token that nobody saw is lost.
-    printed.and_then(|()| out.flush()).map_err(|error| error.to_string())
+    printed
+        .and_then(|()| out.flush())
+        .map_err(|error| error.to_string())
 }

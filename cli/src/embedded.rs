@@ -38,7 +38,9 @@ impl Embedded {
     /// What SQLite says of the file.
     pub fn open(file: &Path) -> Result<Self, String> {
         let path = file.to_str().ok_or("the path is not UTF-8")?;
-        Database::new(path).map(Self).map_err(|error| error.to_string())
+        Database::new(path)
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 
     /// A database that ends with the process.
@@ -46,7 +48,9 @@ impl Embedded {
     /// # Errors
     /// What SQLite says.
     pub fn in_memory() -> Result<Self, String> {
-        Database::memory().map(Self).map_err(|error| error.to_string())
+        Database::memory()
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 
     /// Deletes what has expired, which the database does not do by itself.
@@ -89,9 +93,8 @@ fn call<Q: DeserializeOwned, A: Serialize>(
     body: &[u8],
     run: impl FnOnce(Q) -> dynoxide::Result<A>,
 ) -> dynoxide::Result<String> {
-    let unreadable = |error: serde_json::Error| {
-        DynoxideError::SerializationException(error.to_string())
-    };
+    let unreadable =
+        |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
     let answer = run(serde_json::from_slice(body).map_err(unreadable)?)?;
     serde_json::to_string(&answer).map_err(unreadable)
 }

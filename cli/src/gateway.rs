@@ -3,12 +3,12 @@
 //! A request becomes a real payload 2.0 event, and goes through lambda_http's own conversion, so
 //! that what runs locally is what runs deployed.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{ConnectInfo, RawPathParams, Request},
+    extract::{ConnectInfo, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE, request::Parts},
     response::Response,
     routing::{MethodFilter, on},
@@ -38,7 +38,9 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let service = routes(&app).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop).await
+    axum::serve(listener, service)
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 fn routes(app: &Arc<App>) -> Router {
@@ -47,12 +49,14 @@ fn routes(app: &Arc<App>) -> Router {
         let method = MethodFilter::try_from(endpoint.method.clone())
             .expect("every endpoint's method is one that a gateway routes");
         let app = app.clone();
-        let handle = async move |params, ConnectInfo(peer): ConnectInfo<SocketAddr>, request| {
-            pass(&app, endpoint, &params, peer, request).await
+        let handle = async move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request| {
+            pass(&app, endpoint, peer, request).await
         };
         router = router.route(endpoint.path, on(method, handle));
     }
-    router.fallback(not_found).method_not_allowed_fallback(not_found)
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
 }
 
 /// API Gateway's own answer to what no route matches.
@@ -68,20 +72,27 @@ fn message(status: StatusCode, text: &str) -> Response {
     response
 }
 
-async fn pass(
-    app: &App,
-    endpoint: &Endpoint,
-    params: &RawPathParams,
-    peer: SocketAddr,
-    request: Request,
-) -> Response {
+async fn pass(app: &App, endpoint: &Endpoint, peer: SocketAddr, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let params = path_parameters(endpoint.path, parts.uri.path());
+    if params.values().any(|value| value.is_empty()) {
+        // API Gateway's parameters are never empty.
+        return not_found().await;
+    }
     let Ok(body) = axum::body::to_bytes(body, MAX_PAYLOAD).await else {
         return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
     };
     let mut context = Context::default();
     context.request_id = format!("{:016x}", app.rng().next_u64());
-    let event = event(endpoint, &parts, params, peer, &body, &context.request_id, app);
+    let event = event(
+        endpoint,
+        &parts,
+        &params,
+        peer,
+        &body,
+        &context.request_id,
+        app,
+    );
     let payload = to_raw_value(&event).expect("a JSON value is JSON");
 
     let event = LambdaEvent::new(payload, context);
@@ -95,17 +106,13 @@ async fn pass(
 fn event(
     endpoint: &Endpoint,
     parts: &Parts,
-    params: &RawPathParams,
+    path_parameters: &BTreeMap<&str, Cow<'_, str>>,
     peer: SocketAddr,
     body: &Bytes,
     request_id: &str,
     app: &App,
 ) -> serde_json::Value {
     let route = format!("{} {}", endpoint.method, endpoint.path);
-    let path_parameters: BTreeMap<_, _> = params
-        .iter()
-        .map(|(name, raw)| (name, percent_decode_str(raw).decode_utf8_lossy()))
-        .collect();
     let (text, is_base64) = match str::from_utf8(body) {
         _ if body.is_empty() => (None, false),
         Ok(text) if is_text(&parts.headers) => (Some(text.to_owned()), false),
@@ -137,6 +144,19 @@ fn event(
     })
 }
 
+/// The parameters of a path that matches a template, decoded; what cannot be decoded stays as it
+/// is, so that the endpoint refuses it.
+fn path_parameters<'a>(template: &'a str, path: &'a str) -> BTreeMap<&'a str, Cow<'a, str>> {
+    let segments = template.split('/').zip(path.split('/'));
+    segments
+        .filter_map(|(name, raw)| {
+            let name = name.strip_prefix('{')?.strip_suffix('}')?;
+            let decoded = percent_decode_str(raw).decode_utf8();
+            Some((name, decoded.unwrap_or(Cow::Borrowed(raw))))
+        })
+        .collect()
+}
+
 /// Headers as API Gateway hands them on: names in lower case, several values joined by a comma.
 fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
     let mut joined = BTreeMap::<&str, String>::new();
@@ -144,7 +164,7 @@ fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
         let value = String::from_utf8_lossy(value.as_bytes());
         joined
             .entry(name.as_str())
-            .and_modify(|values| *values += &format!(",{value}"))
+            .and_modify(|values| values.extend([",", &value]))
             .or_insert_with(|| value.into_owned());
     }
     joined
@@ -153,9 +173,16 @@ fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
 /// Whether API Gateway hands a body of this content type on as text; everything else, a form
 /// included, comes in base64.
 fn is_text(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     content_type.is_none_or(|content_type| {
-        let texts = ["text/", "application/json", "application/javascript", "application/xml"];
+        let texts = [
+            "text/",
+            "application/json",
+            "application/javascript",
+            "application/xml",
+        ];
         texts.iter().any(|text| content_type.starts_with(text))
     })
 }

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How often expired items are deleted.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 /// How long requests under way may still take once the command is to end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -82,7 +82,9 @@ pub async fn run(args: Serve) -> Result<(), String> {
             .map_err(|error| format!("cannot use the directory {}: {error}", args.data.display()))?
     };
     let client = embedded::client(database.clone());
-    create_tables(&client, IDENTITY, EPHEMERAL).await.map_err(said)?;
+    create_tables(&client, IDENTITY, EPHEMERAL)
+        .await
+        .map_err(said)?;
     let app = Arc::new(App::new(Identity::new(client, IDENTITY.to_owned())));
 
     let start = if args.memory {
@@ -95,7 +97,10 @@ pub async fn run(args: Serve) -> Result<(), String> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| format!("cannot listen on 127.0.0.1:{}: {error}", args.port))?;
-    let url = format!("http://{}", listener.local_addr().map_err(|e| e.to_string())?);
+    let url = format!(
+        "http://{}",
+        listener.local_addr().map_err(|e| e.to_string())?
+    );
     announce(&args, &url, &start);
 
     tokio::spawn(sweep(database));

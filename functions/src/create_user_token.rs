@@ -7,6 +7,7 @@ use shared::{
     directory::mint,
     error::{Error, Problem, Result},
     http::{credential, fields, fields::Fields, ok_secret, user_id},
+    time::UnixSeconds,
     token::{ExpiryType, NewToken, TokenName, Ttl},
 };
 
@@ -18,7 +19,9 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(&request)?;
     let (wanted, mut problems) = wanted(&request);
-    let user_id = user_id(&request).map_err(|problem| problems.insert(0, problem)).ok();
+    let user_id = user_id(&request)
+        .map_err(|problem| problems.insert(0, problem))
+        .ok();
 
     let mut lookup = app.lookup();
     lookup.token(&credential);
@@ -43,7 +46,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         token: plain.reveal(),
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
-        expires_at: token.expiry.expires_at().and_then(|end| end.to_rfc3339()),
+        expires_at: token.expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
     })
 }
 

@@ -17,7 +17,10 @@ pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the clock"
+        )]
         Self::new(SystemTime::now)
     }
 
@@ -51,11 +54,7 @@ impl App {
     }
 
     /// An app on this clock and this random source.
-    pub fn with(
-        identity: Identity,
-        clock: Clock,
-        rng: impl CryptoRng + Send + 'static,
-    ) -> Self {
+    pub fn with(identity: Identity, clock: Clock, rng: impl CryptoRng + Send + 'static) -> Self {
         Self {
             clock,
             rng: Mutex::new(Box::new(rng)),

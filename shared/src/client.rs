@@ -141,11 +141,6 @@ where
 }
 
 fn chain(what: &str, error: &dyn std::error::Error) -> String {
-    let mut text = format!("{what}: {error}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.fold(what.to_owned(), |text, error| format!("{text}: {error}"))
 }

@@ -29,9 +29,9 @@ impl Config {
             .ok_or_else(|| format!("{IDENTITY_TABLE} is not set"))?;
         let log = match variable(LOG) {
             None => LevelFilter::INFO,
-            Some(level) => level.parse().map_err(|_| {
-                format!("{LOG} is not one of off, error, warn, info, debug, trace")
-            })?,
+            Some(level) => level
+                .parse()
+                .map_err(|_| format!("{LOG} is not one of off, error, warn, info, debug, trace"))?,
         };
         Ok(Self {
             identity_table,
@@ -53,7 +53,10 @@ mod tests {
 
     #[test]
     fn a_missing_or_wrong_variable_is_named() {
-        assert_eq!(with(&[]), Err("TOKENRY_IDENTITY_TABLE is not set".to_owned()));
+        assert_eq!(
+            with(&[]),
+            Err("TOKENRY_IDENTITY_TABLE is not set".to_owned())
+        );
         assert_eq!(with(&[(IDENTITY_TABLE, "")]), with(&[]));
         let error = with(&[(IDENTITY_TABLE, "t"), (LOG, "loud")]).unwrap_err();
         assert!(error.starts_with("TOKENRY_LOG is not one of"), "{error}");

@@ -203,8 +203,19 @@ mod tests {
     #[test]
     fn a_name_holds_no_separator_white_space_or_control_character() {
         for name in [
-            "", "a;b", "a/b", "a?b", "a#b", "a%b", "a\\b", "a b", "a\u{a0}b", "a\u{2028}b",
-            "a\0b", "a\u{7f}b", "a\u{85}b",
+            "",
+            "a;b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a%b",
+            "a\\b",
+            "a b",
+            "a\u{a0}b",
+            "a\u{2028}b",
+            "a\0b",
+            "a\u{7f}b",
+            "a\u{85}b",
         ] {
             assert_eq!(user(name), Err(InvalidId), "{name:?}");
         }

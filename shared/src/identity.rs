@@ -9,9 +9,7 @@ use aws_sdk_dynamodb::{
     Client,
     operation::{put_item::PutItemError, update_item::UpdateItemError},
     primitives::Blob,
-    types::{
-        AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
-    },
+    types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -190,8 +188,9 @@ impl Identity {
                 struct New {
                     expires_at: UnixSeconds,
                 }
-                let new: New = from_item(output.attributes.unwrap_or_default())?;
-                Ok(Some(new.expires_at))
+                let new = output.attributes.map(from_item::<New>).transpose()?;
+                new.map(|new| Some(new.expires_at))
+                    .ok_or_else(|| unavailable("a renewal without its result"))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
@@ -234,7 +233,12 @@ impl Identity {
     pub async fn insert_owner(&self, owner: &Owner) -> Result<Inserted> {
         let mut item = to_item(owner)?;
         item.extend(Key::owner(owner.id.key()).to_item()?);
-        match self.insert(item).await?.map(from_item::<Owner>).transpose()? {
+        match self
+            .insert(item)
+            .await?
+            .map(from_item::<Owner>)
+            .transpose()?
+        {
             None => Ok(Inserted::New),
             Some(old) if old == *owner => Ok(Inserted::New),
             Some(old) if old.id == owner.id => Ok(Inserted::Existing(old)),

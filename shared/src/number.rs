@@ -61,7 +61,11 @@ mod tests {
             assert_eq!(positive(text, 10), Err(NotInRange::NotPositive), "{text:?}");
         }
         for text in ["11", "4294967296", "9223372036854775808", &"9".repeat(5000)] {
-            assert_eq!(positive(text, 10), Err(NotInRange::MoreThan(10)), "{text:?}");
+            assert_eq!(
+                positive(text, 10),
+                Err(NotInRange::MoreThan(10)),
+                "{text:?}"
+            );
         }
         assert_eq!(positive("1", 10), Ok(1));
         assert_eq!(positive("0010", 10), Ok(10));

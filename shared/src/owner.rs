@@ -163,7 +163,9 @@ mod tests {
 
     #[test]
     fn users_that_differ_have_keys_that_differ() {
-        let names = ["a", "b", "A", "aa", "ª", "a\u{301}", "á", "owner", "token:x"];
+        let names = [
+            "a", "b", "A", "aa", "ª", "a\u{301}", "á", "owner", "token:x",
+        ];
         let ecosystems = ["C58521fd8a5d9b5cc21987501", "C58521fd8a5d9b5cc21987502"];
         let keys: HashSet<_> = ecosystems
             .iter()

@@ -54,12 +54,12 @@ async fn create_table(
             .attribute_name(*name)
             .attribute_type(attribute_type.clone())
             .build()
-            .map_err(incomplete)?;
+            .map_err(|error| incomplete(&error))?;
         let key = KeySchemaElement::builder()
             .attribute_name(*name)
             .key_type(key_type.clone())
             .build()
-            .map_err(incomplete)?;
+            .map_err(|error| incomplete(&error))?;
         call = call.attribute_definitions(attribute).key_schema(key);
     }
     match call.send().await {
@@ -70,13 +70,17 @@ async fn create_table(
     client
         .wait_until_table_exists()
         .table_name(table)
-        .wait(std::time::Duration::from_secs(120))
+        .wait(std::time::Duration::from_mins(2))
         .await
         .map_err(|error| Error::Unavailable {
             cause: format!("table {table} does not become active: {error}"),
         })?;
 
-    let ttl = client.describe_time_to_live().table_name(table).send().await?;
+    let ttl = client
+        .describe_time_to_live()
+        .table_name(table)
+        .send()
+        .await?;
     let enabled = ttl
         .time_to_live_description
         .is_some_and(|ttl| ttl.attribute_name.as_deref() == Some(TTL_ATTRIBUTE));
@@ -85,7 +89,7 @@ async fn create_table(
             .enabled(true)
             .attribute_name(TTL_ATTRIBUTE)
             .build()
-            .map_err(incomplete)?;
+            .map_err(|error| incomplete(&error))?;
         client
             .update_time_to_live()
             .table_name(table)
@@ -100,7 +104,7 @@ fn is_there_already(error: Option<&CreateTableError>) -> bool {
     matches!(error, Some(CreateTableError::ResourceInUseException(_)))
 }
 
-fn incomplete(error: aws_sdk_dynamodb::error::BuildError) -> Error {
+fn incomplete(error: &aws_sdk_dynamodb::error::BuildError) -> Error {
     Error::Internal {
         cause: error.to_string(),
     }

@@ -108,7 +108,11 @@ fn take_undecodable(body: &mut Option<String>, is_base64: bool) -> bool {
 /// Joins several `Authorization` headers of a REST API by a comma, as an HTTP API does;
 /// lambda_http would keep the last.
 fn join_authorization(several: &HeaderMap, headers: &mut HeaderMap) {
-    let values: Vec<_> = several.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
+    let values: Vec<_> = several
+        .get_all(AUTHORIZATION)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if values.len() > 1
         && let Ok(joined) = HeaderValue::from_bytes(&values.join(&b','))
     {

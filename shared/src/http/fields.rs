@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use lambda_http::{
-    Request,
-    http::header::CONTENT_TYPE,
-};
+use lambda_http::{Request, http::header::CONTENT_TYPE};
 
 use super::{MAX_BODY, event::Raw};
 use crate::error::{Error, Location, Problem, Result};
@@ -23,7 +20,7 @@ struct Field<'a> {
 #[derive(Debug)]
 pub struct Fields<'a> {
     location: Location,
-    fields: Vec<Field<'a>>,
+    untaken: Vec<Field<'a>>,
     problems: Vec<Problem>,
 }
 
@@ -48,17 +45,19 @@ impl<'a> Fields<'a> {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split(';').next())
             .unwrap_or_default();
-        let form = media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        let form = media_type
+            .trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded");
         if !body.is_empty() && !form {
             return Err(Error::UnsupportedMediaType);
         }
-        let text = str::from_utf8(body)
-            .map_err(|_| Error::InvalidBody("the body is not UTF-8 text"))?;
+        let text =
+            str::from_utf8(body).map_err(|_| Error::InvalidBody("the body is not UTF-8 text"))?;
         Ok(Self::new(Location::Body, text))
     }
 
     fn new(location: Location, raw: &'a str) -> Self {
-        let fields = raw
+        let untaken = raw
             .split('&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
@@ -75,7 +74,7 @@ impl<'a> Fields<'a> {
             .collect();
         Self {
             location,
-            fields,
+            untaken,
             problems: Vec::new(),
         }
     }
@@ -86,7 +85,7 @@ impl<'a> Fields<'a> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let mut given = self.fields.extract_if(.., |field| field.name == name);
+        let mut given = self.untaken.extract_if(.., |field| field.name == name);
         let first = given.next()?;
         let message = if given.next().is_some() {
             "field must be given once".to_owned()
@@ -107,7 +106,7 @@ impl<'a> Fields<'a> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        if !self.fields.iter().any(|field| field.name == name) {
+        if !self.untaken.iter().any(|field| field.name == name) {
             self.problem(name, "field is required".to_owned());
         }
         self.optional(name, parse)
@@ -116,7 +115,7 @@ impl<'a> Fields<'a> {
     /// Ends the taking: the problems so far, and one that names what nobody took.
     pub fn finish(mut self) -> Vec<Problem> {
         let mut names: Vec<&str> = Vec::new();
-        for field in &self.fields {
+        for field in &self.untaken {
             // A token that was sent for a name is not sent back.
             let name = match field.raw_name {
                 name if name.contains("tk_") => "***",

@@ -10,11 +10,7 @@ use std::{panic::AssertUnwindSafe, pin::Pin, time::Duration};
 use futures_util::FutureExt;
 use lambda_http::{Body, Request, RequestExt, Response};
 
-pub use self::{
-    credential::credential,
-    event::respond,
-    response::ok_secret,
-};
+pub use self::{credential::credential, event::respond, response::ok_secret};
 use crate::{
     app::App,
     error::{Error, Location, Problem, Result},
@@ -36,12 +32,15 @@ pub type Handler = for<'a> fn(&'a App, Request) -> Answer<'a>;
 
 /// Runs a handler to a response, whatever happens in it: an error, a panic, too much time.
 async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -> Response<Body> {
-    #[expect(clippy::disallowed_methods, reason = "the log says how long a request took")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the log says how long a request took"
+    )]
     let started = std::time::Instant::now();
     let request_id = request.lambda_context().request_id;
 
-    let handled = AssertUnwindSafe(async { handler(app, request).await }).catch_unwind();
-    let result = match tokio::time::timeout(BUDGET, handled).await {
+    let run = AssertUnwindSafe(async { handler(app, request).await }).catch_unwind();
+    let result = match tokio::time::timeout(BUDGET, run).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Error::Internal {
             cause: "a panic".to_owned(),

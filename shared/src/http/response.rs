@@ -50,7 +50,10 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
         }
         Error::Forbidden => {
             let message = "the token does not allow this";
-            (structured(StatusCode::FORBIDDEN, "Forbidden", message), None)
+            (
+                structured(StatusCode::FORBIDDEN, "Forbidden", message),
+                None,
+            )
         }
         Error::Invalid(problems) => {
             let body = json!({ "errorType": "InvalidParams", "errors": problems });

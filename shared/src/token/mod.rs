@@ -167,8 +167,7 @@ impl Token {
     ) -> (Self, PlainToken) {
         let id = TokenId::generate(now, rng);
         let key = owner.id.key();
-        let plain =
-            PlainToken::generate(Holder::from(&owner.id), wanted.expiry_type, key, id, rng);
+        let plain = PlainToken::generate(Holder::from(&owner.id), wanted.expiry_type, key, id, rng);
         let token = Self {
             owner: key,
             id,

@@ -77,7 +77,10 @@ impl PlainToken {
         for (size, digits) in DIGITS {
             let (chunk, after) = rest.split_at(size);
             rest = after;
-            write(format_args!("{:0>digits$}", base62::encode_fmt(number(chunk))));
+            write(format_args!(
+                "{:0>digits$}",
+                base62::encode_fmt(number(chunk))
+            ));
         }
         let sum = checksum(&text);
         text.push_str(&sum);
@@ -286,7 +289,10 @@ mod tests {
     #[test]
     fn digits_beyond_the_bytes_they_stand_for_are_refused() {
         // The right checksum over a number that needs more than 16, or more than 8, bytes.
-        for body in ["z".repeat(22) + &"0".repeat(55), "0".repeat(66) + &"z".repeat(11)] {
+        for body in [
+            "z".repeat(22) + &"0".repeat(55),
+            "0".repeat(66) + &"z".repeat(11),
+        ] {
             let covered = format!("tk_uf_{body}");
             assert!(PlainToken::parse(&(covered.clone() + &checksum(&covered))).is_none());
         }

@@ -57,14 +57,11 @@ impl<'a> Lookup<'a> {
         self.keys.insert(Key::owner(token.owner()));
         if token.holder() == Holder::User {
             let ecosystem = token.owner().ecosystem();
-            match self.app.memory.ecosystem(ecosystem, self.now) {
-                Some(owner) => {
-                    self.remembered.insert(ecosystem, owner);
-                }
-                None => {
-                    self.keys.insert(Key::owner(ecosystem));
-                    self.to_remember.push(ecosystem);
-                }
+            if let Some(owner) = self.app.memory.ecosystem(ecosystem, self.now) {
+                self.remembered.insert(ecosystem, owner);
+            } else {
+                self.keys.insert(Key::owner(ecosystem));
+                self.to_remember.push(ecosystem);
             }
         }
         if token.expiry_type() == ExpiryType::SlidingTtl {

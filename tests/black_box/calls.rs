@@ -1,0 +1,208 @@
+//! What reaches the database: round trips are the latency, capacity units the bill.
+
+use shared::token::ExpiryType;
+use tests::{Event, Fault, Service};
+
+use crate::{RUBBISH, assert_invalid, assert_unauthorized, paths};
+
+#[tokio::test]
+async fn minting_is_a_read_of_four_items_and_a_write() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    service.mint(&bob, "expiryType=SlidingTtl").await;
+    let calls = service.database.take_calls();
+    let shape: Vec<_> = calls
+        .iter()
+        .map(|c| (c.operation.as_str(), c.capacity))
+        .collect();
+    assert_eq!(shape, [("BatchGetItem", 4.0), ("PutItem", 1.0)]);
+}
+
+#[tokio::test]
+async fn verifying_an_infinite_or_a_fixed_token_is_one_read() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for kind in ["Infinite", "FixedTtl"] {
+        let token = service
+            .mint(&bob, &format!("expiryType={kind}"))
+            .await
+            .token();
+        let environment = service.another_environment();
+        service.database.take_calls();
+        // Two items for each of the two tokens; the user's ecosystem only where nothing is
+        // remembered of it.
+        for capacity in [5.0, 4.0] {
+            let answer = Event::to("introspect-token")
+                .header("authorization", &service.account_token)
+                .form(&format!("token={token}"))
+                .send(&environment)
+                .await;
+            assert_eq!(answer.json()["active"], true);
+            let calls = service.database.take_calls();
+            let shape: Vec<_> = calls
+                .iter()
+                .map(|c| (c.operation.as_str(), c.capacity))
+                .collect();
+            assert_eq!(shape, [("BatchGetItem", capacity)], "{kind}");
+            let request = &calls[0].request["RequestItems"];
+            assert!(
+                request
+                    .as_object()
+                    .unwrap()
+                    .values()
+                    .all(|t| t["ConsistentRead"] == true)
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn verifying_a_sliding_token_is_a_write_beside_the_read() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
+    service.clock.advance(1);
+    service.database.take_calls();
+    // Each waits for the other: one after the other would never end.
+    service.database.fail([
+        ("BatchGetItem", Fault::NotBefore("UpdateItem")),
+        ("UpdateItem", Fault::NotBefore("BatchGetItem")),
+    ]);
+    assert!(service.is_active(&token).await);
+    let mut calls = service.database.take_calls();
+    calls.sort_by(|a, b| a.operation.cmp(&b.operation));
+    let shape: Vec<_> = calls
+        .iter()
+        .map(|c| (c.operation.as_str(), c.capacity))
+        .collect();
+    assert_eq!(shape, [("BatchGetItem", 5.0), ("UpdateItem", 1.0)]);
+}
+
+#[tokio::test]
+async fn a_thousand_uses_in_a_second_are_at_most_two_writes() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
+    service.clock.advance(1);
+    service.database.take_calls();
+    let event = Event::to("introspect-token")
+        .header("authorization", &service.account_token)
+        .form(&format!("token={token}"));
+    // A thousand at once keep a slow build busy for longer than a call may take.
+    tokio::time::pause();
+    let uses = (0..1000).map(|_| event.send(&service.app));
+    for answer in futures_util::future::join_all(uses).await {
+        assert_eq!(answer.json()["active"], true, "{answer:?}");
+    }
+    tokio::time::resume();
+    let operations = service.database.take_operations();
+    let writes = operations
+        .iter()
+        .filter(|operation| *operation == "UpdateItem")
+        .count();
+    assert!((1..=2).contains(&writes), "{writes} writes");
+    assert_eq!(operations.len(), 1000 + writes);
+
+    // The next second is a use of its own.
+    service.clock.advance(1);
+    assert!(service.is_active(&token).await);
+    assert_eq!(
+        service.database.take_operations(),
+        ["BatchGetItem", "UpdateItem"]
+    );
+}
+
+#[tokio::test]
+async fn a_renewal_by_another_environment_in_the_same_second_is_as_good_as_ones_own() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service
+        .mint(&bob, "expiryType=SlidingTtl&ttl=10")
+        .await
+        .token();
+    service.clock.advance(9);
+    let event = Event::to("introspect-token")
+        .header("authorization", &service.account_token)
+        .form(&format!("token={token}"));
+    let environments: Vec<_> = (0..8).map(|_| service.another_environment()).collect();
+    let uses = environments
+        .iter()
+        .map(|environment| event.send(environment));
+    for answer in futures_util::future::join_all(uses).await {
+        assert_eq!(answer.json()["active"], true, "{answer:?}");
+    }
+    service.clock.advance(9);
+    assert!(service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn rubbish_for_a_credential_reads_nothing() {
+    let service = Service::start().await;
+    let paths = paths(&service).await;
+    let long = "x".repeat(100_000);
+    let of_a_token = format!("Bearer  {}", service.account_token);
+    let changed = service.account_token.replace("tk_ai", "tk_af");
+    let more = [long.as_str(), &of_a_token, &changed];
+    for path in &paths {
+        for credential in RUBBISH.iter().copied().chain(more) {
+            let value = reqwest::header::HeaderValue::from_bytes(credential.as_bytes()).unwrap();
+            let request = service.request("POST", path).header("authorization", value);
+            let answer = service.send(request).await;
+            assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+        }
+        for credential in ["", "Bearer", "bearer ", "Basic dXNlcjpwYXNzd29yZA=="] {
+            let request = service
+                .request("POST", path)
+                .header("authorization", credential);
+            assert_unauthorized(&service.send(request).await, "Bearer");
+        }
+        assert_unauthorized(&service.send(service.request("POST", path)).await, "Bearer");
+    }
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn two_credentials_are_refused_unread() {
+    let service = Service::start().await;
+    for path in paths(&service).await {
+        let request = service
+            .request("POST", &path)
+            .header("authorization", &service.account_token)
+            .header("authorization", &service.account_token);
+        let answer = service.send(request).await;
+        assert_invalid(
+            &answer,
+            &[("header", "Authorization", "field must be given once")],
+        );
+    }
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn rubbish_to_introspect_is_not_looked_up() {
+    let service = Service::start().await;
+    service.introspect("tk_uf_rubbish").await;
+    let calls = service.database.take_calls();
+    assert_eq!(calls.len(), 1);
+    assert!(
+        (calls[0].capacity - 2.0).abs() < f64::EPSILON,
+        "the caller's two items and no more"
+    );
+}
+
+#[tokio::test]
+async fn one_token_twice_in_a_request_is_read_once() {
+    let service = Service::start().await;
+    let server = service
+        .token_of(&service.ecosystem, ExpiryType::SlidingTtl)
+        .await;
+    let answer = service.introspect_as(&server, &server).await;
+    assert_eq!(answer.json()["active"], true);
+    let calls = service.database.take_calls();
+    let read = calls
+        .iter()
+        .find(|call| call.operation == "BatchGetItem")
+        .unwrap();
+    assert!((read.capacity - 2.0).abs() < f64::EPSILON);
+    assert_eq!(calls.len(), 2);
+}

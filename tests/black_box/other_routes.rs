@@ -1,0 +1,52 @@
+//! What no endpoint answers, and what only a socket carries.
+
+use tests::Service;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+#[tokio::test]
+async fn an_unknown_route_or_method_is_the_gateways_own_404() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/api/auth/introspect"),
+        ("PATCH", "/api/auth/introspect"),
+        ("OPTIONS", "/api/auth/introspect"),
+        ("POST", "/api/auth/introspect/"),
+        ("POST", "/api/users//tokens"),
+        ("PUT", &format!("/api/users/{bob}/tokens")),
+        ("POST", &format!("/api/users/{bob}/tokens/more")),
+    ] {
+        let answer = service.send(service.request(method, path)).await;
+        assert_eq!(answer.status, 404, "{method} {path}");
+        assert_eq!(answer.body, r#"{"message":"Not Found"}"#, "{method} {path}");
+    }
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_request_end_no_more_than_their_connection() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for request in [
+        "POST /api/users/C;b?ttl=\u{1} HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /api/users/C;b?ttl=a b HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST / HTTP/1.1\r\nAuthorization: a\u{0}b\r\n\r\n",
+        "\u{16}\u{3}\u{1}\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(service.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
+            "{answer}"
+        );
+    }
+    assert_eq!(service.mint(&bob, "").await.status, 200);
+}

@@ -1,0 +1,120 @@
+//! Requests as API Gateway's events, for what no socket carries and for tests of timeouts, where
+//! tokio's clock is paused and a socket would make it jump.
+
+use std::collections::BTreeMap;
+
+use functions::ENDPOINTS;
+use lambda_http::{Context, LambdaEvent};
+use serde_json::{Value, json, value::to_raw_value};
+use shared::{App, http::respond};
+
+use crate::Answer;
+
+/// An HTTP API event (payload 2.0) under construction.
+#[derive(Clone, Debug)]
+pub struct Event {
+    endpoint: &'static str,
+    /// The event's JSON.
+    pub json: Value,
+}
+
+impl Event {
+    /// A request to this endpoint, empty but for its route.
+    pub fn to(endpoint: &'static str) -> Self {
+        let endpoint_row = row(endpoint);
+        let route = format!("{} {}", endpoint_row.method, endpoint_row.path);
+        let json = json!({
+            "version": "2.0",
+            "routeKey": route,
+            "rawPath": "/",
+            "rawQueryString": "",
+            "headers": {},
+            "requestContext": {
+                "accountId": "123456789012",
+                "apiId": "api",
+                "http": {
+                    "method": endpoint_row.method.as_str(),
+                    "path": "/",
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": "192.0.2.1",
+                },
+                "requestId": "from-the-gateway",
+                "routeKey": route,
+                "stage": "$default",
+                "timeEpoch": 0,
+            },
+            "isBase64Encoded": false,
+        });
+        Self { endpoint, json }
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.json["headers"][name] = value.into();
+        self
+    }
+
+    /// With a path parameter.
+    #[must_use]
+    pub fn parameter(mut self, name: &str, value: &str) -> Self {
+        self.json["pathParameters"][name] = value.into();
+        self
+    }
+
+    /// With a raw query string.
+    #[must_use]
+    pub fn query(mut self, raw: &str) -> Self {
+        self.json["rawQueryString"] = raw.into();
+        self
+    }
+
+    /// With a form body as plain text.
+    #[must_use]
+    pub fn form(mut self, body: &str) -> Self {
+        self.json["body"] = body.into();
+        self.header("content-type", "application/x-www-form-urlencoded")
+    }
+
+    /// Sends it.
+    pub async fn send(&self, app: &App) -> Answer {
+        invoke(app, self.endpoint, &self.json).await
+    }
+}
+
+/// Sends any JSON to an endpoint, as Lambda would.
+///
+/// # Panics
+/// If what comes back is not what API Gateway can read.
+pub async fn invoke(app: &App, endpoint: &str, event: &Value) -> Answer {
+    let endpoint = row(endpoint);
+    let mut context = Context::default();
+    context.request_id = "from-lambda".into();
+    let payload = to_raw_value(event).expect("JSON is JSON");
+    let event = LambdaEvent::new(payload, context);
+    let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
+    let answer = serde_json::to_value(answer).expect("an answer is JSON");
+    // A REST API reads the headers from the second field, an HTTP API from the first.
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for field in ["headers", "multiValueHeaders"] {
+        for (name, value) in answer[field].as_object().into_iter().flatten() {
+            let value = value.as_str().or_else(|| value[0].as_str());
+            headers.insert(
+                name.clone(),
+                value.expect("a header has a value").to_owned(),
+            );
+        }
+    }
+    Answer {
+        status: u16::try_from(answer["statusCode"].as_u64().expect("a status")).expect("a status"),
+        headers,
+        body: answer["body"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+fn row(endpoint: &str) -> &'static functions::Endpoint {
+    ENDPOINTS
+        .iter()
+        .find(|row| row.name == endpoint)
+        .expect("the endpoint exists")
+}

@@ -1,0 +1,344 @@
+//! A whole service: gateway, app, database and one account with something in it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
+};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use rand::{SeedableRng, rngs::StdRng};
+use serde_json::Value;
+use shared::{
+    App,
+    app::Clock,
+    directory::{create_account, create_ecosystem, create_user, mint},
+    id::UserId,
+    identity::{Identity, Item, Key, PARTITION_KEY, SORT_KEY},
+    owner::Owner,
+    schema::create_tables,
+    token::{ExpiryType, NewToken},
+};
+use tokenry::{
+    embedded::{self, EPHEMERAL, Embedded, IDENTITY},
+    gateway,
+};
+use tokio::net::TcpListener;
+
+use crate::Database;
+
+/// A clock that stands still until it is turned. It starts at 2026-01-01T00:00:00.500Z.
+#[derive(Clone, Debug)]
+pub struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    /// The second that a clock starts in.
+    pub const START: u64 = 1_767_225_600;
+
+    fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(Self::START * 1000 + 500)))
+    }
+
+    /// Turns it on by so many seconds.
+    pub fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// Turns it back by so many seconds.
+    pub fn go_back(&self, seconds: u64) {
+        self.0.fetch_sub(seconds * 1000, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let millis = self.0.clone();
+        Clock::new(move || UNIX_EPOCH + Duration::from_millis(millis.load(Ordering::SeqCst)))
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers, by name in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body as text.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// If it is not JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// A header's value, or nothing.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The token of a response that has one.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn token(&self) -> String {
+        self.json()["token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no token: {self:?}"))
+            .to_owned()
+    }
+}
+
+/// A service of its own for one test: its database, its port, its clock.
+#[derive(Debug)]
+pub struct Service {
+    /// The app behind the gateway.
+    pub app: Arc<App>,
+    /// The clock that the app reads.
+    pub clock: TestClock,
+    /// The database, with its calls.
+    pub database: Database,
+    /// The SDK's client of the database.
+    pub client: aws_sdk_dynamodb::Client,
+    /// An account.
+    pub account: Owner,
+    /// The account's token.
+    pub account_token: String,
+    /// An ecosystem of the account.
+    pub ecosystem: Owner,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Service {
+    /// Starts a service on a free port.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start() -> Self {
+        let database = Database::new(Embedded::in_memory().expect("a database"));
+        let client = embedded::client(database.clone());
+        create_tables(&client, IDENTITY, EPHEMERAL)
+            .await
+            .expect("tables");
+        let clock = TestClock::new();
+        let app = Arc::new(another_environment(&client, &clock));
+
+        let account = create_account(&app).await.expect("an account");
+        let account_token = token_of(&app, &account, ExpiryType::Infinite).await;
+        let shared::owner::OwnerId::Account(account_id) = &account.id else {
+            panic!("not an account: {account:?}");
+        };
+        let ecosystem = create_ecosystem(&app, account_id)
+            .await
+            .expect("an ecosystem");
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(gateway::run(app.clone(), listener, std::future::pending()));
+        database.take_calls();
+        Self {
+            app,
+            clock,
+            database,
+            client,
+            account,
+            account_token,
+            ecosystem,
+            url,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// Another execution environment of the same deployment: the same tables and clock, with
+    /// nothing remembered.
+    pub fn another_environment(&self) -> App {
+        another_environment(&self.client, &self.clock)
+    }
+
+    /// Makes a user of the ecosystem.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub async fn user(&self, name: &str) -> String {
+        let id = format!("{};{name}", self.ecosystem.id.as_str());
+        let user = UserId::parse(&id).expect("a user's name");
+        create_user(&self.app, &user).await.expect("a user");
+        self.database.take_calls();
+        id
+    }
+
+    /// A token of any owner, made past the API.
+    pub async fn token_of(&self, owner: &Owner, expiry_type: ExpiryType) -> String {
+        let token = token_of(&self.app, owner, expiry_type).await;
+        self.database.take_calls();
+        token
+    }
+
+    /// Another account with an ecosystem: its token, then the ecosystem.
+    ///
+    /// # Panics
+    /// If they cannot be made.
+    pub async fn another_account(&self) -> (String, Owner) {
+        let account = create_account(&self.app).await.expect("an account");
+        let shared::owner::OwnerId::Account(id) = &account.id else {
+            panic!("not an account: {account:?}");
+        };
+        let ecosystem = create_ecosystem(&self.app, id).await.expect("an ecosystem");
+        (
+            self.token_of(&account, ExpiryType::Infinite).await,
+            ecosystem,
+        )
+    }
+
+    /// Another ecosystem of the account.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub async fn another_ecosystem(&self) -> Owner {
+        let shared::owner::OwnerId::Account(id) = &self.account.id else {
+            panic!("not an account: {:?}", self.account);
+        };
+        let ecosystem = create_ecosystem(&self.app, id).await.expect("an ecosystem");
+        self.database.take_calls();
+        ecosystem
+    }
+
+    /// A request under construction: method and the path with its query.
+    ///
+    /// # Panics
+    /// If the method is none.
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().expect("a method");
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    /// Sends a request.
+    ///
+    /// # Panics
+    /// If nothing comes back.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.expect("a response");
+        let header = |(name, value): (&reqwest::header::HeaderName, &_)| {
+            let value: &reqwest::header::HeaderValue = value;
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        };
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().iter().map(header).collect(),
+            body: response.text().await.expect("text"),
+        }
+    }
+
+    /// Asks for a token of this user with the account's token.
+    pub async fn mint(&self, user: &str, query: &str) -> Answer {
+        self.mint_as(&self.account_token, user, query).await
+    }
+
+    /// Asks for a token of this user with a credential.
+    pub async fn mint_as(&self, credential: &str, user: &str, query: &str) -> Answer {
+        let path = format!("/api/users/{user}/tokens?{query}");
+        self.send(
+            self.request("POST", path.trim_end_matches('?'))
+                .header("authorization", credential),
+        )
+        .await
+    }
+
+    /// Introspects a token with the account's token.
+    pub async fn introspect(&self, token: &str) -> Answer {
+        self.introspect_as(&self.account_token, token).await
+    }
+
+    /// Introspects a token with a credential.
+    pub async fn introspect_as(&self, credential: &str, token: &str) -> Answer {
+        let request = self
+            .request("POST", "/api/auth/introspect")
+            .header("authorization", credential)
+            .form(&[("token", token)]);
+        self.send(request).await
+    }
+
+    /// Whether a token counts now; asking is a use of it.
+    ///
+    /// # Panics
+    /// If the answer is neither.
+    pub async fn is_active(&self, token: &str) -> bool {
+        let answer = self.introspect(token).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["active"].as_bool().expect("active")
+    }
+
+    /// Writes whether a user is active, past the API.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub async fn set_active(&self, user: &str, active: bool) {
+        let key = Key::owner((&UserId::parse(user).expect("a user's id")).into());
+        self.client
+            .update_item()
+            .table_name(IDENTITY)
+            .set_key(Some(serde_dynamo::to_item(key).expect("a key")))
+            .update_expression("SET active = :active")
+            .expression_attribute_values(":active", AttributeValue::Bool(active))
+            .send()
+            .await
+            .expect("the user is written");
+        self.database.take_calls();
+    }
+
+    /// The items of a user's tokens, as the table keeps them, in order of creation.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    pub async fn token_items(&self, user: &str) -> Vec<Item> {
+        let key = Key::owner((&UserId::parse(user).expect("a user's id")).into());
+        let mut key: Item = serde_dynamo::to_item(key).expect("a key");
+        let owner = key.remove(PARTITION_KEY).expect("a partition");
+        let items = self
+            .client
+            .query()
+            .table_name(IDENTITY)
+            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
+            .expression_attribute_names("#owner", PARTITION_KEY)
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":owner", owner)
+            .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
+            .send()
+            .await
+            .expect("the user's items");
+        self.database.take_calls();
+        items.items.unwrap_or_default()
+    }
+
+    /// The address that the service listens on, such as `127.0.0.1:40000`.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+}
+
+fn another_environment(client: &aws_sdk_dynamodb::Client, clock: &TestClock) -> App {
+    // No two environments draw alike.
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    let seed = SEED.fetch_add(1, Ordering::Relaxed);
+    let identity = Identity::new(client.clone(), IDENTITY.to_owned());
+    App::with(identity, clock.clock(), StdRng::seed_from_u64(seed))
+}
+
+async fn token_of(app: &App, owner: &Owner, expiry_type: ExpiryType) -> String {
+    let wanted = NewToken {
+        expiry_type,
+        ..NewToken::default()
+    };
+    let (_, token) = mint(app, owner, wanted).await.expect("a token");
+    token.reveal().to_owned()
+}
