@@ -22,9 +22,14 @@ pub struct Bootstrap {
     /// The identity table
     #[arg(long, value_name = "NAME", env = config::IDENTITY_TABLE)]
     identity_table: String,
-    /// The ephemeral table
-    #[arg(long, value_name = "NAME", env = config::EPHEMERAL_TABLE)]
-    ephemeral_table: String,
+    /// The ephemeral table; only with --create-tables
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = config::EPHEMERAL_TABLE,
+        required_if_eq("create_tables", "true")
+    )]
+    ephemeral_table: Option<String>,
     /// Make the tables first, unless they are there
     #[arg(long)]
     create_tables: bool,
@@ -45,8 +50,8 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
     let id = id.map_err(|_invalid| "an account's id is A and 24 lowercase hex digits")?;
 
     let client = client::from_operator_environment().await;
-    if args.create_tables {
-        create_tables(&client, &args.identity_table, &args.ephemeral_table)
+    if let Some(ephemeral) = args.ephemeral_table.filter(|_| args.create_tables) {
+        create_tables(&client, &args.identity_table, &ephemeral)
             .await
             .map_err(said)?;
     }

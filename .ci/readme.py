@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Runs the README's commands, in its order and by its words.
+
+Every block marked `sh` is run: `cargo run` in the background until all others have been, the
+others one after the other in one shell. What the README shows as answers is compared by shape.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SERVER = "cargo run"
+URL = "http://127.0.0.1:3000"
+
+
+def wait_for_server(server):
+    """Returns once the server answers anything; gives up when it ends."""
+    while server.poll() is None:
+        try:
+            urllib.request.urlopen(URL)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+    sys.exit("README: the server did not start")
+
+
+def main():
+    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", readme, re.M | re.S)
+    commands = [block for block in blocks if block.strip() != SERVER]
+    if len(commands) != len(blocks) - 1:
+        sys.exit(f"README: not one block that is `{SERVER}`")
+
+    server = subprocess.Popen(
+        SERVER.split(), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for_server(server)
+        script = "set -euo pipefail\n" + "\necho\n".join(commands)
+        run = subprocess.Popen(
+            ["bash", "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        answers = []
+        for line in run.stdout:
+            print(line, end="", flush=True)
+            if line.startswith("{"):
+                answers.append(set(json.loads(line)))
+        if run.wait() != 0:
+            sys.exit("README: a command failed")
+    finally:
+        server.terminate()
+        printed = server.communicate()[0]
+
+    curl = re.search(r"curl -X POST -H 'Authorization: tk_ai_\w+' '\S+;demo/tokens'", printed)
+    if not curl:
+        sys.exit(f"README: no curl line in what the server printed:\n{printed}")
+    shown = [set(json.loads(line)) for line in re.findall(r"^{.*}$", readme, re.M)]
+    for shape in shown:
+        if shape not in answers:
+            sys.exit(f"README: no command answered with the fields {sorted(shape)}")
+    if server.returncode != 0:
+        sys.exit(f"README: the server ended with {server.returncode}")
+
+
+main()

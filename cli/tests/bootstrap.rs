@@ -1,0 +1,118 @@
+//! `tokenry bootstrap` as a process, against a DynamoDB behind a socket.
+
+use std::process::{Command, Output};
+
+use dynoxide::Database;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// Runs `tokenry bootstrap` against an endpoint.
+async fn bootstrap(endpoint: &str, arguments: &'static [&'static str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
+    command
+        .arg("bootstrap")
+        .args(arguments)
+        .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_ACCESS_KEY_ID", "id")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .env("TOKENRY_IDENTITY_TABLE", "identity");
+    tokio::task::spawn_blocking(move || command.output())
+        .await
+        .expect("the command is run")
+        .expect("the command runs")
+}
+
+/// A database behind a socket: itself, and its address.
+async fn database() -> (Database, String) {
+    let database = Database::memory().expect("a database");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(dynoxide::server::serve_on(listener, database.clone()));
+    (database, endpoint)
+}
+
+fn one_line(output: &Output) -> String {
+    let line = String::from_utf8(output.stderr.clone()).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
+}
+
+const CREATE: &[&str] = &[
+    "--create-tables",
+    "--ephemeral-table",
+    "ephemeral",
+    "--json",
+];
+
+#[tokio::test]
+async fn it_makes_tables_with_their_ttl_an_account_and_a_token() {
+    let (database, endpoint) = database().await;
+    // The second time finds the tables.
+    let mut accounts = Vec::new();
+    for _ in 0..2 {
+        let output = bootstrap(&endpoint, CREATE).await;
+        assert!(output.status.success(), "{output:?}");
+        let made: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+        assert_eq!(made.as_object().unwrap().len(), 2);
+        assert!(made["accountToken"].as_str().unwrap().starts_with("tk_ai_"));
+        accounts.push(made["accountId"].as_str().unwrap().to_owned());
+    }
+    assert_ne!(accounts[0], accounts[1]);
+    for table in ["identity", "ephemeral"] {
+        let request = serde_json::json!({ "TableName": table });
+        let ttl = database
+            .describe_time_to_live(serde_json::from_value(request).unwrap())
+            .unwrap();
+        let ttl = serde_json::to_value(ttl).unwrap();
+        assert_eq!(ttl["TimeToLiveDescription"]["AttributeName"], "expires_at");
+        assert_eq!(ttl["TimeToLiveDescription"]["TimeToLiveStatus"], "ENABLED");
+    }
+}
+
+#[tokio::test]
+async fn an_account_gets_one_more_token() {
+    let (_database, endpoint) = database().await;
+    let made = bootstrap(&endpoint, CREATE).await;
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let id: &'static str = made["accountId"].as_str().unwrap().to_owned().leak();
+
+    let arguments = Vec::from(["--account", id, "--json"]).leak();
+    let output = bootstrap(&endpoint, arguments).await;
+    let more: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(more["accountId"], id);
+    assert_ne!(more["accountToken"], made["accountToken"]);
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_exist_is_one_line() {
+    let (_database, endpoint) = database().await;
+    bootstrap(&endpoint, CREATE).await;
+    let unknown = &["--account", "A58521fd8a5d9b5cc21987501"];
+    let line = one_line(&bootstrap(&endpoint, unknown).await);
+    assert_eq!(
+        line,
+        "Account with id A58521fd8a5d9b5cc21987501 does not exist.\n"
+    );
+    let line = one_line(&bootstrap(&endpoint, &["--account", "bob"]).await);
+    assert_eq!(line, "an account's id is A and 24 lowercase hex digits\n");
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_there_is_one_line() {
+    let (_database, endpoint) = database().await;
+    let line = one_line(&bootstrap(&endpoint, &[]).await);
+    assert!(
+        line.starts_with("DynamoDB: ResourceNotFoundException"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn creating_tables_needs_both_names() {
+    let (_database, endpoint) = database().await;
+    let output = bootstrap(&endpoint, &["--create-tables"]).await;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}

@@ -1,0 +1,310 @@
+//! `tokenry serve` as a process: what it prints, how it ends, and what survives its death.
+
+use std::{
+    collections::HashSet,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+/// A server that is killed when the test ends.
+struct Server {
+    child: Child,
+    /// The line that `--json` prints.
+    line: Value,
+    http: reqwest::Client,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = tokenry(arguments).spawn().expect("the command starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("standard output"));
+        stdout.read_line(&mut line).expect("a line");
+        Self {
+            child,
+            line: serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}")),
+            http: reqwest::Client::new(),
+        }
+    }
+
+    fn on(data: &Path) -> Self {
+        let data = data.to_str().expect("a path in UTF-8");
+        Self::start(&["serve", "--data", data, "--port", "0", "--json"])
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.line[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name} in {}", self.line))
+            .to_owned()
+    }
+
+    /// Mints a token for the user demo; none if the server is gone.
+    async fn mint(&self, query: &str) -> Option<String> {
+        let (url, user) = (self.text("url"), self.text("userId"));
+        let answer = self
+            .http
+            .post(format!("{url}/api/users/{user}/tokens?{query}"))
+            .header("authorization", self.text("accountToken"))
+            .send()
+            .await
+            .ok()?;
+        let minted: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+        minted["token"].as_str().map(str::to_owned)
+    }
+
+    async fn is_active(&self, token: &str) -> bool {
+        let answer = self
+            .http
+            .post(format!("{}/api/auth/introspect", self.text("url")))
+            .header("authorization", self.text("accountToken"))
+            .form(&[("token", token)])
+            .send()
+            .await
+            .expect("an answer");
+        answer
+            .text()
+            .await
+            .expect("text")
+            .contains(r#""active":true"#)
+    }
+
+    fn signal(&mut self, name: &str) -> ExitStatus {
+        kill(name, self.child.id());
+        self.child.wait().expect("the command ends")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal, with the shell's own `kill`.
+fn kill(signal: &str, pid: u32) {
+    let kill = format!("kill {signal} {pid}");
+    let sent = Command::new("sh").args(["-c", &kill]).status();
+    assert!(sent.expect("a shell").success());
+}
+
+fn tokenry(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
+    command
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command that fails: its one line.
+fn refusal(arguments: &[&str]) -> String {
+    let output = tokenry(arguments).output().expect("the command runs");
+    let line = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
+}
+
+#[tokio::test]
+async fn a_restart_prints_the_same_and_the_tokens_still_count() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = Server::on(data.path());
+    let keys: HashSet<_> = first.line.as_object().unwrap().keys().cloned().collect();
+    let expected = ["url", "accountToken", "ecosystemId", "userId"];
+    assert_eq!(keys, expected.map(str::to_owned).into());
+    let token = first.mint("").await.expect("a token");
+    assert!(first.signal("-INT").success());
+
+    let second = Server::on(data.path());
+    for name in ["accountToken", "ecosystemId", "userId"] {
+        assert_eq!(first.text(name), second.text(name));
+    }
+    assert!(second.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_gets_a_new_account() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = Server::on(data.path());
+    first.signal("-KILL");
+    for file in std::fs::read_dir(data.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.file_name().unwrap() != "start.json" {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let second = Server::on(data.path());
+    assert_ne!(first.text("accountToken"), second.text("accountToken"));
+    assert!(second.mint("").await.is_some());
+}
+
+#[tokio::test]
+async fn every_acknowledged_token_survives_a_sigkill_and_none_is_in_a_file() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::on(data.path());
+    let pid = server.child.id();
+    let minted = Mutex::new(Vec::new());
+    let count = Arc::new(AtomicUsize::new(0));
+    let client = async |number: usize| {
+        let query = ["expiryType=Infinite", "ttl=60", "expiryType=SlidingTtl"][number % 3];
+        while let Some(token) = server.mint(query).await {
+            minted.lock().await.push(token);
+            if count.fetch_add(1, Ordering::Relaxed) == 200 {
+                // In the midst of the others' requests.
+                kill("-KILL", pid);
+            }
+        }
+    };
+    join_all((0..16).map(client)).await;
+    server.child.wait().unwrap();
+    let minted = minted.into_inner();
+    assert!(minted.len() > 200);
+
+    let again = Server::on(data.path());
+    for token in &minted {
+        assert!(again.is_active(token).await);
+    }
+
+    let start_token = again.text("accountToken");
+    for file in std::fs::read_dir(data.path()).unwrap() {
+        let path = file.unwrap().path();
+        let content = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&content);
+        assert!(
+            minted.iter().all(|token| !text.contains(token)),
+            "{}",
+            path.display()
+        );
+        let is_start = path.ends_with("start.json");
+        assert_eq!(text.contains(&start_token), is_start, "{}", path.display());
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_start_token_is_the_owners_to_read() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("made/by/serve");
+    let _server = Server::on(&data);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    assert_eq!(mode(&data.join("start.json")), 0o600);
+}
+
+#[tokio::test]
+async fn memory_keeps_nothing() {
+    let mut first = Server::start(&["--memory", "--port", "0", "--json"]);
+    assert!(first.mint("").await.is_some());
+    assert!(first.signal("-TERM").success());
+    let second = Server::start(&["--memory", "--port", "0", "--json"]);
+    assert_ne!(first.text("accountToken"), second.text("accountToken"));
+}
+
+#[tokio::test]
+async fn the_log_has_a_line_for_each_request_and_no_secret() {
+    let mut server = Server::start(&["--memory", "--port", "0", "--json", "--log", "trace"]);
+    let token = server.mint("").await.expect("a token");
+    assert!(server.is_active(&token).await);
+    assert!(!server.is_active("tk_uf_rubbish").await);
+    server.signal("-INT");
+
+    let mut log = String::new();
+    let mut stderr: ChildStderr = server.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    let requests: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .filter(|line: &Value| line.get("endpoint").is_some())
+        .collect();
+    let endpoints: Vec<_> = requests
+        .iter()
+        .map(|line| line["endpoint"].clone())
+        .collect();
+    assert_eq!(
+        endpoints,
+        ["create-user-token", "introspect-token", "introspect-token"]
+    );
+    for line in &requests {
+        assert_eq!(line["status"], 200);
+        assert_eq!(line["level"], "INFO");
+        assert!(line["request_id"].as_str().is_some_and(|id| !id.is_empty()));
+    }
+    assert!(!log.contains(&token) && !log.contains(&server.text("accountToken")));
+    assert!(!log.contains("tk_"), "{log}");
+}
+
+#[tokio::test]
+async fn without_json_it_prints_a_curl_line_that_works_as_it_stands() {
+    let mut child = tokenry(&["--memory", "--port", "0"]).spawn().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let curl = stdout
+        .lines()
+        .map(|line| line.unwrap())
+        .find(|line| line.trim().starts_with("curl "))
+        .expect("a curl line");
+    let parts: Vec<&str> = curl.trim().split('\'').collect();
+    let ["curl -X POST -H ", header, " ", url, ""] = parts[..] else {
+        panic!("{curl}");
+    };
+    let (name, value) = header.split_once(": ").unwrap();
+    let answer = reqwest::Client::new()
+        .post(url)
+        .header(name, value)
+        .send()
+        .await
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[test]
+fn a_taken_port_is_one_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let line = refusal(&["serve", "--memory", "--port", &port]);
+    assert!(
+        line.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_one_line() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
+    std::fs::write(&file, "not a directory").unwrap();
+    let broken = parent.path().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(
+        broken.join("database.sqlite"),
+        "not a database, but long enough",
+    )
+    .unwrap();
+    let half = parent.path().join("half");
+    std::fs::create_dir(&half).unwrap();
+    std::fs::write(half.join("start.json"), "{").unwrap();
+
+    for data in [&file, &file.join("below"), &broken, &half] {
+        let data = data.to_str().unwrap();
+        let line = refusal(&["--port", "0", "--data", data]);
+        assert!(
+            line.starts_with("cannot use ") && line.contains(data),
+            "{line}"
+        );
+    }
+}

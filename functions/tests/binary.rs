@@ -1,0 +1,40 @@
+//! The Lambda binary as a process: what it says when it cannot start.
+
+use std::process::Command;
+
+fn refusal(handler: Option<&str>, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_functions"));
+    command.env_clear().envs(variables.iter().copied());
+    if let Some(handler) = handler {
+        command.env("_HANDLER", handler);
+    }
+    let output = command.output().expect("the binary runs");
+    let line = String::from_utf8(output.stderr).expect("text");
+    assert!(!output.status.success(), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
+}
+
+#[test]
+fn an_unknown_handler_is_one_line() {
+    assert_eq!(
+        refusal(Some("mint"), &[]),
+        "no endpoint is named \"mint\"\n"
+    );
+    assert_eq!(refusal(None, &[]), "no endpoint is named \"\"\n");
+}
+
+#[test]
+fn a_missing_variable_is_one_line_that_names_it() {
+    let line = refusal(Some("introspect-token"), &[]);
+    assert_eq!(line, "TOKENRY_IDENTITY_TABLE is not set\n");
+    let variables = [
+        ("TOKENRY_IDENTITY_TABLE", "identity"),
+        ("TOKENRY_LOG", "loud"),
+    ];
+    let line = refusal(Some("introspect-token"), &variables);
+    assert!(
+        line.starts_with("TOKENRY_LOG is not one of off, error"),
+        "{line}"
+    );
+}
