@@ -142,10 +142,10 @@ async fn rubbish_for_a_credential_reads_nothing() {
     let long = "x".repeat(100_000);
     let of_a_token = format!("Bearer  {}", service.account_token);
     let changed = service.account_token.replace("tk_ai", "tk_af");
-    let more = [long.as_str(), &of_a_token, &changed];
+    let more = [long.as_bytes(), of_a_token.as_bytes(), changed.as_bytes()];
     for path in &paths {
         for credential in RUBBISH.iter().copied().chain(more) {
-            let value = reqwest::header::HeaderValue::from_bytes(credential.as_bytes()).unwrap();
+            let value = reqwest::header::HeaderValue::from_bytes(credential).unwrap();
             let request = service.request("POST", path).header("authorization", value);
             let answer = service.send(request).await;
             assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);

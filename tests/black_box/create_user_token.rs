@@ -356,6 +356,15 @@ async fn a_credential_is_judged_first_then_the_right_then_the_request_then_exist
 }
 
 #[tokio::test]
+async fn a_token_of_another_deployment_is_no_credential() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let elsewhere = Service::start().await;
+    let answer = service.mint_as(&elsewhere.account_token, &bob, "").await;
+    assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+}
+
+#[tokio::test]
 async fn a_dead_credential_is_none() {
     let service = Service::start().await;
     let bob = service.user("bob").await;

@@ -11,14 +11,14 @@ mod other_routes;
 use tests::{Answer, Service};
 
 /// Credentials that are no token, which everybody gets the same 401 for, and no read is made.
-pub(crate) const RUBBISH: &[&str] = &[
-    "|",
-    "tk_uf_",
-    "Bearer tk_uf_",
-    "Bearer  tk_uf_0000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
-    "tk_xf_00000000000000000000000000000000000000000000000000000000000000000000000000000000000",
-    "\u{ff}\u{fe}",
-    "Bearer ａｂｃ",
+pub(crate) const RUBBISH: &[&[u8]] = &[
+    b"|",
+    b"tk_uf_",
+    b"Bearer tk_uf_",
+    b"Bearer  tk_uf_0000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+    b"tk_xf_00000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+    b"\xff\xfe",
+    b"Bearer \xef\xbd\x81",
 ];
 
 /// Asserts a 401 of the contract's form.

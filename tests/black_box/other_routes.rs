@@ -28,6 +28,23 @@ async fn an_unknown_route_or_method_is_the_gateways_own_404() {
 }
 
 #[tokio::test]
+async fn headers_that_nobody_reads_may_be_long_or_not_utf_8() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let long = vec![b'x'; 100_000];
+    for value in [&b"\xff\xfe"[..], b"", &long] {
+        let value = reqwest::header::HeaderValue::from_bytes(value).unwrap();
+        let request = service
+            .request("POST", &format!("/api/users/{bob}/tokens"))
+            .header("authorization", &service.account_token)
+            .header("cookie", value.clone())
+            .header("x-forwarded-for", value.clone())
+            .header("content-type", value);
+        assert_eq!(service.send(request).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_request_end_no_more_than_their_connection() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
