@@ -30,7 +30,8 @@ pub struct Bootstrap {
         required_if_eq("create_tables", "true")
     )]
     ephemeral_table: Option<String>,
-    /// Make the tables first, unless they are there
+    /// Make the tables first, unless they are there: for trying out, without backups; the
+    /// template makes a deployment's
     #[arg(long)]
     create_tables: bool,
     /// One more token for this account instead of a new account

@@ -75,8 +75,8 @@ fn message(status: StatusCode, text: &str) -> Response {
 async fn pass(app: &App, endpoint: &Endpoint, peer: SocketAddr, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let params = path_parameters(endpoint.path, parts.uri.path());
-    if params.values().any(|value| value.is_empty()) {
-        // API Gateway's parameters are never empty.
+    if params.values().any(|value| value.is_empty()) || parts.method != endpoint.method {
+        // API Gateway's parameters are never empty, and a GET route is none for HEAD.
         return not_found().await;
     }
     let Ok(body) = axum::body::to_bytes(body, MAX_PAYLOAD).await else {

@@ -6,7 +6,7 @@ use shared::{
     App,
     directory::mint,
     error::{Error, Problem, Result},
-    http::{credential, fields, fields::Fields, ok_secret, user_id},
+    http::{credential, fields, fields::Fields, ok_secret, user_ecosystem, user_id},
     time::UnixSeconds,
     token::{ExpiryType, NewToken, TokenName, Ttl},
 };
@@ -31,15 +31,15 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_account_or_server()?;
-    if let Some(id) = &user_id {
-        caller.must_manage(id.ecosystem())?;
-    }
+    caller.must_manage(user_ecosystem(&request).as_ref())?;
     fields::body(&request)?;
     let Some(user_id) = user_id.filter(|_| problems.is_empty()) else {
         return Err(Error::Invalid(problems));
     };
-    let user = found.active_user(&user_id, &caller)?;
+    let user = found.user(&caller, &user_id)?;
+    if !user.active {
+        return Err(Error::Conflict("user is inactive"));
+    }
 
     let (token, plain) = mint(app, &user, wanted).await?;
     ok_secret(&Minted {

@@ -8,7 +8,7 @@ use std::{
 
 use rand::{CryptoRng, rand_core::UnwrapErr, rngs::SysRng};
 
-use crate::{identity::Identity, time::Timestamp, token::verify::Memory};
+use crate::{identity::Identity, time::Timestamp, token::Memory};
 
 /// Where the time comes from. A test hands in a clock that it turns.
 #[derive(Clone)]

@@ -20,6 +20,8 @@ use aws_smithy_runtime_api::client::{
     retries::classifiers::{ClassifyRetry, RetryAction},
 };
 
+use serde::Deserialize;
+
 use crate::error::Error;
 
 /// One attempt may take this long before it is given up and tried again.
@@ -85,15 +87,34 @@ pub async fn from_operator_environment() -> Client {
 #[derive(Debug)]
 struct TransactionConflict;
 
+/// What tells a conflict in an error's body. Nothing else is looked at: the item in it is a
+/// client's to fill.
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(rename = "__type")]
+    code: String,
+    #[serde(rename = "CancellationReasons")]
+    reasons: Option<Vec<Reason>>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    #[serde(rename = "Code")]
+    code: String,
+}
+
 impl ClassifyRetry for TransactionConflict {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let conflicts = context
             .response()
             .filter(|response| response.status().as_u16() == 400)
-            .and_then(|response| response.body().bytes())
-            .is_some_and(|body| {
-                let name = b"TransactionConflict";
-                body.windows(name.len()).any(|window| window == name)
+            .and_then(|response| serde_json::from_slice(response.body().bytes()?).ok())
+            .is_some_and(|error: ErrorBody| {
+                let reasons = error.reasons.into_iter().flatten();
+                error.code.ends_with("#TransactionConflictException")
+                    || reasons
+                        .into_iter()
+                        .any(|reason| reason.code == "TransactionConflict")
             });
         if conflicts {
             RetryAction::transient_error()
@@ -107,7 +128,8 @@ impl ClassifyRetry for TransactionConflict {
     }
 }
 
-/// Every failure of a call is the database's, for a client; the operator is told which.
+/// A call that failed: the database is away, but where it says that we have no right to ask, or
+/// ask for what is not there.
 ///
 /// Nothing of the request's or the response's items gets into the cause: DynamoDB's code and
 /// message, or what broke underway.
@@ -120,25 +142,35 @@ where
         let cause = match &error {
             SdkError::ServiceError(context) => {
                 let meta = context.err().meta();
-                format!(
-                    "{}: {}",
-                    meta.code().unwrap_or("unknown error"),
-                    meta.message().unwrap_or("no message"),
-                )
+                let code = meta.code().unwrap_or("unknown error");
+                let cause = format!(
+                    "DynamoDB: {code}: {}",
+                    meta.message().unwrap_or("no message")
+                );
+                if OUR_FAULT.contains(&code) {
+                    return Self::Internal { cause };
+                }
+                cause
             }
-            SdkError::TimeoutError(_) => "no answer in time".to_owned(),
+            SdkError::TimeoutError(_) => "DynamoDB: no answer in time".to_owned(),
             SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-                Some(error) => chain("not reached", error),
-                None => "not reached".to_owned(),
+                Some(error) => chain("DynamoDB: not reached", error),
+                None => "DynamoDB: not reached".to_owned(),
             },
-            SdkError::ResponseError(_) => "an answer that cannot be read".to_owned(),
-            other => chain("not sent", other),
+            SdkError::ResponseError(_) => "DynamoDB: an answer that cannot be read".to_owned(),
+            other => chain("DynamoDB: not sent", other),
         };
-        Self::Unavailable {
-            cause: format!("DynamoDB: {cause}"),
-        }
+        Self::Unavailable { cause }
     }
 }
+
+/// Error codes that another try does not mend: a wrong role, a wrong table, a wrong request.
+const OUR_FAULT: &[&str] = &[
+    "AccessDeniedException",
+    "ResourceNotFoundException",
+    "SerializationException",
+    "ValidationException",
+];
 
 fn chain(what: &str, error: &dyn std::error::Error) -> String {
     let errors = std::iter::successors(Some(error), |error| error.source());

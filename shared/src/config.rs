@@ -24,9 +24,9 @@ impl Config {
     /// # Errors
     /// One line that names the variable at fault.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let identity_table = variable(IDENTITY_TABLE)
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| format!("{IDENTITY_TABLE} is not set"))?;
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let identity_table =
+            variable(IDENTITY_TABLE).ok_or_else(|| format!("{IDENTITY_TABLE} is not set"))?;
         let log = match variable(LOG) {
             None => LevelFilter::INFO,
             Some(level) => level

@@ -1,4 +1,4 @@
-//! The ids of accounts, ecosystems and users, as clients write them.
+//! The ids of accounts, ecosystems, environments and users, as clients write them.
 
 use std::{borrow::Cow, fmt};
 
@@ -71,6 +71,13 @@ hex_id!(
     'C'
 );
 
+hex_id!(
+    /// An environment of an ecosystem, which short codes are made for: `E` and 24 lowercase hex
+    /// digits.
+    EnvironmentId,
+    'E'
+);
+
 /// A user of an ecosystem: `ECOSYSTEM;NAME`.
 ///
 /// NAME is 1 to 256 characters: no control characters, no white space, none of `; / ? # % \`.
@@ -105,6 +112,11 @@ impl UserId {
         } else {
             Err(InvalidId)
         }
+    }
+
+    /// Whether it is the name of a short code's user, which nothing but such a code makes.
+    pub fn is_short_code(&self) -> bool {
+        self.text[self.ecosystem.as_str().len()..].starts_with(";short|")
     }
 
     /// The ecosystem that the user belongs to.

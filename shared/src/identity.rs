@@ -7,7 +7,11 @@ use std::{
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::{put_item::PutItemError, update_item::UpdateItemError},
+    error::SdkError,
+    operation::{
+        put_item::PutItemError,
+        update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
+    },
     primitives::Blob,
     types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -15,6 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, Result},
+    id::EnvironmentId,
     owner::{Owner, OwnerKey},
     time::UnixSeconds,
     token::{Expiry, PlainToken, Token},
@@ -29,6 +34,8 @@ pub const PARTITION_KEY: &str = "owner";
 pub const SORT_KEY: &str = "item";
 /// The sort key of an owner's own record.
 pub const OWNER_ITEM: &str = "owner";
+/// The sort key of an environment's record.
+const ENVIRONMENT_ITEM: &str = "environment";
 
 /// How often keys that DynamoDB left unprocessed are asked for again, and the pause before the
 /// first of those, which doubles.
@@ -53,6 +60,14 @@ impl Key {
         }
     }
 
+    /// The record of an environment.
+    pub fn environment(id: &EnvironmentId) -> Self {
+        Self {
+            owner: id.into(),
+            item: ENVIRONMENT_ITEM.to_owned(),
+        }
+    }
+
     /// The record of a token.
     pub fn token(token: &PlainToken) -> Self {
         Self {
@@ -67,7 +82,6 @@ impl Key {
 }
 
 /// What one read found.
-#[derive(Debug, Default)]
 pub struct Items(HashMap<Key, Item>);
 
 impl Items {
@@ -113,6 +127,10 @@ impl Identity {
         let mut missing = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
         let mut found = HashMap::with_capacity(missing.len());
         for attempt in 0..=UNPROCESSED_TRIES {
+            if attempt > 0 {
+                #[expect(clippy::disallowed_methods, reason = "the database asks for a pause")]
+                tokio::time::sleep(UNPROCESSED_PAUSE * 2u32.pow(attempt - 1)).await;
+            }
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(missing))
                 .consistent_read(true)
@@ -142,8 +160,6 @@ impl Identity {
             if missing.is_empty() {
                 return Ok(Items(found));
             }
-            #[expect(clippy::disallowed_methods, reason = "the database asks for a pause")]
-            tokio::time::sleep(UNPROCESSED_PAUSE * 2u32.pow(attempt)).await;
         }
         Err(unavailable("keys stay unprocessed"))
     }
@@ -151,7 +167,8 @@ impl Identity {
     /// Starts another life of a sliding token, unless it is dead or this second already did, and
     /// says when it expires now; `None` if it is dead.
     ///
-    /// One conditional `UpdateItem`: it can neither create an item nor revive a dead one.
+    /// One conditional `UpdateItem`: it can neither create an item nor revive a dead one. A token
+    /// that is found idle for too long is ended by a second one.
     ///
     /// # Errors
     /// The database is away.
@@ -160,12 +177,8 @@ impl Identity {
         token: &PlainToken,
         now: UnixSeconds,
     ) -> Result<Option<UnixSeconds>> {
-        let hash = token.hashed();
         let renewed = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(Key::token(token).to_item()?))
+            .update(token, now)?
             .update_expression("SET expires_at = :now + #ttl, last_used_at = :now")
             .condition_expression(
                 "token_hash = :hash AND expires_at > :now \
@@ -173,41 +186,58 @@ impl Identity {
                  AND (attribute_not_exists(max_expires_at) OR max_expires_at > :now)",
             )
             .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":now", AttributeValue::N(now.0.to_string()))
-            .expression_attribute_values(
-                ":hash",
-                AttributeValue::B(Blob::new(hash.as_bytes().as_slice())),
-            )
-            .return_values(ReturnValue::UpdatedNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        match renewed {
-            Ok(output) => {
-                #[derive(Deserialize)]
-                struct New {
-                    expires_at: UnixSeconds,
-                }
-                let new = output.attributes.map(from_item::<New>).transpose()?;
-                new.map(|new| Some(new.expires_at))
-                    .ok_or_else(|| unavailable("a renewal without its result"))
-            }
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
-                    let Some(item) = &refusal.item else {
-                        return Ok(None);
-                    };
-                    let old: Token = from_item(item.clone())?;
-                    let at_once = matches!(
-                        old.expiry,
-                        Expiry::SlidingTtl { last_used_at: Some(last), .. } if last >= now
-                    );
-                    let alive = old.token_hash == hash && old.expiry.is_alive_at(now);
-                    Ok(old.expiry.expires_at().filter(|_| at_once && alive))
-                }
-                _ => Err(error.into()),
-            },
+        let old = match updated(renewed)? {
+            Updated::To(expires_at) => return Ok(Some(expires_at)),
+            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => old.expiry,
+            Updated::Refused(_) => return Ok(None),
+        };
+        match old {
+            Expiry::SlidingTtl {
+                last_used_at: Some(last),
+                ..
+            } if last >= now && old.is_alive_at(now) => Ok(old.expires_at()),
+            Expiry::SlidingTtl {
+                max_expires_at: Some(max),
+                ..
+            } if max <= now => Ok(None),
+            _ => self.end_idle(token, now).await,
         }
+    }
+
+    /// Ends a sliding token whose time has passed for good, before anybody is told that it is
+    /// dead: a renewal that was sent while it lived, and arrives late, would revive it.
+    ///
+    /// Says when the token expires if it was renewed meanwhile.
+    async fn end_idle(&self, token: &PlainToken, now: UnixSeconds) -> Result<Option<UnixSeconds>> {
+        let ended = self
+            .update(token, now)?
+            .update_expression("SET max_expires_at = :ended")
+            .condition_expression("token_hash = :hash AND expires_at <= :now")
+            .expression_attribute_values(":ended", number(Expiry::ENDED))
+            .send()
+            .await;
+        Ok(match updated(ended)? {
+            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => {
+                old.expiry.expires_at().filter(|end| now < *end)
+            }
+            Updated::Refused(_) | Updated::To(_) => None,
+        })
+    }
+
+    /// An update of a token's item, with its hash and the time for the condition.
+    fn update(&self, token: &PlainToken, now: UnixSeconds) -> Result<UpdateItemFluentBuilder> {
+        let hash = AttributeValue::B(Blob::new(token.hashed().as_bytes().as_slice()));
+        Ok(self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(Key::token(token).to_item()?))
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":hash", hash)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld))
     }
 
     /// Writes a new token, in one conditional `PutItem`. Safe to repeat: the write of the same
@@ -289,6 +319,39 @@ impl Identity {
             },
         }
     }
+}
+
+/// What became of an update of a token's item.
+enum Updated {
+    /// It was made: when the item says that it expires now.
+    To(UnixSeconds),
+    /// Its condition does not hold for the item as it is.
+    Refused(Option<Token>),
+}
+
+fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<Updated> {
+    #[derive(Deserialize)]
+    struct New {
+        expires_at: UnixSeconds,
+    }
+    match result {
+        Ok(output) => {
+            let new = output.attributes.map(from_item::<New>).transpose()?;
+            new.map(|new| Updated::To(new.expires_at))
+                .ok_or_else(|| unavailable("an update without its result"))
+        }
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
+                let old = refusal.item.clone().map(from_item).transpose()?;
+                Ok(Updated::Refused(old))
+            }
+            _ => Err(error.into()),
+        },
+    }
+}
+
+fn number(seconds: UnixSeconds) -> AttributeValue {
+    AttributeValue::N(seconds.0.to_string())
 }
 
 fn to_item<T: Serialize>(record: &T) -> Result<Item> {

@@ -6,12 +6,14 @@
 //! | --- | --- |
 //! | [`app`] | what a handler is given: clock, random source, tables |
 //! | [`token`] | tokens: their text, what is kept of them, how they end, verification |
-//! | [`owner`], [`directory`] | accounts, ecosystems and users, and making them |
+//! | [`owner`], [`directory`] | accounts, ecosystems, environments and users, and changing them |
+//! | [`access`] | who may do what, and what exists for whom |
 //! | [`id`], [`number`], [`time`] | values whose constructors validate |
 //! | [`identity`], [`schema`], [`client`] | the identity table, the tables' schema, the client |
 //! | [`http`] | events in, responses out: credential, fields, statuses |
 //! | [`error`], [`config`], [`log`] | what goes wrong, what is set, what is written down |
 
+pub mod access;
 pub mod app;
 pub mod client;
 pub mod config;

@@ -4,7 +4,7 @@ use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::id::{AccountId, EcosystemId, UserId};
+use crate::id::{AccountId, EcosystemId, EnvironmentId, UserId};
 
 /// Whose partition of the identity table it is, as 20 bytes that a token carries.
 ///
@@ -57,6 +57,12 @@ impl From<&AccountId> for OwnerKey {
 
 impl From<&EcosystemId> for OwnerKey {
     fn from(id: &EcosystemId) -> Self {
+        Self::new(id.as_str(), None)
+    }
+}
+
+impl From<&EnvironmentId> for OwnerKey {
+    fn from(id: &EnvironmentId) -> Self {
         Self::new(id.as_str(), None)
     }
 }
@@ -145,6 +151,15 @@ impl Owner {
             version: 1,
         }
     }
+}
+
+/// An environment: the item `environment` of a partition of its own, which names the ecosystem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Its id.
+    pub id: EnvironmentId,
+    /// What it is of.
+    pub ecosystem: EcosystemId,
 }
 
 #[cfg(test)]

@@ -136,6 +136,25 @@ async fn a_renewal_by_another_environment_in_the_same_second_is_as_good_as_ones_
 }
 
 #[tokio::test]
+async fn a_dead_sliding_token_is_ended_for_good_by_one_more_write_the_first_time() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    // A name that DynamoDB sends back with the old item, and that is no reason to try again.
+    let query = "expiryType=SlidingTtl&ttl=5&name=TransactionConflict";
+    let token = service.mint(&bob, query).await.token();
+    service.clock.advance(5);
+    for operations in [
+        &["BatchGetItem", "UpdateItem", "UpdateItem"][..],
+        &["BatchGetItem", "UpdateItem"],
+    ] {
+        service.database.take_calls();
+        assert!(!service.is_active(&token).await);
+        assert_eq!(service.database.take_operations(), operations);
+        service.clock.advance(1);
+    }
+}
+
+#[tokio::test]
 async fn rubbish_for_a_credential_reads_nothing() {
     let service = Service::start().await;
     let paths = paths(&service).await;
@@ -150,7 +169,7 @@ async fn rubbish_for_a_credential_reads_nothing() {
             let answer = service.send(request).await;
             assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
         }
-        for credential in ["", "Bearer", "bearer ", "Basic dXNlcjpwYXNzd29yZA=="] {
+        for credential in ["", "Bearer", "bearer", "Basic dXNlcjpwYXNzd29yZA=="] {
             let request = service
                 .request("POST", path)
                 .header("authorization", credential);
@@ -162,8 +181,25 @@ async fn rubbish_for_a_credential_reads_nothing() {
 }
 
 #[tokio::test]
-async fn two_credentials_are_refused_unread() {
+async fn a_scheme_without_a_token_is_no_token_sent() {
     let service = Service::start().await;
+    for header in ["", "Bearer", "Bearer ", "Negotiate YII="] {
+        let event = Event::to("introspect-token").header("authorization", header);
+        assert_unauthorized(&event.send(&service.app).await, "Bearer");
+    }
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn two_credentials_are_refused_unread_however_long() {
+    let service = Service::start().await;
+    let long = format!("{},{}", "x".repeat(300), service.account_token);
+    let event = Event::to("introspect-token").header("authorization", &long);
+    let answer = event.send(&service.app).await;
+    assert_invalid(
+        &answer,
+        &[("header", "Authorization", "field must be given once")],
+    );
     for path in paths(&service).await {
         let request = service
             .request("POST", &path)

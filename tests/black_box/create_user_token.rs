@@ -213,6 +213,22 @@ async fn a_number_is_ascii_digits_in_range_or_a_400_and_stores_nothing() {
 }
 
 #[tokio::test]
+async fn a_name_is_text_of_64_characters_at_the_most() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let longest = "\u{1f511}".repeat(64);
+    assert_eq!(
+        service.mint(&bob, &format!("name={longest}")).await.status,
+        200
+    );
+    let message = "field must be 1 to 64 characters, none of them a control character";
+    for name in ["", "%00", "a%0Ab", "%FF", "a%C3", &format!("{longest}x")] {
+        let answer = service.mint(&bob, &format!("name={name}")).await;
+        assert_invalid(&answer, &[("query", "name", message)]);
+    }
+}
+
+#[tokio::test]
 async fn a_field_given_twice_is_refused_however_it_is_written() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
@@ -245,6 +261,11 @@ async fn a_token_in_the_query_is_no_credential_and_is_not_echoed() {
         .mint(&bob, &format!("{token}=1&access_token={token}"))
         .await;
     let message = "contains fields that are not allowed: [ ***, access_token ]";
+    assert_invalid(&answer, &[("query", "additional parameters", message)]);
+
+    let encoded = token.replace('_', "%5F");
+    let answer = service.mint(&bob, &encoded).await;
+    let message = "contains fields that are not allowed: [ *** ]";
     assert_invalid(&answer, &[("query", "additional parameters", message)]);
 }
 
@@ -350,6 +371,8 @@ async fn a_credential_is_judged_first_then_the_right_then_the_request_then_exist
     );
     assert_forbidden(&service.mint_as(&user, "bad", "ttl=0").await);
     assert_forbidden(&service.mint_as(&server, unknown, "ttl=0").await);
+    let bad_name = "C58521fd8a5d9b5cc21987501;a%20b";
+    assert_forbidden(&service.mint_as(&server, bad_name, "").await);
     let answer = service.mint(unknown, "ttl=0").await;
     assert_invalid(&answer, &[("query", "ttl", POSITIVE)]);
     assert_eq!(service.mint(unknown, "").await.status, 404);

@@ -112,7 +112,7 @@ async fn whatever_does_not_count_is_inactive_and_nothing_more() {
         ("empty", ""),
         ("malformed", "nonsense"),
         ("not ASCII", "tk_ｕｆ"),
-        ("a hyphen short of a token", &token[1..]),
+        ("a character short of a token", &token[1..]),
         ("a space too long", &format!("{token} ")),
         ("long", &long),
         ("another account's", &foreign),

@@ -54,6 +54,8 @@ pub enum Fault {
     Rubbish,
     /// A success that says nothing.
     Empty,
+    /// Nothing.
+    None,
     /// Carried out when a call of this operation has arrived as well.
     NotBefore(&'static str),
 }
@@ -151,15 +153,17 @@ impl Database {
         }
     }
 
-    async fn has_arrived(&self, operation: &str) {
+    /// Waits until a call of this operation has arrived since calls were last taken.
+    pub async fn has_arrived(&self, operation: &str) {
+        self.have_arrived(operation, 1).await;
+    }
+
+    /// Waits until so many calls of this operation have arrived since calls were last taken.
+    pub async fn have_arrived(&self, operation: &str, count: usize) {
         loop {
             let arrival = self.arrival.notified();
-            if self
-                .state()
-                .calls
-                .iter()
-                .any(|call| call.operation == operation)
-            {
+            let alike = |call: &&Call| call.operation == operation;
+            if self.state().calls.iter().filter(alike).count() >= count {
                 return;
             }
             arrival.await;
@@ -175,7 +179,7 @@ impl Database {
         // What runs at once gets in between, as it would over a network.
         tokio::task::yield_now().await;
         match fault {
-            None | Some(Fault::AnswerLost) => {}
+            None | Some(Fault::AnswerLost | Fault::None) => {}
             Some(Fault::NotBefore(other)) => self.has_arrived(other).await,
             Some(Fault::Throttled) => {
                 return Ok(refusal("ProvisionedThroughputExceededException", 400));

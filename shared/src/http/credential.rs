@@ -7,7 +7,7 @@ use crate::{
     token::PlainToken,
 };
 
-/// A longer header is refused unread; a token with its scheme is 96 bytes.
+/// A longer header is refused unparsed; a token with its scheme is 96 bytes.
 const MAX_HEADER: usize = 256;
 
 /// The token in the `Authorization` header: raw, or after `Bearer` (in any case) and one space.
@@ -21,10 +21,6 @@ pub fn credential(request: &Request) -> Result<PlainToken> {
     let Some(value) = values.next() else {
         return Err(Error::Unauthorized { token_sent: false });
     };
-    let refused = Error::Unauthorized { token_sent: true };
-    if value.len() > MAX_HEADER {
-        return Err(refused);
-    }
     if value.as_bytes().contains(&b',') || values.next().is_some() {
         return Err(Error::from(Problem {
             location: Location::Header,
@@ -32,18 +28,23 @@ pub fn credential(request: &Request) -> Result<PlainToken> {
             message: "field must be given once".into(),
         }));
     }
+    let refused = Error::Unauthorized { token_sent: true };
+    if value.len() > MAX_HEADER {
+        return Err(refused);
+    }
     let Ok(text) = value.to_str() else {
         return Err(refused);
     };
     let token = match text.split_once(' ') {
-        None if text.is_empty() || is_bearer(text) => {
-            return Err(Error::Unauthorized { token_sent: false });
-        }
+        None if is_bearer(text) => "",
         None => text,
         Some((scheme, token)) if is_bearer(scheme) => token,
         // Another scheme: no token was sent (RFC 6750 §3.1).
-        Some(_) => return Err(Error::Unauthorized { token_sent: false }),
+        Some(_) => "",
     };
+    if token.is_empty() {
+        return Err(Error::Unauthorized { token_sent: false });
+    }
     PlainToken::parse(token).ok_or(refused)
 }
 

@@ -3,10 +3,11 @@
 //! lambda_http 1.3 panics on a query string, a Host or a base64 body that it cannot convert. All
 //! three are taken out of the event first; what a handler needs of them travels as [`Raw`].
 
-use std::convert::Infallible;
+use std::{convert::Infallible, panic::AssertUnwindSafe};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use form_urlencoded::Serializer;
+use futures_util::FutureExt;
 use lambda_http::{
     Adapter, LambdaEvent, Request, Service,
     aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2httpRequest},
@@ -34,6 +35,8 @@ pub(super) struct Raw {
 
 /// Answers one event: a Lambda handler for an API Gateway route, of a REST or an HTTP API.
 ///
+/// A panic anywhere ends one request, with a 500, and not the environment.
+///
 /// # Errors
 /// None: an error that reached the Lambda runtime would be a 502 at API Gateway.
 pub async fn respond(
@@ -51,22 +54,39 @@ pub async fn respond(
             let raw = Raw::of_rest_api(&mut rest_api);
             (LambdaRequest::ApiGatewayV1(rest_api), raw, handler)
         }
-        _ => {
-            let nothing = LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default());
-            (nothing, Raw::default(), not_a_request as Handler)
-        }
+        _ => (nothing(), Raw::default(), not_a_request as Handler),
     };
-    let event = LambdaEvent::new(payload, event.context);
-    Adapter::from(service_fn(|mut request: Request| {
-        request.extensions_mut().insert(raw.clone());
-        async move { Ok(answer(app, handler, request, endpoint).await) }
-    }))
-    .call(event)
-    .await
+    let context = event.context;
+    let run = async |payload, raw: Raw, handler| {
+        let event = LambdaEvent::new(payload, context.clone());
+        Adapter::from(service_fn(|mut request: Request| {
+            request.extensions_mut().insert(raw.clone());
+            async move { Ok(answer(app, handler, request, endpoint).await) }
+        }))
+        .call(event)
+        .await
+    };
+    match AssertUnwindSafe(run(payload, raw, handler))
+        .catch_unwind()
+        .await
+    {
+        Ok(response) => response,
+        Err(_panic) => run(nothing(), Raw::default(), panicked).await,
+    }
+}
+
+/// An event that is answered without a look at it.
+fn nothing() -> LambdaRequest {
+    LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default())
 }
 
 fn not_a_request(_app: &App, _request: Request) -> Answer<'_> {
     Box::pin(async { Err(Error::InvalidBody("the event is not an HTTP request")) })
+}
+
+fn panicked(_app: &App, _request: Request) -> Answer<'_> {
+    let cause = "a panic".to_owned();
+    Box::pin(async { Err(Error::Internal { cause }) })
 }
 
 impl Raw {

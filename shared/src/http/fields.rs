@@ -117,9 +117,10 @@ impl<'a> Fields<'a> {
         let mut names: Vec<&str> = Vec::new();
         for field in &self.untaken {
             // A token that was sent for a name is not sent back.
-            let name = match field.raw_name {
-                name if name.contains("tk_") => "***",
-                name => name,
+            let name = if field.name.contains("tk_") || field.raw_name.contains("tk_") {
+                "***"
+            } else {
+                field.raw_name
             };
             if !names.contains(&name) {
                 names.push(name);

@@ -5,16 +5,16 @@ mod event;
 pub mod fields;
 mod response;
 
-use std::{panic::AssertUnwindSafe, pin::Pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 
-use futures_util::FutureExt;
 use lambda_http::{Body, Request, RequestExt, Response};
 
 pub use self::{credential::credential, event::respond, response::ok_secret};
 use crate::{
     app::App,
     error::{Error, Location, Problem, Result},
-    id::{UserId, decode_path_parameter},
+    id::{EcosystemId, EnvironmentId, InvalidId, UserId, decode_path_parameter},
+    token::TokenId,
 };
 
 /// How long a request may take before it is answered 503: whatever the database does, a client
@@ -30,7 +30,7 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>>> + Send
 /// An endpoint's handler, as a plain function.
 pub type Handler = for<'a> fn(&'a App, Request) -> Answer<'a>;
 
-/// Runs a handler to a response, whatever happens in it: an error, a panic, too much time.
+/// Runs a handler to a response, whatever comes of it: an error, or too much time.
 async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -> Response<Body> {
     #[expect(
         clippy::disallowed_methods,
@@ -39,12 +39,8 @@ async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -
     let started = std::time::Instant::now();
     let request_id = request.lambda_context().request_id;
 
-    let run = AssertUnwindSafe(async { handler(app, request).await }).catch_unwind();
-    let result = match tokio::time::timeout(BUDGET, run).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_panic)) => Err(Error::Internal {
-            cause: "a panic".to_owned(),
-        }),
+    let result = match tokio::time::timeout(BUDGET, handler(app, request)).await {
+        Ok(result) => result,
         Err(_elapsed) => Err(Error::Unavailable {
             cause: "no answer in time".to_owned(),
         }),
@@ -69,14 +65,64 @@ async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -
 /// # Errors
 /// It is no user's id.
 pub fn user_id(request: &Request) -> Result<UserId, Problem> {
-    // From the gateway's parameters and not from the URI, which lambda_http folds and re-encodes.
+    path_id(request, "id", "invalid user id", UserId::parse)
+}
+
+/// The ecosystem of the user that the path parameter `{id}` names, though the name be none: whether
+/// the caller has a right to it is decided before that.
+pub fn user_ecosystem(request: &Request) -> Option<EcosystemId> {
+    let of_user = |text: &str| EcosystemId::parse(text.split(';').next().unwrap_or_default());
+    path_id(request, "id", "", of_user).ok()
+}
+
+/// The ecosystem that the path parameter `{ecosystemId}` names.
+///
+/// # Errors
+/// It is no ecosystem's id.
+pub fn ecosystem_id(request: &Request) -> Result<EcosystemId, Problem> {
+    path_id(
+        request,
+        "ecosystemId",
+        "invalid ecosystem id",
+        EcosystemId::parse,
+    )
+}
+
+/// The environment that the path parameter `{environmentId}` names.
+///
+/// # Errors
+/// It is no environment's id.
+pub fn environment_id(request: &Request) -> Result<EnvironmentId, Problem> {
+    path_id(
+        request,
+        "environmentId",
+        "invalid environment id",
+        EnvironmentId::parse,
+    )
+}
+
+/// The token that the path parameter `{tokenId}` names.
+///
+/// # Errors
+/// It is no token's id.
+pub fn token_id(request: &Request) -> Result<TokenId, Problem> {
+    path_id(request, "tokenId", "invalid token id", TokenId::parse)
+}
+
+/// Reads a path parameter, from the gateway's parameters and not from the URI, which lambda_http
+/// folds and re-encodes.
+fn path_id<T>(
+    request: &Request,
+    name: &'static str,
+    message: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, InvalidId>,
+) -> Result<T, Problem> {
     let parameters = request.path_parameters();
-    let raw = parameters.first("id").unwrap_or_default();
-    decode_path_parameter(raw)
-        .and_then(|text| UserId::parse(&text))
-        .map_err(|_invalid| Problem {
-            location: Location::Path,
-            path: "id",
-            message: "invalid user id".into(),
-        })
+    let raw = parameters.first(name).unwrap_or_default();
+    let id = decode_path_parameter(raw).and_then(|text| parse(&text));
+    id.map_err(|InvalidId| Problem {
+        location: Location::Path,
+        path: name,
+        message: message.into(),
+    })
 }

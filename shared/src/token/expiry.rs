@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How long a token lives, in whole seconds: 1 to [`Ttl::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Ttl(u32);
 
@@ -85,21 +85,24 @@ pub enum Expiry {
 }
 
 impl Expiry {
+    /// The `max_expires_at` of a sliding token that was found dead: the beginning of time, so that
+    /// no renewal's condition holds, whatever its clock says.
+    pub const ENDED: UnixSeconds = UnixSeconds(0);
+
     /// The expiry of a token that is made now.
     ///
-    /// A fixed life is cut to `max_ttl`; an infinite one ignores it as it ignores `ttl`.
+    /// No life, and no idleness, is longer than `max_ttl`; an infinite token ignores it as it
+    /// ignores `ttl`.
     pub fn starting(wanted: &NewToken, now: UnixSeconds) -> Self {
-        let max_expires_at = wanted.max_ttl.map(|max| now.plus(max.0));
-        let expires_at = now.plus(wanted.ttl.0);
+        let ttl = wanted.max_ttl.map_or(wanted.ttl, |max| max.min(wanted.ttl));
+        let expires_at = now.plus(ttl.0);
         match wanted.expiry_type {
             ExpiryType::Infinite => Self::Infinite,
-            ExpiryType::FixedTtl => Self::FixedTtl {
-                expires_at: max_expires_at.map_or(expires_at, |max| max.min(expires_at)),
-            },
+            ExpiryType::FixedTtl => Self::FixedTtl { expires_at },
             ExpiryType::SlidingTtl => Self::SlidingTtl {
-                ttl: wanted.ttl,
+                ttl,
                 expires_at,
-                max_expires_at,
+                max_expires_at: wanted.max_ttl.map(|max| now.plus(max.0)),
                 last_used_at: None,
             },
         }
@@ -137,7 +140,7 @@ impl Expiry {
         self.expires_at().is_none_or(|end| now < end)
     }
 
-    /// The expiry after a use, as of which the database says the token expires then.
+    /// The expiry after a use, with the end that the database gave a sliding token.
     #[must_use]
     pub fn renewed_until(self, until: UnixSeconds) -> Self {
         match self {

@@ -1,6 +1,7 @@
 //! Tokens: what they are, how they end, and what is kept of them.
 
 mod expiry;
+mod memory;
 mod plain;
 pub mod verify;
 
@@ -10,11 +11,13 @@ use rand::CryptoRng;
 use serde::{Deserialize, Serialize, de};
 use ulid::Ulid;
 
+pub(crate) use self::memory::Memory;
 pub use self::{
     expiry::{Expiry, ExpiryType, Ttl},
     plain::{PlainToken, TokenHash},
 };
 use crate::{
+    id::InvalidId,
     owner::{Epoch, Owner, OwnerId, OwnerKey},
     time::{Timestamp, UnixSeconds},
 };
@@ -65,6 +68,17 @@ impl TokenId {
         Self(Ulid::from_parts(now.millis(), random))
     }
 
+    /// # Errors
+    /// The text is not a ULID as we write it: 26 characters, in capitals.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let id = Ulid::from_str(text).map_err(|_| InvalidId)?;
+        if id.array_to_str(&mut [0; ulid::ULID_LEN]) == text {
+            Ok(Self(id))
+        } else {
+            Err(InvalidId)
+        }
+    }
+
     /// The sort key of the token's item.
     pub fn item(self) -> String {
         format!("{}{}", Self::ITEM_PREFIX, self)
@@ -96,13 +110,13 @@ impl<'de> Deserialize<'de> for TokenId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let item = String::deserialize(deserializer)?;
         item.strip_prefix(Self::ITEM_PREFIX)
-            .and_then(|id| Ulid::from_str(id).ok())
-            .map(Self)
+            .and_then(|id| Self::parse(id).ok())
             .ok_or_else(|| de::Error::custom("not the item of a token"))
     }
 }
 
-/// A label that a client gives a token: 1 to 64 characters, none of them a control character.
+/// A label that a client gives a token: 1 to 64 characters, none of them a control character, nor
+/// what stands for bytes that were not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenName(String);
@@ -112,7 +126,8 @@ impl TokenName {
     /// What a client is told of a text that is no label.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let length = text.chars().count();
-        if (1..=64).contains(&length) && !text.chars().any(char::is_control) {
+        let refused = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+        if (1..=64).contains(&length) && !text.contains(refused) {
             Ok(Self(text.to_owned()))
         } else {
             Err("field must be 1 to 64 characters, none of them a control character")
