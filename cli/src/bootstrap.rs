@@ -58,7 +58,7 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
     }
     let app = App::new(Identity::new(client, args.identity_table));
     let account = match id {
-        None => create_account(&app).await.map_err(said)?,
+        None => create_account(&app).await.map_err(said)?.1,
         Some(id) => app
             .identity()
             .owner((&id).into())

@@ -11,12 +11,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use shared::{
     App,
-    directory::{create_account, create_ecosystem, create_user, mint},
+    directory::{UserChange, create_account, create_ecosystem, mint, put_user},
     error::Error,
     id::{EcosystemId, UserId},
     identity::Identity,
     log::{self, Format},
-    owner::OwnerId,
     schema::create_tables,
     token::{ExpiryType, NewToken, PlainToken},
 };
@@ -129,22 +128,18 @@ fn private_directory(directory: &Path) -> Result<(), String> {
 
 /// Makes an account with a token, an ecosystem, and the user `demo`.
 async fn first_start(app: &App) -> shared::error::Result<Start> {
-    let account = create_account(app).await?;
-    let OwnerId::Account(account_id) = &account.id else {
-        unreachable!("an account was made");
-    };
+    let (account_id, account) = create_account(app).await?;
     let wanted = NewToken {
         expiry_type: ExpiryType::Infinite,
         ..NewToken::default()
     };
     let (_, token) = mint(app, &account, wanted).await?;
-    let ecosystem = create_ecosystem(app, account_id).await?;
-    let demo = format!("{};demo", ecosystem.id.as_str());
-    let user_id = UserId::parse(&demo).expect("demo is a user's name");
-    create_user(app, &user_id).await?;
+    let (ecosystem_id, _) = create_ecosystem(app, &account_id).await?;
+    let user_id = UserId::parse(&format!("{ecosystem_id};demo")).expect("demo is a name");
+    put_user(app, &user_id, None, UserChange::default()).await?;
     Ok(Start {
         account_token: token.reveal().to_owned(),
-        ecosystem_id: user_id.ecosystem().clone(),
+        ecosystem_id,
         user_id,
     })
 }
@@ -156,9 +151,7 @@ async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
         Ok(bytes) => {
             let start: Start = serde_json::from_slice(&bytes).map_err(|e| cannot(&e))?;
             if let Some(token) = PlainToken::parse(&start.account_token) {
-                let mut lookup = app.lookup();
-                lookup.token(&token);
-                let found = lookup.read().await.map_err(said)?;
+                let found = app.lookup().token(&token).read().await.map_err(said)?;
                 if found.verified(&token).map_err(said)?.is_some() {
                     return Ok(start);
                 }

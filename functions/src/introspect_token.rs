@@ -4,7 +4,7 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::{
     App,
-    error::{Error, Result},
+    error::{Result, both},
     http::{credential, fields::Fields, ok_secret},
     token::{ExpiryType, Holder, PlainToken, Scope, verify::Verified},
 };
@@ -17,16 +17,15 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(&request)?;
     let asked = asked(&request);
-    let mut lookup = app.lookup();
-    lookup.token(&credential);
+    let mut lookup = app.lookup().token(&credential);
     // A user may not ask, so that its asking is no use of what it asks about.
     if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {
-        lookup.token(token);
+        lookup = lookup.token(token);
     }
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_account_or_server()?;
+    caller.must_be_in(None, Scope::Read)?;
     let verified = match asked? {
         Some(token) => found.verified(&token)?,
         None => None,
@@ -39,16 +38,11 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
 /// The form's token; none if it is no token's text, which is not the form's fault.
 fn asked(request: &Request) -> Result<Option<PlainToken>> {
-    let mut query = Fields::query(request).finish();
     let mut form = Fields::form(request)?;
     let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
     // RFC 7662 §2.1: a hint about the type, which a token tells by itself.
     form.optional("token_type_hint", |_| Ok::<_, String>(()));
-    query.extend(form.finish());
-    match token {
-        Some(token) if query.is_empty() => Ok(token),
-        _ => Err(Error::Invalid(query)),
-    }
+    both(Fields::query(request).finish(), form.finish()).map(|_| token.flatten())
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,17 @@
 //! The Lambda handlers of Tokenry, one file per endpoint. No endpoint imports another.
 
+pub mod create_ecosystem;
+pub mod create_environment;
+pub mod create_server_token;
 pub mod create_user_token;
+pub mod delete_ecosystem;
+pub mod delete_environment;
+pub mod delete_user;
+pub mod get_user;
 pub mod introspect_token;
+pub mod list_server_tokens;
+pub mod put_user;
+pub mod revoke_server_token;
 
 use lambda_http::http::Method;
 use shared::http::Handler;
@@ -35,4 +45,14 @@ macro_rules! endpoint {
 pub const ENDPOINTS: &[Endpoint] = &[
     endpoint!("create-user-token", POST "/api/users/{id}/tokens", create_user_token),
     endpoint!("introspect-token", POST "/api/auth/introspect", introspect_token),
+    endpoint!("create-ecosystem", POST "/api/ecosystems", create_ecosystem),
+    endpoint!("delete-ecosystem", DELETE "/api/ecosystems/{ecosystemId}", delete_ecosystem),
+    endpoint!("create-environment", POST "/api/ecosystems/{ecosystemId}/environments", create_environment),
+    endpoint!("delete-environment", DELETE "/api/environments/{environmentId}", delete_environment),
+    endpoint!("put-user", PUT "/api/users/{id}", put_user),
+    endpoint!("get-user", GET "/api/users/{id}", get_user),
+    endpoint!("delete-user", DELETE "/api/users/{id}", delete_user),
+    endpoint!("create-server-token", POST "/api/ecosystems/{ecosystemId}/tokens", create_server_token),
+    endpoint!("list-server-tokens", GET "/api/ecosystems/{ecosystemId}/tokens", list_server_tokens),
+    endpoint!("revoke-server-token", DELETE "/api/ecosystems/{ecosystemId}/tokens/{tokenId}", revoke_server_token),
 ];

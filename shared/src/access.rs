@@ -69,44 +69,34 @@ impl Verified {
         }
     }
 
-    /// Whether this caller is an account.
+    /// Whether this is an account's token, of at least this scope.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] for anybody else's token, and for one that only reads.
-    pub fn must_be_account(&self) -> Result<()> {
-        match (self.holder(), self.scope) {
-            (Holder::Account, Scope::ReadWrite) => Ok(()),
-            _ => Err(Error::Forbidden),
+    /// [`Error::Forbidden`] for any other.
+    pub fn must_be_account(&self, scope: Scope) -> Result<()> {
+        if self.holder() == Holder::Account && self.scope >= scope {
+            Ok(())
+        } else {
+            Err(Error::Forbidden)
         }
     }
 
-    /// Whether this is an account's or a server's token; says nothing of its scope.
+    /// Whether this is a token, of at least this scope, of an account or of the server of this
+    /// ecosystem, whether or not that exists; of any server, if the request names no ecosystem.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] for a user's token.
-    pub fn must_be_account_or_server(&self) -> Result<()> {
-        match self.holder() {
-            Holder::Account | Holder::Server => Ok(()),
-            Holder::User => Err(Error::Forbidden),
-        }
-    }
-
-    /// Whether this caller may change things in this ecosystem, if it exists; in any, if the
-    /// request names none that can be read.
-    ///
-    /// # Errors
-    /// [`Error::Forbidden`] for a user's token, for one that only reads, and for a server's in
-    /// another ecosystem, whether or not that exists.
-    pub fn must_manage(&self, ecosystem: Option<&EcosystemId>) -> Result<()> {
-        self.must_be_account_or_server()?;
-        let elsewhere = match (self.ecosystem(), ecosystem) {
-            (Some(own), Some(asked)) => own != asked,
-            _ => false,
+    /// [`Error::Forbidden`] for any other.
+    pub fn must_be_in(&self, ecosystem: Option<&EcosystemId>, scope: Scope) -> Result<()> {
+        let reaches = match (&self.owner, ecosystem) {
+            (OwnerId::User(_), _) => false,
+            (OwnerId::Ecosystem(own), Some(asked)) => own == asked,
+            (OwnerId::Ecosystem(_), None) | (OwnerId::Account(_), _) => true,
         };
-        if elsewhere || self.scope == Scope::Read {
-            return Err(Error::Forbidden);
+        if reaches && self.scope >= scope {
+            Ok(())
+        } else {
+            Err(Error::Forbidden)
         }
-        Ok(())
     }
 
     /// Whether this caller may know of that token: an account of all its ecosystems' and its own,

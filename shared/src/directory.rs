@@ -1,46 +1,168 @@
-//! What tokens refer to: accounts, ecosystems and users.
+//! What tokens refer to: accounts, ecosystems, environments and users.
+
+use rand::CryptoRng;
 
 use crate::{
+    access::no_environment,
     app::App,
     error::{Error, Result},
-    id::{AccountId, EcosystemId, UserId},
-    identity::Inserted,
-    owner::{Owner, OwnerId},
-    token::{NewToken, PlainToken, Token},
+    id::{AccountId, EcosystemId, EnvironmentId, UserId},
+    identity::{Inserted, Key},
+    owner::{Environment, Epoch, Owner, OwnerId},
+    token::{
+        Holder, NewToken, PlainToken, Token, TokenId,
+        verify::{Found, Verified},
+    },
 };
+
+/// Two ids met in one key: a matter of 64 bits for random ids, of 96 for the names in an
+/// ecosystem. Nothing was overwritten.
+const KEY_TAKEN: Error = Error::Conflict("this id cannot be used: another id has its key");
 
 /// Makes a new account.
 ///
 /// # Errors
 /// The database is away.
-pub async fn create_account(app: &App) -> Result<Owner> {
+pub async fn create_account(app: &App) -> Result<(AccountId, Owner)> {
     let id = AccountId::generate(&mut *app.rng());
-    create(app, OwnerId::Account(id), None).await
+    let owner = create(app, OwnerId::Account(id.clone()), None).await?;
+    Ok((id, owner))
 }
 
 /// Makes a new ecosystem of an account.
 ///
 /// # Errors
 /// The database is away.
-pub async fn create_ecosystem(app: &App, account: &AccountId) -> Result<Owner> {
+pub async fn create_ecosystem(app: &App, account: &AccountId) -> Result<(EcosystemId, Owner)> {
     let id = EcosystemId::generate(&mut *app.rng());
-    create(app, OwnerId::Ecosystem(id), Some(account.clone())).await
-}
-
-/// Makes a user that does not exist.
-///
-/// # Errors
-/// The user exists, its key is another's, or the database is away.
-pub async fn create_user(app: &App, id: &UserId) -> Result<Owner> {
-    create(app, OwnerId::User(id.clone()), None).await
+    let owner = create(app, OwnerId::Ecosystem(id.clone()), Some(account.clone())).await?;
+    Ok((id, owner))
 }
 
 async fn create(app: &App, id: OwnerId, account: Option<AccountId>) -> Result<Owner> {
     let owner = Owner::new(id, account, &mut *app.rng());
-    match app.identity().insert_owner(&owner).await? {
+    match app.identity.insert_owner(&owner).await? {
         Inserted::New => Ok(owner),
-        Inserted::Existing(_) => Err(Error::Conflict("the id is in use")),
-        Inserted::KeyTaken => Err(Error::Conflict("the id's key is another id's")),
+        Inserted::Existing(_) | Inserted::KeyTaken => Err(KEY_TAKEN),
+    }
+}
+
+/// Deletes an owner. Its tokens are dead from then on; those of an ecosystem's users, for an
+/// execution environment that remembers it, within 30 seconds.
+///
+/// # Errors
+/// The database is away.
+pub async fn delete(app: &App, owner: &Owner) -> Result<()> {
+    app.identity.delete_owner(owner).await
+}
+
+/// Makes a new environment of an ecosystem.
+///
+/// # Errors
+/// The database is away.
+pub async fn create_environment(app: &App, ecosystem: &EcosystemId) -> Result<Environment> {
+    let environment = Environment {
+        id: EnvironmentId::generate(&mut *app.rng()),
+        ecosystem: ecosystem.clone(),
+    };
+    app.identity.insert_environment(&environment).await?;
+    Ok(environment)
+}
+
+/// Deletes an environment that `found` was asked for, if it is the caller's: an account's in any
+/// of its ecosystems, a server's in its own.
+///
+/// # Errors
+/// [`Error::NotFound`] if it, or its ecosystem, does not exist or is not the caller's; the database
+/// is away.
+pub async fn delete_environment(
+    app: &App,
+    found: &Found,
+    caller: &Verified,
+    id: &EnvironmentId,
+) -> Result<()> {
+    let environment = found.environment(id)?.ok_or_else(|| no_environment(id))?;
+    if caller.holder() == Holder::Account {
+        let found = app
+            .lookup()
+            .ecosystem(Some(&environment.ecosystem))
+            .read()
+            .await?;
+        found
+            .ecosystem(caller, &environment.ecosystem)
+            .map_err(|error| match error {
+                Error::NotFound(_) => no_environment(id),
+                other => other,
+            })?;
+    } else if caller.ecosystem() != Some(&environment.ecosystem) {
+        return Err(no_environment(id));
+    }
+    app.identity.delete(&Key::environment(id)).await
+}
+
+/// What is to change of a user: nothing where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserChange {
+    /// Whether it may manage the e-mail tokens of its ecosystem.
+    pub admin: Option<bool>,
+    /// Whether its tokens count. `false` ends all that it has, for good.
+    pub active: Option<bool>,
+}
+
+impl UserChange {
+    /// The user's next state.
+    fn of(self, user: Owner, rng: &mut dyn CryptoRng) -> Owner {
+        let ends_tokens = self.active == Some(false);
+        Owner {
+            admin: self.admin.unwrap_or(user.admin),
+            active: self.active.unwrap_or(user.active),
+            epoch: if ends_tokens {
+                Epoch::generate(rng)
+            } else {
+                user.epoch
+            },
+            version: user.version + 1,
+            ..user
+        }
+    }
+}
+
+/// What became of a user that was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is new.
+    Created(Owner),
+    /// It was there.
+    Changed(Owner),
+}
+
+/// Makes a user, or changes the one that was read as `current`. Of changes at the same time, all
+/// hold afterwards.
+///
+/// # Errors
+/// [`Error::Conflict`] if another id has its key; the database is away.
+pub async fn put_user(
+    app: &App,
+    id: &UserId,
+    mut current: Option<Owner>,
+    change: UserChange,
+) -> Result<Put> {
+    loop {
+        let Some(user) = current else {
+            let new = Owner::new(OwnerId::User(id.clone()), None, &mut *app.rng());
+            let new = change.of(new, &mut *app.rng());
+            match app.identity.insert_owner(&new).await? {
+                Inserted::New => return Ok(Put::Created(new)),
+                Inserted::Existing(there) => current = Some(there),
+                Inserted::KeyTaken => return Err(KEY_TAKEN),
+            }
+            continue;
+        };
+        let next = change.of(user.clone(), &mut *app.rng());
+        match app.identity.replace_owner(&user, &next).await? {
+            Ok(()) => return Ok(Put::Changed(next)),
+            Err(there) => current = there,
+        }
     }
 }
 
@@ -50,6 +172,14 @@ async fn create(app: &App, id: OwnerId, account: Option<AccountId>) -> Result<Ow
 /// The database is away.
 pub async fn mint(app: &App, owner: &Owner, wanted: NewToken) -> Result<(Token, PlainToken)> {
     let (token, plain) = Token::mint(owner, wanted, app.now(), &mut *app.rng());
-    app.identity().insert_token(&token).await?;
+    app.identity.insert_token(&token).await?;
     Ok((token, plain))
+}
+
+/// Ends one token of an owner, whether or not there is such a one.
+///
+/// # Errors
+/// The database is away.
+pub async fn revoke(app: &App, owner: &Owner, id: TokenId) -> Result<()> {
+    app.identity.delete(&Key::token(owner.id.key(), id)).await
 }

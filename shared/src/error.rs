@@ -75,3 +75,19 @@ impl From<Problem> for Error {
 
 /// What a handler returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Both of two parts of a request, or the fields at fault of both; a body that is wrong as a whole
+/// is told alone.
+///
+/// # Errors
+/// Those of either part.
+pub fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(Error::Invalid(mut problems)), Err(Error::Invalid(more))) => {
+            problems.extend(more);
+            Err(Error::Invalid(problems))
+        }
+        (Err(Error::Invalid(_)) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
+    }
+}

@@ -8,7 +8,7 @@
 //! | [`token`] | tokens: their text, what is kept of them, how they end, verification |
 //! | [`owner`], [`directory`] | accounts, ecosystems, environments and users, and changing them |
 //! | [`access`] | who may do what, and what exists for whom |
-//! | [`id`], [`number`], [`time`] | values whose constructors validate |
+//! | [`id`], [`number`], [`page`], [`time`] | values whose constructors validate |
 //! | [`identity`], [`schema`], [`client`] | the identity table, the tables' schema, the client |
 //! | [`http`] | events in, responses out: credential, fields, statuses |
 //! | [`error`], [`config`], [`log`] | what goes wrong, what is set, what is written down |
@@ -25,6 +25,7 @@ pub mod identity;
 pub mod log;
 pub mod number;
 pub mod owner;
+pub mod page;
 pub mod schema;
 pub mod time;
 pub mod token;

@@ -15,8 +15,8 @@ use serde_json::Value;
 use shared::{
     App,
     app::Clock,
-    directory::{create_account, create_ecosystem, create_user, mint},
-    id::UserId,
+    directory::{UserChange, create_account, create_ecosystem, mint, put_user},
+    id::{AccountId, UserId},
     identity::{Identity, Item, Key, PARTITION_KEY, SORT_KEY},
     owner::Owner,
     schema::create_tables,
@@ -106,7 +106,9 @@ pub struct Service {
     pub database: Database,
     /// The SDK's client of the database.
     pub client: aws_sdk_dynamodb::Client,
-    /// An account.
+    /// An account's id.
+    pub account_id: AccountId,
+    /// The account.
     pub account: Owner,
     /// The account's token.
     pub account_token: String,
@@ -130,14 +132,10 @@ impl Service {
         let clock = TestClock::new();
         let app = Arc::new(another_environment(&client, &clock));
 
-        let account = create_account(&app).await.expect("an account");
+        let (account_id, account) = create_account(&app).await.expect("an account");
         let account_token = token_of(&app, &account, ExpiryType::Infinite).await;
-        let shared::owner::OwnerId::Account(account_id) = &account.id else {
-            panic!("not an account: {account:?}");
-        };
-        let ecosystem = create_ecosystem(&app, account_id)
-            .await
-            .expect("an ecosystem");
+        let ecosystem = create_ecosystem(&app, &account_id).await;
+        let (_, ecosystem) = ecosystem.expect("an ecosystem");
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -148,6 +146,7 @@ impl Service {
             clock,
             database,
             client,
+            account_id,
             account,
             account_token,
             ecosystem,
@@ -169,7 +168,8 @@ impl Service {
     pub async fn user(&self, name: &str) -> String {
         let id = format!("{};{name}", self.ecosystem.id.as_str());
         let user = UserId::parse(&id).expect("a user's name");
-        create_user(&self.app, &user).await.expect("a user");
+        let put = put_user(&self.app, &user, None, UserChange::default()).await;
+        put.expect("a user");
         self.database.take_calls();
         id
     }
@@ -186,15 +186,11 @@ impl Service {
     /// # Panics
     /// If they cannot be made.
     pub async fn another_account(&self) -> (String, Owner) {
-        let account = create_account(&self.app).await.expect("an account");
-        let shared::owner::OwnerId::Account(id) = &account.id else {
-            panic!("not an account: {account:?}");
-        };
-        let ecosystem = create_ecosystem(&self.app, id).await.expect("an ecosystem");
-        (
-            self.token_of(&account, ExpiryType::Infinite).await,
-            ecosystem,
-        )
+        let (id, account) = create_account(&self.app).await.expect("an account");
+        let ecosystem = create_ecosystem(&self.app, &id).await;
+        let (_, ecosystem) = ecosystem.expect("an ecosystem");
+        let token = self.token_of(&account, ExpiryType::Infinite).await;
+        (token, ecosystem)
     }
 
     /// Another ecosystem of the account.
@@ -202,10 +198,8 @@ impl Service {
     /// # Panics
     /// If it cannot be made.
     pub async fn another_ecosystem(&self) -> Owner {
-        let shared::owner::OwnerId::Account(id) = &self.account.id else {
-            panic!("not an account: {:?}", self.account);
-        };
-        let ecosystem = create_ecosystem(&self.app, id).await.expect("an ecosystem");
+        let ecosystem = create_ecosystem(&self.app, &self.account_id).await;
+        let (_, ecosystem) = ecosystem.expect("an ecosystem");
         self.database.take_calls();
         ecosystem
     }

@@ -1,35 +1,38 @@
-//! The fields of a query string or a form, with every problem of theirs at once.
+//! The fields of a query string, a form or a JSON object, with every problem of theirs at once.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use lambda_http::{Request, http::header::CONTENT_TYPE};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::Value;
 
 use super::{MAX_BODY, event::Raw};
-use crate::error::{Error, Location, Problem, Result};
+use crate::error::{Error, Location, Problem, Result, both};
 
-/// One `name=value` pair.
-#[derive(Debug)]
-struct Field<'a> {
+/// One field.
+struct Field<'a, V> {
     /// The name as it was sent, for an answer that says "as sent".
-    raw_name: &'a str,
+    raw_name: Cow<'a, str>,
     name: Cow<'a, str>,
-    value: Cow<'a, str>,
+    value: V,
 }
 
 /// Fields that are taken one by one by name; what is wrong, and what nobody took, is a problem.
-#[derive(Debug)]
-pub struct Fields<'a> {
+pub struct Fields<'a, V> {
     location: Location,
-    untaken: Vec<Field<'a>>,
+    untaken: Vec<Field<'a, V>>,
     problems: Vec<Problem>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Fields<'a, Cow<'a, str>> {
     /// The fields of the query string, read from its raw form: that alone keeps the order, and
     /// fields given twice.
     pub fn query(request: &'a Request) -> Self {
         let raw = request.extensions().get::<Raw>();
-        Self::new(Location::Query, raw.map_or("", |raw| &raw.query))
+        Self::urlencoded(Location::Query, raw.map_or("", |raw| &raw.query))
     }
 
     /// The fields of a form body; none in an empty body.
@@ -38,43 +41,26 @@ impl<'a> Fields<'a> {
     /// The body is too large, not decodable, or (unless it is empty) of another content type than
     /// `application/x-www-form-urlencoded`.
     pub fn form(request: &'a Request) -> Result<Self> {
-        let body = body(request)?;
-        let media_type = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .unwrap_or_default();
-        let form = media_type
-            .trim()
-            .eq_ignore_ascii_case("application/x-www-form-urlencoded");
-        if !body.is_empty() && !form {
-            return Err(Error::UnsupportedMediaType);
-        }
+        let body = body_of_type(request, "application/x-www-form-urlencoded")?;
         let text =
             str::from_utf8(body).map_err(|_| Error::InvalidBody("the body is not UTF-8 text"))?;
-        Ok(Self::new(Location::Body, text))
+        Ok(Self::urlencoded(Location::Body, text))
     }
 
-    fn new(location: Location, raw: &'a str) -> Self {
-        let untaken = raw
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let raw_name = pair.split('=').next().unwrap_or_default();
-                let (name, value) = form_urlencoded::parse(pair.as_bytes())
-                    .next()
-                    .unwrap_or_default();
-                Field {
-                    raw_name,
-                    name,
-                    value,
-                }
-            })
-            .collect();
+    fn urlencoded(location: Location, raw: &'a str) -> Self {
+        let pairs = raw.split('&').filter(|pair| !pair.is_empty());
+        let untaken = pairs.map(|pair| {
+            let parsed = form_urlencoded::parse(pair.as_bytes()).next();
+            let (name, value) = parsed.unwrap_or_default();
+            Field {
+                raw_name: pair.split('=').next().unwrap_or_default().into(),
+                name,
+                value,
+            }
+        });
         Self {
             location,
-            untaken,
+            untaken: untaken.collect(),
             problems: Vec::new(),
         }
     }
@@ -85,19 +71,10 @@ impl<'a> Fields<'a> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let mut given = self.untaken.extract_if(.., |field| field.name == name);
-        let first = given.next()?;
-        let message = if given.next().is_some() {
-            "field must be given once".to_owned()
-        } else {
-            match parse(&first.value) {
-                Ok(value) => return Some(value),
-                Err(message) => message.into(),
-            }
-        };
-        drop(given);
-        self.problem(name, message);
-        None
+        let value = self.take(name)?;
+        parse(&value)
+            .map_err(|message| self.problem(name, message.into()))
+            .ok()
     }
 
     /// Takes the field of this name, which must be there.
@@ -111,31 +88,81 @@ impl<'a> Fields<'a> {
         }
         self.optional(name, parse)
     }
+}
 
-    /// Ends the taking: the problems so far, and one that names what nobody took.
-    pub fn finish(mut self) -> Vec<Problem> {
+impl Fields<'static, Value> {
+    /// The members of the JSON object in the body.
+    ///
+    /// # Errors
+    /// The body is too large, not decodable, of another content type than `application/json`
+    /// (unless it is empty), or no JSON object.
+    pub fn json(request: &Request) -> Result<Self> {
+        let body = body_of_type(request, "application/json")?;
+        let Members(members) = serde_json::from_slice(body)
+            .map_err(|_| Error::InvalidBody("the body is not a JSON object"))?;
+        let untaken = members.into_iter().map(|(name, value)| Field {
+            raw_name: name.clone().into(),
+            name: name.into(),
+            value,
+        });
+        Ok(Self {
+            location: Location::Body,
+            untaken: untaken.collect(),
+            problems: Vec::new(),
+        })
+    }
+
+    /// Takes the member of this name, if it is there and true or false.
+    pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
+        let value = self.take(name)?.as_bool();
+        if value.is_none() {
+            self.problem(name, "expected field to be a boolean".to_owned());
+        }
+        value
+    }
+}
+
+impl<V> Fields<'_, V> {
+    /// Takes the field of this name, if it is there once.
+    fn take(&mut self, name: &'static str) -> Option<V> {
+        let mut given = self.untaken.extract_if(.., |field| field.name == name);
+        let first = given.next()?;
+        if given.count() > 0 {
+            self.problem(name, "field must be given once".to_owned());
+            return None;
+        }
+        Some(first.value)
+    }
+
+    /// Ends the taking.
+    ///
+    /// # Errors
+    /// The problems so far, and one that names what nobody took.
+    pub fn finish(mut self) -> Result<()> {
         let mut names: Vec<&str> = Vec::new();
         for field in &self.untaken {
             // A token that was sent for a name is not sent back.
             let name = if field.name.contains("tk_") || field.raw_name.contains("tk_") {
                 "***"
             } else {
-                field.raw_name
+                &field.raw_name
             };
             if !names.contains(&name) {
                 names.push(name);
             }
         }
         if !names.is_empty() {
+            let names = names.join(", ");
             self.problem(
                 "additional parameters",
-                format!(
-                    "contains fields that are not allowed: [ {} ]",
-                    names.join(", ")
-                ),
+                format!("contains fields that are not allowed: [ {names} ]"),
             );
         }
-        self.problems
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(self.problems))
+        }
     }
 
     fn problem(&mut self, path: &'static str, message: String) {
@@ -145,6 +172,59 @@ impl<'a> Fields<'a> {
             message: message.into(),
         });
     }
+}
+
+/// The members of a JSON object in their order, those with one name as well: `serde_json` on its
+/// own keeps the last of them.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// The body's bytes, if they are said to be of this media type; an empty body may be of any, since
+/// gateways add content types.
+fn body_of_type<'a>(request: &'a Request, media_type: &str) -> Result<&'a [u8]> {
+    let body = body(request)?;
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let said = content_type
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    if body.is_empty() || said.trim().eq_ignore_ascii_case(media_type) {
+        Ok(body)
+    } else {
+        Err(Error::UnsupportedMediaType)
+    }
+}
+
+/// For an endpoint that takes nothing but its path: no query field, and a body that is not read,
+/// but not taken without limit.
+///
+/// # Errors
+/// There is a query field, or too large a body.
+pub fn none(request: &Request) -> Result<()> {
+    both(body(request), Fields::query(request).finish()).map(|_| ())
 }
 
 /// The body's bytes, whatever encoding the gateway sent them in.

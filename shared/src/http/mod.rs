@@ -4,12 +4,18 @@ mod credential;
 mod event;
 pub mod fields;
 mod response;
+pub mod token;
+pub mod user;
 
 use std::{pin::Pin, time::Duration};
 
 use lambda_http::{Body, Request, RequestExt, Response};
 
-pub use self::{credential::credential, event::respond, response::ok_secret};
+pub use self::{
+    credential::credential,
+    event::respond,
+    response::{created, no_content, ok, ok_secret},
+};
 use crate::{
     app::App,
     error::{Error, Location, Problem, Result},
@@ -60,12 +66,15 @@ async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -
     response
 }
 
+/// What a client is told of a user's id that is none, or that it may not give.
+pub const INVALID_USER_ID: &str = "invalid user id";
+
 /// The user that the path parameter `{id}` names.
 ///
 /// # Errors
 /// It is no user's id.
-pub fn user_id(request: &Request) -> Result<UserId, Problem> {
-    path_id(request, "id", "invalid user id", UserId::parse)
+pub fn user_id(request: &Request) -> Result<UserId> {
+    path_id(request, "id", INVALID_USER_ID, UserId::parse)
 }
 
 /// The ecosystem of the user that the path parameter `{id}` names, though the name be none: whether
@@ -79,7 +88,7 @@ pub fn user_ecosystem(request: &Request) -> Option<EcosystemId> {
 ///
 /// # Errors
 /// It is no ecosystem's id.
-pub fn ecosystem_id(request: &Request) -> Result<EcosystemId, Problem> {
+pub fn ecosystem_id(request: &Request) -> Result<EcosystemId> {
     path_id(
         request,
         "ecosystemId",
@@ -92,7 +101,7 @@ pub fn ecosystem_id(request: &Request) -> Result<EcosystemId, Problem> {
 ///
 /// # Errors
 /// It is no environment's id.
-pub fn environment_id(request: &Request) -> Result<EnvironmentId, Problem> {
+pub fn environment_id(request: &Request) -> Result<EnvironmentId> {
     path_id(
         request,
         "environmentId",
@@ -105,7 +114,7 @@ pub fn environment_id(request: &Request) -> Result<EnvironmentId, Problem> {
 ///
 /// # Errors
 /// It is no token's id.
-pub fn token_id(request: &Request) -> Result<TokenId, Problem> {
+pub fn token_id(request: &Request) -> Result<TokenId> {
     path_id(request, "tokenId", "invalid token id", TokenId::parse)
 }
 
@@ -116,13 +125,19 @@ fn path_id<T>(
     name: &'static str,
     message: &'static str,
     parse: impl FnOnce(&str) -> Result<T, InvalidId>,
-) -> Result<T, Problem> {
+) -> Result<T> {
     let parameters = request.path_parameters();
     let raw = parameters.first(name).unwrap_or_default();
-    let id = decode_path_parameter(raw).and_then(|text| parse(&text));
-    id.map_err(|InvalidId| Problem {
+    decode_path_parameter(raw)
+        .and_then(|text| parse(&text))
+        .map_err(|InvalidId| invalid_path(name, message))
+}
+
+/// A path parameter that is not as it must be.
+pub fn invalid_path(path: &'static str, message: &'static str) -> Error {
+    Error::from(Problem {
         location: Location::Path,
-        path: name,
+        path,
         message: message.into(),
     })
 }

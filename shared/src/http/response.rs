@@ -16,15 +16,35 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
+/// 200 with a body.
+///
+/// # Errors
+/// The value cannot be written as JSON.
+pub fn ok(value: &impl Serialize) -> Result<Response<Body>> {
+    json_of(StatusCode::OK, value)
+}
+
+/// 201 with a body.
+///
+/// # Errors
+/// The value cannot be written as JSON.
+pub fn created(value: &impl Serialize) -> Result<Response<Body>> {
+    json_of(StatusCode::CREATED, value)
+}
+
+/// 204.
+pub fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// 200 with a body that no cache may keep, because it holds a secret or decides about one.
 ///
 /// # Errors
 /// The value cannot be written as JSON.
 pub fn ok_secret(value: &impl Serialize) -> Result<Response<Body>> {
-    let text = serde_json::to_string(value).map_err(|error| Error::Internal {
-        cause: format!("response: {error}"),
-    })?;
-    let mut response = with(StatusCode::OK, JSON, text);
+    let mut response = json_of(StatusCode::OK, value)?;
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().insert(CACHE_CONTROL, no_store);
     Ok(response)
@@ -106,6 +126,13 @@ pub(super) fn set_request_id(response: &mut Response<Body>, request_id: &str) {
     if let Ok(value) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+}
+
+fn json_of(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>> {
+    let text = serde_json::to_string(value).map_err(|error| Error::Internal {
+        cause: format!("response: {error}"),
+    })?;
+    Ok(with(status, JSON, text))
 }
 
 /// The standard error structure with one error of the request as a whole.

@@ -45,7 +45,9 @@ impl From<&OwnerId> for Holder {
 }
 
 /// What a token lets its holder do: RFC 6749 §3.3 scope values, as introspection shows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// The wider one is the greater one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
     /// Only what reads.
     #[serde(rename = "read")]
@@ -61,7 +63,7 @@ pub struct TokenId(Ulid);
 
 impl TokenId {
     /// What precedes the id in the sort key of its item.
-    const ITEM_PREFIX: &'static str = "token#";
+    pub(crate) const ITEM_PREFIX: &'static str = "token#";
 
     fn generate(now: Timestamp, rng: &mut dyn CryptoRng) -> Self {
         let random = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
@@ -173,6 +175,12 @@ pub struct Token {
 }
 
 impl Token {
+    /// Whether the token counts for this owner now, its hash apart: its life is not over, its owner
+    /// is active, and its epoch is its owner's.
+    pub fn counts_for(&self, owner: &Owner, now: UnixSeconds) -> bool {
+        owner.active && self.epoch == owner.epoch && self.expiry.is_alive_at(now)
+    }
+
     /// Makes a token for an owner: what is kept of it, and its text, which is kept nowhere.
     pub fn mint(
         owner: &Owner,

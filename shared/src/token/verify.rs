@@ -40,8 +40,9 @@ impl App {
 
 impl<'a> Lookup<'a> {
     /// Wants to know whether this token counts, which is a use of it.
-    pub fn token(&mut self, token: &'a PlainToken) {
-        self.keys.insert(Key::token(token));
+    #[must_use]
+    pub fn token(mut self, token: &'a PlainToken) -> Self {
+        self.keys.insert(Key::of(token));
         self.keys.insert(Key::owner(token.owner()));
         if token.holder() == Holder::User {
             let ecosystem = token.owner().ecosystem();
@@ -55,22 +56,28 @@ impl<'a> Lookup<'a> {
         if token.expiry_type() == ExpiryType::SlidingTtl {
             self.sliding.push(token);
         }
+        self
     }
 
-    /// Wants to know an ecosystem, as it is and not as it is remembered.
-    pub fn ecosystem(&mut self, id: &EcosystemId) {
-        self.keys.insert(Key::owner(id.into()));
+    /// Wants to know an ecosystem, as it is and not as it is remembered; if a request names one.
+    #[must_use]
+    pub fn ecosystem(mut self, id: Option<&EcosystemId>) -> Self {
+        self.keys.extend(id.map(|id| Key::owner(id.into())));
+        self
     }
 
-    /// Wants to know a user and its ecosystem.
-    pub fn user(&mut self, id: &UserId) {
-        self.ecosystem(id.ecosystem());
-        self.keys.insert(Key::owner(id.into()));
+    /// Wants to know a user and its ecosystem, if a request names one.
+    #[must_use]
+    pub fn user(mut self, id: Option<&UserId>) -> Self {
+        self.keys.extend(id.map(|id| Key::owner(id.into())));
+        self.ecosystem(id.map(UserId::ecosystem))
     }
 
-    /// Wants to know an environment.
-    pub fn environment(&mut self, id: &EnvironmentId) {
-        self.keys.insert(Key::environment(id));
+    /// Wants to know an environment, if a request names one.
+    #[must_use]
+    pub fn environment(mut self, id: Option<&EnvironmentId>) -> Self {
+        self.keys.extend(id.map(Key::environment));
+        self
     }
 
     /// Asks: one `BatchGetItem`, and beside it one `UpdateItem` for each sliding token that this
@@ -139,22 +146,19 @@ impl Found {
     /// # Errors
     /// An item of the table cannot be read.
     pub fn verified(&self, token: &PlainToken) -> Result<Option<Verified>> {
-        let Some(record) = self.items.get::<Token>(&Key::token(token))? else {
+        let Some(mut record) = self.items.get::<Token>(&Key::of(token))? else {
             return Ok(None);
         };
         let Some(owner) = self.owner(token.owner())? else {
             return Ok(None);
         };
         let hash = token.hashed();
-        if record.token_hash != hash || record.epoch != owner.epoch || !owner.active {
-            return Ok(None);
-        }
-        let expiry = match self.renewed.get(hash.as_bytes()) {
-            None => record.expiry,
-            Some(Some(until)) => record.expiry.renewed_until(*until),
+        match self.renewed.get(hash.as_bytes()) {
+            None => {}
+            Some(Some(until)) => record.expiry = record.expiry.renewed_until(*until),
             Some(None) => return Ok(None),
-        };
-        if !expiry.is_alive_at(self.now) {
+        }
+        if record.token_hash != hash || !record.counts_for(&owner, self.now) {
             return Ok(None);
         }
         let account = match &owner.id {
@@ -170,7 +174,7 @@ impl Found {
             id: record.id,
             scope: record.scope,
             issued_at: record.created_at,
-            expiry,
+            expiry: record.expiry,
         }))
     }
 

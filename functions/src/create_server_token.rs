@@ -1,0 +1,32 @@
+//! `POST /api/ecosystems/{ecosystemId}/tokens`: mint a token for an ecosystem's own servers.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App,
+    directory::mint,
+    error::{Result, both},
+    http::{
+        credential, ecosystem_id,
+        token::{minted, new_token},
+    },
+    token::Scope,
+};
+
+/// Answers 200 with the token, shown this once; only its hash is stored.
+///
+/// # Errors
+/// 400 on the id or a query field, 401, 403 for anybody but an account, 404, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let id = ecosystem_id(&request);
+    let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_account(Scope::ReadWrite)?;
+    let (id, wanted) = both(id, new_token(&request))?;
+    let ecosystem = found.ecosystem(&caller, &id)?;
+
+    let (token, plain) = mint(app, &ecosystem, wanted).await?;
+    minted(&token, &plain)
+}

@@ -1,0 +1,31 @@
+//! `DELETE /api/environments/{environmentId}`: end an environment.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App, directory,
+    error::{Result, both},
+    http::{credential, environment_id, fields, no_content},
+    token::Scope,
+};
+
+/// Answers 204.
+///
+/// # Errors
+/// 400 on the id or a query field, 401, 403 for a user's token, 404, also for one that is not the
+/// caller's, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let id = environment_id(&request);
+    let lookup = app
+        .lookup()
+        .token(&credential)
+        .environment(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_in(None, Scope::ReadWrite)?;
+    let (id, ()) = both(id, fields::none(&request))?;
+
+    directory::delete_environment(app, &found, &caller, &id).await?;
+    Ok(no_content())
+}

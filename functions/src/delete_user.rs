@@ -1,0 +1,28 @@
+//! `DELETE /api/users/{ecosystemId};{userId}`: end a user and all its tokens.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App, directory,
+    error::{Result, both},
+    http::{credential, fields, no_content, user_ecosystem, user_id},
+    token::Scope,
+};
+
+/// Answers 204; from then on no token of the user counts, though one of the same name be made.
+///
+/// # Errors
+/// 400 on the id or a query field, 401, 403, 404 on the ecosystem, then on the user, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let id = user_id(&request);
+    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let (id, ()) = both(id, fields::none(&request))?;
+    let user = found.user(&caller, &id)?;
+
+    directory::delete(app, &user).await?;
+    Ok(no_content())
+}

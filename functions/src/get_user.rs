@@ -1,0 +1,26 @@
+//! `GET /api/users/{ecosystemId};{userId}`: look at a user.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App,
+    error::{Result, both},
+    http::{credential, fields, ok, user::Shown, user_ecosystem, user_id},
+    token::Scope,
+};
+
+/// Answers 200 with the user.
+///
+/// # Errors
+/// 400 on the id or a query field, 401, 403, 404 on the ecosystem, then on the user, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let id = user_id(&request);
+    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::Read)?;
+    let (id, ()) = both(id, fields::none(&request))?;
+
+    ok(&Shown::from(&found.user(&caller, &id)?))
+}

@@ -1,0 +1,29 @@
+//! `GET /api/ecosystems/{ecosystemId}/tokens`: the live tokens of an ecosystem's own servers.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App,
+    error::{Result, both},
+    http::{credential, ecosystem_id, token},
+    token::Scope,
+};
+
+/// Answers 200 with a page of them, newest first, never with a secret.
+///
+/// # Errors
+/// 400 on the id or a query field, a foreign cursor among them, 401, 403 for anybody but an
+/// account, 404, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let id = ecosystem_id(&request);
+    let page = token::page(&request, id.as_ref().ok().map(Into::into));
+    let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_account(Scope::Read)?;
+    let (id, page) = both(id, page)?;
+    let ecosystem = found.ecosystem(&caller, &id)?;
+
+    token::list(app, &ecosystem, page).await
+}

@@ -1,0 +1,48 @@
+//! `PUT /api/users/{ecosystemId};{userId}`: make a user, or change it.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App,
+    directory::{self, Put, UserChange},
+    error::{Result, both},
+    http::{
+        INVALID_USER_ID, created, credential, fields::Fields, invalid_path, ok, user::Shown,
+        user_ecosystem, user_id,
+    },
+    token::Scope,
+};
+
+/// Answers 201 with a new user, 200 with one that was there. A field that is left out keeps its
+/// value.
+///
+/// # Errors
+/// 400 on the id, a query field or the body, 401, 403, 404 on the ecosystem, 409 if the id's key is
+/// another's, 413, 415.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let id = user_id(&request);
+    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let (id, change) = both(id, change(&request))?;
+    let current = found.user_if_any(&caller, &id)?;
+    if current.is_none() && id.is_short_code() {
+        return Err(invalid_path("id", INVALID_USER_ID));
+    }
+
+    match directory::put_user(app, &id, current, change).await? {
+        Put::Created(user) => created(&Shown::from(&user)),
+        Put::Changed(user) => ok(&Shown::from(&user)),
+    }
+}
+
+fn change(request: &Request) -> Result<UserChange> {
+    let mut body = Fields::json(request)?;
+    let change = UserChange {
+        admin: body.boolean("admin"),
+        active: body.boolean("active"),
+    };
+    both(Fields::query(request).finish(), body.finish()).map(|_| change)
+}

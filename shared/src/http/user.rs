@@ -1,0 +1,25 @@
+//! The shape that a user has on the wire (contract, section 5).
+
+use serde::Serialize;
+
+use crate::owner::Owner;
+
+/// A user as `GET` and `PUT` answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown<'a> {
+    id: &'a str,
+    email: Option<&'a str>,
+    admin: bool,
+    active: bool,
+}
+
+impl<'a> From<&'a Owner> for Shown<'a> {
+    fn from(user: &'a Owner) -> Self {
+        Self {
+            id: user.id.as_str(),
+            email: None,
+            admin: user.admin,
+            active: user.active,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The identity table: owners and their tokens, one partition for each owner.
+
+mod owners;
+mod tokens;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use aws_sdk_dynamodb::{
+    Client,
+    operation::put_item::PutItemError,
+    types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use self::owners::Inserted;
+use crate::{
+    error::{Error, Result},
+    id::EnvironmentId,
+    owner::OwnerKey,
+    time::UnixSeconds,
+    token::{PlainToken, TokenId},
+};
+
+/// One item as the SDK has it.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// The name of the partition key: the owner key.
+pub const PARTITION_KEY: &str = "owner";
+/// The name of the sort key.
+pub const SORT_KEY: &str = "item";
+/// The sort key of an owner's own record.
+pub const OWNER_ITEM: &str = "owner";
+/// The sort key of an environment's record.
+const ENVIRONMENT_ITEM: &str = "environment";
+
+/// How often keys that DynamoDB left unprocessed are asked for again, and the pause before the
+/// first of those, which doubles.
+const UNPROCESSED_TRIES: u32 = 5;
+const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
+
+/// The primary key of an item.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// The partition.
+    pub owner: OwnerKey,
+    /// The sort key.
+    pub item: String,
+}
+
+impl Key {
+    /// The record of an owner.
+    pub fn owner(owner: OwnerKey) -> Self {
+        Self {
+            owner,
+            item: OWNER_ITEM.to_owned(),
+        }
+    }
+
+    /// The record of an environment.
+    pub fn environment(id: &EnvironmentId) -> Self {
+        Self {
+            owner: id.into(),
+            item: ENVIRONMENT_ITEM.to_owned(),
+        }
+    }
+
+    /// The record of a token of an owner.
+    pub fn token(owner: OwnerKey, id: TokenId) -> Self {
+        Self {
+            owner,
+            item: id.item(),
+        }
+    }
+
+    /// The record that a token says it has.
+    pub fn of(token: &PlainToken) -> Self {
+        Self::token(token.owner(), token.id())
+    }
+
+    fn to_item(&self) -> Result<Item> {
+        to_item(self)
+    }
+}
+
+/// What one read found.
+pub struct Items(HashMap<Key, Item>);
+
+impl Items {
+    /// The record under this key.
+    ///
+    /// # Errors
+    /// The item is not what it should be.
+    pub fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
+        self.0.get(key).cloned().map(from_item).transpose()
+    }
+}
+
+/// The identity table, and the calls that are made of it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    client: Client,
+    table: String,
+}
+
+impl Identity {
+    /// The table of this name.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Reads these items, strongly consistent, in one `BatchGetItem`.
+    ///
+    /// # Errors
+    /// The database is away, or leaves keys unprocessed however often it is asked: such a key is
+    /// not an absent item.
+    pub(crate) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Items> {
+        let mut missing = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
+        let mut found = HashMap::with_capacity(missing.len());
+        for attempt in 0..=UNPROCESSED_TRIES {
+            if attempt > 0 {
+                #[expect(clippy::disallowed_methods, reason = "the database asks for a pause")]
+                tokio::time::sleep(UNPROCESSED_PAUSE * 2u32.pow(attempt - 1)).await;
+            }
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(missing))
+                .consistent_read(true)
+                .build()
+                .map_err(|_| unreadable::<KeysAndAttributes>())?;
+            let output = self
+                .client
+                .batch_get_item()
+                .request_items(&self.table, wanted)
+                .send()
+                .await?;
+            missing = output
+                .unprocessed_keys
+                .into_iter()
+                .flatten()
+                .flat_map(|(_, left)| left.keys)
+                .collect();
+            if output.responses.is_none() && missing.is_empty() {
+                // Not even an empty list: no answer to the question.
+                return Err(unavailable("a read without items"));
+            }
+            for (_, items) in output.responses.into_iter().flatten() {
+                for item in items {
+                    found.insert(from_item::<Key>(item.clone())?, item);
+                }
+            }
+            if missing.is_empty() {
+                return Ok(Items(found));
+            }
+        }
+        Err(unavailable("keys stay unprocessed"))
+    }
+
+    /// Asks for an item that does not exist, so that the connection is open before the first
+    /// request comes: during init Lambda gives a whole CPU, afterwards a share.
+    pub async fn warm_up(&self) {
+        let nobody = Key::owner(OwnerKey::from_bytes([0; OwnerKey::LENGTH]));
+        let Ok(key) = nobody.to_item() else { return };
+        let call = self.client.get_item().table_name(&self.table);
+        if let Err(error) = call.set_key(Some(key)).send().await {
+            // Not fatal: the first request will say the same to its caller.
+            tracing::warn!(cause = ?Error::from(error), "the identity table does not answer");
+        }
+    }
+
+    /// Deletes an item whose key never comes back, if it is there.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn delete(&self, key: &Key) -> Result<()> {
+        let call = self.client.delete_item().table_name(&self.table);
+        call.set_key(Some(key.to_item()?)).send().await?;
+        Ok(())
+    }
+
+    /// Puts an item where none is; returns the one that is there otherwise.
+    async fn insert(&self, item: Item) -> Result<Option<Item>> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#item)")
+            .expression_attribute_names("#item", SORT_KEY)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(None),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
+                    Ok(Some(refusal.item.clone().unwrap_or_default()))
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<AttributeValue> {
+    serde_dynamo::to_attribute_value(value).map_err(|_| unreadable::<T>())
+}
+
+fn number(seconds: UnixSeconds) -> AttributeValue {
+    AttributeValue::N(seconds.0.to_string())
+}
+
+fn to_item<T: Serialize>(record: &T) -> Result<Item> {
+    serde_dynamo::to_item(record).map_err(|_| unreadable::<T>())
+}
+
+fn from_item<T: DeserializeOwned>(item: Item) -> Result<T> {
+    serde_dynamo::from_item(item).map_err(|_| unreadable::<T>())
+}
+
+/// An item that is not as this version writes it. The mapper's own message is left out because it
+/// may quote a value.
+fn unreadable<T>() -> Error {
+    Error::Internal {
+        cause: format!("identity table: not a {}", std::any::type_name::<T>()),
+    }
+}
+
+fn unavailable(what: &str) -> Error {
+    Error::Unavailable {
+        cause: format!("DynamoDB: {what}"),
+    }
+}

@@ -1,0 +1,152 @@
+//! Calls about owners and environments.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::{
+    operation::{delete_item::DeleteItemError, put_item::PutItemError},
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+
+use super::{Identity, Item, Key, from_item, to_item, to_value};
+use crate::{
+    error::{Error, Result},
+    owner::{Environment, Owner, OwnerKey},
+};
+
+/// What became of an owner that was to be written where none was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is there now.
+    New,
+    /// The same id was there already, in this state.
+    Existing(Owner),
+    /// Another id has its key: a collision of hashes. Nothing was overwritten.
+    KeyTaken,
+}
+
+impl Identity {
+    /// Writes a new owner, in one conditional `PutItem`. Safe to repeat.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn insert_owner(&self, owner: &Owner) -> Result<Inserted> {
+        match self
+            .insert(owner_item(owner)?)
+            .await?
+            .map(from_item::<Owner>)
+            .transpose()?
+        {
+            None => Ok(Inserted::New),
+            Some(old) if old == *owner => Ok(Inserted::New),
+            Some(old) if old.id == owner.id => Ok(Inserted::Existing(old)),
+            Some(_) => Ok(Inserted::KeyTaken),
+        }
+    }
+
+    /// Puts an owner's next state in the place of the one that was read, in one conditional
+    /// `PutItem`. Safe to repeat. `Err` says what is there instead, if it has changed: then
+    /// nothing is written.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn replace_owner(
+        &self,
+        old: &Owner,
+        new: &Owner,
+    ) -> Result<Result<(), Option<Owner>>> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(owner_item(new)?))
+            .condition_expression("epoch = :epoch AND #version = :version")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":epoch", to_value(&old.epoch)?)
+            .expression_attribute_values(":version", AttributeValue::N(old.version.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
+                    let there: Option<Owner> = refusal.item.clone().map(from_item).transpose()?;
+                    // Its own earlier write, whose answer was lost.
+                    let done = there.as_ref() == Some(new);
+                    Ok(if done { Ok(()) } else { Err(there) })
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// Deletes an owner's record, in the state that it has by now; every token of its ends with
+    /// it. One conditional `DeleteItem`, unless it changes meanwhile: the condition keeps a delete
+    /// that arrives late from a later owner of the same id.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn delete_owner(&self, owner: &Owner) -> Result<()> {
+        let key = Key::owner(owner.id.key()).to_item()?;
+        let mut epoch = owner.epoch;
+        loop {
+            let deleted = self
+                .client
+                .delete_item()
+                .table_name(&self.table)
+                .set_key(Some(key.clone()))
+                .condition_expression("epoch = :epoch")
+                .expression_attribute_values(":epoch", to_value(&epoch)?)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                )
+                .send()
+                .await;
+            let Err(error) = deleted else { return Ok(()) };
+            match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => {
+                    let Some(there) = &refusal.item else {
+                        return Ok(());
+                    };
+                    let there: Owner = from_item(there.clone())?;
+                    if there.id != owner.id {
+                        return Ok(());
+                    }
+                    epoch = there.epoch;
+                }
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Writes a new environment, in one conditional `PutItem`. Safe to repeat.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn insert_environment(&self, environment: &Environment) -> Result<()> {
+        let mut item = to_item(environment)?;
+        item.extend(Key::environment(&environment.id).to_item()?);
+        match self.insert(item).await? {
+            None => Ok(()),
+            Some(old) if from_item::<Environment>(old.clone())? == *environment => Ok(()),
+            Some(_) => Err(Error::Internal {
+                cause: "a new environment met another under its id".to_owned(),
+            }),
+        }
+    }
+
+    /// Reads an owner's record.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn owner(&self, key: OwnerKey) -> Result<Option<Owner>> {
+        let key = Key::owner(key);
+        self.read(&BTreeSet::from([key.clone()])).await?.get(&key)
+    }
+}
+
+fn owner_item(owner: &Owner) -> Result<Item> {
+    let mut item = to_item(owner)?;
+    item.extend(Key::owner(owner.id.key()).to_item()?);
+    Ok(item)
+}

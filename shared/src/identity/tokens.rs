@@ -1,0 +1,190 @@
+//! Calls about tokens.
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::update_item::{
+        UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
+    },
+    primitives::Blob,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use serde::Deserialize;
+
+use super::{
+    Identity, Key, PARTITION_KEY, SORT_KEY, from_item, number, to_item, to_value, unavailable,
+};
+use crate::{
+    error::{Error, Result},
+    owner::OwnerKey,
+    time::UnixSeconds,
+    token::{Expiry, PlainToken, Token, TokenId},
+};
+
+impl Identity {
+    /// Writes a new token, in one conditional `PutItem`. Safe to repeat: the write of the same
+    /// token over itself has succeeded.
+    ///
+    /// # Errors
+    /// The database is away, or (by a collision of 80 random bits within a millisecond) another
+    /// token of the owner has the id.
+    pub async fn insert_token(&self, token: &Token) -> Result<()> {
+        match self.insert(to_item(token)?).await? {
+            None => Ok(()),
+            Some(old) if from_item::<Token>(old.clone())?.token_hash == token.token_hash => Ok(()),
+            Some(_) => Err(Error::Internal {
+                cause: "a new token met another under its id".to_owned(),
+            }),
+        }
+    }
+
+    /// Starts another life of a sliding token, unless it is dead or this second already did, and
+    /// says when it expires now; `None` if it is dead.
+    ///
+    /// One conditional `UpdateItem`: it can neither create an item nor revive a dead one. A token
+    /// that is found idle for too long is ended by a second one.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn renew(
+        &self,
+        token: &PlainToken,
+        now: UnixSeconds,
+    ) -> Result<Option<UnixSeconds>> {
+        let renewed = self
+            .update(token, now)?
+            .update_expression("SET expires_at = :now + #ttl, last_used_at = :now")
+            .condition_expression(
+                "token_hash = :hash AND expires_at > :now \
+                 AND (attribute_not_exists(last_used_at) OR last_used_at < :now) \
+                 AND (attribute_not_exists(max_expires_at) OR max_expires_at > :now)",
+            )
+            .expression_attribute_names("#ttl", "ttl")
+            .send()
+            .await;
+        let old = match updated(renewed)? {
+            Updated::To(expires_at) => return Ok(Some(expires_at)),
+            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => old.expiry,
+            Updated::Refused(_) => return Ok(None),
+        };
+        match old {
+            Expiry::SlidingTtl {
+                last_used_at: Some(last),
+                ..
+            } if last >= now && old.is_alive_at(now) => Ok(old.expires_at()),
+            Expiry::SlidingTtl {
+                max_expires_at: Some(max),
+                ..
+            } if max <= now => Ok(None),
+            _ => self.end_idle(token, now).await,
+        }
+    }
+
+    /// Ends a sliding token whose time has passed for good, before anybody is told that it is
+    /// dead: a renewal that was sent while it lived, and arrives late, would revive it.
+    ///
+    /// Says when the token expires if it was renewed meanwhile.
+    async fn end_idle(&self, token: &PlainToken, now: UnixSeconds) -> Result<Option<UnixSeconds>> {
+        let ended = self
+            .update(token, now)?
+            .update_expression("SET max_expires_at = :ended")
+            .condition_expression("token_hash = :hash AND expires_at <= :now")
+            .expression_attribute_values(":ended", number(Expiry::ENDED))
+            .send()
+            .await;
+        Ok(match updated(ended)? {
+            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => {
+                old.expiry.expires_at().filter(|end| now < *end)
+            }
+            Updated::Refused(_) | Updated::To(_) => None,
+        })
+    }
+
+    /// An update of a token's item, with its hash and the time for the condition.
+    fn update(&self, token: &PlainToken, now: UnixSeconds) -> Result<UpdateItemFluentBuilder> {
+        let hash = AttributeValue::B(Blob::new(token.hashed().as_bytes().as_slice()));
+        Ok(self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(Key::of(token).to_item()?))
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":hash", hash)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld))
+    }
+
+    /// Reads up to `limit` tokens of an owner, newest first, from the one after `after` on; and the
+    /// last that was looked at, unless it was the owner's last. One strongly consistent `Query`.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn tokens(
+        &self,
+        owner: OwnerKey,
+        after: Option<TokenId>,
+        limit: u32,
+    ) -> Result<(Vec<Token>, Option<TokenId>)> {
+        #[derive(Deserialize)]
+        struct Last {
+            #[serde(rename = "item")]
+            id: TokenId,
+        }
+        let start = after
+            .map(|id| Key::token(owner, id).to_item())
+            .transpose()?;
+        let prefix = AttributeValue::S(TokenId::ITEM_PREFIX.to_owned());
+        let output = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
+            .expression_attribute_names("#owner", PARTITION_KEY)
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":owner", to_value(&owner)?)
+            .expression_attribute_values(":token", prefix)
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(start)
+            .send()
+            .await?;
+        let items = output
+            .items
+            .ok_or_else(|| unavailable("a query without items"))?;
+        let tokens = items.into_iter().map(from_item).collect::<Result<_>>()?;
+        let last = output
+            .last_evaluated_key
+            .map(from_item::<Last>)
+            .transpose()?;
+        Ok((tokens, last.map(|last| last.id)))
+    }
+}
+
+/// What became of an update of a token's item.
+enum Updated {
+    /// It was made: when the item says that it expires now.
+    To(UnixSeconds),
+    /// Its condition does not hold for the item as it is.
+    Refused(Option<Token>),
+}
+
+fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<Updated> {
+    #[derive(Deserialize)]
+    struct New {
+        expires_at: UnixSeconds,
+    }
+    match result {
+        Ok(output) => {
+            let new = output.attributes.map(from_item::<New>).transpose()?;
+            new.map(|new| Updated::To(new.expires_at))
+                .ok_or_else(|| unavailable("an update without its result"))
+        }
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
+                let old = refusal.item.clone().map(from_item).transpose()?;
+                Ok(Updated::Refused(old))
+            }
+            _ => Err(error.into()),
+        },
+    }
+}
