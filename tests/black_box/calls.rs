@@ -1,9 +1,7 @@
 //! What reaches the database: round trips are the latency, capacity units the bill.
 
 use shared::token::ExpiryType;
-use tests::{Event, Fault, Service};
-
-use crate::{RUBBISH, assert_invalid, assert_unauthorized, paths};
+use tests::{Fault, Service};
 
 #[tokio::test]
 async fn minting_is_a_read_of_four_items_and_a_write() {
@@ -32,11 +30,7 @@ async fn verifying_an_infinite_or_a_fixed_token_is_one_read() {
         // Two items for each of the two tokens; the user's ecosystem only where nothing is
         // remembered of it.
         for capacity in [5.0, 4.0] {
-            let answer = Event::to("introspect-token")
-                .header("authorization", &service.account_token)
-                .form(&format!("token={token}"))
-                .send(&environment)
-                .await;
+            let answer = service.introspection(&token).send(&environment).await;
             assert_eq!(answer.json()["active"], true);
             let calls = service.database.take_calls();
             let shape: Vec<_> = calls
@@ -85,9 +79,7 @@ async fn a_thousand_uses_in_a_second_are_at_most_two_writes() {
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
     service.clock.advance(1);
     service.database.take_calls();
-    let event = Event::to("introspect-token")
-        .header("authorization", &service.account_token)
-        .form(&format!("token={token}"));
+    let event = service.introspection(&token);
     // A thousand at once keep a slow build busy for longer than a call may take.
     tokio::time::pause();
     let uses = (0..1000).map(|_| event.send(&service.app));
@@ -121,9 +113,7 @@ async fn a_renewal_by_another_environment_in_the_same_second_is_as_good_as_ones_
         .await
         .token();
     service.clock.advance(9);
-    let event = Event::to("introspect-token")
-        .header("authorization", &service.account_token)
-        .form(&format!("token={token}"));
+    let event = service.introspection(&token);
     let environments: Vec<_> = (0..8).map(|_| service.another_environment()).collect();
     let uses = environments
         .iter()
@@ -155,63 +145,75 @@ async fn a_dead_sliding_token_is_ended_for_good_by_one_more_write_the_first_time
 }
 
 #[tokio::test]
-async fn rubbish_for_a_credential_reads_nothing() {
+async fn the_directory_is_read_at_once_and_written_at_once() {
     let service = Service::start().await;
-    let paths = paths(&service).await;
-    let long = "x".repeat(100_000);
-    let of_a_token = format!("Bearer  {}", service.account_token);
-    let changed = service.account_token.replace("tk_ai", "tk_af");
-    let more = [long.as_bytes(), of_a_token.as_bytes(), changed.as_bytes()];
-    for path in &paths {
-        for credential in RUBBISH.iter().copied().chain(more) {
-            let value = reqwest::header::HeaderValue::from_bytes(credential).unwrap();
-            let request = service.request("POST", path).header("authorization", value);
-            let answer = service.send(request).await;
-            assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
-        }
-        for credential in ["", "Bearer", "bearer", "Basic dXNlcjpwYXNzd29yZA=="] {
-            let request = service
-                .request("POST", path)
-                .header("authorization", credential);
-            assert_unauthorized(&service.send(request).await, "Bearer");
-        }
-        assert_unauthorized(&service.send(service.request("POST", path)).await, "Bearer");
+    let ecosystem = service.ecosystem.id.as_str().to_owned();
+    let bob = service.user("bob").await;
+    let path = format!("/api/ecosystems/{ecosystem}/environments");
+    let environment = service.manage("POST", &path, "").await.json()["id"].clone();
+    let environment = environment.as_str().unwrap();
+    service.database.take_calls();
+    let (read, put, delete) = ("BatchGetItem", "PutItem", "DeleteItem");
+    for (method, path, body, calls) in [
+        ("POST", "/api/ecosystems", "", vec![(read, 2.0), (put, 1.0)]),
+        ("POST", &path, "", vec![(read, 3.0), (put, 1.0)]),
+        (
+            "PUT",
+            &format!("/api/users/{ecosystem};ann"),
+            "{}",
+            vec![(read, 4.0), (put, 1.0)],
+        ),
+        (
+            "PUT",
+            &format!("/api/users/{bob}"),
+            "{}",
+            vec![(read, 4.0), (put, 1.0)],
+        ),
+        ("GET", &format!("/api/users/{bob}"), "", vec![(read, 4.0)]),
+        (
+            "DELETE",
+            &format!("/api/users/{bob}"),
+            "",
+            vec![(read, 4.0), (delete, 1.0)],
+        ),
+        (
+            "POST",
+            &format!("/api/ecosystems/{ecosystem}/tokens"),
+            "",
+            vec![(read, 3.0), (put, 1.0)],
+        ),
+        (
+            "GET",
+            &format!("/api/ecosystems/{ecosystem}/tokens"),
+            "",
+            vec![(read, 3.0), ("Query", 1.0)],
+        ),
+        // Whose the environment is, is known only when it has been read.
+        (
+            "DELETE",
+            &format!("/api/environments/{environment}"),
+            "",
+            vec![(read, 1.0), (read, 3.0), (delete, 1.0)],
+        ),
+        (
+            "DELETE",
+            &format!("/api/ecosystems/{ecosystem}"),
+            "",
+            vec![(read, 3.0), (delete, 1.0)],
+        ),
+    ] {
+        let answer = service.manage(method, path, body).await;
+        assert!(answer.status < 300, "{method} {path}: {answer:?}");
+        let made = service.database.take_calls();
+        let mut made: Vec<_> = made
+            .iter()
+            .map(|c| (c.operation.as_str(), c.capacity))
+            .collect();
+        made.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        let mut calls = calls;
+        calls.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        assert_eq!(made, calls, "{method} {path}");
     }
-    assert!(service.database.take_calls().is_empty());
-}
-
-#[tokio::test]
-async fn a_scheme_without_a_token_is_no_token_sent() {
-    let service = Service::start().await;
-    for header in ["", "Bearer", "Bearer ", "Negotiate YII="] {
-        let event = Event::to("introspect-token").header("authorization", header);
-        assert_unauthorized(&event.send(&service.app).await, "Bearer");
-    }
-    assert!(service.database.take_calls().is_empty());
-}
-
-#[tokio::test]
-async fn two_credentials_are_refused_unread_however_long() {
-    let service = Service::start().await;
-    let long = format!("{},{}", "x".repeat(300), service.account_token);
-    let event = Event::to("introspect-token").header("authorization", &long);
-    let answer = event.send(&service.app).await;
-    assert_invalid(
-        &answer,
-        &[("header", "Authorization", "field must be given once")],
-    );
-    for path in paths(&service).await {
-        let request = service
-            .request("POST", &path)
-            .header("authorization", &service.account_token)
-            .header("authorization", &service.account_token);
-        let answer = service.send(request).await;
-        assert_invalid(
-            &answer,
-            &[("header", "Authorization", "field must be given once")],
-        );
-    }
-    assert!(service.database.take_calls().is_empty());
 }
 
 #[tokio::test]

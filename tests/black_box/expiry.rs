@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use shared::token::ExpiryType;
-use tests::{Event, Fault, Service, TestClock};
+use tests::{Fault, Service, TestClock};
 use tokenry::embedded::IDENTITY;
 
 #[tokio::test]
@@ -127,9 +127,7 @@ async fn a_renewal_that_arrives_after_somebody_was_told_that_the_token_is_dead_r
             .await
             .token();
         let early = service.another_environment();
-        let use_it = Event::to("introspect-token")
-            .header("authorization", &service.account_token)
-            .form(&format!("token={token}"));
+        let use_it = service.introspection(&token);
         service.database.take_calls();
 
         // A use on the last second, whose renewal gets lost or late on its way.
@@ -180,9 +178,7 @@ async fn a_renewal_that_wins_against_the_end_is_told_to_both() {
         .mint(&bob, "expiryType=SlidingTtl&ttl=5")
         .await
         .token();
-    let use_it = Event::to("introspect-token")
-        .header("authorization", &service.account_token)
-        .form(&format!("token={token}"));
+    let use_it = service.introspection(&token);
     let (early, late) = (service.another_environment(), service.another_environment());
 
     // The late use finds it dead; before it can end it for good, the early one's renewal comes.
@@ -289,9 +285,8 @@ async fn a_clock_that_goes_back_lengthens_no_life_beyond_its_step() {
     for _ in 0..5 {
         assert!(service.is_active(&token).await);
         // One that has nothing in memory but the table to go by.
-        let answer = Event::to("introspect-token")
-            .header("authorization", &service.account_token)
-            .form(&format!("token={token}"))
+        let answer = service
+            .introspection(&token)
             .send(&service.another_environment())
             .await;
         assert_eq!(answer.json()["active"], true);

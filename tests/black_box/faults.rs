@@ -25,12 +25,6 @@ fn mint(service: &Service, user: &str) -> Event {
         .parameter("id", user)
 }
 
-fn introspect(service: &Service, token: &str) -> Event {
-    Event::to("introspect-token")
-        .header("authorization", &service.account_token)
-        .form(&format!("token={token}"))
-}
-
 /// Sends on a paused clock; asserts that an answer comes within 3 of its seconds.
 async fn send_in_time(service: &Service, event: &Event) -> Answer {
     pause();
@@ -81,7 +75,7 @@ async fn one_fault_of_any_kind_is_overcome() {
         for operation in ["BatchGetItem", "UpdateItem"] {
             service.clock.advance(1);
             service.database.fail([(operation, fault.clone())]);
-            let answer = send_in_time(&service, &introspect(&service, &token)).await;
+            let answer = send_in_time(&service, &service.introspection(&token)).await;
             assert_eq!(
                 answer.json()["active"],
                 true,
@@ -123,7 +117,7 @@ async fn a_fault_that_stays_is_a_503_for_every_call() {
     ] {
         service.clock.advance(1);
         service.database.fail_always(Some(fault.clone()));
-        for event in [mint(&service, &bob), introspect(&service, &token)] {
+        for event in [mint(&service, &bob), service.introspection(&token)] {
             let answer = send_in_time(&service, &event).await;
             assert_unavailable(&answer);
         }
@@ -148,7 +142,7 @@ async fn a_renewal_that_fails_is_no_verification() {
         service
             .database
             .fail((0..4).map(|_| ("UpdateItem", fault.clone())));
-        let answer = send_in_time(&service, &introspect(&service, &token)).await;
+        let answer = send_in_time(&service, &service.introspection(&token)).await;
         assert_ne!(answer.status, 200, "{fault:?}: {answer:?}");
         service.database.take_faults();
         assert!(service.is_active(&token).await, "{fault:?}");
@@ -162,13 +156,13 @@ async fn unprocessed_keys_are_asked_for_again_and_are_not_absent() {
         ("BatchGetItem", Fault::Unprocessed),
         ("BatchGetItem", Fault::Unprocessed),
     ]);
-    let answer = send_in_time(&service, &introspect(&service, &token)).await;
+    let answer = send_in_time(&service, &service.introspection(&token)).await;
     assert_eq!(answer.json()["active"], true);
 
     service
         .database
         .fail((0..20).map(|_| ("BatchGetItem", Fault::Unprocessed)));
-    for event in [introspect(&service, &token), mint(&service, &bob)] {
+    for event in [service.introspection(&token), mint(&service, &bob)] {
         assert_unavailable(&send_in_time(&service, &event).await);
     }
 }
@@ -187,7 +181,7 @@ async fn a_database_that_is_away_never_lets_a_dead_token_in() {
             ("BatchGetItem", fault.clone()),
             ("UpdateItem", fault.clone()),
         ]);
-        let answer = send_in_time(&service, &introspect(&service, &token)).await;
+        let answer = send_in_time(&service, &service.introspection(&token)).await;
         let denied = answer.status == 503 || answer.json()["active"] == false;
         assert!(denied, "{fault:?}: {answer:?}");
         service.database.take_faults();
@@ -195,7 +189,7 @@ async fn a_database_that_is_away_never_lets_a_dead_token_in() {
             ("BatchGetItem", fault.clone()),
             ("UpdateItem", fault.clone()),
         ]);
-        let as_caller = introspect(&service, &bob).header("authorization", &token);
+        let as_caller = service.introspection(&bob).header("authorization", &token);
         let answer = send_in_time(&service, &as_caller).await;
         assert!([401, 503].contains(&answer.status), "{fault:?}: {answer:?}");
         service.database.take_faults();

@@ -1,12 +1,24 @@
 //! Black-box tests: what a client sees, one file for each endpoint, and what the database sees.
 
 mod calls;
+mod create_ecosystem;
+mod create_environment;
+mod create_server_token;
 mod create_user_token;
+mod credentials;
+mod delete_ecosystem;
+mod delete_environment;
+mod delete_user;
 mod events;
 mod expiry;
 mod faults;
+mod get_user;
 mod introspect_token;
+mod list_server_tokens;
+mod lives;
 mod other_routes;
+mod put_user;
+mod revoke_server_token;
 
 use tests::{Answer, Service};
 
@@ -50,11 +62,37 @@ pub(crate) fn assert_forbidden(answer: &Answer) {
     assert_eq!(answer.json()["errorType"], "Forbidden");
 }
 
-/// A path of an endpoint, for what holds for all: with a user that exists in it.
-pub(crate) async fn paths(service: &Service) -> Vec<String> {
+/// Asserts a 404 of the contract's form.
+pub(crate) fn assert_unknown(answer: &Answer, text: &str) {
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (404, text),
+        "{answer:?}"
+    );
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+}
+
+/// A request to every endpoint, as method and path, for what holds for all: to a user, an
+/// environment and a token that exist.
+pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
+    let ecosystem = service.ecosystem.id.as_str().to_owned();
     let bob = service.user("bob").await;
-    vec![
-        format!("/api/users/{bob}/tokens"),
-        "/api/auth/introspect".to_owned(),
-    ]
+    let path = format!("/api/ecosystems/{ecosystem}/environments");
+    let environment = service.manage("POST", &path, "").await.json()["id"].clone();
+    let path = format!("/api/ecosystems/{ecosystem}/tokens");
+    let token = service.manage("POST", &path, "").await.json()["tokenId"].clone();
+    service.database.take_calls();
+    let fill = |path: &str| {
+        path.replace("{id}", &bob)
+            .replace("{ecosystemId}", &ecosystem)
+            .replace("{environmentId}", environment.as_str().expect("an id"))
+            .replace("{tokenId}", token.as_str().expect("an id"))
+    };
+    functions::ENDPOINTS
+        .iter()
+        .map(|endpoint| (endpoint.method.as_str(), fill(endpoint.path)))
+        .collect()
 }

@@ -76,6 +76,13 @@ impl Event {
         self.header("content-type", "application/x-www-form-urlencoded")
     }
 
+    /// With a JSON body.
+    #[must_use]
+    pub fn json_body(mut self, body: &str) -> Self {
+        self.json["body"] = body.into();
+        self.header("content-type", "application/json")
+    }
+
     /// Sends it.
     pub async fn send(&self, app: &App) -> Answer {
         invoke(app, self.endpoint, &self.json).await

@@ -18,7 +18,7 @@ use shared::{
     directory::{UserChange, create_account, create_ecosystem, mint, put_user},
     id::{AccountId, UserId},
     identity::{Identity, Item, Key, PARTITION_KEY, SORT_KEY},
-    owner::Owner,
+    owner::{Owner, OwnerKey},
     schema::create_tables,
     token::{ExpiryType, NewToken},
 };
@@ -28,7 +28,7 @@ use tokenry::{
 };
 use tokio::net::TcpListener;
 
-use crate::Database;
+use crate::{Database, Event};
 
 /// A clock that stands still until it is turned. It starts at 2026-01-01T00:00:00.500Z.
 #[derive(Clone, Debug)]
@@ -233,6 +233,26 @@ impl Service {
         }
     }
 
+    /// Sends a request with a credential, and perhaps a JSON body.
+    pub async fn call(&self, credential: &str, method: &str, path: &str, body: &str) -> Answer {
+        let request = self
+            .request(method, path)
+            .header("authorization", credential);
+        let request = if body.is_empty() {
+            request
+        } else {
+            request
+                .header("content-type", "application/json")
+                .body(body.to_owned())
+        };
+        self.send(request).await
+    }
+
+    /// Sends a request with the account's token, and perhaps a JSON body.
+    pub async fn manage(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.call(&self.account_token, method, path, body).await
+    }
+
     /// Asks for a token of this user with the account's token.
     pub async fn mint(&self, user: &str, query: &str) -> Answer {
         self.mint_as(&self.account_token, user, query).await
@@ -246,6 +266,13 @@ impl Service {
                 .header("authorization", credential),
         )
         .await
+    }
+
+    /// An introspection of a token with the account's token, for any environment.
+    pub fn introspection(&self, token: &str) -> Event {
+        Event::to("introspect-token")
+            .header("authorization", &self.account_token)
+            .form(&format!("token={token}"))
     }
 
     /// Introspects a token with the account's token.
@@ -272,22 +299,69 @@ impl Service {
         answer.json()["active"].as_bool().expect("active")
     }
 
-    /// Writes whether a user is active, past the API.
+    /// A token of an ecosystem's servers, made over the API: its id and itself.
     ///
     /// # Panics
-    /// If it cannot be written.
+    /// If it cannot be made.
+    pub async fn server_token(&self, ecosystem: &Owner) -> (String, String) {
+        let path = format!("/api/ecosystems/{}/tokens", ecosystem.id.as_str());
+        let made = self.manage("POST", &path, "").await;
+        let id = made.json()["tokenId"].as_str().expect("an id").to_owned();
+        self.database.take_calls();
+        (id, made.token())
+    }
+
+    /// Writes whether a user is active, past the API.
     pub async fn set_active(&self, user: &str, active: bool) {
-        let key = Key::owner((&UserId::parse(user).expect("a user's id")).into());
+        let key = Key::owner(key_of(user));
+        self.set(key, "active", AttributeValue::Bool(active)).await;
+    }
+
+    /// Writes another whole id into a user's record, past the API.
+    pub async fn set_owner_id(&self, user: &str, id: &str) {
+        let key = Key::owner(key_of(user));
+        self.set(key, "id", AttributeValue::S(id.to_owned())).await;
+    }
+
+    /// Writes a token's scope, past the API.
+    pub async fn set_scope(&self, owner: &Owner, id: &str, scope: &str) {
+        let item = format!("token#{id}");
+        let key = Key {
+            owner: owner.id.key(),
+            item,
+        };
+        self.set(key, "scope", AttributeValue::S(scope.to_owned()))
+            .await;
+    }
+
+    async fn set(&self, key: Key, name: &str, value: AttributeValue) {
         self.client
             .update_item()
             .table_name(IDENTITY)
             .set_key(Some(serde_dynamo::to_item(key).expect("a key")))
-            .update_expression("SET active = :active")
-            .expression_attribute_values(":active", AttributeValue::Bool(active))
+            .update_expression("SET #name = :value")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", value)
             .send()
             .await
-            .expect("the user is written");
+            .expect("the item is written");
         self.database.take_calls();
+    }
+
+    /// A user's record, as the table keeps it.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub async fn owner_item(&self, user: &str) -> Option<Item> {
+        let key = serde_dynamo::to_item(Key::owner(key_of(user))).expect("a key");
+        let call = self.client.get_item().table_name(IDENTITY);
+        let read = call
+            .set_key(Some(key))
+            .send()
+            .await
+            .expect("the item is read");
+        self.database.take_calls();
+        read.item
     }
 
     /// The items of a user's tokens, as the table keeps them, in order of creation.
@@ -295,7 +369,7 @@ impl Service {
     /// # Panics
     /// If they cannot be read.
     pub async fn token_items(&self, user: &str) -> Vec<Item> {
-        let key = Key::owner((&UserId::parse(user).expect("a user's id")).into());
+        let key = Key::owner(key_of(user));
         let mut key: Item = serde_dynamo::to_item(key).expect("a key");
         let owner = key.remove(PARTITION_KEY).expect("a partition");
         let items = self
@@ -326,6 +400,10 @@ fn another_environment(client: &aws_sdk_dynamodb::Client, clock: &TestClock) -> 
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let identity = Identity::new(client.clone(), IDENTITY.to_owned());
     App::with(identity, clock.clock(), StdRng::seed_from_u64(seed))
+}
+
+fn key_of(user: &str) -> OwnerKey {
+    (&UserId::parse(user).expect("a user's id")).into()
 }
 
 async fn token_of(app: &App, owner: &Owner, expiry_type: ExpiryType) -> String {

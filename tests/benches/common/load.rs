@@ -1,0 +1,98 @@
+//! Sixteen clients of a gateway that cost next to nothing, since they share the processors with it:
+//! requests ready for the wire, on connections that are kept alive.
+
+#![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
+
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// How many clients there are at once.
+const CLIENTS: usize = 16;
+
+/// A connection to a gateway that is kept alive.
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects to an address such as `127.0.0.1:3000`.
+    async fn open(address: &str) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let received = Vec::new();
+        Self { stream, received }
+    }
+
+    /// Sends a request and waits for its 200.
+    async fn send(&mut self, request: &[u8]) {
+        self.stream.write_all(request).await.expect("a request out");
+        self.received.clear();
+        loop {
+            let read = self.stream.read_buf(&mut self.received).await;
+            assert_ne!(read.expect("a response"), 0, "the connection was closed");
+            let text = str::from_utf8(&self.received).expect("text");
+            if let Some((head, body)) = text.split_once("\r\n\r\n")
+                && body.len() == content_length(head)
+            {
+                assert!(head.starts_with("HTTP/1.1 200 "), "{text}");
+                return;
+            }
+        }
+    }
+}
+
+fn content_length(head: &str) -> usize {
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    length.and_then(|n| n.parse().ok()).expect("a length")
+}
+
+/// A POST as it goes over the wire, with a form unless that is empty.
+pub(crate) fn post(path: &str, credential: &str, form: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: {credential}\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+        form.len(),
+    )
+    .into_bytes()
+}
+
+/// Sends one request so many times, and says how many there were in a second.
+pub(crate) async fn posts(requests: usize, address: &str, request: Vec<u8>) -> f64 {
+    rate(requests, |share| {
+        let (address, request) = (address.to_owned(), request.clone());
+        async move {
+            let mut connection = Connection::open(&address).await;
+            for _ in 0..share {
+                connection.send(&request).await;
+            }
+        }
+    })
+    .await
+}
+
+/// Shares so many requests among the clients, each of which is told how many are its own, and says
+/// how many there were in a second.
+pub(crate) async fn rate<F>(requests: usize, client: impl Fn(usize) -> F) -> f64
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let clients: Vec<_> = (0..CLIENTS).map(|_| client(requests / CLIENTS)).collect();
+    let started = Instant::now();
+    for client in join_all(clients.into_iter().map(tokio::spawn)).await {
+        client.expect("no client panics");
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "requests are no more than millions"
+    )]
+    let requests = requests as f64;
+    requests / started.elapsed().as_secs_f64()
+}

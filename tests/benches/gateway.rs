@@ -1,0 +1,171 @@
+//! Minting and verifying through the local gateway, in requests a second, beside what the embedded
+//! database answers to the same round trips with the same items when it is called by the bare SDK:
+//! `cargo bench -p tests --bench gateway`.
+//!
+//! Sixteen clients share this process, its runtime and its processors with the gateway; the bare
+//! round trips come from sixteen tasks. The two take turns, so that what else the machine does
+//! slows both, and their medians are compared.
+
+mod common {
+    pub(crate) mod demo;
+    pub(crate) mod load;
+}
+
+use std::{future::pending, sync::Arc};
+
+use aws_sdk_dynamodb::{Client, types::ReturnValuesOnConditionCheckFailure};
+use common::{
+    demo::{self, keys, read, verification},
+    load::{post, posts, rate},
+};
+use shared::{
+    App,
+    identity::{Item, Key, SORT_KEY},
+    owner::Owner,
+    token::{NewToken, PlainToken, Token},
+};
+use tokenry::{
+    embedded::{self, Embedded, IDENTITY},
+    gateway,
+};
+use tokio::net::TcpListener;
+
+/// How many requests are timed together, and how often.
+const REQUESTS: usize = 6400;
+const ROUNDS: usize = 3;
+/// What the gateway is to reach of the bare SDK's rate at least.
+const GOAL: f64 = 0.5;
+
+// As `tokenry` itself: a thread for each processor.
+#[tokio::main]
+async fn main() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("database.sqlite");
+    compare("in memory", Embedded::in_memory().expect("a database")).await;
+    compare("in a file", Embedded::open(&file).expect("a database")).await;
+}
+
+async fn compare(place: &str, database: Embedded) {
+    let bench = Bench::start(database).await;
+    let (mut gateway, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        gateway.push(bench.mint().await);
+        bare.push(bench.mint_bare().await);
+    }
+    print(place, "mint", gateway, bare);
+
+    let (mut gateway, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        gateway.push(bench.verify().await);
+        bare.push(bench.verify_bare().await);
+    }
+    print(place, "verify", gateway, bare);
+}
+
+fn print(place: &str, what: &str, gateway: Vec<f64>, bare: Vec<f64>) {
+    let (gateway, bare) = (median(gateway), median(bare));
+    println!(
+        "{place}, {what:6}: gateway {gateway:5.0}/s, bare SDK {bare:5.0}/s, \
+         ratio {:.2} (goal: at least {GOAL})",
+        gateway / bare,
+    );
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_unstable_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// A gateway, and what is asked of it and of its database.
+struct Bench {
+    address: String,
+    client: Client,
+    app: Arc<App>,
+    account_token: PlainToken,
+    user: Owner,
+    user_token: PlainToken,
+}
+
+impl Bench {
+    async fn start(database: Embedded) -> Self {
+        let client = embedded::client(database);
+        let (app, account_token, user, user_token) = demo::start(client.clone()).await;
+        let app = Arc::new(app);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        tokio::spawn(gateway::run(app.clone(), listener, pending()));
+        Self {
+            address,
+            client,
+            app,
+            account_token,
+            user,
+            user_token,
+        }
+    }
+
+    async fn mint(&self) -> f64 {
+        let path = format!("/api/users/{}/tokens", self.user.id.as_str());
+        let request = post(&path, self.account_token.reveal(), "");
+        posts(REQUESTS, &self.address, request).await
+    }
+
+    async fn verify(&self) -> f64 {
+        let form = format!("token={}", self.user_token.reveal());
+        let request = post("/api/auth/introspect", self.account_token.reveal(), &form);
+        posts(REQUESTS, &self.address, request).await
+    }
+
+    async fn mint_bare(&self) -> f64 {
+        let user = self.user.id.key();
+        let keys = keys([
+            Key::owner(self.account_token.owner()),
+            Key::of(&self.account_token),
+            Key::owner(user.ecosystem()),
+            Key::owner(user),
+        ]);
+        rate(REQUESTS, |share| {
+            // Made in advance: drawing and hashing are the service's work.
+            let items: Vec<_> = (0..share).map(|_| self.new_item()).collect();
+            let (client, keys) = (self.client.clone(), keys.clone());
+            async move {
+                for item in items {
+                    read(&client, &keys).await;
+                    put(&client, item).await;
+                }
+            }
+        })
+        .await
+    }
+
+    async fn verify_bare(&self) -> f64 {
+        let keys = verification(&self.account_token, &self.user_token);
+        rate(REQUESTS, |share| {
+            let (client, keys) = (self.client.clone(), keys.clone());
+            async move {
+                for _ in 0..share {
+                    read(&client, &keys).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// The item of a new token, as a mint through the gateway makes it.
+    fn new_item(&self) -> Item {
+        let (now, mut rng) = (self.app.now(), self.app.rng());
+        let (token, _) = Token::mint(&self.user, NewToken::default(), now, &mut *rng);
+        serde_dynamo::to_item(token).expect("an item")
+    }
+}
+
+/// Puts a new item, under the condition that the service puts it.
+async fn put(client: &Client, item: Item) {
+    let call = client.put_item().table_name(IDENTITY).set_item(Some(item));
+    call.condition_expression("attribute_not_exists(#item)")
+        .expression_attribute_names("#item", SORT_KEY)
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .send()
+        .await
+        .expect("a new item");
+}

@@ -1,0 +1,80 @@
+//! What `tokenry serve` holds in memory once 100,000 tokens were minted through it: `cargo bench
+//! -p tests --bench memory`. On Linux, since it reads `/proc`.
+
+mod common {
+    pub(crate) mod load;
+}
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{self, Stdio},
+};
+
+use common::load::{post, posts};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+const TOKENS: usize = 100_000;
+/// What the process is to stay under, in MiB.
+const GOAL: f64 = 60.0;
+
+#[tokio::main]
+async fn main() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut serve = Command::new(tokenry())
+        .args(["serve", "--port", "0", "--json", "--data"])
+        .arg(data.path())
+        .stdout(Stdio::piped())
+        // A line of log for each request.
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("tokenry runs");
+    let pid = serve.id().expect("a process");
+    let mut line = String::new();
+    let mut out = BufReader::new(serve.stdout.take().expect("its output"));
+    out.read_line(&mut line).await.expect("a line");
+    let start: Value = serde_json::from_str(&line).expect("JSON");
+    let text = |name: &str| start[name].as_str().expect("text");
+    let at_start = resident(pid);
+
+    let path = format!("/api/users/{}/tokens", text("userId"));
+    let request = post(&path, text("accountToken"), "");
+    let address = text("url").trim_start_matches("http://");
+    let rate = posts(TOKENS, address, request).await;
+
+    println!(
+        "tokenry serve: {at_start:.1} MiB resident at its start, {:.1} MiB after {TOKENS} mints \
+         (goal: under {GOAL}), at {rate:.0} mints/s",
+        resident(pid),
+    );
+}
+
+/// The command, built as this bench is: in the same profile and, since `tests` is named as well,
+/// with the same features of everything, so that little more than the link is left to do.
+fn tokenry() -> PathBuf {
+    let build = process::Command::new(env!("CARGO"))
+        .args(["build", "--profile", "bench", "--message-format", "json"])
+        .args(["-p", "tests", "-p", "tokenry", "--bin", "tokenry"])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(build.status.success(), "tokenry is not built");
+    let messages = str::from_utf8(&build.stdout).expect("text").lines();
+    messages
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| Some(message["executable"].as_str()?.into()))
+        .expect("cargo says where it put the command")
+}
+
+/// `VmRSS` in MiB.
+fn resident(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.parse::<f64>().ok()).expect("kB") / 1024.0
+}

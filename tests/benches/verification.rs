@@ -1,0 +1,164 @@
+//! The work of one verification outside the database, in microseconds on one thread: `cargo bench
+//! -p tests --bench verification`.
+//!
+//! A verification is the introspection of a user's FixedTtl token with the account's, from the
+//! event to the answer's bytes. What passes inside the SDK's HTTP connector is the database's and
+//! does not count. The SDK's own share is its bare call, timed likewise.
+//!
+//! Two databases, for their work shows outside too, by what it leaves of the processor's caches:
+//! the embedded one, and one that repeats an answer.
+
+#![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
+
+mod common {
+    pub(crate) mod demo;
+}
+
+use std::{
+    hint::black_box,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
+            SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        runtime_components::RuntimeComponents,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use common::demo::{self, read, verification};
+use functions::ENDPOINTS;
+use futures_util::FutureExt;
+use lambda_http::{Context, LambdaEvent};
+use serde_json::value::to_raw_value;
+use shared::{http::respond, token::PlainToken};
+use tests::Event;
+use tokenry::embedded::{self, Embedded};
+
+/// How often each is timed.
+const RUNS: usize = 10_000;
+/// What a verification is to stay under.
+const GOAL: f64 = 50.0;
+
+// As in a Lambda function.
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let database = Timed::new(Embedded::in_memory().expect("a database"));
+    let client = embedded::client(database.clone());
+    let (app, account_token, _, user_token) = demo::start(client.clone()).await;
+    let keys = verification(&account_token, &user_token);
+
+    let endpoint = ENDPOINTS
+        .iter()
+        .find(|endpoint| endpoint.name == "introspect-token")
+        .expect("the endpoint exists");
+    let event = Event::to(endpoint.name)
+        .header("authorization", account_token.reveal())
+        .form(&format!("token={}", user_token.reveal()));
+    let payload = to_raw_value(&event.json).expect("JSON");
+    let verify = async || {
+        let event = LambdaEvent::new(payload.clone(), Context::default());
+        let Ok(answer) = respond(&app, endpoint.name, endpoint.handler, event).await;
+        serde_json::to_string(&answer).expect("JSON")
+    };
+
+    for what in ["the embedded database", "an answer repeated"] {
+        let whole = database.median_outside(verify).await;
+        let answer = verify().await;
+        assert!(answer.contains(r#"\"active\":true"#), "{answer}");
+        let sdk = database
+            .median_outside(async || read(&client, &keys).await)
+            .await;
+        println!(
+            "one verification over {what}: {whole:.1} us (goal: under {GOAL}), \
+             of which the SDK's call {sdk:.1} us, the rest {:.1} us",
+            whole - sdk,
+        );
+        database.repeat();
+    }
+    let parse = async || PlainToken::parse(user_token.reveal()).map(|token| token.hashed());
+    let parse = database.median_outside(parse).await;
+    println!("of which each token's parsing and hashing {parse:.1} us");
+}
+
+/// The embedded database, and how much of the time passes in it.
+#[derive(Clone, Debug)]
+struct Timed {
+    embedded: Embedded,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    nanoseconds: AtomicU64,
+    /// The last answer, and whether it is the answer to everything from now on.
+    last: Mutex<Vec<u8>>,
+    repeats: AtomicBool,
+}
+
+impl Timed {
+    fn new(embedded: Embedded) -> Self {
+        let state = Arc::default();
+        Self { embedded, state }
+    }
+
+    fn repeat(&self) {
+        self.state.repeats.store(true, Ordering::Relaxed);
+    }
+
+    /// The median of the work's time outside the database, in microseconds.
+    async fn median_outside<T>(&self, work: impl AsyncFn() -> T) -> f64 {
+        let mut times = Vec::with_capacity(RUNS);
+        for _ in 0..RUNS {
+            self.state.nanoseconds.store(0, Ordering::Relaxed);
+            let started = Instant::now();
+            black_box(work().await);
+            let took = started.elapsed();
+            let inside = self.state.nanoseconds.load(Ordering::Relaxed);
+            times.push(took.saturating_sub(Duration::from_nanos(inside)));
+        }
+        times.sort_unstable();
+        times[RUNS / 2].as_secs_f64() * 1e6
+    }
+
+    fn answer(&self, request: HttpRequest) -> Vec<u8> {
+        let mut last = self.state.last.lock().expect("no call panics");
+        if !self.state.repeats.load(Ordering::Relaxed) {
+            let answer = self.embedded.call(request).now_or_never();
+            let answer = answer.expect("it answers at once").expect("it answers");
+            *last = answer.body().bytes().expect("a body").to_vec();
+        }
+        last.clone()
+    }
+}
+
+impl HttpConnector for Timed {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let started = Instant::now();
+        let answer = SdkBody::from(self.answer(request));
+        let ok = StatusCode::try_from(200).expect("a status");
+        let answer = HttpConnectorFuture::ready(Ok(HttpResponse::new(ok, answer)));
+        let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than ages");
+        self.state.nanoseconds.store(inside, Ordering::Relaxed);
+        answer
+    }
+}
+
+impl HttpClient for Timed {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}

@@ -1,0 +1,47 @@
+//! `POST /api/ecosystems/{ecosystemId}/environments`
+
+use tests::Service;
+
+use crate::{assert_invalid, assert_unknown};
+
+#[tokio::test]
+async fn a_new_environment_has_an_id_of_its_own() {
+    let service = Service::start().await;
+    let path = format!(
+        "/api/ecosystems/{}/environments",
+        service.ecosystem.id.as_str()
+    );
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    let mut ids = Vec::new();
+    for credential in [&service.account_token, &server] {
+        let answer = service.call(credential, "POST", &path, "").await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let made = answer.json();
+        assert_eq!(made.as_object().unwrap().len(), 1);
+        let id = made["id"].as_str().unwrap().to_owned();
+        assert!(id.starts_with('E') && id.len() == 25);
+        ids.push(id);
+    }
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn an_ecosystem_that_is_none_is_a_400_or_a_404() {
+    let service = Service::start().await;
+    let answer = service
+        .manage("POST", "/api/ecosystems/C1/environments", "")
+        .await;
+    assert_invalid(&answer, &[("path", "ecosystemId", "invalid ecosystem id")]);
+    let unknown = "C58521fd8a5d9b5cc21987501";
+    let answer = service
+        .manage(
+            "POST",
+            &format!("/api/ecosystems/{unknown}/environments"),
+            "",
+        )
+        .await;
+    assert_unknown(
+        &answer,
+        &format!("Ecosystem with id {unknown} does not exist."),
+    );
+}

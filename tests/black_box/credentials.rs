@@ -1,0 +1,220 @@
+//! Credentials, at every endpoint there is: what is none, what is another's, and what may not.
+
+use std::path::Path;
+
+use functions::ENDPOINTS;
+use tests::{Event, Service};
+
+use crate::{RUBBISH, assert_forbidden, assert_invalid, assert_unauthorized, requests};
+
+const INVALID_TOKEN: &str = r#"Bearer error="invalid_token""#;
+
+#[tokio::test]
+async fn rubbish_is_the_same_401_everywhere_and_reads_nothing() {
+    let service = Service::start().await;
+    let long = "x".repeat(100_000);
+    let two_spaces = format!("Bearer  {}", service.account_token);
+    let changed = service.account_token.replace("tk_ai", "tk_af");
+    let more = [long.as_bytes(), two_spaces.as_bytes(), changed.as_bytes()];
+    for (method, path) in requests(&service).await {
+        for credential in RUBBISH.iter().copied().chain(more) {
+            let value = reqwest::header::HeaderValue::from_bytes(credential).unwrap();
+            let request = service
+                .request(method, &path)
+                .header("authorization", value);
+            assert_unauthorized(&service.send(request).await, INVALID_TOKEN);
+        }
+        for credential in ["", "Bearer", "bearer", "Basic dXNlcjpwYXNzd29yZA=="] {
+            let answer = service.call(credential, method, &path, "").await;
+            assert_unauthorized(&answer, "Bearer");
+        }
+        assert_unauthorized(
+            &service.send(service.request(method, &path)).await,
+            "Bearer",
+        );
+    }
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_scheme_without_a_token_is_no_token_sent() {
+    let service = Service::start().await;
+    for header in ["", "Bearer", "Bearer ", "Negotiate YII="] {
+        let event = Event::to("introspect-token").header("authorization", header);
+        assert_unauthorized(&event.send(&service.app).await, "Bearer");
+    }
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn two_credentials_are_refused_unread_however_long() {
+    let service = Service::start().await;
+    let long = format!("{},{}", "x".repeat(300), service.account_token);
+    let once = [("header", "Authorization", "field must be given once")];
+    for (method, path) in requests(&service).await {
+        let request = service
+            .request(method, &path)
+            .header("authorization", &service.account_token)
+            .header("authorization", &service.account_token);
+        assert_invalid(&service.send(request).await, &once);
+        assert_invalid(&service.call(&long, method, &path, "").await, &once);
+    }
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_of_another_deployment_counts_nowhere() {
+    let service = Service::start().await;
+    let elsewhere = Service::start().await;
+    for (method, path) in requests(&service).await {
+        let answer = service
+            .call(&elsewhere.account_token, method, &path, "")
+            .await;
+        assert_unauthorized(&answer, INVALID_TOKEN);
+    }
+}
+
+#[tokio::test]
+async fn a_users_token_may_do_nothing_here() {
+    let service = Service::start().await;
+    let requests = requests(&service).await;
+    let bob = format!("{};bob", service.ecosystem.id.as_str());
+    let token = service.mint(&bob, "").await.token();
+    for (method, path) in requests {
+        assert_forbidden(&service.call(&token, method, &path, "").await);
+    }
+    assert!(service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_server_may_not_make_or_delete_ecosystems_and_server_tokens() {
+    let service = Service::start().await;
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    let ecosystem = service.ecosystem.id.as_str();
+    let unknown = "C58521fd8a5d9b5cc21987501";
+    for of in [ecosystem, unknown] {
+        for (method, path) in [
+            ("POST", "/api/ecosystems".to_owned()),
+            ("DELETE", format!("/api/ecosystems/{of}")),
+            ("POST", format!("/api/ecosystems/{of}/tokens")),
+            ("GET", format!("/api/ecosystems/{of}/tokens")),
+            (
+                "DELETE",
+                format!("/api/ecosystems/{of}/tokens/01KDVDNAFMFDHADR9JK9PFNKW4"),
+            ),
+        ] {
+            assert_forbidden(&service.call(&server, method, &path, "").await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_gets_the_same_403_in_an_ecosystem_that_exists_and_in_one_that_does_not() {
+    let service = Service::start().await;
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    let other = service.another_ecosystem().await;
+    let (_, foreign) = service.another_account().await;
+    let mut bodies = Vec::new();
+    for of in [
+        other.id.as_str(),
+        foreign.id.as_str(),
+        "C58521fd8a5d9b5cc21987501",
+    ] {
+        for (method, path, body) in [
+            ("POST", format!("/api/ecosystems/{of}/environments"), ""),
+            ("PUT", format!("/api/users/{of};bob"), "{}"),
+            ("GET", format!("/api/users/{of};bob"), ""),
+            ("DELETE", format!("/api/users/{of};bob"), ""),
+            ("DELETE", format!("/api/users/{of};a%20b"), ""),
+            ("POST", format!("/api/users/{of};bob/tokens"), ""),
+        ] {
+            let answer = service.call(&server, method, &path, body).await;
+            assert_forbidden(&answer);
+            bodies.push(answer.body);
+        }
+    }
+    bodies.dedup();
+    assert_eq!(bodies.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_another_accounts_answers_exactly_as_what_does_not_exist() {
+    let service = Service::start().await;
+    let (foreign, _) = service.another_account().await;
+    let requests = requests(&service).await;
+    let own = service.ecosystem.id.as_str();
+    for (method, path) in requests {
+        if !path.contains('C') && !path.contains("/E") {
+            continue;
+        }
+        let body = if method == "PUT" { "{}" } else { "" };
+        let theirs = service.call(&foreign, method, &path, body).await;
+        // The same request about an id of which there is nothing.
+        let id = path
+            .split('/')
+            .find(|part| part.starts_with(['C', 'E']))
+            .unwrap();
+        let id = id.split(';').next().unwrap();
+        let nothing = format!("{}58521fd8a5d9b5cc21987501", &id[..1]);
+        let nobodys = service
+            .call(&foreign, method, &path.replace(id, &nothing), body)
+            .await;
+        assert_eq!(theirs.status, 404, "{method} {path}: {theirs:?}");
+        assert_eq!(
+            theirs.body,
+            nobodys.body.replace(&nothing, id),
+            "{method} {path}"
+        );
+        let names = |answer: &tests::Answer| answer.headers.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&theirs), names(&nobodys), "{method} {path}");
+    }
+    assert_eq!(
+        service
+            .manage("GET", &format!("/api/users/{own};bob"), "")
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_only_reads_only_reads() {
+    let service = Service::start().await;
+    let requests = requests(&service).await;
+    let (id, server) = service.server_token(&service.ecosystem).await;
+    service.set_scope(&service.ecosystem, &id, "read").await;
+    let account = service
+        .token_of(&service.account, shared::token::ExpiryType::Infinite)
+        .await;
+    let id = shared::token::PlainToken::parse(&account)
+        .unwrap()
+        .id()
+        .to_string();
+    service.set_scope(&service.account, &id, "read").await;
+    for (method, path) in requests {
+        let reads = method == "GET" || path.ends_with("introspect");
+        let answer = service.call(&account, method, &path, "").await;
+        assert_eq!(answer.status == 403, !reads, "{method} {path}: {answer:?}");
+        let answer = service.call(&server, method, &path, "").await;
+        let of_servers = path.ends_with("/tokens") && path.starts_with("/api/ecosystems");
+        assert_eq!(
+            answer.status == 403,
+            !reads || of_servers,
+            "{method} {path}: {answer:?}"
+        );
+    }
+}
+
+#[test]
+fn every_endpoint_has_its_file_and_its_test_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for endpoint in ENDPOINTS {
+        let file = format!("{}.rs", endpoint.name.replace('-', "_"));
+        for folder in ["functions/src", "tests/black_box"] {
+            assert!(
+                root.join(folder).join(&file).is_file(),
+                "{folder}/{file} is missing"
+            );
+        }
+    }
+}

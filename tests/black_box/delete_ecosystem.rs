@@ -1,0 +1,121 @@
+//! `DELETE /api/ecosystems/{ecosystemId}`
+
+use serde_json::json;
+use tests::Service;
+
+use crate::{assert_invalid, assert_unauthorized, assert_unknown};
+
+#[tokio::test]
+async fn the_id_is_unknown_at_once() {
+    let service = Service::start().await;
+    let id = service.ecosystem.id.as_str().to_owned();
+    let bob = service.user("bob").await;
+    let path = format!("/api/ecosystems/{id}");
+    let answer = service.manage("DELETE", &path, "").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (204, ""),
+        "{answer:?}"
+    );
+
+    let text = format!("Ecosystem with id {id} does not exist.");
+    for (method, path, body) in [
+        ("DELETE", path.clone(), ""),
+        ("POST", format!("{path}/environments"), ""),
+        ("POST", format!("{path}/tokens"), ""),
+        ("GET", format!("{path}/tokens"), ""),
+        (
+            "DELETE",
+            format!("{path}/tokens/01KDVDNAFMFDHADR9JK9PFNKW4"),
+            "",
+        ),
+        ("PUT", format!("/api/users/{bob}"), "{}"),
+        ("GET", format!("/api/users/{bob}"), ""),
+        ("DELETE", format!("/api/users/{bob}"), ""),
+        ("POST", format!("/api/users/{bob}/tokens"), ""),
+    ] {
+        assert_unknown(&service.manage(method, &path, body).await, &text);
+    }
+}
+
+#[tokio::test]
+async fn its_users_tokens_stop_within_30_seconds_and_at_once_where_it_is_not_remembered() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
+        let token = service
+            .mint(&bob, &format!("expiryType={kind}"))
+            .await
+            .token();
+        // Used, so that this environment remembers the ecosystem from now on.
+        assert!(service.is_active(&token).await);
+    }
+    let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
+    let remembers = service.another_environment();
+    let use_it = service.introspection(&token);
+    assert_eq!(use_it.send(&remembers).await.json()["active"], true);
+
+    let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
+    service.clock.advance(1);
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    let never_saw_it = service.another_environment();
+    assert_eq!(
+        use_it.send(&never_saw_it).await.json(),
+        json!({ "active": false })
+    );
+    // It may be remembered until 30 seconds after it was read, and not a second longer.
+    service.clock.advance(28);
+    assert_eq!(use_it.send(&remembers).await.json()["active"], true);
+    service.clock.advance(1);
+    assert_eq!(
+        use_it.send(&remembers).await.json(),
+        json!({ "active": false })
+    );
+}
+
+#[tokio::test]
+async fn what_a_clock_that_went_back_remembers_is_not_believed() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "expiryType=Infinite").await.token();
+    assert!(service.is_active(&token).await);
+    let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    service.clock.go_back(5);
+    assert!(!service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn its_servers_tokens_stop_at_once() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    assert_eq!(service.mint_as(&server, &bob, "").await.status, 200);
+    let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    let answer = service.mint_as(&server, &bob, "").await;
+    assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+    assert!(!service.is_active(&server).await);
+}
+
+#[tokio::test]
+async fn an_id_of_the_wrong_form_is_a_400() {
+    let service = Service::start().await;
+    for id in [
+        "C1",
+        "c58521fd8a5d9b5cc21987501",
+        "E58521fd8a5d9b5cc21987501",
+    ] {
+        let answer = service
+            .manage("DELETE", &format!("/api/ecosystems/{id}?x=1"), "")
+            .await;
+        let message = "contains fields that are not allowed: [ x ]";
+        assert_invalid(
+            &answer,
+            &[
+                ("path", "ecosystemId", "invalid ecosystem id"),
+                ("query", "additional parameters", message),
+            ],
+        );
+    }
+}

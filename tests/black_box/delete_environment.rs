@@ -1,0 +1,80 @@
+//! `DELETE /api/environments/{environmentId}`
+
+use tests::Service;
+
+use crate::{assert_invalid, assert_unknown};
+
+async fn environment(service: &Service, ecosystem: &str) -> String {
+    let path = format!("/api/ecosystems/{ecosystem}/environments");
+    let made = service.manage("POST", &path, "").await.json();
+    made["id"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test]
+async fn it_is_gone_at_once() {
+    let service = Service::start().await;
+    let ecosystem = service.ecosystem.id.as_str();
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    for credential in [&service.account_token, &server] {
+        let id = environment(&service, ecosystem).await;
+        let path = format!("/api/environments/{id}");
+        let answer = service.call(credential, "DELETE", &path, "").await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (204, ""),
+            "{answer:?}"
+        );
+        let text = format!("Environment with id {id} does not exist.");
+        assert_unknown(&service.call(credential, "DELETE", &path, "").await, &text);
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_not_the_callers_is_none() {
+    let service = Service::start().await;
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    let (foreign, _) = service.another_account().await;
+    let other = service.another_ecosystem().await;
+    let id = environment(&service, other.id.as_str()).await;
+    let path = format!("/api/environments/{id}");
+    let text = format!("Environment with id {id} does not exist.");
+    for credential in [&server, &foreign] {
+        assert_unknown(&service.call(credential, "DELETE", &path, "").await, &text);
+    }
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+}
+
+#[tokio::test]
+async fn one_of_a_deleted_ecosystem_is_none() {
+    let service = Service::start().await;
+    let ecosystem = service.ecosystem.id.as_str();
+    let id = environment(&service, ecosystem).await;
+    service
+        .manage("DELETE", &format!("/api/ecosystems/{ecosystem}"), "")
+        .await;
+    let answer = service
+        .manage("DELETE", &format!("/api/environments/{id}"), "")
+        .await;
+    assert_unknown(
+        &answer,
+        &format!("Environment with id {id} does not exist."),
+    );
+}
+
+#[tokio::test]
+async fn an_id_of_the_wrong_form_is_a_400() {
+    let service = Service::start().await;
+    for id in [
+        "E1",
+        "C58521fd8a5d9b5cc21987501",
+        "E58521FD8A5D9B5CC21987501",
+    ] {
+        let answer = service
+            .manage("DELETE", &format!("/api/environments/{id}"), "")
+            .await;
+        assert_invalid(
+            &answer,
+            &[("path", "environmentId", "invalid environment id")],
+        );
+    }
+}

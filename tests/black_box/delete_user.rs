@@ -1,0 +1,61 @@
+//! `DELETE /api/users/{ecosystemId};{userId}`
+
+use tests::Service;
+
+use crate::assert_unknown;
+
+#[tokio::test]
+async fn every_token_of_the_user_is_dead_at_once_and_stays_so_for_a_user_made_again() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let path = format!("/api/users/{bob}");
+    let mut tokens = Vec::new();
+    for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
+        tokens.push(
+            service
+                .mint(&bob, &format!("expiryType={kind}"))
+                .await
+                .token(),
+        );
+    }
+    let answer = service.manage("DELETE", &path, "").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (204, ""),
+        "{answer:?}"
+    );
+    for token in &tokens {
+        assert!(!service.is_active(token).await);
+    }
+    let text = format!("User with id {bob} does not exist.");
+    assert_unknown(&service.manage("GET", &path, "").await, &text);
+    assert_unknown(&service.manage("DELETE", &path, "").await, &text);
+    assert_unknown(&service.mint(&bob, "").await, &text);
+
+    assert_eq!(service.manage("PUT", &path, "{}").await.status, 201);
+    for token in &tokens {
+        assert!(!service.is_active(token).await);
+    }
+    let token = service.mint(&bob, "").await.token();
+    assert!(service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_user_that_changes_meanwhile_is_deleted_all_the_same() {
+    let service = Service::start().await;
+    for round in 0..10 {
+        let bob = service.user(&format!("bob{round}")).await;
+        let path = format!("/api/users/{bob}");
+        let (deleted, changed) = tokio::join!(
+            service.manage("DELETE", &path, ""),
+            service.manage("PUT", &path, r#"{"active":false}"#),
+        );
+        assert_eq!(deleted.status, 204, "{deleted:?}");
+        // Changed before it was deleted, or made anew after.
+        let there = service.manage("GET", &path, "").await.status;
+        assert!(
+            [(200, 404), (201, 200)].contains(&(changed.status, there)),
+            "{changed:?} {there}"
+        );
+    }
+}

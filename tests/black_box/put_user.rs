@@ -1,0 +1,335 @@
+//! `PUT /api/users/{ecosystemId};{userId}`
+
+use futures_util::future::join_all;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use tests::{Event, Service};
+
+use crate::{assert_invalid, assert_unknown};
+
+fn path(service: &Service, name: &str) -> String {
+    format!("/api/users/{};{name}", service.ecosystem.id.as_str())
+}
+
+#[tokio::test]
+async fn a_new_user_is_a_201_and_a_change_a_200_that_keeps_what_is_left_out() {
+    let service = Service::start().await;
+    let path = path(&service, "auth0|59ad5e8843f89ba26c5b80ca");
+    let id = path.trim_start_matches("/api/users/");
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    for (credential, body, status, admin, active) in [
+        (&service.account_token, "{}", 201, false, true),
+        (&server, r#"{"admin":true}"#, 200, true, true),
+        (
+            &service.account_token,
+            r#"{"active":false}"#,
+            200,
+            true,
+            false,
+        ),
+        (&service.account_token, "{}", 200, true, false),
+        (
+            &server,
+            r#"{"active":true,"admin":false}"#,
+            200,
+            false,
+            true,
+        ),
+    ] {
+        let answer = service.call(credential, "PUT", &path, body).await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        let expected = json!({ "id": id, "email": null, "admin": admin, "active": active });
+        assert_eq!(answer.json(), expected, "{body}");
+        assert_eq!(
+            service.manage("GET", &path, "").await.json(),
+            expected,
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_new_user_may_begin_inactive() {
+    let service = Service::start().await;
+    let path = path(&service, "bob");
+    let answer = service
+        .manage("PUT", &path, r#"{"active":false,"admin":true}"#)
+        .await;
+    assert_eq!(answer.status, 201);
+    let bob = path.trim_start_matches("/api/users/");
+    assert_eq!(service.mint(bob, "").await.status, 409);
+}
+
+#[tokio::test]
+async fn deactivating_ends_every_token_at_once_and_reactivating_brings_none_back() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let path = path(&service, "bob");
+    let mut tokens = Vec::new();
+    for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
+        tokens.push(
+            service
+                .mint(&bob, &format!("expiryType={kind}"))
+                .await
+                .token(),
+        );
+    }
+    for token in &tokens {
+        assert!(service.is_active(token).await);
+    }
+    assert_eq!(
+        service
+            .manage("PUT", &path, r#"{"active":false}"#)
+            .await
+            .status,
+        200
+    );
+    for token in &tokens {
+        assert!(!service.is_active(token).await);
+    }
+    assert_eq!(
+        service
+            .manage("PUT", &path, r#"{"active":true}"#)
+            .await
+            .status,
+        200
+    );
+    for token in &tokens {
+        assert!(!service.is_active(token).await);
+    }
+    let token = service.mint(&bob, "").await.token();
+    assert!(service.is_active(&token).await);
+    assert_eq!(
+        service
+            .manage("PUT", &path, r#"{"admin":true,"active":true}"#)
+            .await
+            .status,
+        200
+    );
+    assert!(
+        service.is_active(&token).await,
+        "an active user that stays so keeps its tokens"
+    );
+}
+
+#[tokio::test]
+async fn two_changes_of_different_fields_at_once_both_hold() {
+    let service = Service::start().await;
+    for round in 0..20 {
+        let bob = service.user(&format!("bob{round}")).await;
+        let put = |body: &str| {
+            let event = Event::to("put-user")
+                .header("authorization", &service.account_token)
+                .parameter("id", &bob)
+                .json_body(body);
+            let app = &service.app;
+            async move { event.send(app).await }
+        };
+        let (one, other) = tokio::join!(put(r#"{"admin":true}"#), put(r#"{"active":false}"#));
+        assert_eq!((one.status, other.status), (200, 200));
+        let user = service
+            .manage("GET", &format!("/api/users/{bob}"), "")
+            .await
+            .json();
+        assert_eq!(
+            (&user["admin"], &user["active"]),
+            (&json!(true), &json!(false))
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_user_made_many_times_at_once_is_one_201() {
+    let service = Service::start().await;
+    for round in 0..10 {
+        let id = format!("{};bob{round}", service.ecosystem.id.as_str());
+        let event = Event::to("put-user")
+            .header("authorization", &service.account_token)
+            .parameter("id", &id)
+            .json_body("{}");
+        let answers = join_all((0..8).map(|_| event.send(&service.app))).await;
+        let made = answers.iter().filter(|answer| answer.status == 201).count();
+        let there = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!((made, there), (1, 7));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_wrong_changes_nothing() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let path = path(&service, "bob");
+    let boolean = "expected field to be a boolean";
+    let once = "field must be given once";
+    for (body, errors) in [
+        (r#"{"active":"no"}"#, vec![("body", "active", boolean)]),
+        (r#"{"active":0}"#, vec![("body", "active", boolean)]),
+        (
+            r#"{"active":null,"admin":[],"b":1,"a":{"c":2},"b":3}"#,
+            vec![
+                ("body", "admin", boolean),
+                ("body", "active", boolean),
+                (
+                    "body",
+                    "additional parameters",
+                    "contains fields that are not allowed: [ b, a ]",
+                ),
+            ],
+        ),
+        (
+            r#"{"active":false,"active":false}"#,
+            vec![("body", "active", once)],
+        ),
+        (
+            r#"{"active":false,"\u0061ctive":true}"#,
+            vec![("body", "active", once)],
+        ),
+        (
+            r#"{"Active":false}"#,
+            vec![(
+                "body",
+                "additional parameters",
+                "contains fields that are not allowed: [ Active ]",
+            )],
+        ),
+    ] {
+        assert_invalid(&service.manage("PUT", &path, body).await, &errors);
+    }
+    let deep = format!(
+        r#"{{"active":{}false{}}}"#,
+        "[".repeat(5000),
+        "]".repeat(5000)
+    );
+    for body in [
+        "[]",
+        "null",
+        "\"\"",
+        "1",
+        "{",
+        "{}x",
+        "{\"a\":1,}",
+        "\u{feff}{}",
+        &deep,
+    ] {
+        let answer = service.manage("PUT", &path, body).await;
+        assert_eq!(answer.status, 400, "{body}: {answer:?}");
+        let expected = json!({
+            "errorType": "InvalidBody",
+            "errors": [{ "message": "the body is not a JSON object" }],
+        });
+        assert_eq!(answer.json(), expected, "{body}");
+    }
+    let answer = service.manage("PUT", &path, "").await;
+    assert_eq!(answer.json()["errorType"], "InvalidBody");
+    let large = format!(r#"{{"active":{}false}}"#, " ".repeat(16 * 1024));
+    assert_eq!(service.manage("PUT", &path, &large).await.status, 413);
+    let request = service
+        .request("PUT", &path)
+        .header("authorization", &service.account_token)
+        .header("content-type", "text/plain")
+        .body(r#"{"active":false}"#);
+    assert_eq!(service.send(request).await.status, 415);
+    let answer = service
+        .manage("PUT", &format!("{path}?active=false"), "{}")
+        .await;
+    let message = "contains fields that are not allowed: [ active ]";
+    assert_invalid(&answer, &[("query", "additional parameters", message)]);
+
+    let user: Value = service.manage("GET", &path, "").await.json();
+    assert_eq!(
+        user,
+        json!({ "id": bob, "email": null, "admin": false, "active": true })
+    );
+    assert!(
+        !service
+            .database
+            .take_operations()
+            .contains(&"PutItem".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn ids_are_data_and_nothing_else() {
+    let service = Service::start().await;
+    let longest = "\u{1f511}".repeat(256);
+    for name in [
+        ":v",
+        "attribute_exists(x)",
+        "..",
+        "\"'<>{}",
+        "owner",
+        "token:01KDVDNAFMFDHADR9JK9PFNKW4",
+        "\u{130}\u{df}\u{212a}",
+        "e\u{301}",
+        "\u{e9}",
+        &longest,
+    ] {
+        let encoded = utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
+        let path = path(&service, &encoded);
+        let id = format!("{};{name}", service.ecosystem.id.as_str());
+        let answer = service.manage("PUT", &path, "{}").await;
+        assert_eq!(answer.status, 201, "{name}: {answer:?}");
+        assert_eq!(answer.json()["id"], id);
+        assert_eq!(service.manage("GET", &path, "").await.json()["id"], id);
+        let token = service
+            .mint(path.trim_start_matches("/api/users/"), "")
+            .await
+            .token();
+        assert_eq!(service.introspect(&token).await.json()["sub"], id);
+    }
+    for name in [
+        "%20",
+        "a%2Fb",
+        "a%2e%2e%2fb",
+        "a%23b",
+        "a%253Bb",
+        &"%F0%9F%94%91".repeat(257),
+    ] {
+        let answer = service.manage("PUT", &path(&service, name), "{}").await;
+        assert_invalid(&answer, &[("path", "id", "invalid user id")]);
+    }
+}
+
+#[tokio::test]
+async fn a_short_codes_user_cannot_be_made() {
+    let service = Service::start().await;
+    let path = path(&service, "short|A6ER7D");
+    let answer = service.manage("PUT", &path, "{}").await;
+    assert_invalid(&answer, &[("path", "id", "invalid user id")]);
+    let id = path.trim_start_matches("/api/users/");
+    assert_unknown(
+        &service.manage("GET", &path, "").await,
+        &format!("User with id {id} does not exist."),
+    );
+    assert_eq!(
+        service
+            .manage("PUT", &path.replace("short|", "short-"), "{}")
+            .await
+            .status,
+        201
+    );
+}
+
+#[tokio::test]
+async fn an_id_whose_key_is_anothers_is_refused_and_overwrites_nothing() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let ann = bob.replace(";bob", ";ann");
+    // What only a collision of hashes can bring about: ann's record under bob's key.
+    service.set_owner_id(&bob, &ann).await;
+    let before = service.owner_item(&bob).await;
+
+    let path = format!("/api/users/{bob}");
+    let answer = service.manage("PUT", &path, r#"{"active":false}"#).await;
+    assert_eq!(answer.status, 409, "{answer:?}");
+    let expected = json!({
+        "errorType": "Conflict",
+        "errors": [{ "message": "this id cannot be used: another id has its key" }],
+    });
+    assert_eq!(answer.json(), expected);
+    let text = format!("User with id {bob} does not exist.");
+    assert_unknown(&service.manage("GET", &path, "").await, &text);
+    assert_unknown(&service.manage("DELETE", &path, "").await, &text);
+    assert_unknown(&service.mint(&bob, "").await, &text);
+    assert_eq!(service.owner_item(&bob).await, before);
+}
