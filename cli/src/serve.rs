@@ -11,7 +11,9 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use shared::{
     App,
+    config::Settings,
     directory::{UserChange, create_account, create_ecosystem, mint, put_user},
+    ephemeral::Ephemeral,
     error::Error,
     id::{EcosystemId, UserId},
     identity::Identity,
@@ -84,7 +86,12 @@ pub async fn run(args: Serve) -> Result<(), String> {
     create_tables(&client, IDENTITY, EPHEMERAL)
         .await
         .map_err(said)?;
-    let app = Arc::new(App::new(Identity::new(client, IDENTITY.to_owned())));
+    let ephemeral = Ephemeral::new(client.clone(), EPHEMERAL.to_owned());
+    let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
+    let app = App::new(Identity::new(client, IDENTITY.to_owned()))
+        .with_ephemeral(Some(ephemeral))
+        .with_settings(settings);
+    let app = Arc::new(app);
 
     let start = if args.memory {
         first_start(&app).await.map_err(said)?

@@ -6,6 +6,7 @@ use shared::{
     App,
     error::{Result, both},
     http::{credential, fields::Fields, ok_secret},
+    id::EnvironmentId,
     token::{ExpiryType, Holder, PlainToken, Scope, verify::Verified},
 };
 
@@ -57,6 +58,8 @@ struct Claims {
     sub: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     ecosystem_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment_id: Option<EnvironmentId>,
     jti: String,
     holder: Holder,
     scope: Scope,
@@ -72,6 +75,7 @@ impl From<Verified> for Claims {
             active: true,
             sub: token.owner.as_str().to_owned(),
             ecosystem_id: token.ecosystem().map(ToString::to_string),
+            environment_id: token.environment.clone(),
             jti: token.id.to_string(),
             holder: token.holder(),
             scope: token.scope,

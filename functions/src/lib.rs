@@ -1,8 +1,10 @@
 //! The Lambda handlers of Tokenry, one file per endpoint. No endpoint imports another.
 
+pub mod consume_shortcode;
 pub mod create_ecosystem;
 pub mod create_environment;
 pub mod create_server_token;
+pub mod create_shortcode;
 pub mod create_user_token;
 pub mod delete_ecosystem;
 pub mod delete_environment;
@@ -14,7 +16,7 @@ pub mod put_user;
 pub mod revoke_server_token;
 
 use lambda_http::http::Method;
-use shared::http::Handler;
+use shared::{config::Tables, http::Handler};
 
 /// One endpoint: a Lambda function of its own when deployed, a route of the local gateway.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct Endpoint {
     pub method: Method,
     /// The route's path, with parameters in API Gateway's braces.
     pub path: &'static str,
+    /// The tables that it works with.
+    pub tables: Tables,
     /// What answers.
     pub handler: Handler,
 }
@@ -32,10 +36,14 @@ pub struct Endpoint {
 /// A line of [`ENDPOINTS`].
 macro_rules! endpoint {
     ($name:literal, $method:ident $path:literal, $module:ident) => {
+        endpoint!($name, $method $path, $module, Identity)
+    };
+    ($name:literal, $method:ident $path:literal, $module:ident, $tables:ident) => {
         Endpoint {
             name: $name,
             method: Method::$method,
             path: $path,
+            tables: Tables::$tables,
             handler: |app, request| Box::pin($module::handle(app, request)),
         }
     };
@@ -55,4 +63,6 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint!("create-server-token", POST "/api/ecosystems/{ecosystemId}/tokens", create_server_token),
     endpoint!("list-server-tokens", GET "/api/ecosystems/{ecosystemId}/tokens", list_server_tokens),
     endpoint!("revoke-server-token", DELETE "/api/ecosystems/{ecosystemId}/tokens/{tokenId}", revoke_server_token),
+    endpoint!("create-shortcode", POST "/api/auth/shortcode/create", create_shortcode, Both),
+    endpoint!("consume-shortcode", POST "/api/auth/shortcode/consume", consume_shortcode, Both),
 ];

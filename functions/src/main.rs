@@ -7,6 +7,7 @@ use lambda_http::{lambda_runtime, service_fn};
 use shared::{
     App, client,
     config::Config,
+    ephemeral::Ephemeral,
     http::respond,
     identity::Identity,
     log::{self, Format},
@@ -34,11 +35,15 @@ async fn run() -> Result<(), String> {
         .iter()
         .find(|endpoint| endpoint.name == name)
         .ok_or_else(|| format!("no endpoint is named {name:?}"))?;
-    let config = Config::from_variables(|name| env::var(name).ok())?;
+    let config = Config::from_variables(endpoint.tables, |name| env::var(name).ok())?;
     log::start(config.log, Format::Json);
 
     let client = client::from_lambda_environment().await;
-    let app = &App::new(Identity::new(client, config.identity_table));
+    let ephemeral = config.ephemeral_table;
+    let ephemeral = ephemeral.map(|table| Ephemeral::new(client.clone(), table));
+    let app = &App::new(Identity::new(client, config.identity_table))
+        .with_ephemeral(ephemeral)
+        .with_settings(config.settings);
     app.identity().warm_up().await;
     lambda_runtime::run(service_fn(|event| {
         respond(app, endpoint.name, endpoint.handler, event)

@@ -5,10 +5,7 @@ use shared::{
     App,
     directory::{self, Put, UserChange},
     error::{Result, both},
-    http::{
-        INVALID_USER_ID, created, credential, fields::Fields, invalid_path, ok, user::Shown,
-        user_ecosystem, user_id,
-    },
+    http::{created, credential, fields::Fields, ok, user::Shown, user_ecosystem, user_id},
     token::Scope,
 };
 
@@ -28,9 +25,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
     let (id, change) = both(id, change(&request))?;
     let current = found.user_if_any(&caller, &id)?;
-    if current.is_none() && id.is_short_code() {
-        return Err(invalid_path("id", INVALID_USER_ID));
-    }
 
     match directory::put_user(app, &id, current, change).await? {
         Put::Created(user) => created(&Shown::from(&user)),

@@ -3,7 +3,7 @@
 use crate::{
     error::{Error, Result},
     id::{EcosystemId, EnvironmentId, UserId},
-    owner::{Owner, OwnerId},
+    owner::{Environment, Owner, OwnerId},
     token::{
         Holder, PlainToken, Scope,
         verify::{Found, Verified},
@@ -47,10 +47,24 @@ impl Found {
         self.user_if_any(caller, id)?
             .ok_or_else(|| Error::NotFound(format!("User with id {id} does not exist.")))
     }
+
+    /// An environment that may be the caller's: of a server's own ecosystem, or of one that is an
+    /// account's if [`Found::ecosystem`] says so.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn environment_for(&self, caller: &Verified, id: &EnvironmentId) -> Result<Environment> {
+        let environment = self.environment(id)?;
+        let own = |environment: &Environment| match caller.ecosystem() {
+            Some(ecosystem) => *ecosystem == environment.ecosystem,
+            None => true,
+        };
+        environment.filter(own).ok_or_else(|| no_environment(id))
+    }
 }
 
 /// What a client is told of an environment that does not exist.
-pub(crate) fn no_environment(id: &EnvironmentId) -> Error {
+pub fn no_environment(id: &EnvironmentId) -> Error {
     Error::NotFound(format!("Environment with id {id} does not exist."))
 }
 

@@ -8,7 +8,14 @@ use std::{
 
 use rand::{CryptoRng, rand_core::UnwrapErr, rngs::SysRng};
 
-use crate::{identity::Identity, time::Timestamp, token::Memory};
+use crate::{
+    config::Settings,
+    ephemeral::Ephemeral,
+    error::{Error, Result},
+    identity::Identity,
+    time::Timestamp,
+    token::Memory,
+};
 
 /// Where the time comes from. A test hands in a clock that it turns.
 #[derive(Clone)]
@@ -44,6 +51,8 @@ pub struct App {
     clock: Clock,
     rng: Mutex<Box<dyn CryptoRng + Send>>,
     pub(crate) identity: Identity,
+    ephemeral: Option<Ephemeral>,
+    settings: Settings,
     pub(crate) memory: Memory,
 }
 
@@ -59,8 +68,24 @@ impl App {
             clock,
             rng: Mutex::new(Box::new(rng)),
             identity,
+            ephemeral: None,
+            settings: Settings::default(),
             memory: Memory::default(),
         }
+    }
+
+    /// With the ephemeral table, for the endpoints that need it.
+    #[must_use]
+    pub fn with_ephemeral(mut self, ephemeral: Option<Ephemeral>) -> Self {
+        self.ephemeral = ephemeral;
+        self
+    }
+
+    /// With a deployment's settings.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// The time now. A handler reads it once for each decision.
@@ -71,6 +96,21 @@ impl App {
     /// The random source, for one draw.
     pub fn rng(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ephemeral table.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an endpoint that was started without it.
+    pub fn ephemeral(&self) -> Result<&Ephemeral> {
+        self.ephemeral.as_ref().ok_or_else(|| Error::Internal {
+            cause: "this endpoint was started without the ephemeral table".to_owned(),
+        })
+    }
+
+    /// What a deployment may set.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The identity table.

@@ -15,8 +15,7 @@ use crate::{
     },
 };
 
-/// Two ids met in one key: a matter of 64 bits for random ids, of 96 for the names in an
-/// ecosystem. Nothing was overwritten.
+/// Two names of an ecosystem met in one key, by a collision of 96 bits. Nothing was overwritten.
 const KEY_TAKEN: Error = Error::Conflict("this id cannot be used: another id has its key");
 
 /// Makes a new account.
@@ -43,7 +42,9 @@ async fn create(app: &App, id: OwnerId, account: Option<AccountId>) -> Result<Ow
     let owner = Owner::new(id, account, &mut *app.rng());
     match app.identity.insert_owner(&owner).await? {
         Inserted::New => Ok(owner),
-        Inserted::Existing(_) | Inserted::KeyTaken => Err(KEY_TAKEN),
+        Inserted::Existing(_) | Inserted::KeyTaken => Err(Error::Internal {
+            cause: "a new random id met another".to_owned(),
+        }),
     }
 }
 
@@ -81,21 +82,14 @@ pub async fn delete_environment(
     caller: &Verified,
     id: &EnvironmentId,
 ) -> Result<()> {
-    let environment = found.environment(id)?.ok_or_else(|| no_environment(id))?;
+    let environment = found.environment_for(caller, id)?;
     if caller.holder() == Holder::Account {
-        let found = app
-            .lookup()
-            .ecosystem(Some(&environment.ecosystem))
-            .read()
-            .await?;
-        found
-            .ecosystem(caller, &environment.ecosystem)
-            .map_err(|error| match error {
-                Error::NotFound(_) => no_environment(id),
-                other => other,
-            })?;
-    } else if caller.ecosystem() != Some(&environment.ecosystem) {
-        return Err(no_environment(id));
+        let ecosystem = &environment.ecosystem;
+        let found = app.lookup().ecosystem(Some(ecosystem)).read().await?;
+        let ecosystem = found.record(&OwnerId::Ecosystem(ecosystem.clone()))?;
+        if ecosystem.and_then(|owner| owner.account).as_ref() != Some(&caller.account) {
+            return Err(no_environment(id));
+        }
     }
     app.identity.delete(&Key::environment(id)).await
 }
@@ -110,7 +104,7 @@ pub struct UserChange {
 }
 
 impl UserChange {
-    /// The user's next state.
+    /// The user with this change, its version apart.
     fn of(self, user: Owner, rng: &mut dyn CryptoRng) -> Owner {
         let ends_tokens = self.active == Some(false);
         Owner {
@@ -121,7 +115,6 @@ impl UserChange {
             } else {
                 user.epoch
             },
-            version: user.version + 1,
             ..user
         }
     }
@@ -140,7 +133,8 @@ pub enum Put {
 /// hold afterwards.
 ///
 /// # Errors
-/// [`Error::Conflict`] if another id has its key; the database is away.
+/// [`Error::Invalid`] for a new user with the name of a short code's; [`Error::Conflict`] if another
+/// id has its key; the database is away.
 pub async fn put_user(
     app: &App,
     id: &UserId,
@@ -148,21 +142,30 @@ pub async fn put_user(
     change: UserChange,
 ) -> Result<Put> {
     loop {
-        let Some(user) = current else {
-            let new = Owner::new(OwnerId::User(id.clone()), None, &mut *app.rng());
-            let new = change.of(new, &mut *app.rng());
-            match app.identity.insert_owner(&new).await? {
-                Inserted::New => return Ok(Put::Created(new)),
-                Inserted::Existing(there) => current = Some(there),
-                Inserted::KeyTaken => return Err(KEY_TAKEN),
+        current = match current {
+            Some(user) if user.id != OwnerId::User(id.clone()) => return Err(KEY_TAKEN),
+            Some(user) => {
+                let next = Owner {
+                    version: user.version + 1,
+                    ..change.of(user.clone(), &mut *app.rng())
+                };
+                match app.identity.replace_owner(&user, &next).await? {
+                    Ok(()) => return Ok(Put::Changed(next)),
+                    Err(there) => there,
+                }
             }
-            continue;
+            // Only a code makes such a one.
+            None if id.is_short_code() => return Err(Error::path("id", Error::USER_ID)),
+            None => {
+                let new = Owner::new(OwnerId::User(id.clone()), None, &mut *app.rng());
+                let new = change.of(new, &mut *app.rng());
+                match app.identity.insert_owner(&new).await? {
+                    Inserted::New => return Ok(Put::Created(new)),
+                    Inserted::Existing(there) => Some(there),
+                    Inserted::KeyTaken => return Err(KEY_TAKEN),
+                }
+            }
         };
-        let next = change.of(user.clone(), &mut *app.rng());
-        match app.identity.replace_owner(&user, &next).await? {
-            Ok(()) => return Ok(Put::Changed(next)),
-            Err(there) => current = there,
-        }
     }
 }
 
@@ -171,7 +174,7 @@ pub async fn put_user(
 /// # Errors
 /// The database is away.
 pub async fn mint(app: &App, owner: &Owner, wanted: NewToken) -> Result<(Token, PlainToken)> {
-    let (token, plain) = Token::mint(owner, wanted, app.now(), &mut *app.rng());
+    let (token, plain) = Token::mint(&owner.id, owner.epoch, wanted, app.now(), &mut *app.rng());
     app.identity.insert_token(&token).await?;
     Ok((token, plain))
 }

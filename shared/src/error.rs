@@ -47,6 +47,13 @@ pub enum Error {
     Invalid(Vec<Problem>),
     /// A body that is wrong as a whole.
     InvalidBody(&'static str),
+    /// A body whose fields, each right by itself, do not go together.
+    InvalidTogether {
+        /// What they are about.
+        path: &'static str,
+        /// The rule.
+        message: &'static str,
+    },
     /// A body over the limit.
     PayloadTooLarge,
     /// A body of another type than the endpoint reads.
@@ -55,6 +62,11 @@ pub enum Error {
     NotFound(String),
     /// A thing in a state that does not allow it.
     Conflict(&'static str),
+    /// Too many attempts.
+    TooManyRequests {
+        /// After how many seconds to try again.
+        retry_after: u64,
+    },
     /// The database throttles, is away, or answers what cannot be understood.
     Unavailable {
         /// For the operator.
@@ -65,6 +77,20 @@ pub enum Error {
         /// For the operator.
         cause: String,
     },
+}
+
+impl Error {
+    /// What a client is told of a user's id that is none, or that it may not give.
+    pub const USER_ID: &'static str = "invalid user id";
+
+    /// A path parameter that is not as it must be.
+    pub fn path(path: &'static str, message: &'static str) -> Self {
+        Self::from(Problem {
+            location: Location::Path,
+            path,
+            message: message.into(),
+        })
+    }
 }
 
 impl From<Problem> for Error {

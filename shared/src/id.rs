@@ -114,6 +114,14 @@ impl UserId {
         }
     }
 
+    /// The user that a short code of an ecosystem's environment makes.
+    pub(crate) fn of_code(ecosystem: &EcosystemId, code: &str) -> Self {
+        Self {
+            ecosystem: ecosystem.clone(),
+            text: format!("{ecosystem};short|{code}"),
+        }
+    }
+
     /// Whether it is the name of a short code's user, which nothing but such a code makes.
     pub fn is_short_code(&self) -> bool {
         self.text[self.ecosystem.as_str().len()..].starts_with(";short|")

@@ -6,18 +6,21 @@
 //! | --- | --- |
 //! | [`app`] | what a handler is given: clock, random source, tables |
 //! | [`token`] | tokens: their text, what is kept of them, how they end, verification |
+//! | [`shortcode`], [`attempts`] | short codes, and the limits on guessing them |
 //! | [`owner`], [`directory`] | accounts, ecosystems, environments and users, and changing them |
 //! | [`access`] | who may do what, and what exists for whom |
 //! | [`id`], [`number`], [`page`], [`time`] | values whose constructors validate |
-//! | [`identity`], [`schema`], [`client`] | the identity table, the tables' schema, the client |
+//! | [`identity`], [`ephemeral`], [`schema`], [`client`] | the two tables, their schema, the client |
 //! | [`http`] | events in, responses out: credential, fields, statuses |
 //! | [`error`], [`config`], [`log`] | what goes wrong, what is set, what is written down |
 
 pub mod access;
 pub mod app;
+pub mod attempts;
 pub mod client;
 pub mod config;
 pub mod directory;
+pub mod ephemeral;
 pub mod error;
 pub mod http;
 pub mod id;
@@ -27,6 +30,7 @@ pub mod number;
 pub mod owner;
 pub mod page;
 pub mod schema;
+pub mod shortcode;
 pub mod time;
 pub mod token;
 

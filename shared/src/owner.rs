@@ -129,13 +129,18 @@ pub struct Owner {
     /// The account that an ecosystem belongs to; a user's follows from its ecosystem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
+    /// The environment that a short code's user is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentId>,
     /// Whether its tokens count.
     pub active: bool,
     /// Whether a user may manage the e-mail tokens of its ecosystem.
     pub admin: bool,
     /// What the tokens that count have in common.
     pub epoch: Epoch,
-    /// One more at each change.
+    /// A random value of this life of the id: an owner that is made again has another.
+    pub born: Epoch,
+    /// 1 at first, and one more at each change.
     pub version: u64,
 }
 
@@ -145,9 +150,11 @@ impl Owner {
         Self {
             id,
             account,
+            environment: None,
             active: true,
             admin: false,
             epoch: Epoch::generate(rng),
+            born: Epoch::generate(rng),
             version: 1,
         }
     }
@@ -202,9 +209,11 @@ mod tests {
             let owner = Owner {
                 id,
                 account: Some(account.clone()),
+                environment: None,
                 active: false,
                 admin: true,
                 epoch: Epoch([7; 16]),
+                born: Epoch([8; 16]),
                 version: 3,
             };
             let item: serde_dynamo::Item = serde_dynamo::to_item(&owner).unwrap();

@@ -12,15 +12,13 @@ use aws_sdk_dynamodb::{
 };
 
 use crate::{
+    ephemeral,
     error::{Error, Result},
     identity::{PARTITION_KEY, SORT_KEY},
 };
 
 /// The TTL attribute of both tables: a Number of seconds since 1970.
 pub const TTL_ATTRIBUTE: &str = "expires_at";
-/// The partition key of the ephemeral table, which has no sort key.
-const EPHEMERAL_KEY: &str = "key";
-
 /// Makes both tables with their TTL, unless they are there already.
 ///
 /// # Errors
@@ -37,7 +35,12 @@ pub async fn create_tables(client: &Client, identity: &str, ephemeral: &str) -> 
         ],
     )
     .await?;
-    create_table(client, ephemeral, &[(EPHEMERAL_KEY, string, KeyType::Hash)]).await
+    create_table(
+        client,
+        ephemeral,
+        &[(ephemeral::PARTITION_KEY, string, KeyType::Hash)],
+    )
+    .await
 }
 
 async fn create_table(

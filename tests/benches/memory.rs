@@ -6,7 +6,7 @@ mod common {
 }
 
 use std::{
-    fs,
+    env, fs,
     path::PathBuf,
     process::{self, Stdio},
 };
@@ -57,18 +57,26 @@ async fn main() {
 /// The command, built as this bench is: in the same profile and, since `tests` is named as well,
 /// with the same features of everything, so that little more than the link is left to do.
 fn tokenry() -> PathBuf {
-    let build = process::Command::new(env!("CARGO"))
+    let mut build = process::Command::new(env!("CARGO"));
+    build
         .args(["build", "--profile", "bench", "--message-format", "json"])
         .args(["-p", "tests", "-p", "tokenry", "--bin", "tokenry"])
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo runs");
+        .stderr(Stdio::inherit());
+    // What cargo tells a bench of its package would make build scripts run again that look at it.
+    for (name, _) in env::vars().filter(|(name, _)| of_package(name)) {
+        build.env_remove(name);
+    }
+    let build = build.output().expect("cargo runs");
     assert!(build.status.success(), "tokenry is not built");
     let messages = str::from_utf8(&build.stdout).expect("text").lines();
     messages
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find_map(|message| Some(message["executable"].as_str()?.into()))
         .expect("cargo says where it put the command")
+}
+
+fn of_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
 /// `VmRSS` in MiB.

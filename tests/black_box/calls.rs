@@ -188,6 +188,12 @@ async fn the_directory_is_read_at_once_and_written_at_once() {
             "",
             vec![(read, 3.0), ("Query", 1.0)],
         ),
+        (
+            "DELETE",
+            &format!("/api/ecosystems/{ecosystem}/tokens/01KDVDNAFMFDHADR9JK9PFNKW4"),
+            "",
+            vec![(read, 3.0), (delete, 1.0)],
+        ),
         // Whose the environment is, is known only when it has been read.
         (
             "DELETE",

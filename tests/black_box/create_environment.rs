@@ -1,6 +1,6 @@
 //! `POST /api/ecosystems/{ecosystemId}/environments`
 
-use tests::Service;
+use tests::{Fault, Service};
 
 use crate::{assert_invalid, assert_unknown};
 
@@ -23,6 +23,22 @@ async fn a_new_environment_has_an_id_of_its_own() {
         ids.push(id);
     }
     assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_overcome() {
+    let service = Service::start().await;
+    let path = format!(
+        "/api/ecosystems/{}/environments",
+        service.ecosystem.id.as_str()
+    );
+    service.database.fail([("PutItem", Fault::AnswerLost)]);
+    assert_eq!(service.manage("POST", &path, "").await.status, 201);
+    service.database.fail([("PutItem", Fault::AnswerLost)]);
+    assert_eq!(
+        service.manage("POST", "/api/ecosystems", "").await.status,
+        201
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `DELETE /api/users/{ecosystemId};{userId}`
 
-use tests::Service;
+use tests::{Fault, Service};
 
 use crate::assert_unknown;
 
@@ -38,6 +38,27 @@ async fn every_token_of_the_user_is_dead_at_once_and_stays_so_for_a_user_made_ag
     }
     let token = service.mint(&bob, "").await.token();
     assert!(service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_delete_that_is_tried_again_leaves_a_later_user_alone() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let path = format!("/api/users/{bob}");
+    // Carried out, its answer lost; the second attempt waits until the user is there again.
+    let faults = [Fault::AnswerLost, Fault::NotBefore("PutItem")];
+    service
+        .database
+        .fail(faults.map(|fault| ("DeleteItem", fault)));
+    let delete = service.manage("DELETE", &path, "");
+    let meanwhile = async {
+        service.database.has_arrived("DeleteItem").await;
+        while service.owner_item(&bob).await.is_some() {}
+        service.manage("PUT", &path, "{}").await
+    };
+    let (deleted, made) = tokio::join!(delete, meanwhile);
+    assert_eq!((deleted.status, made.status), (204, 201));
+    assert_eq!(service.manage("GET", &path, "").await.status, 200);
 }
 
 #[tokio::test]

@@ -54,6 +54,10 @@ pub enum Fault {
     Rubbish,
     /// A success that says nothing.
     Empty,
+    /// A transaction is cancelled for another one at work on one of its items.
+    TransactionCancelled,
+    /// Carried out when so many calls of this operation have arrived.
+    NotBeforeAll(&'static str, usize),
     /// Nothing.
     None,
     /// Carried out when a call of this operation has arrived as well.
@@ -181,6 +185,18 @@ impl Database {
         match fault {
             None | Some(Fault::AnswerLost | Fault::None) => {}
             Some(Fault::NotBefore(other)) => self.has_arrived(other).await,
+            Some(Fault::NotBeforeAll(other, count)) => self.have_arrived(other, count).await,
+            Some(Fault::TransactionCancelled) => {
+                let body = json!({
+                    "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+                    "Message": "Transaction cancelled",
+                    "CancellationReasons": [
+                        { "Code": "None" },
+                        { "Code": "TransactionConflict", "Message": "at work" },
+                    ],
+                });
+                return Ok(answer(400, body.to_string()));
+            }
             Some(Fault::Throttled) => {
                 return Ok(refusal("ProvisionedThroughputExceededException", 400));
             }

@@ -83,6 +83,13 @@ impl Event {
         self.header("content-type", "application/json")
     }
 
+    /// From another source.
+    #[must_use]
+    pub fn source(mut self, address: &str) -> Self {
+        self.json["requestContext"]["http"]["sourceIp"] = address.into();
+        self
+    }
+
     /// Sends it.
     pub async fn send(&self, app: &App) -> Answer {
         invoke(app, self.endpoint, &self.json).await

@@ -15,7 +15,9 @@ use serde_json::Value;
 use shared::{
     App,
     app::Clock,
+    config::Settings,
     directory::{UserChange, create_account, create_ecosystem, mint, put_user},
+    ephemeral::Ephemeral,
     id::{AccountId, UserId},
     identity::{Identity, Item, Key, PARTITION_KEY, SORT_KEY},
     owner::{Owner, OwnerKey},
@@ -120,17 +122,22 @@ pub struct Service {
 
 impl Service {
     /// Starts a service on a free port.
+    pub async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    /// Starts a service with these settings.
     ///
     /// # Panics
     /// If it does not start.
-    pub async fn start() -> Self {
+    pub async fn start_with(settings: Settings) -> Self {
         let database = Database::new(Embedded::in_memory().expect("a database"));
         let client = embedded::client(database.clone());
         create_tables(&client, IDENTITY, EPHEMERAL)
             .await
             .expect("tables");
         let clock = TestClock::new();
-        let app = Arc::new(another_environment(&client, &clock));
+        let app = Arc::new(another_environment(&client, &clock).with_settings(settings));
 
         let (account_id, account) = create_account(&app).await.expect("an account");
         let account_token = token_of(&app, &account, ExpiryType::Infinite).await;
@@ -158,7 +165,7 @@ impl Service {
     /// Another execution environment of the same deployment: the same tables and clock, with
     /// nothing remembered.
     pub fn another_environment(&self) -> App {
-        another_environment(&self.client, &self.clock)
+        another_environment(&self.client, &self.clock).with_settings(self.app.settings().clone())
     }
 
     /// Makes a user of the ecosystem.
@@ -311,6 +318,45 @@ impl Service {
         (id, made.token())
     }
 
+    /// Makes an environment of an ecosystem.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub async fn environment(&self, ecosystem: &Owner) -> String {
+        let path = format!("/api/ecosystems/{}/environments", ecosystem.id.as_str());
+        let made = self.manage("POST", &path, "").await.json();
+        self.database.take_calls();
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// How many tokens the identity table has, of whomever.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub async fn count_tokens(&self) -> usize {
+        let scan = self
+            .client
+            .scan()
+            .table_name(IDENTITY)
+            .filter_expression("begins_with(#item, :token)")
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
+            .send();
+        let found = scan.await.expect("the table is read").items().len();
+        self.database.take_calls();
+        found
+    }
+
+    /// The items of the ephemeral table.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub async fn ephemeral_items(&self) -> Vec<Item> {
+        let scan = self.client.scan().table_name(EPHEMERAL).send().await;
+        self.database.take_calls();
+        scan.expect("the table is read").items.unwrap_or_default()
+    }
+
     /// Writes whether a user is active, past the API.
     pub async fn set_active(&self, user: &str, active: bool) {
         let key = Key::owner(key_of(user));
@@ -399,7 +445,8 @@ fn another_environment(client: &aws_sdk_dynamodb::Client, clock: &TestClock) -> 
     static SEED: AtomicU64 = AtomicU64::new(0);
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let identity = Identity::new(client.clone(), IDENTITY.to_owned());
-    App::with(identity, clock.clock(), StdRng::seed_from_u64(seed))
+    let ephemeral = Ephemeral::new(client.clone(), EPHEMERAL.to_owned());
+    App::with(identity, clock.clock(), StdRng::seed_from_u64(seed)).with_ephemeral(Some(ephemeral))
 }
 
 fn key_of(user: &str) -> OwnerKey {

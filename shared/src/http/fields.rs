@@ -83,7 +83,7 @@ impl<'a> Fields<'a, Cow<'a, str>> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        if !self.untaken.iter().any(|field| field.name == name) {
+        if !self.has(name) {
             self.problem(name, "field is required".to_owned());
         }
         self.optional(name, parse)
@@ -112,6 +112,46 @@ impl Fields<'static, Value> {
         })
     }
 
+    /// Takes the member of this name, if it is there and a text that can be parsed.
+    pub fn text<T, E: Into<String>>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = self.take(name)?;
+        let parsed = match value.as_str() {
+            Some(text) => parse(text).map_err(Into::into),
+            None => Err("expected field to be a string".to_owned()),
+        };
+        parsed.map_err(|message| self.problem(name, message)).ok()
+    }
+
+    /// Takes the member of this name, which must be there and a text.
+    pub fn required_text(&mut self, name: &'static str) -> Option<String> {
+        if !self.has(name) {
+            self.problem(name, "field is required".to_owned());
+        }
+        self.text(name, |text| Ok::<_, String>(text.to_owned()))
+    }
+
+    /// Takes the member of this name, if it is there and a number that can be parsed from its
+    /// digits.
+    pub fn number<T, E: Into<String>>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = self.take(name)?;
+        // A text of digits is no number; a number with a point or an exponent is no whole one.
+        let digits = value
+            .as_number()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        parse(&digits)
+            .map_err(|message| self.problem(name, message.into()))
+            .ok()
+    }
+
     /// Takes the member of this name, if it is there and true or false.
     pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
         let value = self.take(name)?.as_bool();
@@ -123,6 +163,11 @@ impl Fields<'static, Value> {
 }
 
 impl<V> Fields<'_, V> {
+    /// Whether there is a field of this name, whatever it is.
+    pub fn has(&self, name: &str) -> bool {
+        self.untaken.iter().any(|field| field.name == name)
+    }
+
     /// Takes the field of this name, if it is there once.
     fn take(&mut self, name: &'static str) -> Option<V> {
         let mut given = self.untaken.extract_if(.., |field| field.name == name);

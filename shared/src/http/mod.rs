@@ -9,16 +9,17 @@ pub mod user;
 
 use std::{pin::Pin, time::Duration};
 
-use lambda_http::{Body, Request, RequestExt, Response};
+use lambda_http::{Body, Request, RequestExt, Response, request::RequestContext};
 
 pub use self::{
     credential::credential,
     event::respond,
-    response::{created, no_content, ok, ok_secret},
+    response::{created, created_secret, no_content, ok, ok_secret},
 };
 use crate::{
     app::App,
-    error::{Error, Location, Problem, Result},
+    attempts,
+    error::{Error, Result},
     id::{EcosystemId, EnvironmentId, InvalidId, UserId, decode_path_parameter},
     token::TokenId,
 };
@@ -66,15 +67,23 @@ async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -
     response
 }
 
-/// What a client is told of a user's id that is none, or that it may not give.
-pub const INVALID_USER_ID: &str = "invalid user id";
+/// Where a request comes from, as the gateway says and not as a header does: a subject of
+/// [`attempts`](crate::attempts).
+pub fn source(request: &Request) -> String {
+    let address = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
+        Some(RequestContext::ApiGatewayV1(context)) => context.identity.source_ip.as_deref(),
+        _ => None,
+    };
+    attempts::source(address)
+}
 
 /// The user that the path parameter `{id}` names.
 ///
 /// # Errors
 /// It is no user's id.
 pub fn user_id(request: &Request) -> Result<UserId> {
-    path_id(request, "id", INVALID_USER_ID, UserId::parse)
+    path_id(request, "id", Error::USER_ID, UserId::parse)
 }
 
 /// The ecosystem of the user that the path parameter `{id}` names, though the name be none: whether
@@ -130,14 +139,5 @@ fn path_id<T>(
     let raw = parameters.first(name).unwrap_or_default();
     decode_path_parameter(raw)
         .and_then(|text| parse(&text))
-        .map_err(|InvalidId| invalid_path(name, message))
-}
-
-/// A path parameter that is not as it must be.
-pub fn invalid_path(path: &'static str, message: &'static str) -> Error {
-    Error::from(Problem {
-        location: Location::Path,
-        path,
-        message: message.into(),
-    })
+        .map_err(|InvalidId| Error::path(name, message))
 }

@@ -44,10 +44,21 @@ pub fn no_content() -> Response<Body> {
 /// # Errors
 /// The value cannot be written as JSON.
 pub fn ok_secret(value: &impl Serialize) -> Result<Response<Body>> {
-    let mut response = json_of(StatusCode::OK, value)?;
+    json_of(StatusCode::OK, value).map(not_stored)
+}
+
+/// 201 with a body that no cache may keep.
+///
+/// # Errors
+/// The value cannot be written as JSON.
+pub fn created_secret(value: &impl Serialize) -> Result<Response<Body>> {
+    json_of(StatusCode::CREATED, value).map(not_stored)
+}
+
+fn not_stored(mut response: Response<Body>) -> Response<Body> {
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().insert(CACHE_CONTROL, no_store);
-    Ok(response)
+    response
 }
 
 /// The response that tells a client of an error, and what its operator is told besides.
@@ -83,6 +94,11 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
             structured(StatusCode::BAD_REQUEST, "InvalidBody", message),
             None,
         ),
+        Error::InvalidTogether { path, message } => {
+            let errors = [json!({ "path": path, "message": message })];
+            let body = json!({ "errorType": "InvalidBody", "errors": errors });
+            (with(StatusCode::BAD_REQUEST, JSON, body.to_string()), None)
+        }
         Error::PayloadTooLarge => (
             structured(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -101,6 +117,16 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
         ),
         Error::NotFound(text) => (with(StatusCode::NOT_FOUND, TEXT, text), None),
         Error::Conflict(message) => (structured(StatusCode::CONFLICT, "Conflict", message), None),
+        Error::TooManyRequests { retry_after } => {
+            let mut response = structured(
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                "too many failed attempts, try again later",
+            );
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after));
+            (response, None)
+        }
         Error::Unavailable { cause } => {
             let mut response = structured(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use self::owners::Inserted;
+pub(crate) use self::owners::owner_item;
 use crate::{
     error::{Error, Result},
     id::EnvironmentId,
@@ -101,8 +102,8 @@ impl Items {
 /// The identity table, and the calls that are made of it.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    client: Client,
-    table: String,
+    pub(crate) client: Client,
+    pub(crate) table: String,
 }
 
 impl Identity {
@@ -203,15 +204,15 @@ impl Identity {
     }
 }
 
-fn to_value<T: Serialize>(value: &T) -> Result<AttributeValue> {
+pub(crate) fn to_value<T: Serialize>(value: &T) -> Result<AttributeValue> {
     serde_dynamo::to_attribute_value(value).map_err(|_| unreadable::<T>())
 }
 
-fn number(seconds: UnixSeconds) -> AttributeValue {
+pub(crate) fn number(seconds: UnixSeconds) -> AttributeValue {
     AttributeValue::N(seconds.0.to_string())
 }
 
-fn to_item<T: Serialize>(record: &T) -> Result<Item> {
+pub(crate) fn to_item<T: Serialize>(record: &T) -> Result<Item> {
     serde_dynamo::to_item(record).map_err(|_| unreadable::<T>())
 }
 

@@ -37,7 +37,8 @@ impl Identity {
             .transpose()?
         {
             None => Ok(Inserted::New),
-            Some(old) if old == *owner => Ok(Inserted::New),
+            // Its own earlier write, whose answer was lost, though it has been changed since.
+            Some(old) if old.born == owner.born => Ok(Inserted::New),
             Some(old) if old.id == owner.id => Ok(Inserted::Existing(old)),
             Some(_) => Ok(Inserted::KeyTaken),
         }
@@ -80,42 +81,28 @@ impl Identity {
         }
     }
 
-    /// Deletes an owner's record, in the state that it has by now; every token of its ends with
-    /// it. One conditional `DeleteItem`, unless it changes meanwhile: the condition keeps a delete
-    /// that arrives late from a later owner of the same id.
+    /// Deletes an owner's record, whatever has changed of it; every token of its ends with it. One
+    /// `DeleteItem` on condition of the life that was read: tried again after a lost answer, or
+    /// arriving late, it leaves a later owner of the same id alone.
     ///
     /// # Errors
     /// The database is away.
     pub(crate) async fn delete_owner(&self, owner: &Owner) -> Result<()> {
-        let key = Key::owner(owner.id.key()).to_item()?;
-        let mut epoch = owner.epoch;
-        loop {
-            let deleted = self
-                .client
-                .delete_item()
-                .table_name(&self.table)
-                .set_key(Some(key.clone()))
-                .condition_expression("epoch = :epoch")
-                .expression_attribute_values(":epoch", to_value(&epoch)?)
-                .return_values_on_condition_check_failure(
-                    ReturnValuesOnConditionCheckFailure::AllOld,
-                )
-                .send()
-                .await;
-            let Err(error) = deleted else { return Ok(()) };
-            match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => {
-                    let Some(there) = &refusal.item else {
-                        return Ok(());
-                    };
-                    let there: Owner = from_item(there.clone())?;
-                    if there.id != owner.id {
-                        return Ok(());
-                    }
-                    epoch = there.epoch;
-                }
-                _ => return Err(error.into()),
-            }
+        let deleted = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(Key::owner(owner.id.key()).to_item()?))
+            .condition_expression("born = :born")
+            .expression_attribute_values(":born", to_value(&owner.born)?)
+            .send()
+            .await;
+        match deleted {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(error.into()),
+            },
         }
     }
 
@@ -145,7 +132,7 @@ impl Identity {
     }
 }
 
-fn owner_item(owner: &Owner) -> Result<Item> {
+pub(crate) fn owner_item(owner: &Owner) -> Result<Item> {
     let mut item = to_item(owner)?;
     item.extend(Key::owner(owner.id.key()).to_item()?);
     Ok(item)

@@ -17,6 +17,12 @@ impl Ttl {
     /// Ten years of 365 days.
     pub const MAX: u32 = 315_360_000;
 
+    /// The time from now until then, if it is one.
+    pub(crate) fn until(now: UnixSeconds, then: UnixSeconds) -> Self {
+        let left = then.0.saturating_sub(now.0).clamp(1, Self::MAX.into());
+        Self(u32::try_from(left).unwrap_or(Self::MAX))
+    }
+
     /// # Errors
     /// The text is not a whole number from 1 to [`Ttl::MAX`].
     pub fn parse(text: &str) -> Result<Self, NotInRange> {
@@ -32,7 +38,7 @@ impl Default for Ttl {
 }
 
 /// How a token ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ExpiryType {
     /// It never expires.
     Infinite,

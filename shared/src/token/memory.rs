@@ -11,20 +11,23 @@ use super::PlainToken;
 use crate::{
     app::App,
     error::Result,
+    id::EnvironmentId,
     owner::{Owner, OwnerKey},
     time::UnixSeconds,
 };
 
-/// For how long verification may take a living ecosystem for living without a look, in seconds.
-/// Its item would be the hottest of the table: a partition gives 3,000 consistent reads a second.
-const ECOSYSTEM_MEMORY: u64 = 30;
+/// For how long verification may take a living ecosystem or environment for living without a look,
+/// in seconds. Its item would be the hottest of the table: a partition gives 3,000 consistent reads
+/// a second.
+const MEMORY: u64 = 30;
 /// How many entries each memory may hold before it is emptied: a few hundred kilobytes.
 const MEMORY_SIZE: usize = 4096;
 
-/// Living ecosystems, and this second's renewals.
+/// Living ecosystems and environments, and this second's renewals.
 #[derive(Default)]
 pub(crate) struct Memory {
     ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Owner)>>,
+    environments: Mutex<HashMap<EnvironmentId, UnixSeconds>>,
     renewals: Mutex<HashMap<[u8; 32], Arc<Renewal>>>,
 }
 
@@ -39,9 +42,22 @@ impl Memory {
     pub(super) fn ecosystem(&self, key: OwnerKey, now: UnixSeconds) -> Option<Owner> {
         let ecosystems = lock(&self.ecosystems);
         let (seen, owner) = ecosystems.get(&key)?;
-        // A clock that went back makes what was seen later worthless.
-        let age = now.0.checked_sub(seen.0)?;
-        (age < ECOSYSTEM_MEMORY).then(|| owner.clone())
+        is_fresh(*seen, now).then(|| owner.clone())
+    }
+
+    /// Whether an environment is remembered for living.
+    pub(super) fn environment(&self, id: &EnvironmentId, now: UnixSeconds) -> bool {
+        lock(&self.environments)
+            .get(id)
+            .is_some_and(|seen| is_fresh(*seen, now))
+    }
+
+    pub(super) fn remember_environment(&self, id: EnvironmentId, now: UnixSeconds) {
+        let mut environments = lock(&self.environments);
+        if environments.len() >= MEMORY_SIZE {
+            environments.clear();
+        }
+        environments.insert(id, now);
     }
 
     pub(super) fn remember_ecosystem(&self, key: OwnerKey, owner: Owner, now: UnixSeconds) {
@@ -91,6 +107,11 @@ impl App {
             .await
             .copied()
     }
+}
+
+/// A clock that went back makes what was seen later worthless.
+fn is_fresh(seen: UnixSeconds, now: UnixSeconds) -> bool {
+    now.0.checked_sub(seen.0).is_some_and(|age| age < MEMORY)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

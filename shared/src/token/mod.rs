@@ -183,14 +183,15 @@ impl Token {
 
     /// Makes a token for an owner: what is kept of it, and its text, which is kept nowhere.
     pub fn mint(
-        owner: &Owner,
+        owner: &OwnerId,
+        epoch: Epoch,
         wanted: NewToken,
         now: Timestamp,
         rng: &mut dyn CryptoRng,
     ) -> (Self, PlainToken) {
         let id = TokenId::generate(now, rng);
-        let key = owner.id.key();
-        let plain = PlainToken::generate(Holder::from(&owner.id), wanted.expiry_type, key, id, rng);
+        let key = owner.key();
+        let plain = PlainToken::generate(Holder::from(owner), wanted.expiry_type, key, id, rng);
         let token = Self {
             owner: key,
             id,
@@ -199,7 +200,7 @@ impl Token {
             created_at: now.seconds(),
             scope: Scope::ReadWrite,
             name: wanted.name,
-            epoch: owner.epoch,
+            epoch,
         };
         (token, plain)
     }

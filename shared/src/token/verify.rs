@@ -1,6 +1,6 @@
 //! Verification: one read of everything that decides, and beside it the renewal of what slides.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::{try_join, try_join_all};
 
@@ -21,6 +21,7 @@ pub struct Lookup<'a> {
     keys: BTreeSet<Key>,
     remembered: HashMap<OwnerKey, Owner>,
     to_remember: Vec<OwnerKey>,
+    users: Vec<OwnerKey>,
     sliding: Vec<&'a PlainToken>,
 }
 
@@ -33,6 +34,7 @@ impl App {
             keys: BTreeSet::new(),
             remembered: HashMap::new(),
             to_remember: Vec::new(),
+            users: Vec::new(),
             sliding: Vec::new(),
         }
     }
@@ -45,6 +47,7 @@ impl<'a> Lookup<'a> {
         self.keys.insert(Key::of(token));
         self.keys.insert(Key::owner(token.owner()));
         if token.holder() == Holder::User {
+            self.users.push(token.owner());
             let ecosystem = token.owner().ecosystem();
             if let Some(owner) = self.app.memory.ecosystem(ecosystem, self.now) {
                 self.remembered.insert(ecosystem, owner);
@@ -101,6 +104,7 @@ impl<'a> Lookup<'a> {
                 app.memory.remember_ecosystem(key, ecosystem, now);
             }
         }
+        let environments = app.environments(&items, &self.users, now).await?;
         // What was read beats what was remembered: if it is not there, it is gone.
         let mut remembered = self.remembered;
         remembered.retain(|key, _| !self.keys.contains(&Key::owner(*key)));
@@ -108,8 +112,43 @@ impl<'a> Lookup<'a> {
             now,
             items,
             remembered,
+            environments,
             renewed: renewed.into_iter().collect(),
         })
+    }
+}
+
+impl App {
+    /// Which of these users' environments live. A short code's user has one, which is only known
+    /// from its record: one more read, for each environment at most every 30 seconds.
+    async fn environments(
+        &self,
+        items: &Items,
+        users: &[OwnerKey],
+        now: UnixSeconds,
+    ) -> Result<HashSet<EnvironmentId>> {
+        let mut alive = HashSet::new();
+        let mut unknown = HashSet::new();
+        for user in users {
+            let owner: Option<Owner> = items.get(&Key::owner(*user))?;
+            match owner.and_then(|owner| owner.environment) {
+                Some(id) if self.memory.environment(&id, now) => alive.insert(id),
+                Some(id) => unknown.insert(id),
+                None => false,
+            };
+        }
+        if !unknown.is_empty() {
+            let keys = unknown.iter().map(Key::environment).collect();
+            let items = self.identity.read(&keys).await?;
+            for id in unknown {
+                let environment: Option<Environment> = items.get(&Key::environment(&id))?;
+                if environment.is_some_and(|environment| environment.id == id) {
+                    self.memory.remember_environment(id.clone(), now);
+                    alive.insert(id);
+                }
+            }
+        }
+        Ok(alive)
     }
 }
 
@@ -118,6 +157,8 @@ pub struct Found {
     now: UnixSeconds,
     items: Items,
     remembered: HashMap<OwnerKey, Owner>,
+    /// The living environments of the short codes' users that were asked for.
+    environments: HashSet<EnvironmentId>,
     /// When each sliding token that was asked for, by its hash, expires now; `None` for a dead one.
     renewed: HashMap<[u8; 32], Option<UnixSeconds>>,
 }
@@ -127,6 +168,8 @@ pub struct Found {
 pub struct Verified {
     /// Whose it is.
     pub owner: OwnerId,
+    /// The environment that a short code's user is of.
+    pub environment: Option<EnvironmentId>,
     /// The account that everything of this token lies in.
     pub account: AccountId,
     /// Its id.
@@ -161,6 +204,11 @@ impl Found {
         if record.token_hash != hash || !record.counts_for(&owner, self.now) {
             return Ok(None);
         }
+        if let Some(environment) = &owner.environment
+            && !self.environments.contains(environment)
+        {
+            return Ok(None);
+        }
         let account = match &owner.id {
             OwnerId::Account(account) => Some(account.clone()),
             OwnerId::Ecosystem(_) => owner.account.clone(),
@@ -170,6 +218,7 @@ impl Found {
         };
         Ok(account.map(|account| Verified {
             owner: owner.id,
+            environment: owner.environment,
             account,
             id: record.id,
             scope: record.scope,

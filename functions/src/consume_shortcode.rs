@@ -1,0 +1,94 @@
+//! `POST /api/auth/shortcode/consume`: exchange a short code for its token.
+
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use shared::{
+    App,
+    attempts::Budget,
+    error::{Error, Location, Problem, Result, both},
+    http::{fields::Fields, ok_secret, source},
+    id::{EcosystemId, EnvironmentId, UserId},
+    shortcode::{Exchange, Exchanged, exchange},
+    time::UnixSeconds,
+    token::ExpiryType,
+};
+
+/// How many attempts of one source may fail in a window, and how long that is, in seconds.
+const FAILURES: u32 = 5;
+const WINDOW: u64 = 15 * 60;
+
+/// Answers 200 with the token, shown this once. No credential is needed: the code is one.
+///
+/// An attempt is charged to its source and to the deployment before the code is looked at, and
+/// refunded beside the making of the answer if it was right.
+///
+/// # Errors
+/// 400 on the body or a query field, which is no attempt, or on a malformed code, which is one; 404
+/// on a code that is unknown, used, expired or void; 413, 415, 429.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let typed = typed(&request)?;
+    let per_minute = app.settings().shortcode_failures_per_minute;
+    let budgets = [
+        Budget::new("shortcode", &source(&request), WINDOW, FAILURES),
+        Budget::new("shortcode", "deployment", 60, per_minute),
+    ];
+    let attempts = app.ephemeral()?;
+    let charged = attempts.charge(&budgets, app.now().seconds()).await?;
+
+    let Some(code) = app.settings().code_space.parse(&typed) else {
+        attempts.failed(charged).await;
+        return Err(Error::from(Problem {
+            location: Location::Body,
+            path: "shortcode",
+            message: "invalid shortcode".into(),
+        }));
+    };
+    let unknown = Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
+    match exchange(app, &code).await? {
+        Exchange::Token(exchanged) => {
+            attempts.refund(charged).await;
+            shown(&exchanged)
+        }
+        Exchange::Void => {
+            attempts.refund(charged).await;
+            Err(unknown)
+        }
+        Exchange::Unknown => {
+            attempts.failed(charged).await;
+            Err(unknown)
+        }
+    }
+}
+
+/// The code as it was typed.
+fn typed(request: &Request) -> Result<String> {
+    let mut body = Fields::json(request)?;
+    let typed = body.required_text("shortcode");
+    both(Fields::query(request).finish(), body.finish())?;
+    typed.ok_or(Error::InvalidBody("the body has no shortcode"))
+}
+
+fn shown(exchanged: &Exchanged) -> Result<Response<Body>> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Shown<'a> {
+        token: &'a str,
+        token_id: String,
+        expiry_type: ExpiryType,
+        expires_at: Option<String>,
+        ecosystem_id: &'a EcosystemId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        environment_id: Option<&'a EnvironmentId>,
+        user_id: &'a UserId,
+    }
+    let expiry = &exchanged.token.expiry;
+    ok_secret(&Shown {
+        token: exchanged.plain.reveal(),
+        token_id: exchanged.token.id.to_string(),
+        expiry_type: expiry.expiry_type(),
+        expires_at: expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
+        ecosystem_id: exchanged.user.ecosystem(),
+        environment_id: exchanged.environment.as_ref(),
+        user_id: &exchanged.user,
+    })
+}

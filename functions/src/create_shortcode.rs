@@ -1,0 +1,135 @@
+//! `POST /api/auth/shortcode/create`: make a short code for a user, or for an environment.
+
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use shared::{
+    App,
+    access::no_environment,
+    error::{Error, Result, both},
+    http::{created_secret, credential, fields::Fields},
+    id::{EcosystemId, EnvironmentId, UserId},
+    owner::OwnerId,
+    shortcode::{CodeTtl, NewCode, create_for_environment, create_for_user},
+    token::{ExpiryType, Scope, Ttl},
+};
+
+/// What a code is made for.
+enum Target {
+    Environment(EnvironmentId),
+    User(UserId),
+}
+
+/// Answers 201 with the code, shown this once.
+///
+/// # Errors
+/// 400 on the body or a query field, 401, 403, also for a user's token that asks for anybody but
+/// itself, 404 on the environment, or the ecosystem and then the user, 409 on an inactive user,
+/// 413, 415.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(&request)?;
+    let (target, wanted) = asked(&request);
+    let (user, environment) = match &target {
+        Ok(Target::User(id)) => (Some(id), None),
+        Ok(Target::Environment(id)) => (None, Some(id)),
+        Err(_) => (None, None),
+    };
+    let lookup = app
+        .lookup()
+        .token(&credential)
+        .user(user)
+        .environment(environment);
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    let ends_at = match &caller.owner {
+        OwnerId::User(own) => {
+            let itself = caller.scope == Scope::ReadWrite && user.is_none_or(|id| id == own);
+            if !itself || environment.is_some() {
+                return Err(Error::Forbidden);
+            }
+            caller.expiry.expires_at()
+        }
+        OwnerId::Account(_) | OwnerId::Ecosystem(_) => {
+            caller.must_be_in(user.map(UserId::ecosystem), Scope::ReadWrite)?;
+            None
+        }
+    };
+    let (target, wanted) = both(target, wanted)?;
+    let wanted = NewCode { ends_at, ..wanted };
+    match target {
+        Target::User(id) => {
+            let user = found.user(&caller, &id)?;
+            if !user.active {
+                return Err(Error::Conflict("user is inactive"));
+            }
+            let code = create_for_user(app, &id, &user, &wanted).await?;
+            created_secret(&Created {
+                shortcode: code.reveal(),
+                ecosystem_id: id.ecosystem(),
+                environment_id: None,
+                user_id: &id,
+            })
+        }
+        Target::Environment(id) => {
+            let environment = found.environment_for(&caller, &id)?;
+            let made = create_for_environment(app, &caller.account, &environment, &wanted).await?;
+            let (code, user) = made.ok_or_else(|| no_environment(&id))?;
+            created_secret(&Created {
+                shortcode: code.reveal(),
+                ecosystem_id: &environment.ecosystem,
+                environment_id: Some(&id),
+                user_id: &user,
+            })
+        }
+    }
+}
+
+/// What the body asks for: for whom, and what. The first is needed before the second is judged.
+fn asked(request: &Request) -> (Result<Target>, Result<NewCode>) {
+    let mut body = match Fields::json(request) {
+        Ok(body) => body,
+        Err(error) => return (Err(error), Ok(NewCode::default())),
+    };
+    let together = match (body.has("environmentId"), body.has("userId")) {
+        (true, false) | (false, true) => Ok(()),
+        _ => Err(Error::InvalidTogether {
+            path: "id",
+            message: "Shortcode must be generated from either an environmentId or userId.",
+        }),
+    };
+    let environment = body.text("environmentId", |text| {
+        EnvironmentId::parse(text).map_err(|_| "invalid environment id")
+    });
+    let user = body.text("userId", |text| {
+        UserId::parse(text).map_err(|_| "invalid user id")
+    });
+    let wanted = NewCode {
+        ttl: body
+            .number("shortCodeTtl", CodeTtl::parse)
+            .unwrap_or_default(),
+        token_expiry_type: body
+            .text("tokenExpiryType", ExpiryType::parse)
+            .unwrap_or_default(),
+        token_ttl: body.number("tokenTtl", Ttl::parse).unwrap_or_default(),
+        ends_at: None,
+    };
+    let fields = both(Fields::query(request).finish(), body.finish());
+    let target = match (together, environment, user) {
+        (Err(error), ..) => Err(error),
+        (Ok(()), Some(id), _) => Ok(Target::Environment(id)),
+        (Ok(()), None, Some(id)) => Ok(Target::User(id)),
+        // Its own problem is among the fields'.
+        (Ok(()), None, None) => Err(Error::Invalid(Vec::new())),
+    };
+    (target, fields.map(|_| wanted))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created<'a> {
+    shortcode: &'a str,
+    ecosystem_id: &'a EcosystemId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment_id: Option<&'a EnvironmentId>,
+    user_id: &'a UserId,
+}

@@ -1,0 +1,235 @@
+//! Limits on attempts that fail: guesses of short codes, and whatever else a stranger may try.
+//!
+//! An attempt is charged before it is made and refunded when it was right, so that attempts sent
+//! in parallel gain nothing and right ones cost nothing. A counter is an item of the ephemeral
+//! table for one subject and one window of time: `n`, what is charged, and `failed`, what of it
+//! has failed for sure.
+
+use std::net::IpAddr;
+
+use aws_sdk_dynamodb::{
+    config::retry::RetryConfig,
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use futures_util::future::join_all;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    ephemeral::Ephemeral,
+    error::{Error, Result},
+    time::UnixSeconds,
+};
+
+/// How many attempts one subject may fail in a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Who: kept as a hash.
+    subject: String,
+    /// The window's length in seconds.
+    window: u64,
+    /// How many.
+    limit: u32,
+}
+
+impl Budget {
+    /// A budget for a subject; its texts are told apart by what they are about.
+    pub fn new(about: &str, subject: &str, window: u64, limit: u32) -> Self {
+        Self {
+            subject: format!("{about}#{subject}"),
+            window,
+            limit,
+        }
+    }
+
+    /// Where its counter is at this time, and when that ends.
+    fn counter(&self, now: UnixSeconds) -> Counter {
+        let number = now.0 / self.window;
+        let hash = Sha256::digest(format!("{}#{}", self.window, self.subject));
+        Counter {
+            key: format!("attempts#{}#{number}", hex::encode(&hash[..16])),
+            ends_at: UnixSeconds((number + 1) * self.window),
+        }
+    }
+}
+
+/// The counter of one subject and one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Counter {
+    key: String,
+    ends_at: UnixSeconds,
+}
+
+/// An attempt that was charged: it is refunded or it has failed, once.
+#[derive(Debug)]
+#[must_use]
+pub struct Charged(Vec<Counter>);
+
+impl Ephemeral {
+    /// Charges an attempt to all these budgets, side by side.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRequests`] if one of them is used up, which charges none; the database is
+    /// away.
+    pub async fn charge(&self, budgets: &[Budget], now: UnixSeconds) -> Result<Charged> {
+        let calls = budgets.iter().map(async |budget| {
+            let counter = budget.counter(now);
+            let refusal = self.add(&counter, budget.limit, now).await?;
+            Ok((counter, refusal))
+        });
+        let mut counters = Vec::new();
+        let mut refusals = Vec::new();
+        let mut fault = None;
+        for result in join_all(calls).await {
+            match result {
+                Ok((counter, None)) => counters.push(counter),
+                Ok((_, Some(retry_after))) => refusals.push(retry_after),
+                Err(error) => fault = Some(error),
+            }
+        }
+        let charged = Charged(counters);
+        match (fault, refusals.into_iter().max()) {
+            (None, None) => Ok(charged),
+            (fault, refused) => {
+                self.refund(charged).await;
+                Err(fault.unwrap_or(Error::TooManyRequests {
+                    retry_after: refused.unwrap_or(1),
+                }))
+            }
+        }
+    }
+
+    /// Gives an attempt back that was right. Never tried again: twice would forgive a failure.
+    pub async fn refund(&self, charged: Charged) {
+        let counters = charged.0.iter().map(async |counter| {
+            let update = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .key("key", AttributeValue::S(counter.key.clone()))
+                .update_expression("ADD n :back")
+                .condition_expression("n > :zero")
+                .expression_attribute_values(":back", AttributeValue::N("-1".to_owned()))
+                .expression_attribute_values(":zero", AttributeValue::N("0".to_owned()));
+            let once =
+                aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
+            if let Err(error) = update.customize().config_override(once).send().await
+                && !matches!(
+                    error.as_service_error(),
+                    Some(UpdateItemError::ConditionalCheckFailedException(_))
+                )
+            {
+                tracing::warn!(cause = ?Error::from(error), "an attempt is not refunded");
+            }
+        });
+        join_all(counters).await;
+    }
+
+    /// Notes that an attempt failed, so that whoever is refused next is told for how long.
+    pub async fn failed(&self, charged: Charged) {
+        let counters = charged.0.iter().map(async |counter| {
+            let update = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .key("key", AttributeValue::S(counter.key.clone()))
+                .update_expression("ADD failed :one")
+                // Gone with its window: nobody asks any more.
+                .condition_expression("attribute_exists(n)")
+                .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
+            if let Err(error) = update.send().await {
+                // It stays charged, which is what counts.
+                tracing::warn!(cause = ?Error::from(error), "a failed attempt is not noted");
+            }
+        });
+        join_all(counters).await;
+    }
+
+    /// Charges one counter; says after how many seconds to try again if it is full.
+    async fn add(&self, counter: &Counter, limit: u32, now: UnixSeconds) -> Result<Option<u64>> {
+        #[derive(Deserialize)]
+        struct Full {
+            #[serde(default)]
+            failed: u32,
+        }
+        let added = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("key", AttributeValue::S(counter.key.clone()))
+            .update_expression("ADD n :one SET expires_at = :end")
+            .condition_expression("attribute_not_exists(n) OR n < :limit")
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()))
+            .expression_attribute_values(":end", AttributeValue::N(counter.ends_at.0.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match added {
+            Ok(_) => Ok(None),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
+                    let item = refusal.item.clone().unwrap_or_default();
+                    let full: Full = self.read_as(item)?;
+                    // While attempts under way fill it, it may have room in a moment.
+                    let used_up = full.failed >= limit;
+                    Ok(Some(if used_up {
+                        counter.ends_at.0 - now.0
+                    } else {
+                        1
+                    }))
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// The source of a request as a subject: an IPv6 source counts as its /64, which is what one
+/// customer has at least; one that is no address, as all of that kind.
+pub fn source(address: Option<&str>) -> String {
+    match address.map(str::parse).and_then(Result::ok) {
+        Some(IpAddr::V4(v4)) => v4.to_string(),
+        Some(IpAddr::V6(v6)) => {
+            let [a, b, c, d, ..] = v6.segments();
+            let network = format!("{a:x}:{b:x}:{c:x}:{d:x}::/64");
+            v6.to_ipv4_mapped().map_or(network, |v4| v4.to_string())
+        }
+        None => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_source_is_its_64_and_a_mapped_one_its_ipv4() {
+        assert_eq!(source(Some("192.0.2.1")), "192.0.2.1");
+        assert_eq!(source(Some("::ffff:192.0.2.1")), "192.0.2.1");
+        let one = source(Some("2001:db8:1:2:3:4:5:6"));
+        assert_eq!(one, source(Some("2001:db8:1:2::")));
+        assert_ne!(one, source(Some("2001:db8:1:3::")));
+        assert_eq!(source(Some("192.0.2.1, 10.0.0.1")), "unknown");
+        assert_eq!(source(None), "unknown");
+    }
+
+    #[test]
+    fn a_counter_is_of_one_subject_and_one_window() {
+        let counter = |about, subject, window, now| {
+            Budget::new(about, subject, window, 5).counter(UnixSeconds(now))
+        };
+        let one = counter("guess", "192.0.2.1", 900, 900);
+        assert_eq!(one.ends_at, UnixSeconds(1800));
+        assert_eq!(one, counter("guess", "192.0.2.1", 900, 1799));
+        for other in [
+            counter("guess", "192.0.2.1", 900, 1800),
+            counter("guess", "192.0.2.2", 900, 900),
+            counter("log-in", "192.0.2.1", 900, 900),
+            counter("guess", "192.0.2.1", 450, 450),
+        ] {
+            assert_ne!(one.key, other.key);
+        }
+    }
+}

@@ -1,0 +1,564 @@
+//! `POST /api/auth/shortcode/consume`
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use shared::config::Settings;
+use tests::{Answer, Event, Fault, Service, TestClock};
+
+use crate::{assert_invalid, assert_unknown};
+
+const PATH: &str = "/api/auth/shortcode/consume";
+
+/// Makes a code: the body, and the code.
+async fn code(service: &Service, body: Value) -> (Value, String) {
+    let answer = service
+        .manage("POST", "/api/auth/shortcode/create", &body.to_string())
+        .await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let made = answer.json();
+    let code = made["shortcode"].as_str().unwrap().to_owned();
+    service.database.take_calls();
+    (made, code)
+}
+
+fn attempt(code: &str) -> Event {
+    Event::to("consume-shortcode").json_body(&json!({ "shortcode": code }).to_string())
+}
+
+async fn consume(service: &Service, code: &str) -> Answer {
+    attempt(code).send(&service.app).await
+}
+
+/// A service that does not limit the deployment's failures.
+async fn without_breaker() -> Service {
+    let settings = Settings {
+        shortcode_failures_per_minute: u32::MAX,
+        ..Settings::default()
+    };
+    Service::start_with(settings).await
+}
+
+#[tokio::test]
+async fn a_users_code_gives_the_token_that_was_asked_for_once() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let body = json!({ "userId": bob, "tokenExpiryType": "SlidingTtl", "tokenTtl": 60 });
+    let (_, code) = code(&service, body).await;
+    let request = service
+        .request("POST", PATH)
+        .header("content-type", "application/json");
+    let typed = code.to_lowercase();
+    let typed = format!(r#"{{"shortcode":" {}-{} "}}"#, &typed[..3], &typed[3..]);
+    let answer = service.send(request.body(typed)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let got = answer.json();
+    let expected = json!({
+        "token": got["token"],
+        "tokenId": got["tokenId"],
+        "expiryType": "SlidingTtl",
+        "expiresAt": "2026-01-01T00:01:00Z",
+        "ecosystemId": service.ecosystem.id.as_str(),
+        "userId": bob,
+    });
+    assert_eq!(got, expected);
+    let claims = service.introspect(&answer.token()).await.json();
+    assert_eq!(
+        (&claims["sub"], &claims["scope"]),
+        (&json!(bob), &json!("read write"))
+    );
+    assert!(claims.get("environment_id").is_none());
+    assert_unknown(
+        &consume(&service, &code).await,
+        &format!("Shortcode {code} does not exist."),
+    );
+}
+
+#[tokio::test]
+async fn an_environments_code_makes_its_user() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    let body = json!({ "environmentId": environment, "tokenExpiryType": "Infinite" });
+    let (made, code) = code(&service, body).await;
+    let answer = consume(&service, &code).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let got = answer.json();
+    for name in ["ecosystemId", "environmentId", "userId"] {
+        assert_eq!(got[name], made[name]);
+    }
+    assert!(got["expiresAt"].is_null());
+    let claims = service.introspect(&answer.token()).await.json();
+    assert_eq!(claims["sub"], made["userId"]);
+    assert_eq!(claims["environment_id"], environment);
+    let user = made["userId"].as_str().unwrap();
+    assert_eq!(
+        service.mint(user, "").await.status,
+        200,
+        "the id works as any user's"
+    );
+}
+
+#[tokio::test]
+async fn unknown_used_expired_and_void_codes_answer_alike() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let (_, used) = code(&service, json!({ "userId": bob })).await;
+    consume(&service, &used).await;
+    let (_, expired) = code(&service, json!({ "userId": bob, "shortCodeTtl": 10 })).await;
+    service.clock.advance(10);
+    let (_, void) = code(&service, json!({ "userId": bob })).await;
+    service
+        .manage("PUT", &format!("/api/users/{bob}"), r#"{"active":false}"#)
+        .await;
+    let mut answers = Vec::new();
+    for (number, code) in ["A2B3C4", &used, &expired, &void].into_iter().enumerate() {
+        let event = attempt(code).source(&format!("192.0.2.{number}"));
+        let answer = event.send(&service.app).await;
+        assert_unknown(&answer, &format!("Shortcode {code} does not exist."));
+        answers.push(answer.headers);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_code_is_void_and_spent_once_its_user_is_deactivated_or_deleted() {
+    let service = without_breaker().await;
+    for (name, method, body) in [("bob", "PUT", r#"{"active":false}"#), ("ann", "DELETE", "")] {
+        let user = service.user(name).await;
+        let (_, code) = code(&service, json!({ "userId": user })).await;
+        let path = format!("/api/users/{user}");
+        assert!(service.manage(method, &path, body).await.status < 300);
+        let tokens = service.count_tokens().await;
+        let text = format!("Shortcode {code} does not exist.");
+        assert_unknown(&consume(&service, &code).await, &text);
+        let items = service.ephemeral_items().await;
+        assert!(
+            items
+                .iter()
+                .all(|item| item["key"].as_s().unwrap() != &format!("code#{code}"))
+        );
+        // Even if the user comes back.
+        service.manage("PUT", &path, r#"{"active":true}"#).await;
+        assert_unknown(&consume(&service, &code).await, &text);
+        assert_eq!(service.count_tokens().await, tokens);
+    }
+}
+
+#[tokio::test]
+async fn a_code_of_a_user_that_came_back_is_void() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let (_, code) = code(&service, json!({ "userId": bob })).await;
+    let path = format!("/api/users/{bob}");
+    for body in [r#"{"active":false}"#, r#"{"active":true}"#] {
+        service.manage("PUT", &path, body).await;
+    }
+    assert_eq!(consume(&service, &code).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_code_of_a_deleted_environment_or_ecosystem_gives_nothing() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    let (_, one) = code(&service, json!({ "environmentId": environment })).await;
+    service
+        .manage("DELETE", &format!("/api/environments/{environment}"), "")
+        .await;
+    assert_eq!(consume(&service, &one).await.status, 404);
+
+    let bob = service.user("bob").await;
+    let environment = service.environment(&service.ecosystem).await;
+    let (_, one) = code(&service, json!({ "environmentId": environment })).await;
+    let (_, two) = code(&service, json!({ "userId": bob })).await;
+    let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
+    service.manage("DELETE", &path, "").await;
+    assert_eq!(consume(&service, &one).await.status, 404);
+    assert_eq!(consume(&service, &two).await.status, 404);
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_environments_users_end_with_it_within_30_seconds() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    let body = json!({ "environmentId": environment, "tokenExpiryType": "Infinite" });
+    let (_, code) = code(&service, body).await;
+    let token = consume(&service, &code).await.token();
+    assert!(service.is_active(&token).await);
+    service.clock.advance(1);
+    service
+        .manage("DELETE", &format!("/api/environments/{environment}"), "")
+        .await;
+    let elsewhere = service
+        .introspection(&token)
+        .send(&service.another_environment())
+        .await;
+    assert_eq!(elsewhere.json()["active"], false);
+    service.clock.advance(28);
+    assert!(service.is_active(&token).await);
+    service.clock.advance(1);
+    assert!(!service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_users_own_code_gives_no_more_than_the_token_that_made_it() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "ttl=100").await.token();
+    for (asked, expiry_type) in [
+        (json!({ "tokenExpiryType": "Infinite" }), "FixedTtl"),
+        (
+            json!({ "tokenExpiryType": "FixedTtl", "tokenTtl": 3600 }),
+            "FixedTtl",
+        ),
+        (
+            json!({ "tokenExpiryType": "SlidingTtl", "tokenTtl": 3600 }),
+            "SlidingTtl",
+        ),
+    ] {
+        let mut body = asked.clone();
+        body["userId"] = json!(bob);
+        let body = body.to_string();
+        let made = service
+            .call(&token, "POST", "/api/auth/shortcode/create", &body)
+            .await;
+        let code = made.json()["shortcode"].as_str().unwrap().to_owned();
+        let got = consume(&service, &code).await;
+        assert_eq!(got.json()["expiryType"], expiry_type, "{asked}");
+        assert_eq!(got.json()["expiresAt"], "2026-01-01T00:01:40Z", "{asked}");
+        let exp = service.introspect(&got.token()).await.json()["exp"].clone();
+        assert_eq!(exp, json!(TestClock::START + 100), "{asked}");
+    }
+    // The code itself does not outlive the token.
+    let body = json!({ "userId": bob, "shortCodeTtl": 3600 }).to_string();
+    let made = service
+        .call(&token, "POST", "/api/auth/shortcode/create", &body)
+        .await
+        .json();
+    service.clock.advance(100);
+    assert_eq!(
+        consume(&service, made["shortcode"].as_str().unwrap())
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn nothing_in_the_request_raises_what_was_fixed() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let (_, code) = code(&service, json!({ "userId": bob, "tokenTtl": 60 })).await;
+    let body = format!(r#"{{"shortcode":"{code}","tokenTtl":3600,"scope":"all"}}"#);
+    let answer = Event::to("consume-shortcode")
+        .json_body(&body)
+        .send(&service.app)
+        .await;
+    let message = "contains fields that are not allowed: [ tokenTtl, scope ]";
+    assert_invalid(&answer, &[("body", "additional parameters", message)]);
+    let answer = attempt(&code)
+        .query("tokenTtl=3600")
+        .send(&service.app)
+        .await;
+    let message = "contains fields that are not allowed: [ tokenTtl ]";
+    assert_invalid(&answer, &[("query", "additional parameters", message)]);
+    let got = consume(&service, &code).await.json();
+    assert_eq!(got["expiresAt"], "2026-01-01T00:01:00Z");
+}
+
+#[tokio::test]
+async fn a_right_code_is_four_round_trips() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let (_, code) = code(&service, json!({ "userId": bob })).await;
+    // Side by side: each charge waits for the other, and each refund.
+    assert_eq!(consume(&service, &code).await.status, 200);
+    let calls = service.database.take_calls();
+    let operations: Vec<_> = calls.iter().map(|call| call.operation.as_str()).collect();
+    assert_eq!(
+        operations,
+        [
+            "UpdateItem",
+            "UpdateItem",
+            "GetItem",
+            "TransactWriteItems",
+            "UpdateItem",
+            "UpdateItem",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn charges_and_refunds_are_made_side_by_side() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for skip in [0, 2] {
+        let (_, code) = code(&service, json!({ "userId": bob })).await;
+        // The first of a pair waits for the second: one after the other would never end.
+        let waits = (0..skip).map(|_| ("UpdateItem", Fault::None));
+        service
+            .database
+            .fail(waits.chain([("UpdateItem", Fault::NotBeforeAll("UpdateItem", skip + 2))]));
+        assert_eq!(consume(&service, &code).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn of_200_attempts_at_once_one_gets_the_token() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    tokio::time::pause();
+    for round in 0..100 {
+        let (_, code) = code(&service, json!({ "userId": bob })).await;
+        let before = service.token_items(&bob).await.len();
+        let attempts = (0..200).map(|number| {
+            let event = attempt(&code).source(&format!("10.{round}.{number}.1"));
+            let app = &service.app;
+            async move { event.send(app).await.status }
+        });
+        let statuses = join_all(attempts).await;
+        let count = |status| statuses.iter().filter(|s| **s == status).count();
+        assert_eq!((count(200), count(404)), (1, 199), "round {round}");
+        assert_eq!(service.token_items(&bob).await.len(), before + 1);
+    }
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_code_is_spent_and_its_token_made_or_neither_wherever_the_exchange_breaks() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let steps = ["UpdateItem", "GetItem", "TransactWriteItems"];
+    for (number, (operation, fault)) in steps
+        .iter()
+        .flat_map(|step| {
+            [
+                Fault::AnswerLost,
+                Fault::Unreachable,
+                Fault::NoAnswer,
+                Fault::ServerError,
+            ]
+            .map(|fault| (*step, fault))
+        })
+        .enumerate()
+    {
+        for times in [1, 20] {
+            let (_, code) = code(&service, json!({ "userId": bob })).await;
+            let before = service.token_items(&bob).await.len();
+            service
+                .database
+                .fail((0..times).map(|_| (operation, fault.clone())));
+            tokio::time::pause();
+            let event = attempt(&code).source(&format!("10.0.{number}.{times}"));
+            let status = event.send(&service.app).await.status;
+            tokio::time::resume();
+            service.database.take_faults();
+            let made = service.token_items(&bob).await.len() - before;
+            let items = service.ephemeral_items().await;
+            let there = items
+                .iter()
+                .any(|i| i["key"].as_s().unwrap() == &format!("code#{code}"));
+            assert_eq!(made, usize::from(!there), "{operation} {fault:?} {times}");
+            assert!(
+                status == 200 || status == 503,
+                "{operation} {fault:?} {times}: {status}"
+            );
+            assert!(made == 1 || status != 200, "{operation} {fault:?} {times}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn guesses_from_one_source_are_limited_though_they_are_sent_at_once() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let (_, right) = code(&service, json!({ "userId": bob })).await;
+    let guess = attempt("A2B3C4").source("2001:db8::1");
+    let answers = join_all((0..50).map(|_| guess.send(&service.app))).await;
+    let wrong = answers.iter().filter(|answer| answer.status == 404).count();
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!((wrong, refused), (5, 45));
+
+    // For right codes too, from the same /64, until the window ends; forged headers change nothing.
+    let again = attempt(&right)
+        .source("2001:db8::2:3")
+        .header("x-forwarded-for", "198.51.100.1")
+        .header("forwarded", "for=198.51.100.1");
+    let answer = again.send(&service.app).await;
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert_eq!(answer.json()["errorType"], "TooManyRequests");
+    assert_eq!(answer.header("retry-after"), Some("900"));
+    let elsewhere = attempt("A2B3C4")
+        .source("2001:db8:0:1::1")
+        .send(&service.app)
+        .await;
+    assert_eq!(elsewhere.status, 404);
+    service.clock.advance(899);
+    assert_eq!(
+        again.send(&service.app).await.header("retry-after"),
+        Some("1")
+    );
+    service.clock.advance(1);
+    let (_, right) = code(&service, json!({ "userId": bob })).await;
+    let answer = attempt(&right)
+        .source("2001:db8::1")
+        .send(&service.app)
+        .await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn while_attempts_under_way_fill_the_limit_it_is_a_matter_of_a_second() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let mut codes = Vec::new();
+    for _ in 0..6 {
+        codes.push(code(&service, json!({ "userId": bob })).await.1);
+    }
+    let answers = join_all(codes.iter().map(|code| consume(&service, code))).await;
+    let ok = answers.iter().filter(|answer| answer.status == 200).count();
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 429)
+        .collect();
+    assert_eq!((ok, refused.len()), (5, 1));
+    assert_eq!(refused[0].header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn many_devices_behind_one_address_never_meet_the_limit() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    for _ in 0..40 {
+        let (_, code) = code(&service, json!({ "environmentId": environment })).await;
+        assert_eq!(consume(&service, &code).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_deployments_breaker_trips_and_recovers() {
+    let settings = Settings {
+        shortcode_failures_per_minute: 10,
+        ..Settings::default()
+    };
+    let service = Service::start_with(settings).await;
+    let bob = service.user("bob").await;
+    let (_, right) = code(&service, json!({ "userId": bob })).await;
+    for number in 0..10 {
+        let event = attempt("A2B3C4").source(&format!("10.0.0.{number}"));
+        assert_eq!(event.send(&service.app).await.status, 404);
+    }
+    let event = attempt(&right).source("10.0.1.1");
+    let refused = event.send(&service.app).await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (429, Some("60"))
+    );
+    service.clock.advance(60);
+    assert_eq!(event.send(&service.app).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_malformed_code_is_an_attempt_and_a_malformed_request_is_none() {
+    let service = Service::start().await;
+    let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+    let large = format!(r#"{{"shortcode":"{}"}}"#, "A".repeat(17 * 1024));
+    for (body, status) in [
+        ("", 400),
+        ("[]", 400),
+        ("{", 400),
+        ("{}", 400),
+        (r#"{"shortcode":null}"#, 400),
+        (r#"{"shortcode":123456}"#, 400),
+        (r#"{"shortcode":"A2B3C4","shortcode":"A2B3C4"}"#, 400),
+        (r#"{"shortcode":"A2B3C4","code":"A2B3C4"}"#, 400),
+        (&deep, 400),
+        (&large, 413),
+    ] {
+        let answer = Event::to("consume-shortcode")
+            .json_body(body)
+            .send(&service.app)
+            .await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+    }
+    let text = attempt("A2B3C4").header("content-type", "text/plain");
+    assert_eq!(text.send(&service.app).await.status, 415);
+    assert!(service.database.take_calls().is_empty());
+
+    for typed in ["", "A2B3C", "A2B3C45", "A2B3CO", "A2B3C\u{ff14}"] {
+        let answer = consume(&service, typed).await;
+        assert_invalid(&answer, &[("body", "shortcode", "invalid shortcode")]);
+    }
+    assert_eq!(consume(&service, "A2B3C4").await.status, 429);
+}
+
+#[tokio::test]
+async fn a_counter_is_never_below_zero_and_forgives_no_failure() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    for _ in 0..3 {
+        assert_eq!(consume(&service, "A2B3C4").await.status, 404);
+    }
+    // A refund whose answer is lost, or that never arrives, is not sent again.
+    for fault in [Fault::AnswerLost, Fault::Unreachable] {
+        let (_, code) = code(&service, json!({ "userId": bob })).await;
+        let charges = [("UpdateItem", Fault::None), ("UpdateItem", Fault::None)];
+        let refunds = [("UpdateItem", fault.clone()), ("UpdateItem", fault)];
+        service.database.fail(charges.into_iter().chain(refunds));
+        assert_eq!(consume(&service, &code).await.status, 200);
+        let updates = service.database.take_operations();
+        assert_eq!(updates.iter().filter(|o| *o == "UpdateItem").count(), 4);
+    }
+    // Three failures and one refund that never arrived: one more is left.
+    assert_eq!(consume(&service, "A2B3C4").await.status, 404);
+    assert_eq!(consume(&service, "A2B3C4").await.status, 429);
+    for item in service.ephemeral_items().await {
+        if let Some(charged) = item.get("n") {
+            assert!(charged.as_n().unwrap().parse::<i64>().unwrap() >= 0);
+            assert!(item["expires_at"].as_n().is_ok());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_window_that_ended_meanwhile_is_the_one_that_is_refunded() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let (_, code) = code(&service, json!({ "userId": bob, "shortCodeTtl": 3600 })).await;
+    service.clock.advance(899);
+    service
+        .database
+        .fail([("TransactWriteItems", Fault::NotBefore("Scan"))]);
+    let right = attempt(&code);
+    let (answer, ()) = tokio::join!(right.send(&service.app), async {
+        service.database.has_arrived("TransactWriteItems").await;
+        service.clock.advance(1);
+        for _ in 0..5 {
+            assert_eq!(consume(&service, "A2B3C4").await.status, 404);
+        }
+        service
+            .client
+            .scan()
+            .table_name(tokenry::embedded::EPHEMERAL)
+            .send()
+            .await
+            .unwrap();
+    });
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        consume(&service, "A2B3C4").await.status,
+        429,
+        "no failure was forgiven"
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_that_conflicts_is_tried_again() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let (_, code) = code(&service, json!({ "userId": bob })).await;
+    service
+        .database
+        .fail([("TransactWriteItems", Fault::TransactionCancelled)]);
+    assert_eq!(consume(&service, &code).await.status, 200);
+}
