@@ -16,11 +16,13 @@ use shared::{
 /// How many attempts of one source may fail in a window, and how long that is, in seconds.
 const FAILURES: u32 = 5;
 const WINDOW: u64 = 15 * 60;
+/// What a client is told of what is no code.
+const INVALID: &str = "invalid shortcode";
 
 /// Answers 200 with the token, shown this once. No credential is needed: the code is one.
 ///
 /// An attempt is charged to its source and to the deployment before the code is looked at, and
-/// refunded beside the making of the answer if it was right.
+/// refunded unless it was wrong.
 ///
 /// # Errors
 /// 400 on the body or a query field, which is no attempt, or on a malformed code, which is one; 404
@@ -40,22 +42,28 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         return Err(Error::from(Problem {
             location: Location::Body,
             path: "shortcode",
-            message: "invalid shortcode".into(),
+            message: INVALID.into(),
         }));
     };
-    let unknown = Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
-    match exchange(app, &code).await? {
-        Exchange::Token(exchanged) => {
+    let unknown = || Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
+    match exchange(app, &code).await {
+        Ok(Exchange::Token(exchanged)) => {
+            let answer = shown(&exchanged);
             attempts.refund(charged).await;
-            shown(&exchanged)
+            answer
         }
-        Exchange::Void => {
+        Ok(Exchange::Void) => {
             attempts.refund(charged).await;
-            Err(unknown)
+            Err(unknown())
         }
-        Exchange::Unknown => {
+        Ok(Exchange::Unknown) => {
             attempts.failed(charged).await;
-            Err(unknown)
+            Err(unknown())
+        }
+        // Nobody learned anything of the code.
+        Err(error) => {
+            attempts.refund(charged).await;
+            Err(error)
         }
     }
 }
@@ -63,7 +71,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 /// The code as it was typed.
 fn typed(request: &Request) -> Result<String> {
     let mut body = Fields::json(request)?;
-    let typed = body.required_text("shortcode");
+    let typed = body.required_text("shortcode", INVALID);
     both(Fields::query(request).finish(), body.finish())?;
     typed.ok_or(Error::InvalidBody("the body has no shortcode"))
 }

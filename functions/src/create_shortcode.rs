@@ -27,30 +27,26 @@ enum Target {
 /// 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(&request)?;
-    let (target, wanted) = asked(&request);
+    let (named, target, wanted) = asked(&request);
     let (user, environment) = match &target {
         Ok(Target::User(id)) => (Some(id), None),
         Ok(Target::Environment(id)) => (None, Some(id)),
         Err(_) => (None, None),
     };
-    let lookup = app
-        .lookup()
-        .token(&credential)
-        .user(user)
-        .environment(environment);
-    let found = lookup.read().await?;
+    let lookup = app.lookup().token(&credential);
+    let found = lookup.user(user).environment(environment).read().await?;
 
     let caller = found.caller(&credential)?;
     let ends_at = match &caller.owner {
         OwnerId::User(own) => {
-            let itself = caller.scope == Scope::ReadWrite && user.is_none_or(|id| id == own);
-            if !itself || environment.is_some() {
+            let itself = named.user.is_none_or(|text| text == own.as_str());
+            if named.environment || !itself || caller.scope != Scope::ReadWrite {
                 return Err(Error::Forbidden);
             }
             caller.expiry.expires_at()
         }
         OwnerId::Account(_) | OwnerId::Ecosystem(_) => {
-            caller.must_be_in(user.map(UserId::ecosystem), Scope::ReadWrite)?;
+            caller.must_be_in(named.ecosystem.as_ref(), Scope::ReadWrite)?;
             None
         }
     };
@@ -84,11 +80,26 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-/// What the body asks for: for whom, and what. The first is needed before the second is judged.
-fn asked(request: &Request) -> (Result<Target>, Result<NewCode>) {
+/// What a body names, be it right or not: a right is decided before a form is judged.
+#[derive(Default)]
+struct Named {
+    environment: bool,
+    user: Option<String>,
+    ecosystem: Option<EcosystemId>,
+}
+
+/// What the body asks for: what it names, for whom, and what.
+fn asked(request: &Request) -> (Named, Result<Target>, Result<NewCode>) {
     let mut body = match Fields::json(request) {
         Ok(body) => body,
-        Err(error) => return (Err(error), Ok(NewCode::default())),
+        Err(error) => return (Named::default(), Err(error), Ok(NewCode::default())),
+    };
+    let user = body.peek("userId");
+    let ecosystem = user.and_then(|text| text.split(';').next());
+    let named = Named {
+        environment: body.has("environmentId"),
+        user: user.map(str::to_owned),
+        ecosystem: ecosystem.and_then(|text| EcosystemId::parse(text).ok()),
     };
     let together = match (body.has("environmentId"), body.has("userId")) {
         (true, false) | (false, true) => Ok(()),
@@ -101,7 +112,7 @@ fn asked(request: &Request) -> (Result<Target>, Result<NewCode>) {
         EnvironmentId::parse(text).map_err(|_| "invalid environment id")
     });
     let user = body.text("userId", |text| {
-        UserId::parse(text).map_err(|_| "invalid user id")
+        UserId::parse(text).map_err(|_| Error::USER_ID)
     });
     let wanted = NewCode {
         ttl: body
@@ -121,7 +132,7 @@ fn asked(request: &Request) -> (Result<Target>, Result<NewCode>) {
         // Its own problem is among the fields'.
         (Ok(()), None, None) => Err(Error::Invalid(Vec::new())),
     };
-    (target, fields.map(|_| wanted))
+    (named, target, fields.map(|_| wanted))
 }
 
 #[derive(Serialize)]

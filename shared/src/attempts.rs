@@ -5,7 +5,7 @@
 //! table for one subject and one window of time: `n`, what is charged, and `failed`, what of it
 //! has failed for sure.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use aws_sdk_dynamodb::{
     config::retry::RetryConfig,
@@ -21,6 +21,10 @@ use crate::{
     error::{Error, Result},
     time::UnixSeconds,
 };
+
+/// How long a refund may take. A token that its holder never hears of is worse than an attempt
+/// that stays charged.
+const REFUND: Duration = Duration::from_millis(300);
 
 /// How many attempts one subject may fail in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +104,8 @@ impl Ephemeral {
         }
     }
 
-    /// Gives an attempt back that was right. Never tried again: twice would forgive a failure.
+    /// Gives an attempt back that was not wrong. Never tried again, since twice would forgive a
+    /// failure, and not waited for long, since an answer waits for it.
     pub async fn refund(&self, charged: Charged) {
         let counters = charged.0.iter().map(async |counter| {
             let update = self
@@ -123,7 +128,12 @@ impl Ephemeral {
                 tracing::warn!(cause = ?Error::from(error), "an attempt is not refunded");
             }
         });
-        join_all(counters).await;
+        if tokio::time::timeout(REFUND, join_all(counters))
+            .await
+            .is_err()
+        {
+            tracing::warn!("an attempt is not refunded in time");
+        }
     }
 
     /// Notes that an attempt failed, so that whoever is refused next is told for how long.

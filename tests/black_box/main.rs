@@ -15,6 +15,7 @@ mod events;
 mod expiry;
 mod faults;
 mod get_user;
+mod guesses;
 mod introspect_token;
 mod list_server_tokens;
 mod lives;

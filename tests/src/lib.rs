@@ -1,10 +1,13 @@
 //! What black-box tests and benches have in common: a whole service on an embedded database, a
 //! clock that the test turns, and a view of every call that reaches the database.
 
+mod answer;
 mod database;
 mod event;
+mod past;
 mod service;
 
+pub use answer::{Answer, TestClock};
 pub use database::{Call, Database, Fault};
 pub use event::{Event, invoke};
-pub use service::{Answer, Service, TestClock};
+pub use service::Service;

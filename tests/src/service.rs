@@ -1,26 +1,19 @@
 //! A whole service: gateway, app, database and one account with something in it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, UNIX_EPOCH},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use rand::{SeedableRng, rngs::StdRng};
-use serde_json::Value;
 use shared::{
     App,
-    app::Clock,
     config::Settings,
     directory::{UserChange, create_account, create_ecosystem, mint, put_user},
     ephemeral::Ephemeral,
     id::{AccountId, UserId},
-    identity::{Identity, Item, Key, PARTITION_KEY, SORT_KEY},
-    owner::{Owner, OwnerKey},
+    identity::Identity,
+    owner::Owner,
     schema::create_tables,
     token::{ExpiryType, NewToken},
 };
@@ -30,72 +23,7 @@ use tokenry::{
 };
 use tokio::net::TcpListener;
 
-use crate::{Database, Event};
-
-/// A clock that stands still until it is turned. It starts at 2026-01-01T00:00:00.500Z.
-#[derive(Clone, Debug)]
-pub struct TestClock(Arc<AtomicU64>);
-
-impl TestClock {
-    /// The second that a clock starts in.
-    pub const START: u64 = 1_767_225_600;
-
-    fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(Self::START * 1000 + 500)))
-    }
-
-    /// Turns it on by so many seconds.
-    pub fn advance(&self, seconds: u64) {
-        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
-    }
-
-    /// Turns it back by so many seconds.
-    pub fn go_back(&self, seconds: u64) {
-        self.0.fetch_sub(seconds * 1000, Ordering::SeqCst);
-    }
-
-    fn clock(&self) -> Clock {
-        let millis = self.0.clone();
-        Clock::new(move || UNIX_EPOCH + Duration::from_millis(millis.load(Ordering::SeqCst)))
-    }
-}
-
-/// What came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// The headers, by name in lower case.
-    pub headers: BTreeMap<String, String>,
-    /// The body as text.
-    pub body: String,
-}
-
-impl Answer {
-    /// The body as JSON.
-    ///
-    /// # Panics
-    /// If it is not JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// A header's value, or nothing.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
-
-    /// The token of a response that has one.
-    ///
-    /// # Panics
-    /// If it has none.
-    pub fn token(&self) -> String {
-        self.json()["token"]
-            .as_str()
-            .unwrap_or_else(|| panic!("no token: {self:?}"))
-            .to_owned()
-    }
-}
+use crate::{Answer, Database, Event, TestClock};
 
 /// A service of its own for one test: its database, its port, its clock.
 #[derive(Debug)]
@@ -329,111 +257,6 @@ impl Service {
         made["id"].as_str().expect("an id").to_owned()
     }
 
-    /// How many tokens the identity table has, of whomever.
-    ///
-    /// # Panics
-    /// If it cannot be read.
-    pub async fn count_tokens(&self) -> usize {
-        let scan = self
-            .client
-            .scan()
-            .table_name(IDENTITY)
-            .filter_expression("begins_with(#item, :token)")
-            .expression_attribute_names("#item", SORT_KEY)
-            .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
-            .send();
-        let found = scan.await.expect("the table is read").items().len();
-        self.database.take_calls();
-        found
-    }
-
-    /// The items of the ephemeral table.
-    ///
-    /// # Panics
-    /// If it cannot be read.
-    pub async fn ephemeral_items(&self) -> Vec<Item> {
-        let scan = self.client.scan().table_name(EPHEMERAL).send().await;
-        self.database.take_calls();
-        scan.expect("the table is read").items.unwrap_or_default()
-    }
-
-    /// Writes whether a user is active, past the API.
-    pub async fn set_active(&self, user: &str, active: bool) {
-        let key = Key::owner(key_of(user));
-        self.set(key, "active", AttributeValue::Bool(active)).await;
-    }
-
-    /// Writes another whole id into a user's record, past the API.
-    pub async fn set_owner_id(&self, user: &str, id: &str) {
-        let key = Key::owner(key_of(user));
-        self.set(key, "id", AttributeValue::S(id.to_owned())).await;
-    }
-
-    /// Writes a token's scope, past the API.
-    pub async fn set_scope(&self, owner: &Owner, id: &str, scope: &str) {
-        let item = format!("token#{id}");
-        let key = Key {
-            owner: owner.id.key(),
-            item,
-        };
-        self.set(key, "scope", AttributeValue::S(scope.to_owned()))
-            .await;
-    }
-
-    async fn set(&self, key: Key, name: &str, value: AttributeValue) {
-        self.client
-            .update_item()
-            .table_name(IDENTITY)
-            .set_key(Some(serde_dynamo::to_item(key).expect("a key")))
-            .update_expression("SET #name = :value")
-            .expression_attribute_names("#name", name)
-            .expression_attribute_values(":value", value)
-            .send()
-            .await
-            .expect("the item is written");
-        self.database.take_calls();
-    }
-
-    /// A user's record, as the table keeps it.
-    ///
-    /// # Panics
-    /// If it cannot be read.
-    pub async fn owner_item(&self, user: &str) -> Option<Item> {
-        let key = serde_dynamo::to_item(Key::owner(key_of(user))).expect("a key");
-        let call = self.client.get_item().table_name(IDENTITY);
-        let read = call
-            .set_key(Some(key))
-            .send()
-            .await
-            .expect("the item is read");
-        self.database.take_calls();
-        read.item
-    }
-
-    /// The items of a user's tokens, as the table keeps them, in order of creation.
-    ///
-    /// # Panics
-    /// If they cannot be read.
-    pub async fn token_items(&self, user: &str) -> Vec<Item> {
-        let key = Key::owner(key_of(user));
-        let mut key: Item = serde_dynamo::to_item(key).expect("a key");
-        let owner = key.remove(PARTITION_KEY).expect("a partition");
-        let items = self
-            .client
-            .query()
-            .table_name(IDENTITY)
-            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
-            .expression_attribute_names("#owner", PARTITION_KEY)
-            .expression_attribute_names("#item", SORT_KEY)
-            .expression_attribute_values(":owner", owner)
-            .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
-            .send()
-            .await
-            .expect("the user's items");
-        self.database.take_calls();
-        items.items.unwrap_or_default()
-    }
-
     /// The address that the service listens on, such as `127.0.0.1:40000`.
     pub fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
@@ -447,10 +270,6 @@ fn another_environment(client: &aws_sdk_dynamodb::Client, clock: &TestClock) -> 
     let identity = Identity::new(client.clone(), IDENTITY.to_owned());
     let ephemeral = Ephemeral::new(client.clone(), EPHEMERAL.to_owned());
     App::with(identity, clock.clock(), StdRng::seed_from_u64(seed)).with_ephemeral(Some(ephemeral))
-}
-
-fn key_of(user: &str) -> OwnerKey {
-    (&UserId::parse(user).expect("a user's id")).into()
 }
 
 async fn token_of(app: &App, owner: &Owner, expiry_type: ExpiryType) -> String {

@@ -112,26 +112,35 @@ impl Fields<'static, Value> {
         })
     }
 
-    /// Takes the member of this name, if it is there and a text that can be parsed.
+    /// The text of the member of this name, if it is one; leaves it where it is.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        let mut fields = self.untaken.iter();
+        fields.find(|field| field.name == name)?.value.as_str()
+    }
+
+    /// Takes the member of this name, if it is there and a text that can be parsed; what is no text
+    /// is as wrong as an empty one.
     pub fn text<T, E: Into<String>>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let value = self.take(name)?;
-        let parsed = match value.as_str() {
-            Some(text) => parse(text).map_err(Into::into),
-            None => Err("expected field to be a string".to_owned()),
-        };
-        parsed.map_err(|message| self.problem(name, message)).ok()
+        parse(value.as_str().unwrap_or_default())
+            .map_err(|message| self.problem(name, message.into()))
+            .ok()
     }
 
-    /// Takes the member of this name, which must be there and a text.
-    pub fn required_text(&mut self, name: &'static str) -> Option<String> {
+    /// Takes the member of this name, which must be there and a text, of whatever kind.
+    pub fn required_text(&mut self, name: &'static str, otherwise: &str) -> Option<String> {
         if !self.has(name) {
             self.problem(name, "field is required".to_owned());
         }
-        self.text(name, |text| Ok::<_, String>(text.to_owned()))
+        let Value::String(text) = self.take(name)? else {
+            self.problem(name, otherwise.to_owned());
+            return None;
+        };
+        Some(text)
     }
 
     /// Takes the member of this name, if it is there and a number that can be parsed from its
@@ -141,12 +150,17 @@ impl Fields<'static, Value> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let value = self.take(name)?;
+        // Beyond this serde_json keeps no integer.
+        const INTEGERS: f64 = 18_446_744_073_709_551_615.0;
+
         // A text of digits is no number; a number with a point or an exponent is no whole one.
-        let digits = value
-            .as_number()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let digits = match self.take(name)? {
+            Value::Number(number) => match number.as_f64() {
+                Some(huge) if huge >= INTEGERS && number.is_f64() => format!("{huge:.0}"),
+                _ => number.to_string(),
+            },
+            _ => String::new(),
+        };
         parse(&digits)
             .map_err(|message| self.problem(name, message.into()))
             .ok()

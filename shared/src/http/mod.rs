@@ -68,7 +68,7 @@ async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -
 }
 
 /// Where a request comes from, as the gateway says and not as a header does: a subject of
-/// [`attempts`](crate::attempts).
+/// [`attempts`].
 pub fn source(request: &Request) -> String {
     let address = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),

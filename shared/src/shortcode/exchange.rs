@@ -7,49 +7,43 @@ use crate::{
     error::{Error, Result},
     id::{AccountId, EnvironmentId, UserId},
     identity::{Item, Key, number, owner_item, to_item, to_value},
-    owner::{Environment, Owner, OwnerId},
-    time::UnixSeconds,
+    owner::{Environment, Epoch, Owner, OwnerId},
     token::{PlainToken, Token},
 };
 use aws_sdk_dynamodb::{
     error::BuildError,
-    operation::{
-        delete_item::DeleteItemError, put_item::PutItemError,
-        transact_write_items::TransactWriteItemsError,
-    },
-    types::{
-        AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem, builders::PutBuilder,
-    },
+    operation::{delete_item::DeleteItemError, transact_write_items::TransactWriteItemsError},
+    types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, builders::PutBuilder},
 };
 
 /// How often another code is drawn when one is taken. Of a million live codes of six characters,
 /// one draw in 700 meets one.
 const DRAWS: usize = 10;
 
-/// The condition to write a code: none is there, or one that has expired.
-const FREE: &str = "attribute_not_exists(nonce) OR expires_at <= :now";
-
 /// Makes a code for a user that was just read.
 ///
 /// # Errors
-/// The database is away, or no code is free.
+/// [`Error::Conflict`] if it has changed since; the database is away, or no code is free.
 pub async fn create_for_user(
     app: &App,
     id: &UserId,
     user: &Owner,
     wanted: &NewCode,
 ) -> Result<Code> {
-    let (ephemeral, now) = (app.ephemeral()?, app.now().seconds());
+    let grantee = Grantee::User {
+        user: id.clone(),
+        epoch: user.epoch,
+        environment: user.environment.clone(),
+    };
+    let unchanged = unchanged(app, id, user.epoch)?;
     for _ in 0..DRAWS {
         let code = app.settings().code_space.draw(&mut *app.rng());
-        let grantee = Grantee::User {
-            user: id.clone(),
-            epoch: user.epoch,
-        };
-        let record = Record::new(wanted, grantee, now, &mut *app.rng());
-        if ephemeral.insert_code(&code, &record, now).await? {
-            return Ok(code);
+        match insert(app, &code, grantee.clone(), wanted, vec![unchanged.clone()]).await? {
+            Transacted::Written => return Ok(code),
+            Transacted::Refused(refused) if refused.get(1) == Some(&true) => {
+                return Err(Error::Conflict("user has changed"));
+            }
+            Transacted::Refused(_) => {}
         }
     }
     Err(none_free())
@@ -66,7 +60,9 @@ pub async fn create_for_environment(
     environment: &Environment,
     wanted: &NewCode,
 ) -> Result<Option<(Code, UserId)>> {
-    let (ephemeral, now) = (app.ephemeral()?, app.now().seconds());
+    let ecosystem = Key::owner((&environment.ecosystem).into());
+    let account = [(":account", text(account.as_str()))];
+    let ecosystem = check(app, &ecosystem, "account = :account", &account)?;
     for _ in 0..DRAWS {
         let code = app.settings().code_space.draw(&mut *app.rng());
         let user = UserId::of_code(&environment.ecosystem, code.reveal());
@@ -74,32 +70,47 @@ pub async fn create_for_environment(
             user: user.clone(),
             environment: environment.id.clone(),
         };
-        let record = Record::new(wanted, grantee, now, &mut *app.rng());
-        let code_put = Put::builder()
-            .table_name(&ephemeral.table)
-            .set_item(Some(code_item(&code, &record)?))
-            .condition_expression(FREE)
-            .expression_attribute_values(":now", number(now));
         let nobody = Key::owner((&user).into());
-        let ecosystem = Key::owner((&environment.ecosystem).into());
-        let writes = [
-            put_write(code_put)?,
-            check(app, &nobody, "attribute_not_exists(epoch)", &[])?,
-            check(
-                app,
-                &ecosystem,
-                "account = :account",
-                &[(":account", text(account.as_str()))],
-            )?,
-        ];
-        match transact(ephemeral, writes.into()).await? {
+        let nobody = check(app, &nobody, "attribute_not_exists(epoch)", &[])?;
+        match insert(app, &code, grantee, wanted, vec![ecosystem.clone(), nobody]).await? {
             Transacted::Written => return Ok(Some((code, user))),
-            Transacted::Refused(which) if which[2] => return Ok(None),
+            Transacted::Refused(refused) if refused.get(1) == Some(&true) => return Ok(None),
             // The code is taken, or its user is still there.
             Transacted::Refused(_) => {}
         }
     }
     Err(none_free())
+}
+
+/// Writes a code where none lives, if these conditions hold: a transaction, because that arrives
+/// once. A put that was held up and tried again could bring a spent code back.
+async fn insert(
+    app: &App,
+    code: &Code,
+    grantee: Grantee,
+    wanted: &NewCode,
+    conditions: Vec<TransactWriteItem>,
+) -> Result<Transacted> {
+    let (ephemeral, now) = (app.ephemeral()?, app.now().seconds());
+    let record = Record::new(wanted, grantee, now, &mut *app.rng());
+    let put = Put::builder()
+        .table_name(&ephemeral.table)
+        .set_item(Some(code_item(code, &record)?))
+        .condition_expression("attribute_not_exists(nonce) OR expires_at <= :now")
+        .expression_attribute_values(":now", number(now));
+    let mut writes = vec![put_write(put)?];
+    writes.extend(conditions);
+    transact(ephemeral, writes).await
+}
+
+/// That a user is as it was when a code was made for it.
+fn unchanged(app: &App, id: &UserId, epoch: Epoch) -> Result<TransactWriteItem> {
+    let values = [
+        (":epoch", to_value(&epoch)?),
+        (":true", AttributeValue::Bool(true)),
+    ];
+    let key = Key::owner(id.into());
+    check(app, &key, "epoch = :epoch AND active = :true", &values)
 }
 
 /// What became of an attempt with a code.
@@ -141,24 +152,13 @@ pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
         return Ok(Exchange::Unknown);
     }
     let user = record.grantee.user().clone();
-    let owner_key = Key::owner((&user).into());
     let id = OwnerId::User(user.clone());
 
     // The owner: as it was when the code was made, or new.
     let (epoch, environment, owner_write) = match &record.grantee {
-        Grantee::User { epoch, .. } => {
-            let values = [
-                (":epoch", to_value(epoch)?),
-                (":true", AttributeValue::Bool(true)),
-            ];
-            let check = check(
-                app,
-                &owner_key,
-                "epoch = :epoch AND active = :true",
-                &values,
-            )?;
-            (*epoch, None, check)
-        }
+        Grantee::User {
+            epoch, environment, ..
+        } => (*epoch, environment.clone(), unchanged(app, &user, *epoch)?),
         Grantee::Environment { environment, .. } => {
             let owner = Owner {
                 environment: Some(environment.clone()),
@@ -213,7 +213,7 @@ pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
             user,
             environment,
         }))),
-        Transacted::Refused(which) if which[0] => Ok(Exchange::Unknown),
+        Transacted::Refused(refused) if refused.first() == Some(&true) => Ok(Exchange::Unknown),
         Transacted::Refused(_) => {
             ephemeral.spend(code, &record).await?;
             Ok(Exchange::Void)
@@ -222,35 +222,6 @@ pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
 }
 
 impl Ephemeral {
-    /// Writes a code for a user where none lives; says whether it could. Safe to repeat.
-    async fn insert_code(&self, code: &Code, record: &Record, now: UnixSeconds) -> Result<bool> {
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(code_item(code, record)?))
-            .condition_expression(FREE)
-            .expression_attribute_values(":now", number(now))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
-                    let there = refusal
-                        .item
-                        .clone()
-                        .map(|item| self.read_as::<Record>(item));
-                    Ok(there
-                        .transpose()?
-                        .is_some_and(|there| there.nonce == record.nonce))
-                }
-                _ => Err(error.into()),
-            },
-        }
-    }
-
     async fn code(&self, code: &Code) -> Result<Option<Record>> {
         let read = self
             .client
@@ -295,6 +266,7 @@ enum Transacted {
 }
 
 async fn transact(ephemeral: &Ephemeral, writes: Vec<TransactWriteItem>) -> Result<Transacted> {
+    let conditions = writes.len();
     let call = ephemeral.client.transact_write_items();
     let Err(error) = call.set_transact_items(Some(writes)).send().await else {
         return Ok(Transacted::Written);
@@ -306,7 +278,7 @@ async fn transact(ephemeral: &Ephemeral, writes: Vec<TransactWriteItem>) -> Resu
         let refused: Vec<_> = reasons
             .map(|reason| reason.code() == Some("ConditionalCheckFailed"))
             .collect();
-        if refused.contains(&true) {
+        if refused.len() == conditions && refused.contains(&true) {
             return Ok(Transacted::Refused(refused));
         }
     }

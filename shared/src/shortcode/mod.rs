@@ -124,12 +124,18 @@ pub struct NewCode {
     pub ends_at: Option<UnixSeconds>,
 }
 
-/// Whom a code gives a token for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whom a code gives a token for. It does not print: the name of a code's user is the code.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Grantee {
-    /// A user: as long as its epoch is the one that it had when the code was made.
-    User { user: UserId, epoch: Epoch },
+    /// A user: as long as its epoch is the one that it had when the code was made, and the
+    /// environment lives that made it, if it is a short code's user itself.
+    User {
+        user: UserId,
+        epoch: Epoch,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        environment: Option<EnvironmentId>,
+    },
     /// A new user `short|CODE` of an environment.
     Environment {
         user: UserId,
@@ -146,7 +152,7 @@ impl Grantee {
 }
 
 /// A code's item in the ephemeral table, its key apart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Record {
     /// A random value that tells it from an earlier or later code of the same characters.
     nonce: Epoch,

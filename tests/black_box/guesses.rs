@@ -1,0 +1,195 @@
+//! The limits on guessing short codes, by `POST /api/auth/shortcode/consume`.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use shared::config::Settings;
+use tests::{Event, Fault, Service};
+
+use crate::{
+    assert_invalid,
+    consume_shortcode::{attempt, code, consume, without_breaker},
+};
+
+#[tokio::test]
+async fn guesses_from_one_source_are_limited_though_they_are_sent_at_once() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let (_, right) = code(&service, json!({ "userId": bob })).await;
+    let guess = attempt("A2B3C4").source("2001:db8::1");
+    let answers = join_all((0..50).map(|_| guess.send(&service.app))).await;
+    let wrong = answers.iter().filter(|answer| answer.status == 404).count();
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!((wrong, refused), (5, 45));
+
+    // For right codes too, from the same /64, until the window ends; forged headers change nothing.
+    let again = attempt(&right)
+        .source("2001:db8::2:3")
+        .header("x-forwarded-for", "198.51.100.1")
+        .header("forwarded", "for=198.51.100.1");
+    let answer = again.send(&service.app).await;
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert_eq!(answer.json()["errorType"], "TooManyRequests");
+    assert_eq!(answer.header("retry-after"), Some("900"));
+    let elsewhere = attempt("A2B3C4")
+        .source("2001:db8:0:1::1")
+        .send(&service.app)
+        .await;
+    assert_eq!(elsewhere.status, 404);
+    service.clock.advance(899);
+    assert_eq!(
+        again.send(&service.app).await.header("retry-after"),
+        Some("1")
+    );
+    service.clock.advance(1);
+    let (_, right) = code(&service, json!({ "userId": bob })).await;
+    let answer = attempt(&right)
+        .source("2001:db8::1")
+        .send(&service.app)
+        .await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn while_attempts_under_way_fill_the_limit_it_is_a_matter_of_a_second() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let mut codes = Vec::new();
+    for _ in 0..6 {
+        codes.push(code(&service, json!({ "userId": bob })).await.1);
+    }
+    let answers = join_all(codes.iter().map(|code| consume(&service, code))).await;
+    let ok = answers.iter().filter(|answer| answer.status == 200).count();
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 429)
+        .collect();
+    assert_eq!((ok, refused.len()), (5, 1));
+    assert_eq!(refused[0].header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn many_devices_behind_one_address_never_meet_the_limit() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    for _ in 0..40 {
+        let (_, code) = code(&service, json!({ "environmentId": environment })).await;
+        assert_eq!(consume(&service, &code).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_deployments_breaker_trips_and_recovers() {
+    let settings = Settings {
+        shortcode_failures_per_minute: 10,
+        ..Settings::default()
+    };
+    let service = Service::start_with(settings).await;
+    let bob = service.user("bob").await;
+    let (_, right) = code(&service, json!({ "userId": bob })).await;
+    for number in 0..10 {
+        let event = attempt("A2B3C4").source(&format!("10.0.0.{number}"));
+        assert_eq!(event.send(&service.app).await.status, 404);
+    }
+    let event = attempt(&right).source("10.0.1.1");
+    let refused = event.send(&service.app).await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (429, Some("60"))
+    );
+    service.clock.advance(60);
+    assert_eq!(event.send(&service.app).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_malformed_code_is_an_attempt_and_a_malformed_request_is_none() {
+    let service = Service::start().await;
+    let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+    let large = format!(r#"{{"shortcode":"{}"}}"#, "A".repeat(17 * 1024));
+    for (body, status) in [
+        ("", 400),
+        ("[]", 400),
+        ("{", 400),
+        ("{}", 400),
+        (r#"{"shortcode":null}"#, 400),
+        (r#"{"shortcode":123456}"#, 400),
+        (r#"{"shortcode":"A2B3C4","shortcode":"A2B3C4"}"#, 400),
+        (r#"{"shortcode":"A2B3C4","code":"A2B3C4"}"#, 400),
+        (&deep, 400),
+        (&large, 413),
+    ] {
+        let answer = Event::to("consume-shortcode")
+            .json_body(body)
+            .send(&service.app)
+            .await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+    }
+    let text = attempt("A2B3C4").header("content-type", "text/plain");
+    assert_eq!(text.send(&service.app).await.status, 415);
+    assert!(service.database.take_calls().is_empty());
+
+    for typed in ["", "A2B3C", "A2B3C45", "A2B3CO", "A2B3C\u{ff14}"] {
+        let answer = consume(&service, typed).await;
+        assert_invalid(&answer, &[("body", "shortcode", "invalid shortcode")]);
+    }
+    assert_eq!(consume(&service, "A2B3C4").await.status, 429);
+}
+
+#[tokio::test]
+async fn a_counter_is_never_below_zero_and_forgives_no_failure() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    for _ in 0..3 {
+        assert_eq!(consume(&service, "A2B3C4").await.status, 404);
+    }
+    // A refund whose answer is lost, or that never arrives, is not sent again.
+    for fault in [Fault::AnswerLost, Fault::Unreachable] {
+        let (_, code) = code(&service, json!({ "userId": bob })).await;
+        let charges = [("UpdateItem", Fault::None), ("UpdateItem", Fault::None)];
+        let refunds = [("UpdateItem", fault.clone()), ("UpdateItem", fault)];
+        service.database.fail(charges.into_iter().chain(refunds));
+        assert_eq!(consume(&service, &code).await.status, 200);
+        let updates = service.database.take_operations();
+        assert_eq!(updates.iter().filter(|o| *o == "UpdateItem").count(), 4);
+    }
+    // Three failures and one refund that never arrived: one more is left.
+    assert_eq!(consume(&service, "A2B3C4").await.status, 404);
+    assert_eq!(consume(&service, "A2B3C4").await.status, 429);
+    for item in service.ephemeral_items().await {
+        if let Some(charged) = item.get("n") {
+            assert!(charged.as_n().unwrap().parse::<i64>().unwrap() >= 0);
+            assert!(item["expires_at"].as_n().is_ok());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_window_that_ended_meanwhile_is_the_one_that_is_refunded() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let (_, code) = code(&service, json!({ "userId": bob, "shortCodeTtl": 3600 })).await;
+    service.clock.advance(899);
+    service
+        .database
+        .fail([("TransactWriteItems", Fault::NotBefore("Scan"))]);
+    let right = attempt(&code);
+    let (answer, ()) = tokio::join!(right.send(&service.app), async {
+        service.database.has_arrived("TransactWriteItems").await;
+        service.clock.advance(1);
+        for _ in 0..5 {
+            assert_eq!(consume(&service, "A2B3C4").await.status, 404);
+        }
+        service
+            .client
+            .scan()
+            .table_name(tokenry::embedded::EPHEMERAL)
+            .send()
+            .await
+            .unwrap();
+    });
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        consume(&service, "A2B3C4").await.status,
+        429,
+        "no failure was forgiven"
+    );
+}

@@ -1,0 +1,122 @@
+//! The tables past the API: what is in them, and what only a fault or a later version puts there.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use shared::{
+    id::UserId,
+    identity::{Item, Key, PARTITION_KEY, SORT_KEY},
+    owner::{Owner, OwnerKey},
+};
+use tokenry::embedded::{EPHEMERAL, IDENTITY};
+
+use crate::Service;
+
+impl Service {
+    /// How many tokens the identity table has, of whomever.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub async fn count_tokens(&self) -> usize {
+        let scan = self
+            .client
+            .scan()
+            .table_name(IDENTITY)
+            .filter_expression("begins_with(#item, :token)")
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
+            .send();
+        let found = scan.await.expect("the table is read").items().len();
+        self.database.take_calls();
+        found
+    }
+
+    /// The items of the ephemeral table.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub async fn ephemeral_items(&self) -> Vec<Item> {
+        let scan = self.client.scan().table_name(EPHEMERAL).send().await;
+        self.database.take_calls();
+        scan.expect("the table is read").items.unwrap_or_default()
+    }
+
+    /// Writes whether a user is active, past the API.
+    pub async fn set_active(&self, user: &str, active: bool) {
+        let key = Key::owner(key_of(user));
+        self.set(key, "active", AttributeValue::Bool(active)).await;
+    }
+
+    /// Writes another whole id into a user's record, past the API.
+    pub async fn set_owner_id(&self, user: &str, id: &str) {
+        let key = Key::owner(key_of(user));
+        self.set(key, "id", AttributeValue::S(id.to_owned())).await;
+    }
+
+    /// Writes a token's scope, past the API.
+    pub async fn set_scope(&self, owner: &Owner, id: &str, scope: &str) {
+        let item = format!("token#{id}");
+        let key = Key {
+            owner: owner.id.key(),
+            item,
+        };
+        self.set(key, "scope", AttributeValue::S(scope.to_owned()))
+            .await;
+    }
+
+    async fn set(&self, key: Key, name: &str, value: AttributeValue) {
+        self.client
+            .update_item()
+            .table_name(IDENTITY)
+            .set_key(Some(serde_dynamo::to_item(key).expect("a key")))
+            .update_expression("SET #name = :value")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", value)
+            .send()
+            .await
+            .expect("the item is written");
+        self.database.take_calls();
+    }
+
+    /// A user's record, as the table keeps it.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub async fn owner_item(&self, user: &str) -> Option<Item> {
+        let key = serde_dynamo::to_item(Key::owner(key_of(user))).expect("a key");
+        let call = self.client.get_item().table_name(IDENTITY);
+        let read = call
+            .set_key(Some(key))
+            .send()
+            .await
+            .expect("the item is read");
+        self.database.take_calls();
+        read.item
+    }
+
+    /// The items of a user's tokens, as the table keeps them, in order of creation.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    pub async fn token_items(&self, user: &str) -> Vec<Item> {
+        let key = Key::owner(key_of(user));
+        let mut key: Item = serde_dynamo::to_item(key).expect("a key");
+        let owner = key.remove(PARTITION_KEY).expect("a partition");
+        let items = self
+            .client
+            .query()
+            .table_name(IDENTITY)
+            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
+            .expression_attribute_names("#owner", PARTITION_KEY)
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":owner", owner)
+            .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
+            .send()
+            .await
+            .expect("the user's items");
+        self.database.take_calls();
+        items.items.unwrap_or_default()
+    }
+}
+
+fn key_of(user: &str) -> OwnerKey {
+    (&UserId::parse(user).expect("a user's id")).into()
+}
