@@ -9,7 +9,7 @@ use std::{net::IpAddr, time::Duration};
 
 use aws_sdk_dynamodb::{
     config::retry::RetryConfig,
-    operation::update_item::UpdateItemError,
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use futures_util::future::join_all;
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ephemeral::Ephemeral,
+    ephemeral::{Ephemeral, PARTITION_KEY},
     error::{Error, Result},
     time::UnixSeconds,
 };
@@ -109,10 +109,7 @@ impl Ephemeral {
     pub async fn refund(&self, charged: Charged) {
         let counters = charged.0.iter().map(async |counter| {
             let update = self
-                .client
-                .update_item()
-                .table_name(&self.table)
-                .key("key", AttributeValue::S(counter.key.clone()))
+                .count(counter)
                 .update_expression("ADD n :back")
                 .condition_expression("n > :zero")
                 .expression_attribute_values(":back", AttributeValue::N("-1".to_owned()))
@@ -140,10 +137,7 @@ impl Ephemeral {
     pub async fn failed(&self, charged: Charged) {
         let counters = charged.0.iter().map(async |counter| {
             let update = self
-                .client
-                .update_item()
-                .table_name(&self.table)
-                .key("key", AttributeValue::S(counter.key.clone()))
+                .count(counter)
                 .update_expression("ADD failed :one")
                 // Gone with its window: nobody asks any more.
                 .condition_expression("attribute_exists(n)")
@@ -156,6 +150,12 @@ impl Ephemeral {
         join_all(counters).await;
     }
 
+    /// An update of a counter.
+    fn count(&self, counter: &Counter) -> UpdateItemFluentBuilder {
+        let update = self.client.update_item().table_name(&self.table);
+        update.key(PARTITION_KEY, AttributeValue::S(counter.key.clone()))
+    }
+
     /// Charges one counter; says after how many seconds to try again if it is full.
     async fn add(&self, counter: &Counter, limit: u32, now: UnixSeconds) -> Result<Option<u64>> {
         #[derive(Deserialize)]
@@ -164,10 +164,7 @@ impl Ephemeral {
             failed: u32,
         }
         let added = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("key", AttributeValue::S(counter.key.clone()))
+            .count(counter)
             .update_expression("ADD n :one SET expires_at = :end")
             .condition_expression("attribute_not_exists(n) OR n < :limit")
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
