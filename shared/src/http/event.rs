@@ -45,7 +45,7 @@ pub async fn respond(
     handler: Handler,
     event: LambdaEvent<Box<RawValue>>,
 ) -> Result<impl Serialize + use<>, Infallible> {
-    let (payload, raw, handler) = match serde_json::from_str(event.payload.get()) {
+    let (payload, raw, handler) = match parse(event.payload.get()) {
         Ok(LambdaRequest::ApiGatewayV2(mut http_api)) => {
             let raw = Raw::of_http_api(&mut http_api);
             (LambdaRequest::ApiGatewayV2(http_api), raw, handler)
@@ -73,6 +73,16 @@ pub async fn respond(
         Ok(response) => response,
         Err(_panic) => run(nothing(), Raw::default(), panicked).await,
     }
+}
+
+/// Reads an event. lambda_http tries a REST API's first, which costs as much as the right one.
+fn parse(payload: &str) -> serde_json::Result<LambdaRequest> {
+    if payload.contains(r#""version":"2.0""#)
+        && let Ok(http_api) = serde_json::from_str(payload)
+    {
+        return Ok(LambdaRequest::ApiGatewayV2(http_api));
+    }
+    serde_json::from_str(payload)
 }
 
 /// An event that is answered without a look at it.

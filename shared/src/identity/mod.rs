@@ -148,7 +148,7 @@ impl Identity {
             }
             for (_, items) in output.responses.into_iter().flatten() {
                 for item in items {
-                    found.insert(from_item::<Key>(item.clone())?, item);
+                    found.insert(key_of(&item)?, item);
                 }
             }
             if missing.is_empty() {
@@ -218,6 +218,13 @@ pub(crate) fn to_item<T: Serialize>(record: &T) -> Result<Item> {
 
 fn from_item<T: DeserializeOwned>(item: Item) -> Result<T> {
     serde_dynamo::from_item(item).map_err(|_| unreadable::<T>())
+}
+
+/// The key that an item has.
+fn key_of(item: &Item) -> Result<Key> {
+    let names = [PARTITION_KEY, SORT_KEY];
+    let parts = names.map(|name| item.get(name).map(|value| (name.to_owned(), value.clone())));
+    from_item(parts.into_iter().flatten().collect())
 }
 
 /// An item that is not as this version writes it. The mapper's own message is left out because it
