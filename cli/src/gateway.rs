@@ -3,13 +3,18 @@
 //! A request becomes a real payload 2.0 event, and goes through lambda_http's own conversion, so
 //! that what runs locally is what runs deployed.
 
-use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     Router,
     body::{Body, Bytes},
     extract::{ConnectInfo, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::Response,
     routing::{MethodFilter, on},
 };
@@ -20,6 +25,7 @@ use lambda_http::{
 };
 use percent_encoding::percent_decode_str;
 use rand::Rng;
+use serde::Serialize;
 use serde_json::{json, value::to_raw_value};
 use shared::{App, http::respond};
 use tokio::net::TcpListener;
@@ -84,64 +90,84 @@ async fn pass(app: &App, endpoint: &Endpoint, peer: SocketAddr, request: Request
     };
     let mut context = Context::default();
     context.request_id = format!("{:016x}", app.rng().next_u64());
-    let event = event(
-        endpoint,
-        &parts,
-        &params,
-        peer,
-        &body,
-        &context.request_id,
-        app,
-    );
-    let payload = to_raw_value(&event).expect("a JSON value is JSON");
+    let route_key = format!("{} {}", endpoint.method, endpoint.path);
+    let (text, is_base64_encoded) = event_body(&parts.headers, &body);
+    let event = Event {
+        version: "2.0",
+        route_key: &route_key,
+        raw_path: percent_decode_str(parts.uri.path()).decode_utf8_lossy(),
+        raw_query_string: parts.uri.query().unwrap_or_default(),
+        headers: joined(&parts.headers),
+        path_parameters: params,
+        request_context: RequestContext {
+            account_id: "local",
+            api_id: "local",
+            http: Http {
+                method: endpoint.method.as_str(),
+                path: parts.uri.path(),
+                protocol: "HTTP/1.1",
+                source_ip: peer.ip(),
+            },
+            request_id: &context.request_id,
+            route_key: &route_key,
+            stage: "$default",
+            time_epoch: app.now().millis(),
+        },
+        body: text,
+        is_base64_encoded,
+    };
+    let payload = to_raw_value(&event).expect("an event is JSON");
 
     let event = LambdaEvent::new(payload, context);
     let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
-    let answer = serde_json::to_value(answer).and_then(serde_json::from_value);
+    let answer = serde_json::to_vec(&answer).and_then(|json| serde_json::from_slice(&json));
     from_event(answer.expect("an endpoint answers in API Gateway's format"))
 }
 
 /// The payload 2.0 event of a request.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
-fn event(
-    endpoint: &Endpoint,
-    parts: &Parts,
-    path_parameters: &BTreeMap<&str, Cow<'_, str>>,
-    peer: SocketAddr,
-    body: &Bytes,
-    request_id: &str,
-    app: &App,
-) -> serde_json::Value {
-    let route = format!("{} {}", endpoint.method, endpoint.path);
-    let (text, is_base64) = match str::from_utf8(body) {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    version: &'static str,
+    route_key: &'a str,
+    raw_path: Cow<'a, str>,
+    raw_query_string: &'a str,
+    headers: BTreeMap<&'a str, Cow<'a, str>>,
+    path_parameters: BTreeMap<&'a str, Cow<'a, str>>,
+    request_context: RequestContext<'a>,
+    body: Option<Cow<'a, str>>,
+    is_base64_encoded: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestContext<'a> {
+    account_id: &'static str,
+    api_id: &'static str,
+    http: Http<'a>,
+    request_id: &'a str,
+    route_key: &'a str,
+    stage: &'static str,
+    time_epoch: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Http<'a> {
+    method: &'a str,
+    path: &'a str,
+    protocol: &'static str,
+    source_ip: IpAddr,
+}
+
+/// A body as an event holds it, and whether that is base64.
+fn event_body<'a>(headers: &HeaderMap, body: &'a Bytes) -> (Option<Cow<'a, str>>, bool) {
+    match str::from_utf8(body) {
         _ if body.is_empty() => (None, false),
-        Ok(text) if is_text(&parts.headers) => (Some(text.to_owned()), false),
-        _ => (Some(BASE64_STANDARD.encode(body)), true),
-    };
-    json!({
-        "version": "2.0",
-        "routeKey": route,
-        "rawPath": percent_decode_str(parts.uri.path()).decode_utf8_lossy(),
-        "rawQueryString": parts.uri.query().unwrap_or_default(),
-        "headers": joined(&parts.headers),
-        "pathParameters": path_parameters,
-        "requestContext": {
-            "accountId": "local",
-            "apiId": "local",
-            "http": {
-                "method": endpoint.method.as_str(),
-                "path": parts.uri.path(),
-                "protocol": "HTTP/1.1",
-                "sourceIp": peer.ip(),
-            },
-            "requestId": request_id,
-            "routeKey": route,
-            "stage": "$default",
-            "timeEpoch": app.now().millis(),
-        },
-        "body": text,
-        "isBase64Encoded": is_base64,
-    })
+        Ok(text) if is_text(headers) => (Some(text.into()), false),
+        _ => (Some(BASE64_STANDARD.encode(body).into()), true),
+    }
 }
 
 /// The parameters of a path that matches a template, decoded; what cannot be decoded stays as it
@@ -158,14 +184,14 @@ fn path_parameters<'a>(template: &'a str, path: &'a str) -> BTreeMap<&'a str, Co
 }
 
 /// Headers as API Gateway hands them on: names in lower case, several values joined by a comma.
-fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
-    let mut joined = BTreeMap::<&str, String>::new();
+fn joined(headers: &HeaderMap) -> BTreeMap<&str, Cow<'_, str>> {
+    let mut joined = BTreeMap::<&str, Cow<'_, str>>::new();
     for (name, value) in headers {
         let value = String::from_utf8_lossy(value.as_bytes());
         joined
             .entry(name.as_str())
-            .and_modify(|values| values.extend([",", &value]))
-            .or_insert_with(|| value.into_owned());
+            .and_modify(|values| values.to_mut().extend([",", &value]))
+            .or_insert(value);
     }
     joined
 }

@@ -16,7 +16,7 @@ impl Found {
     /// # Errors
     /// [`Error::Unauthorized`] if the token does not count.
     pub fn caller(&self, credential: &PlainToken) -> Result<Verified> {
-        self.verified(credential)?
+        self.verified(credential)
             .ok_or(Error::Unauthorized { token_sent: true })
     }
 
@@ -25,8 +25,9 @@ impl Found {
     /// # Errors
     /// [`Error::NotFound`], for another account's as well.
     pub fn ecosystem(&self, caller: &Verified, id: &EcosystemId) -> Result<Owner> {
-        self.record(&OwnerId::Ecosystem(id.clone()))?
+        self.ecosystem_record(id)
             .filter(|ecosystem| ecosystem.account.as_ref() == Some(&caller.account))
+            .cloned()
             .ok_or_else(|| Error::NotFound(format!("Ecosystem with id {id} does not exist.")))
     }
 
@@ -36,7 +37,7 @@ impl Found {
     /// [`Error::NotFound`] for its ecosystem.
     pub fn user_if_any(&self, caller: &Verified, id: &UserId) -> Result<Option<Owner>> {
         self.ecosystem(caller, id.ecosystem())?;
-        self.record(&OwnerId::User(id.clone()))
+        Ok(self.user_record(id).cloned())
     }
 
     /// A user of the caller's account.
@@ -54,12 +55,12 @@ impl Found {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn environment_for(&self, caller: &Verified, id: &EnvironmentId) -> Result<Environment> {
-        let environment = self.environment(id)?;
-        let own = |environment: &Environment| match caller.ecosystem() {
+        let own = |environment: &&Environment| match caller.ecosystem() {
             Some(ecosystem) => *ecosystem == environment.ecosystem,
             None => true,
         };
-        environment.filter(own).ok_or_else(|| no_environment(id))
+        let environment = self.environment(id).filter(own).cloned();
+        environment.ok_or_else(|| no_environment(id))
     }
 }
 

@@ -86,8 +86,8 @@ pub async fn delete_environment(
     if caller.holder() == Holder::Account {
         let ecosystem = &environment.ecosystem;
         let found = app.lookup().ecosystem(Some(ecosystem)).read().await?;
-        let ecosystem = found.record(&OwnerId::Ecosystem(ecosystem.clone()))?;
-        if ecosystem.and_then(|owner| owner.account).as_ref() != Some(&caller.account) {
+        let ecosystem = found.ecosystem_record(ecosystem);
+        if ecosystem.and_then(|owner| owner.account.as_ref()) != Some(&caller.account) {
             return Err(no_environment(id));
         }
     }

@@ -20,9 +20,9 @@ pub(crate) use self::owners::owner_item;
 use crate::{
     error::{Error, Result},
     id::EnvironmentId,
-    owner::OwnerKey,
+    owner::{Environment, Owner, OwnerKey},
     time::UnixSeconds,
-    token::{PlainToken, TokenId},
+    token::{PlainToken, Token, TokenId},
 };
 
 /// One item as the SDK has it.
@@ -87,15 +87,47 @@ impl Key {
 }
 
 /// What one read found.
-pub struct Items(HashMap<Key, Item>);
+#[derive(Default)]
+pub(crate) struct Items {
+    owners: HashMap<OwnerKey, Owner>,
+    tokens: HashMap<(OwnerKey, TokenId), Token>,
+    environments: HashMap<EnvironmentId, Environment>,
+}
 
 impl Items {
-    /// The record under this key.
-    ///
-    /// # Errors
-    /// The item is not what it should be.
-    pub fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
-        self.0.get(key).cloned().map(from_item).transpose()
+    /// The owner whose partition this is.
+    pub(crate) fn owner(&self, key: OwnerKey) -> Option<&Owner> {
+        self.owners.get(&key)
+    }
+
+    /// The record that a token says it has.
+    pub(crate) fn token(&self, token: &PlainToken) -> Option<&Token> {
+        self.tokens.get(&(token.owner(), token.id()))
+    }
+
+    /// An environment.
+    pub(crate) fn environment(&self, id: &EnvironmentId) -> Option<&Environment> {
+        self.environments.get(id)
+    }
+
+    /// Adds an item, which its sort key tells the kind of.
+    fn add(&mut self, item: Item) -> Result<()> {
+        match item.get(SORT_KEY).and_then(|key| key.as_s().ok()) {
+            Some(key) if key == OWNER_ITEM => {
+                let owner: Owner = from_item(item)?;
+                self.owners.insert(owner.id.key(), owner);
+            }
+            Some(key) if key == ENVIRONMENT_ITEM => {
+                let environment: Environment = from_item(item)?;
+                self.environments
+                    .insert(environment.id.clone(), environment);
+            }
+            _ => {
+                let token: Token = from_item(item)?;
+                self.tokens.insert((token.owner, token.id), token);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -119,7 +151,7 @@ impl Identity {
     /// not an absent item.
     pub(crate) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Items> {
         let mut missing = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
-        let mut found = HashMap::with_capacity(missing.len());
+        let mut found = Items::default();
         for attempt in 0..=UNPROCESSED_TRIES {
             if attempt > 0 {
                 #[expect(clippy::disallowed_methods, reason = "the database asks for a pause")]
@@ -148,11 +180,11 @@ impl Identity {
             }
             for (_, items) in output.responses.into_iter().flatten() {
                 for item in items {
-                    found.insert(key_of(&item)?, item);
+                    found.add(item)?;
                 }
             }
             if missing.is_empty() {
-                return Ok(Items(found));
+                return Ok(found);
             }
         }
         Err(unavailable("keys stay unprocessed"))
@@ -218,13 +250,6 @@ pub(crate) fn to_item<T: Serialize>(record: &T) -> Result<Item> {
 
 fn from_item<T: DeserializeOwned>(item: Item) -> Result<T> {
     serde_dynamo::from_item(item).map_err(|_| unreadable::<T>())
-}
-
-/// The key that an item has.
-fn key_of(item: &Item) -> Result<Key> {
-    let names = [PARTITION_KEY, SORT_KEY];
-    let parts = names.map(|name| item.get(name).map(|value| (name.to_owned(), value.clone())));
-    from_item(parts.into_iter().flatten().collect())
 }
 
 /// An item that is not as this version writes it. The mapper's own message is left out because it

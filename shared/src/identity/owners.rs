@@ -127,8 +127,8 @@ impl Identity {
     /// # Errors
     /// The database is away.
     pub async fn owner(&self, key: OwnerKey) -> Result<Option<Owner>> {
-        let key = Key::owner(key);
-        self.read(&BTreeSet::from([key.clone()])).await?.get(&key)
+        let found = self.read(&BTreeSet::from([Key::owner(key)])).await?;
+        Ok(found.owner(key).cloned())
     }
 }
 

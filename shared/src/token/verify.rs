@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::{try_join, try_join_all};
 
-use super::{Expiry, ExpiryType, Holder, PlainToken, Scope, Token, TokenId};
+use super::{Expiry, ExpiryType, Holder, PlainToken, Scope, TokenId};
 use crate::{
     app::App,
     error::Result,
@@ -100,8 +100,8 @@ impl<'a> Lookup<'a> {
         let (items, renewed) =
             try_join(app.identity.read(&self.keys), try_join_all(renewals)).await?;
         for key in self.to_remember {
-            if let Some(ecosystem) = items.get(&Key::owner(key))? {
-                app.memory.remember_ecosystem(key, ecosystem, now);
+            if let Some(ecosystem) = items.owner(key) {
+                app.memory.remember_ecosystem(key, ecosystem.clone(), now);
             }
         }
         let environments = app.environments(&items, &self.users, now).await?;
@@ -130,10 +130,10 @@ impl App {
         let mut alive = HashSet::new();
         let mut unknown = HashSet::new();
         for user in users {
-            let owner: Option<Owner> = items.get(&Key::owner(*user))?;
-            match owner.and_then(|owner| owner.environment) {
-                Some(id) if self.memory.environment(&id, now) => alive.insert(id),
-                Some(id) => unknown.insert(id),
+            let owner = items.owner(*user);
+            match owner.and_then(|owner| owner.environment.as_ref()) {
+                Some(id) if self.memory.environment(id, now) => alive.insert(id.clone()),
+                Some(id) => unknown.insert(id.clone()),
                 None => false,
             };
         }
@@ -141,8 +141,7 @@ impl App {
             let keys = unknown.iter().map(Key::environment).collect();
             let items = self.identity.read(&keys).await?;
             for id in unknown {
-                let environment: Option<Environment> = items.get(&Key::environment(&id))?;
-                if environment.is_some_and(|environment| environment.id == id) {
+                if items.environment(&id).is_some() {
                     self.memory.remember_environment(id.clone(), now);
                     alive.insert(id);
                 }
@@ -185,64 +184,56 @@ pub struct Verified {
 impl Found {
     /// What this token says, if it counts: its hash is kept, its life is not over, its owner and
     /// the ecosystem of its owner live, and its epoch is its owner's. Nothing else does.
-    ///
-    /// # Errors
-    /// An item of the table cannot be read.
-    pub fn verified(&self, token: &PlainToken) -> Result<Option<Verified>> {
-        let Some(mut record) = self.items.get::<Token>(&Key::of(token))? else {
-            return Ok(None);
-        };
-        let Some(owner) = self.owner(token.owner())? else {
-            return Ok(None);
-        };
+    pub fn verified(&self, token: &PlainToken) -> Option<Verified> {
+        let (record, owner) = (self.items.token(token)?, self.owner(token.owner())?);
         let hash = token.hashed();
-        match self.renewed.get(hash.as_bytes()) {
-            None => {}
-            Some(Some(until)) => record.expiry = record.expiry.renewed_until(*until),
-            Some(None) => return Ok(None),
-        }
-        if record.token_hash != hash || !record.counts_for(&owner, self.now) {
-            return Ok(None);
+        let expiry = match self.renewed.get(hash.as_bytes()) {
+            None => record.expiry.clone(),
+            Some(until) => record.expiry.clone().renewed_until((*until)?),
+        };
+        if record.token_hash != hash || !record.counts_for(owner, self.now) {
+            return None;
         }
         if let Some(environment) = &owner.environment
             && !self.environments.contains(environment)
         {
-            return Ok(None);
+            return None;
         }
         let account = match &owner.id {
-            OwnerId::Account(account) => Some(account.clone()),
-            OwnerId::Ecosystem(_) => owner.account.clone(),
-            OwnerId::User(user) => self
-                .record(&OwnerId::Ecosystem(user.ecosystem().clone()))?
-                .and_then(|ecosystem| ecosystem.account),
+            OwnerId::Account(account) => Some(account),
+            OwnerId::Ecosystem(_) => owner.account.as_ref(),
+            OwnerId::User(user) => self.ecosystem_record(user.ecosystem())?.account.as_ref(),
         };
-        Ok(account.map(|account| Verified {
-            owner: owner.id,
-            environment: owner.environment,
-            account,
+        Some(Verified {
+            owner: owner.id.clone(),
+            environment: owner.environment.clone(),
+            account: account?.clone(),
             id: record.id,
             scope: record.scope,
             issued_at: record.created_at,
-            expiry: record.expiry,
-        }))
+            expiry,
+        })
     }
 
-    fn owner(&self, key: OwnerKey) -> Result<Option<Owner>> {
-        match self.items.get(&Key::owner(key))? {
-            Some(owner) => Ok(Some(owner)),
-            None => Ok(self.remembered.get(&key).cloned()),
-        }
+    fn owner(&self, key: OwnerKey) -> Option<&Owner> {
+        let found = self.items.owner(key);
+        found.or_else(|| self.remembered.get(&key))
     }
 
-    /// The record of this very owner: that of another under the same key is none.
-    pub(crate) fn record(&self, id: &OwnerId) -> Result<Option<Owner>> {
-        let owner = self.owner(id.key())?;
-        Ok(owner.filter(|owner| owner.id == *id))
+    /// The record of this very ecosystem: that of another under the same key is none.
+    pub(crate) fn ecosystem_record(&self, id: &EcosystemId) -> Option<&Owner> {
+        let same = |owner: &&Owner| matches!(&owner.id, OwnerId::Ecosystem(own) if own == id);
+        self.owner(id.into()).filter(same)
+    }
+
+    /// The record of this very user: that of another under the same key is none.
+    pub(crate) fn user_record(&self, id: &UserId) -> Option<&Owner> {
+        let same = |owner: &&Owner| matches!(&owner.id, OwnerId::User(own) if own == id);
+        self.owner(id.into()).filter(same)
     }
 
     /// An environment.
-    pub(crate) fn environment(&self, id: &EnvironmentId) -> Result<Option<Environment>> {
-        let environment = self.items.get::<Environment>(&Key::environment(id))?;
-        Ok(environment.filter(|environment| environment.id == *id))
+    pub(crate) fn environment(&self, id: &EnvironmentId) -> Option<&Environment> {
+        self.items.environment(id)
     }
 }
