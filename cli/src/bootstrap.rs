@@ -50,7 +50,7 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
     let id = args.account.as_deref().map(AccountId::parse).transpose();
     let id = id.map_err(|_invalid| "an account's id is A and 24 lowercase hex digits")?;
 
-    let client = client::from_operator_environment().await;
+    let client = client::dynamodb(&client::operator_environment().await);
     if let Some(ephemeral) = args.ephemeral_table.filter(|_| args.create_tables) {
         create_tables(&client, &args.identity_table, &ephemeral)
             .await

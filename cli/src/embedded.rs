@@ -66,6 +66,7 @@ impl Embedded {
         let db = &self.0;
         let answer = match operation {
             "BatchGetItem" => call(body, |request| db.batch_get_item(request)),
+            "BatchWriteItem" => call(body, |request| db.batch_write_item(request)),
             "GetItem" => call(body, |request| db.get_item(request)),
             "PutItem" => call(body, |request| db.put_item(request)),
             "UpdateItem" => call(body, |request| db.update_item(request)),

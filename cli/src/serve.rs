@@ -19,7 +19,8 @@ use shared::{
     identity::Identity,
     log::{self, Format},
     schema::create_tables,
-    token::{ExpiryType, NewToken, PlainToken},
+    token::{ExpiryType, NewToken},
+    value::ValueKey,
 };
 use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
@@ -88,8 +89,15 @@ pub async fn run(args: Serve) -> Result<(), String> {
         .map_err(said)?;
     let ephemeral = Ephemeral::new(client.clone(), EPHEMERAL.to_owned());
     let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
-    let app = App::new(Identity::new(client, IDENTITY.to_owned()))
+    let app = App::new(Identity::new(client, IDENTITY.to_owned()));
+    let value_key = if args.memory {
+        ValueKey::in_memory(&mut *app.rng())
+    } else {
+        ValueKey::file(args.data.join("value-key"))
+    };
+    let app = app
         .with_ephemeral(Some(ephemeral))
+        .with_value_key(Some(value_key))
         .with_settings(settings);
     let app = Arc::new(app);
 
@@ -157,7 +165,7 @@ async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
     match std::fs::read(file) {
         Ok(bytes) => {
             let start: Start = serde_json::from_slice(&bytes).map_err(|e| cannot(&e))?;
-            if let Some(token) = PlainToken::parse(&start.account_token) {
+            if let Some(token) = app.token(&start.account_token) {
                 let found = app.lookup().token(&token).read().await.map_err(said)?;
                 if found.verified(&token).is_some() {
                     return Ok(start);

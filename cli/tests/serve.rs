@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 /// A server that is killed when the test ends.
@@ -245,6 +245,80 @@ async fn the_log_has_a_line_for_each_request_and_no_secret() {
     }
     assert!(!log.contains(&token) && !log.contains(&server.text("accountToken")));
     assert!(!log.contains("tk_"), "{log}");
+}
+
+#[tokio::test]
+async fn neither_the_log_nor_a_file_holds_a_value_or_a_password() {
+    let data = tempfile::tempdir().unwrap();
+    let directory = data.path().to_str().unwrap();
+    let mut server = Server::start(&[
+        "serve", "--data", directory, "--port", "0", "--json", "--log", "trace",
+    ]);
+    let ask = async |method: reqwest::Method, path: &str, body: Value| {
+        let request = server
+            .http
+            .request(method, format!("{}{path}", server.text("url")))
+            .header("authorization", server.text("accountToken"))
+            .header("content-type", "application/json");
+        let answer = request.body(body.to_string()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.text().await.unwrap())
+    };
+    let user = format!("/api/users/{}", server.text("userId"));
+    let (email, password) = ("Demo@example.com", "correct horse");
+    let person = json!({ "email": email, "password": password });
+    let (put, post) = (reqwest::Method::PUT, reqwest::Method::POST);
+    assert_eq!(ask(put, &user, person.clone()).await.0, 200);
+    let path = "/_/user-token/value";
+    let wrong = json!({ "email": email, "password": "another one" });
+    assert_eq!(ask(post.clone(), path, wrong).await.0, 401);
+    let unknown = json!({ "email": "Nobody@example.com", "password": password });
+    assert_eq!(ask(post.clone(), path, unknown).await.0, 401);
+    let (status, answer) = ask(post.clone(), path, person.clone()).await;
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let value = answer["data"][0]["token"].as_str().unwrap().to_owned();
+    assert!(server.is_active(&value).await);
+    // Without its key a value cannot be read after a restart; what tells of that tells no more.
+    server.signal("-TERM");
+    let key = data.path().join("value-key");
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let mut log = String::new();
+    let mut stderr: ChildStderr = server.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+
+    let secrets = [&value, &value[6..], password, "another one", "example.com"];
+    let lower = log.to_lowercase();
+    for secret in secrets {
+        assert!(!lower.contains(&secret.to_lowercase()), "{log}");
+    }
+    for file in std::fs::read_dir(data.path()).unwrap() {
+        let path = file.unwrap().path();
+        let content = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&content);
+        for secret in &secrets[..4] {
+            assert!(!text.contains(secret), "{}", path.display());
+        }
+    }
+
+    let again = Server::on(data.path());
+    let log_in = || {
+        let url = format!("{}/_/user-token/value", again.text("url"));
+        let request = again
+            .http
+            .post(url)
+            .header("content-type", "application/json");
+        request.body(person.to_string()).send()
+    };
+    let answer = log_in().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    assert!(!answer.text().await.unwrap().contains("key"));
+    assert!(!key.exists(), "another key would open nothing");
+    std::fs::write(&key, kept).unwrap();
+    let answer = log_in().await.unwrap();
+    assert!(answer.text().await.unwrap().contains(&value));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use shared::{
 /// # Errors
 /// 400 on a query field, 401, 403 for anybody but an account, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
+    let credential = credential(app, &request)?;
     let found = app.lookup().token(&credential).read().await?;
 
     let caller = found.caller(&credential)?;

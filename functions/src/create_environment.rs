@@ -14,7 +14,7 @@ use shared::{
 /// # Errors
 /// 400 on the id or a query field, 401, 403, 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
+    let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);
     let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());
     let found = lookup.read().await?;

@@ -26,7 +26,7 @@ enum Target {
 /// itself, 404 on the environment, or the ecosystem and then the user, 409 on an inactive user,
 /// 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
+    let credential = credential(app, &request)?;
     let (named, target, wanted) = asked(&request);
     let (user, environment) = match &target {
         Ok(Target::User(id)) => (Some(id), None),

@@ -19,7 +19,7 @@ use shared::{
 /// 400 on the user's id or a query field, 401, 403, 404 on the ecosystem, then on the user, 409
 /// on an inactive user, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
+    let credential = credential(app, &request)?;
     let id = user_id(&request);
     let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;

@@ -14,7 +14,7 @@ use shared::{
 /// 400 on the id or a query field, 401, 403 for a user's token, 404, also for one that is not the
 /// caller's, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
+    let credential = credential(app, &request)?;
     let id = environment_id(&request);
     let lookup = app
         .lookup()

@@ -13,7 +13,7 @@ use shared::{
 /// # Errors
 /// 400 on the id or a query field, 401, 403, 404 on the ecosystem, then on the user, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
+    let credential = credential(app, &request)?;
     let id = user_id(&request);
     let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
@@ -23,6 +23,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, ()) = both(id, fields::none(&request))?;
     let user = found.user(&caller, &id)?;
 
-    directory::delete(app, &user).await?;
+    directory::delete_user(app, &user).await?;
     Ok(no_content())
 }

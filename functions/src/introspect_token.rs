@@ -4,10 +4,10 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::{
     App,
-    error::{Result, both},
-    http::{credential, fields::Fields, ok_secret},
+    error::Result,
+    http::{credential, ok_secret, token::of_form},
     id::EnvironmentId,
-    token::{ExpiryType, Holder, PlainToken, Scope, verify::Verified},
+    token::{ExpiryType, Holder, Scope, verify::Verified},
 };
 
 /// Answers 200 with the token's claims, or with `{"active":false}` alone for one that does not
@@ -16,8 +16,8 @@ use shared::{
 /// # Errors
 /// 400 on a form field, 401, 403 for a user's token as the caller, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
-    let asked = asked(&request);
+    let credential = credential(app, &request)?;
+    let asked = of_form(app, &request);
     let mut lookup = app.lookup().token(&credential);
     // A user may not ask, so that its asking is no use of what it asks about.
     if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {
@@ -35,15 +35,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         Some(token) => ok_secret(&Claims::from(token)),
         None => ok_secret(&Inactive { active: false }),
     }
-}
-
-/// The form's token; none if it is no token's text, which is not the form's fault.
-fn asked(request: &Request) -> Result<Option<PlainToken>> {
-    let mut form = Fields::form(request)?;
-    let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
-    // RFC 7662 §2.1: a hint about the type, which a token tells by itself.
-    form.optional("token_type_hint", |_| Ok::<_, String>(()));
-    both(Fields::query(request).finish(), form.finish()).map(|_| token.flatten())
 }
 
 #[derive(Serialize)]

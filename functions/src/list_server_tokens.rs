@@ -14,7 +14,7 @@ use shared::{
 /// 400 on the id or a query field, a foreign cursor among them, 401, 403 for anybody but an
 /// account, 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
+    let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);
     let page = token::page(&request, id.as_ref().ok().map(Into::into));
     let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());

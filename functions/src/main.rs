@@ -2,15 +2,16 @@
 
 use std::{env, process::ExitCode};
 
-use functions::ENDPOINTS;
+use functions::{AUTHORIZER, ENDPOINTS, authorize};
 use lambda_http::{lambda_runtime, service_fn};
 use shared::{
     App, client,
-    config::Config,
+    config::{Config, Uses, ValueKeySource},
     ephemeral::Ephemeral,
     http::respond,
     identity::Identity,
     log::{self, Format},
+    value::ValueKey,
 };
 
 // One request at a time is all that Lambda gives an environment: a second thread would only cost.
@@ -31,23 +32,35 @@ async fn run() -> Result<(), String> {
         .nth(1)
         .or_else(|| env::var("_HANDLER").ok())
         .unwrap_or_default();
-    let endpoint = ENDPOINTS
-        .iter()
-        .find(|endpoint| endpoint.name == name)
-        .ok_or_else(|| format!("no endpoint is named {name:?}"))?;
-    let config = Config::from_variables(endpoint.tables, |name| env::var(name).ok())?;
+    let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.name == name);
+    let uses = match endpoint {
+        Some(endpoint) => endpoint.uses,
+        None if name == AUTHORIZER => Uses::Identity,
+        None => return Err(format!("no endpoint is named {name:?}")),
+    };
+    let config = Config::from_variables(uses, |name| env::var(name).ok())?;
     log::start(config.log, Format::Json);
 
-    let client = client::from_lambda_environment().await;
+    let environment = client::lambda_environment().await;
+    let client = client::dynamodb(&environment);
     let ephemeral = config.ephemeral_table;
     let ephemeral = ephemeral.map(|table| Ephemeral::new(client.clone(), table));
+    let value_key = config.value_key.map(|source| match source {
+        ValueKeySource::Kms(arn) => ValueKey::kms(client::kms(&environment), arn),
+        ValueKeySource::File(path) => ValueKey::file(path),
+    });
     let app = &App::new(Identity::new(client, config.identity_table))
         .with_ephemeral(ephemeral)
+        .with_value_key(value_key)
         .with_settings(config.settings);
     app.identity().warm_up().await;
-    lambda_runtime::run(service_fn(|event| {
-        respond(app, endpoint.name, endpoint.handler, event)
-    }))
-    .await
-    .map_err(|error| error.to_string())
+    app.warm_up_value_key().await;
+    let ended = match endpoint {
+        Some(endpoint) => {
+            let (name, handler) = (endpoint.name, endpoint.handler);
+            lambda_runtime::run(service_fn(|event| respond(app, name, handler, event))).await
+        }
+        None => lambda_runtime::run(service_fn(|event| authorize::handle(app, event))).await,
+    };
+    ended.map_err(|error| error.to_string())
 }

@@ -4,19 +4,22 @@ use lambda_http::{Body, Request, Response};
 use shared::{
     App,
     directory::{self, Put, UserChange},
+    email::Email,
     error::{Result, both},
     http::{created, credential, fields::Fields, ok, user::Shown, user_ecosystem, user_id},
+    password::Password,
     token::Scope,
 };
 
 /// Answers 201 with a new user, 200 with one that was there. A field that is left out keeps its
-/// value.
+/// value; null clears an address or a password. Another address, any password and `active: false` end
+/// every token of the user at once.
 ///
 /// # Errors
-/// 400 on the id, a query field or the body, 401, 403, 404 on the ecosystem, 409 if the id's key is
-/// another's, 413, 415.
+/// 400 on the id, a query field or the body, 401, 403, 404 on the ecosystem, 409 if the id's key or
+/// the address is another's, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(&request)?;
+    let credential = credential(app, &request)?;
     let id = user_id(&request);
     let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
@@ -37,6 +40,8 @@ fn change(request: &Request) -> Result<UserChange> {
     let change = UserChange {
         admin: body.boolean("admin"),
         active: body.boolean("active"),
+        email: body.nullable("email", Email::parse),
+        password: body.nullable("password", Password::parse_new),
     };
     both(Fields::query(request).finish(), body.finish()).map(|_| change)
 }

@@ -1,6 +1,7 @@
 //! Who may do what, and what exists for whom (contract, section 1).
 
 use crate::{
+    email::Email,
     error::{Error, Result},
     id::{EcosystemId, EnvironmentId, UserId},
     owner::{Environment, Owner, OwnerId},
@@ -47,6 +48,17 @@ impl Found {
     pub fn user(&self, caller: &Verified, id: &UserId) -> Result<Owner> {
         self.user_if_any(caller, id)?
             .ok_or_else(|| Error::NotFound(format!("User with id {id} does not exist.")))
+    }
+
+    /// Whether an address is that of the user who calls.
+    pub fn is_callers(&self, email: &Email, caller: &Verified) -> bool {
+        match &caller.owner {
+            OwnerId::User(id) => {
+                let user = self.user_record(id);
+                user.is_some_and(|user| user.email.as_ref() == Some(email))
+            }
+            OwnerId::Account(_) | OwnerId::Ecosystem(_) => false,
+        }
     }
 
     /// An environment that may be the caller's: of a server's own ecosystem, or of one that is an
@@ -108,6 +120,20 @@ impl Verified {
             (OwnerId::Ecosystem(_), None) | (OwnerId::Account(_), _) => true,
         };
         if reaches && self.scope >= scope {
+            Ok(())
+        } else {
+            Err(Error::Forbidden)
+        }
+    }
+
+    /// Whether this is a token, of at least this scope, of an account, of a server, or of a user that
+    /// may manage the e-mail tokens of its ecosystem.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for any other.
+    pub fn must_manage_email_tokens(&self, scope: Scope) -> Result<()> {
+        let manages = self.holder() != Holder::User || self.admin;
+        if manages && self.scope >= scope {
             Ok(())
         } else {
             Err(Error::Forbidden)

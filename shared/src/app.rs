@@ -13,8 +13,10 @@ use crate::{
     ephemeral::Ephemeral,
     error::{Error, Result},
     identity::Identity,
+    password::Passwords,
     time::Timestamp,
-    token::Memory,
+    token::{Memory, PlainToken, TokenId},
+    value::ValueKey,
 };
 
 /// Where the time comes from. A test hands in a clock that it turns.
@@ -54,6 +56,8 @@ pub struct App {
     ephemeral: Option<Ephemeral>,
     settings: Settings,
     pub(crate) memory: Memory,
+    pub(crate) passwords: Passwords,
+    pub(crate) value_key: Option<ValueKey>,
 }
 
 impl App {
@@ -63,8 +67,14 @@ impl App {
     }
 
     /// An app on this clock and this random source.
-    pub fn with(identity: Identity, clock: Clock, rng: impl CryptoRng + Send + 'static) -> Self {
+    pub fn with(
+        identity: Identity,
+        clock: Clock,
+        mut rng: impl CryptoRng + Send + 'static,
+    ) -> Self {
         Self {
+            passwords: Passwords::new(&mut rng),
+            value_key: None,
             clock,
             rng: Mutex::new(Box::new(rng)),
             identity,
@@ -81,6 +91,13 @@ impl App {
         self
     }
 
+    /// With the key of e-mail tokens' values, for the endpoints that need it.
+    #[must_use]
+    pub fn with_value_key(mut self, value_key: Option<ValueKey>) -> Self {
+        self.value_key = value_key;
+        self
+    }
+
     /// With a deployment's settings.
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
@@ -91,6 +108,18 @@ impl App {
     /// The time now. A handler reads it once for each decision.
     pub fn now(&self) -> Timestamp {
         (self.clock.0)().into()
+    }
+
+    /// Reads the text of a token, without a look at what is kept of it; none of one that was made
+    /// before tokens of this deployment count.
+    pub fn token(&self, text: &str) -> Option<PlainToken> {
+        PlainToken::parse(text).filter(|token| !self.is_void(token.id()))
+    }
+
+    /// Whether a token was made before tokens of this deployment count.
+    pub(crate) fn is_void(&self, id: TokenId) -> bool {
+        let not_before = self.settings.not_before;
+        not_before.is_some_and(|not_before| id.made_at() < not_before)
     }
 
     /// The random source, for one draw.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, environment::EnvironmentVariableCredentialsProvider,
+    BehaviorVersion, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
     environment::EnvironmentVariableRegionProvider,
 };
 use aws_sdk_dynamodb::{
@@ -30,23 +30,27 @@ const ATTEMPT: Duration = Duration::from_millis(900);
 /// known when a request runs out of time.
 const CALL: Duration = Duration::from_millis(2500);
 
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(ATTEMPT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(CALL)
+        .build()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(4)
+        .with_initial_backoff(Duration::from_millis(50))
+        .with_max_backoff(Duration::from_millis(400))
+}
+
 /// Sets what every client has: timeouts and retries that end inside a request's 3 seconds.
 pub fn with_limits(config: Builder) -> Builder {
     config
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(ATTEMPT)
-                .operation_attempt_timeout(ATTEMPT)
-                .operation_timeout(CALL)
-                .build(),
-        )
-        .retry_config(
-            RetryConfig::standard()
-                .with_max_attempts(4)
-                .with_initial_backoff(Duration::from_millis(50))
-                .with_max_backoff(Duration::from_millis(400)),
-        )
+        .timeout_config(timeouts())
+        .retry_config(retries())
         .retry_classifier(TransactionConflict)
         // Bodies are a few hundred bytes and an attempt has its timeout: nothing can stall.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -60,26 +64,38 @@ fn https() -> SharedHttpClient {
         .build_https()
 }
 
-/// The client of a Lambda function: region and credentials from the environment alone, which is
+/// The AWS side of a Lambda function: region and credentials from the environment alone, which is
 /// where Lambda puts them, so that nothing else is asked at start.
-pub async fn from_lambda_environment() -> Client {
-    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+pub async fn lambda_environment() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(https())
         .region(EnvironmentVariableRegionProvider::new())
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .load()
-        .await;
-    Client::from_conf(with_limits(Builder::from(&config)).build())
+        .await
 }
 
-/// The client of an operator's command: region and credentials from wherever the AWS CLI finds
+/// The AWS side of an operator's command: region and credentials from wherever the AWS CLI finds
 /// them without a browser (environment, profile, container, instance).
-pub async fn from_operator_environment() -> Client {
-    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+pub async fn operator_environment() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(https())
         .load()
-        .await;
-    Client::from_conf(with_limits(Builder::from(&config)).build())
+        .await
+}
+
+/// The client of DynamoDB.
+pub fn dynamodb(config: &SdkConfig) -> Client {
+    Client::from_conf(with_limits(Builder::from(config)).build())
+}
+
+/// The client of KMS, with the same limits.
+pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
+    let config = aws_sdk_kms::config::Builder::from(config)
+        .timeout_config(timeouts())
+        .retry_config(retries())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    aws_sdk_kms::Client::from_conf(config.build())
 }
 
 /// A write that meets a running transaction on its item, alone or as the reason why a transaction

@@ -1,19 +1,27 @@
 //! What tokens refer to: accounts, ecosystems, environments and users.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use rand::CryptoRng;
 
 use crate::{
     access::no_environment,
     app::App,
+    email::Email,
     error::{Error, Result},
     id::{AccountId, EcosystemId, EnvironmentId, UserId},
-    identity::{Inserted, Key},
-    owner::{Environment, Epoch, Owner, OwnerId},
+    identity::{AddressChange, Inserted, Key, PasswordChange, UserWrite},
+    owner::{Address, Environment, Epoch, Owner, OwnerId},
+    password::Password,
     token::{
-        Holder, NewToken, PlainToken, Token, TokenId,
+        Expiry, Holder, NewToken, PlainToken, Token, TokenId,
         verify::{Found, Verified},
     },
 };
+
+/// How long ended tokens are deleted before an answer. An execution environment stands still
+/// once it has answered.
+const SWEEP: Duration = Duration::from_millis(1500);
 
 /// Two names of an ecosystem met in one key, by a collision of 96 bits. Nothing was overwritten.
 const KEY_TAKEN: Error = Error::Conflict("this id cannot be used: another id has its key");
@@ -95,21 +103,35 @@ pub async fn delete_environment(
 }
 
 /// What is to change of a user: nothing where nothing is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct UserChange {
     /// Whether it may manage the e-mail tokens of its ecosystem.
     pub admin: Option<bool>,
     /// Whether its tokens count. `false` ends all that it has, for good.
     pub active: Option<bool>,
+    /// Its e-mail address; none to clear it. Another one ends all tokens.
+    pub email: Option<Option<Email>>,
+    /// Its password; none to clear it. Either ends all tokens.
+    pub password: Option<Option<Password>>,
 }
 
 impl UserChange {
     /// The user with this change, its version apart.
-    fn of(self, user: Owner, rng: &mut dyn CryptoRng) -> Owner {
-        let ends_tokens = self.active == Some(false);
+    fn of(&self, user: Owner, rng: &mut dyn CryptoRng) -> Owner {
+        let moves = self
+            .email
+            .as_ref()
+            // Another spelling of an address is the same one.
+            .is_some_and(|email| *email != user.email);
+        let ends_tokens = self.active == Some(false) || self.password.is_some() || moves;
         Owner {
             admin: self.admin.unwrap_or(user.admin),
             active: self.active.unwrap_or(user.active),
+            email: self.email.clone().unwrap_or(user.email),
+            has_password: match &self.password {
+                Some(password) => password.is_some(),
+                None => user.has_password,
+            },
             epoch: if ends_tokens {
                 Epoch::generate(rng)
             } else {
@@ -134,39 +156,106 @@ pub enum Put {
 ///
 /// # Errors
 /// [`Error::Invalid`] for a new user with the name of a short code's; [`Error::Conflict`] if another
-/// id has its key; the database is away.
+/// id has its key, or another user the address; the database is away.
 pub async fn put_user(
     app: &App,
     id: &UserId,
     mut current: Option<Owner>,
     change: UserChange,
 ) -> Result<Put> {
+    let hash = match &change.password {
+        Some(Some(password)) => Some(app.hash_password(password.clone()).await?),
+        Some(None) | None => None,
+    };
+    let password = match (&change.password, &hash) {
+        (_, Some(hash)) => PasswordChange::Is(hash),
+        (Some(_), None) => PasswordChange::Goes,
+        (None, None) => PasswordChange::Stays,
+    };
     loop {
-        current = match current {
+        let next = match &current {
             Some(user) if user.id != OwnerId::User(id.clone()) => return Err(KEY_TAKEN),
-            Some(user) => {
-                let next = Owner {
-                    version: user.version + 1,
-                    ..change.of(user.clone(), &mut *app.rng())
-                };
-                match app.identity.replace_owner(&user, &next).await? {
-                    Ok(()) => return Ok(Put::Changed(next)),
-                    Err(there) => there,
-                }
-            }
+            Some(user) => Owner {
+                version: user.version + 1,
+                ..change.of(user.clone(), &mut *app.rng())
+            },
             // Only a code makes such a one.
             None if id.is_short_code() => return Err(Error::path("id", Error::USER_ID)),
             None => {
                 let new = Owner::new(OwnerId::User(id.clone()), None, &mut *app.rng());
-                let new = change.of(new, &mut *app.rng());
-                match app.identity.insert_owner(&new).await? {
-                    Inserted::New => return Ok(Put::Created(new)),
-                    Inserted::Existing(there) => Some(there),
-                    Inserted::KeyTaken => return Err(KEY_TAKEN),
-                }
+                change.of(new, &mut *app.rng())
+            }
+        };
+        let old = current.as_ref();
+        let moves = old.and_then(|user| user.email.as_ref()) != next.email.as_ref();
+        current = if moves || change.password.is_some() {
+            let there = match &next.email {
+                Some(email) if moves => kept_under(app, email, id).await?,
+                _ => None,
+            };
+            let address = match &next.email {
+                _ if !moves => AddressChange::Stays,
+                None => AddressChange::Goes,
+                Some(email) => AddressChange::Is(email, there.as_ref()),
+            };
+            let put = app.identity.put_user(old, &next, password, address);
+            match (put.await?, old) {
+                (UserWrite::Written, None) => return Ok(Put::Created(next)),
+                (UserWrite::Written, Some(_)) => return Ok(Put::Changed(next)),
+                (UserWrite::AddressChanged, _) => current,
+                (UserWrite::Instead(there), _) => there,
+            }
+        } else if let Some(user) = old {
+            match app.identity.replace_owner(user, &next).await? {
+                Ok(()) => return Ok(Put::Changed(next)),
+                Err(there) => there,
+            }
+        } else {
+            match app.identity.insert_owner(&next).await? {
+                Inserted::New => return Ok(Put::Created(next)),
+                Inserted::Existing(there) => Some(there),
+                Inserted::KeyTaken => return Err(KEY_TAKEN),
             }
         };
     }
+}
+
+/// What is kept under an address that this user may have: nothing, what names a user or an
+/// ecosystem that is gone, or what names this user as another request has just made it.
+///
+/// # Errors
+/// [`Error::Conflict`] if another user has it; the database is away.
+async fn kept_under(app: &App, email: &Email, id: &UserId) -> Result<Option<Address>> {
+    let Some(address) = app.identity.address(email).await? else {
+        return Ok(None);
+    };
+    let holder = &address.user_id;
+    let found = app.lookup().user(Some(holder)).read().await?;
+    let user = found
+        .user_record(holder)
+        .filter(|user| address.is_of(user, email));
+    let lives = user.is_some() && found.ecosystem_record(holder.ecosystem()).is_some();
+    if lives && holder != id {
+        return Err(Error::Conflict("email address is in use"));
+    }
+    Ok(Some(address))
+}
+
+/// Deletes a user with everything that is its own. Every token of its ends with it.
+///
+/// # Errors
+/// The database is away.
+pub async fn delete_user(app: &App, user: &Owner) -> Result<()> {
+    let mut user = user.clone();
+    // Without an address or a password there is nothing but the record. If it gets one meanwhile,
+    // what is left names a life that is over.
+    while user.email.is_some() || user.has_password {
+        match app.identity.delete_user(&user).await? {
+            Some(there) if there.born == user.born => user = there,
+            _ => return Ok(()),
+        }
+    }
+    app.identity.delete_owner(&user).await
 }
 
 /// Makes a token for an owner as it was just read or made.
@@ -177,6 +266,59 @@ pub async fn mint(app: &App, owner: &Owner, wanted: NewToken) -> Result<(Token, 
     let (token, plain) = Token::mint(&owner.id, owner.epoch, wanted, app.now(), &mut *app.rng());
     app.identity.insert_token(&token).await?;
     Ok((token, plain))
+}
+
+/// Ends a user's token for good.
+///
+/// # Errors
+/// The database is away.
+pub async fn revoke_of_user(app: &App, token: &Token) -> Result<()> {
+    // What names an e-mail token goes with it: a log-in must not give a dead one.
+    let is_email_token = matches!(token.expiry, Expiry::Email { .. });
+    let (user, id) = (token.owner, token.id);
+    if is_email_token && app.identity.delete_email_token(user, id).await? {
+        return Ok(());
+    }
+    app.identity.delete(&Key::token(user, id)).await
+}
+
+/// Ends a token of whomever, if it is one; whoever has it may.
+///
+/// # Errors
+/// The database is away.
+pub async fn revoke_itself(app: &App, token: &PlainToken) -> Result<()> {
+    let found = app.identity.read(&BTreeSet::from([Key::of(token)])).await?;
+    match found.token(token.owner(), token.id()) {
+        Some(record) if record.token_hash == token.hashed() => revoke_of_user(app, record).await,
+        _ => Ok(()),
+    }
+}
+
+/// Ends all tokens of a user, however many, by one write; then deletes what it can of them in a
+/// while. What is left of them counts nowhere, and goes with the next time or by its TTL.
+///
+/// # Errors
+/// The database is away, before the write.
+pub async fn revoke_all(app: &App, user: &Owner) -> Result<()> {
+    let key = user.id.key();
+    let mut current = Some(user.clone());
+    // Where it was deleted meanwhile, all its tokens were with it.
+    while let Some(now) = current.filter(|now| now.born == user.born) {
+        let next = Owner {
+            epoch: Epoch::generate(&mut *app.rng()),
+            version: now.version + 1,
+            ..now.clone()
+        };
+        current = match app.identity.replace_owner(&now, &next).await? {
+            Ok(()) => break,
+            Err(there) => there,
+        };
+    }
+    let sweep = tokio::time::timeout(SWEEP, app.identity.sweep_tokens(key));
+    if let Ok(Err(error)) = sweep.await {
+        tracing::warn!(cause = ?error, "ended tokens are not all deleted");
+    }
+    Ok(())
 }
 
 /// Ends one token of an owner, whether or not there is such a one.

@@ -41,6 +41,8 @@ pub enum Error {
         /// Whether a token was sent at all (RFC 6750 §3 tells the two apart).
         token_sent: bool,
     },
+    /// A log-in that failed, whatever the reason.
+    WrongPassword,
     /// A credential that counts, but not for this.
     Forbidden,
     /// Fields that are not as they must be: all of them.

@@ -7,6 +7,7 @@
 //! | [`app`] | what a handler is given: clock, random source, tables |
 //! | [`token`] | tokens: their text, what is kept of them, how they end, verification |
 //! | [`shortcode`], [`attempts`] | short codes, and the limits on guessing them |
+//! | [`email_token`], [`email`], [`password`], [`value`] | e-mail tokens, log-in, and the key of their values |
 //! | [`owner`], [`directory`] | accounts, ecosystems, environments and users, and changing them |
 //! | [`access`] | who may do what, and what exists for whom |
 //! | [`id`], [`number`], [`page`], [`time`] | values whose constructors validate |
@@ -20,6 +21,8 @@ pub mod attempts;
 pub mod client;
 pub mod config;
 pub mod directory;
+pub mod email;
+pub mod email_token;
 pub mod ephemeral;
 pub mod error;
 pub mod http;
@@ -29,9 +32,12 @@ pub mod log;
 pub mod number;
 pub mod owner;
 pub mod page;
+pub mod password;
 pub mod schema;
 pub mod shortcode;
 pub mod time;
 pub mod token;
+mod transaction;
+pub mod value;
 
 pub use app::App;

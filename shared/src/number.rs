@@ -8,7 +8,7 @@ pub enum NotInRange {
     /// It is zero or less.
     NotPositive,
     /// It is more than this.
-    MoreThan(u32),
+    MoreThan(u64),
 }
 
 impl From<NotInRange> for String {
@@ -26,6 +26,15 @@ impl From<NotInRange> for String {
 /// # Errors
 /// It is no number, or one out of range.
 pub fn positive(text: &str, max: u32) -> Result<u32, NotInRange> {
+    let number = positive_long(text, max.into())?;
+    u32::try_from(number).map_err(|_| NotInRange::MoreThan(max.into()))
+}
+
+/// Reads a whole number from 1 to `max`, as [`positive`] does.
+///
+/// # Errors
+/// It is no number, or one out of range.
+pub fn positive_long(text: &str, max: u64) -> Result<u64, NotInRange> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text),
@@ -33,7 +42,7 @@ pub fn positive(text: &str, max: u32) -> Result<u32, NotInRange> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(NotInRange::NotANumber);
     }
-    match digits.parse::<u32>() {
+    match digits.parse::<u64>() {
         _ if negative => Err(NotInRange::NotPositive),
         Ok(0) => Err(NotInRange::NotPositive),
         Ok(number) if number <= max => Ok(number),

@@ -4,7 +4,10 @@ use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::id::{AccountId, EcosystemId, EnvironmentId, UserId};
+use crate::{
+    email::Email,
+    id::{AccountId, EcosystemId, EnvironmentId, UserId},
+};
 
 /// Whose partition of the identity table it is, as 20 bytes that a token carries.
 ///
@@ -19,6 +22,8 @@ pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
 impl OwnerKey {
     /// In bytes.
     pub const LENGTH: usize = 20;
+    /// The partition that no owner has: the ids that would hash to it are not to be found.
+    pub(crate) const NOBODY: Self = Self([0; Self::LENGTH]);
     const ROOT: usize = 8;
 
     fn new(root: &str, user: Option<&UserId>) -> Self {
@@ -132,6 +137,12 @@ pub struct Owner {
     /// The environment that a short code's user is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<EnvironmentId>,
+    /// A user's e-mail address; the address's own item names the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
+    /// Whether the user has a password, which is kept apart.
+    #[serde(default)]
+    pub has_password: bool,
     /// Whether its tokens count.
     pub active: bool,
     /// Whether a user may manage the e-mail tokens of its ecosystem.
@@ -151,12 +162,33 @@ impl Owner {
             id,
             account,
             environment: None,
+            email: None,
+            has_password: false,
             active: true,
             admin: false,
             epoch: Epoch::generate(rng),
             born: Epoch::generate(rng),
             version: 1,
         }
+    }
+}
+
+/// What is kept under an e-mail address: the item `address` of its own partition, which names the
+/// one user that has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The user.
+    pub user_id: UserId,
+    /// The life of that id that has the address.
+    pub born: Epoch,
+}
+
+impl Address {
+    /// Whether this user, as it was read, is the one that is named and has this address still.
+    pub fn is_of(&self, user: &Owner, email: &Email) -> bool {
+        user.id == OwnerId::User(self.user_id.clone())
+            && user.born == self.born
+            && user.email.as_ref() == Some(email)
     }
 }
 
@@ -210,6 +242,8 @@ mod tests {
                 id,
                 account: Some(account.clone()),
                 environment: None,
+                email: Some(Email::parse("Bob@example.com").unwrap()),
+                has_password: true,
                 active: false,
                 admin: true,
                 epoch: Epoch([7; 16]),

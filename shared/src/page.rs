@@ -1,8 +1,10 @@
 //! Pages of a list: how long one is, and where the next one starts.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    id::UserId,
     number::{self, NotInRange},
     owner::OwnerKey,
     token::TokenId,
@@ -50,6 +52,25 @@ pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str
         .ok_or("invalid cursor")
 }
 
+/// A cursor that says that the next page of a list of users starts after this one; `list` tells one
+/// list from another.
+pub fn user_cursor(list: &str, id: &UserId) -> String {
+    let hash = Sha256::digest(format!("users#{list}#{id}"));
+    BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], id.as_str().as_bytes()].concat())
+}
+
+/// Reads a cursor of this list of users.
+///
+/// # Errors
+/// What a client is told of any other text.
+pub fn parse_user_cursor(text: &str, list: &str) -> Result<UserId, &'static str> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+    let id = bytes.get(8..).and_then(|id| str::from_utf8(id).ok());
+    id.and_then(|id| UserId::parse(id).ok())
+        .filter(|id| user_cursor(list, id) == text)
+        .ok_or("invalid cursor")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -77,8 +98,26 @@ mod tests {
         }
 
         #[test]
+        fn a_cursor_of_users_is_of_one_list_and_of_one_text(
+            name in "[a-z|]{1,20}",
+            at: prop::sample::Index,
+            to in "[0-9A-Za-z_-]",
+        ) {
+            let id = UserId::parse(&format!("C58521fd8a5d9b5cc21987501;{name}")).unwrap();
+            let text = user_cursor("one", &id);
+            prop_assert_eq!(parse_user_cursor(&text, "one"), Ok(id));
+            prop_assert!(parse_user_cursor(&text, "another").is_err());
+            let at = at.index(text.len());
+            prop_assert!(parse_user_cursor(&text[..at], "one").is_err());
+            let mut altered = text.clone();
+            altered.replace_range(at..=at, &to);
+            prop_assert!(altered == text || parse_user_cursor(&altered, "one").is_err());
+        }
+
+        #[test]
         fn reading_any_text_never_panics(text in "\\PC*") {
             prop_assert!(parse_cursor(&text, OwnerKey::from_bytes([0; 20])).is_err());
+            prop_assert!(parse_user_cursor(&text, "one").is_err());
         }
     }
 }

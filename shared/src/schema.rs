@@ -4,17 +4,20 @@
 use aws_sdk_dynamodb::{
     Client,
     client::Waiters,
-    operation::create_table::CreateTableError,
+    operation::create_table::{CreateTableError, builders::CreateTableFluentBuilder},
     types::{
-        AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-        TimeToLiveSpecification,
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        Projection, ProjectionType, ScalarAttributeType, TimeToLiveSpecification,
     },
 };
 
 use crate::{
     ephemeral,
     error::{Error, Result},
-    identity::{PARTITION_KEY, SORT_KEY},
+    identity::{
+        EMAIL_ACCOUNT, EMAIL_TOKENS_INDEX, EMAIL_TOKENS_PROJECTION, EMAIL_USER, PARTITION_KEY,
+        SORT_KEY,
+    },
 };
 
 /// The TTL attribute of both tables: a Number of seconds since 1970.
@@ -24,48 +27,51 @@ pub const TTL_ATTRIBUTE: &str = "expires_at";
 /// # Errors
 /// The database is away or forbids it.
 pub async fn create_tables(client: &Client, identity: &str, ephemeral: &str) -> Result<()> {
-    let binary = ScalarAttributeType::B;
-    let string = ScalarAttributeType::S;
-    create_table(
-        client,
-        identity,
-        &[
-            (PARTITION_KEY, binary, KeyType::Hash),
-            (SORT_KEY, string.clone(), KeyType::Range),
-        ],
-    )
-    .await?;
-    create_table(
-        client,
-        ephemeral,
-        &[(ephemeral::PARTITION_KEY, string, KeyType::Hash)],
-    )
-    .await
+    let string = || ScalarAttributeType::S;
+    let listed = EMAIL_TOKENS_PROJECTION.iter().map(ToString::to_string);
+    let projection = Projection::builder()
+        .projection_type(ProjectionType::Include)
+        .set_non_key_attributes(Some(listed.collect()));
+    let index = GlobalSecondaryIndex::builder()
+        .index_name(EMAIL_TOKENS_INDEX)
+        .key_schema(key(EMAIL_ACCOUNT, KeyType::Hash)?)
+        .key_schema(key(EMAIL_USER, KeyType::Range)?)
+        .projection(projection.build());
+    let call = client
+        .create_table()
+        .table_name(identity)
+        .attribute_definitions(attribute(PARTITION_KEY, ScalarAttributeType::B)?)
+        .attribute_definitions(attribute(SORT_KEY, string())?)
+        .attribute_definitions(attribute(EMAIL_ACCOUNT, string())?)
+        .attribute_definitions(attribute(EMAIL_USER, string())?)
+        .key_schema(key(PARTITION_KEY, KeyType::Hash)?)
+        .key_schema(key(SORT_KEY, KeyType::Range)?)
+        .global_secondary_indexes(index.build().map_err(|error| incomplete(&error))?);
+    create_table(client, identity, call).await?;
+    let call = client
+        .create_table()
+        .table_name(ephemeral)
+        .attribute_definitions(attribute(ephemeral::PARTITION_KEY, string())?)
+        .key_schema(key(ephemeral::PARTITION_KEY, KeyType::Hash)?);
+    create_table(client, ephemeral, call).await
 }
 
-async fn create_table(
-    client: &Client,
-    table: &str,
-    keys: &[(&str, ScalarAttributeType, KeyType)],
-) -> Result<()> {
-    let mut call = client
-        .create_table()
-        .table_name(table)
-        .billing_mode(BillingMode::PayPerRequest);
-    for (name, attribute_type, key_type) in keys {
-        let attribute = AttributeDefinition::builder()
-            .attribute_name(*name)
-            .attribute_type(attribute_type.clone())
-            .build()
-            .map_err(|error| incomplete(&error))?;
-        let key = KeySchemaElement::builder()
-            .attribute_name(*name)
-            .key_type(key_type.clone())
-            .build()
-            .map_err(|error| incomplete(&error))?;
-        call = call.attribute_definitions(attribute).key_schema(key);
-    }
-    match call.send().await {
+fn attribute(name: &str, attribute_type: ScalarAttributeType) -> Result<AttributeDefinition> {
+    let attribute = AttributeDefinition::builder()
+        .attribute_name(name)
+        .attribute_type(attribute_type);
+    attribute.build().map_err(|error| incomplete(&error))
+}
+
+fn key(name: &str, key_type: KeyType) -> Result<KeySchemaElement> {
+    let key = KeySchemaElement::builder()
+        .attribute_name(name)
+        .key_type(key_type);
+    key.build().map_err(|error| incomplete(&error))
+}
+
+async fn create_table(client: &Client, table: &str, call: CreateTableFluentBuilder) -> Result<()> {
+    match call.billing_mode(BillingMode::PayPerRequest).send().await {
         Ok(_) => {}
         Err(error) if is_there_already(error.as_service_error()) => {}
         Err(error) => return Err(error.into()),

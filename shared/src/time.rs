@@ -9,12 +9,25 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 ///
 /// Expiry is judged in whole seconds ([`Timestamp::seconds`]); the milliseconds only put tokens
 /// in order of creation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Timestamp {
     millis: u64,
 }
 
 impl Timestamp {
+    /// A moment so many milliseconds after 1970 began.
+    pub(crate) const fn from_millis(millis: u64) -> Self {
+        Self { millis }
+    }
+
+    /// Reads a moment as RFC 3339 writes it, such as `2026-01-01T00:00:00Z`; none before 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let millis = u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()?;
+        Some(Self { millis })
+    }
+
     /// Milliseconds since 1970.
     pub const fn millis(self) -> u64 {
         self.millis
@@ -76,6 +89,19 @@ mod tests {
             moment.seconds().to_rfc3339().as_deref(),
             Some("2026-01-01T00:00:00Z")
         );
+    }
+
+    #[test]
+    fn a_moment_is_read_as_rfc_3339_writes_it() {
+        let millis = |text| Timestamp::parse(text).map(Timestamp::millis);
+        assert_eq!(millis("2026-01-01T00:00:00Z"), Some(1_767_225_600_000));
+        assert_eq!(
+            millis("2026-01-01T02:00:00.5+02:00"),
+            Some(1_767_225_600_500)
+        );
+        for text in ["", "1767225600", "2026-01-01", "1969-12-31T23:59:59Z"] {
+            assert_eq!(millis(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What reaches the database: round trips are the latency, capacity units the bill.
 
+use crate::create_email_token;
 use shared::token::ExpiryType;
 use tests::{Fault, Service};
 
@@ -249,4 +250,72 @@ async fn one_token_twice_in_a_request_is_read_once() {
         .unwrap();
     assert!((read.capacity - 2.0).abs() < f64::EPSILON);
     assert_eq!(calls.len(), 2);
+}
+
+#[tokio::test]
+async fn e_mail_tokens_make_no_more_calls_than_these() {
+    let (service, bob) = create_email_token::with_bob().await;
+    let user = format!("/api/users/{bob}");
+    let email = r#"{"email":"bob@example.com"}"#;
+    let value = "/_/user-token/value?email=bob@example.com";
+    let (read, write) = ("BatchGetItem", "TransactWriteItems");
+    // The first one in an environment makes the key of values, or reads it.
+    service.manage("POST", "/_/user-token", email).await;
+    service.manage("DELETE", "/_/user-token", email).await;
+    service.database.take_calls();
+    for (method, path, body, calls) in [
+        (
+            "POST",
+            "/_/user-token",
+            email,
+            vec![(read, 3.0), (read, 3.0), (write, 9.0)],
+        ),
+        (
+            "PUT",
+            "/_/user-token",
+            email,
+            vec![(read, 3.0), (read, 3.0), (write, 5.0)],
+        ),
+        ("GET", value, "", vec![(read, 3.0), (read, 3.0)]),
+        (
+            "GET",
+            "/_/user-token",
+            "",
+            vec![(read, 2.0), ("Query", 0.5), (read, 2.0)],
+        ),
+        (
+            "DELETE",
+            "/_/user-token",
+            email,
+            vec![(read, 3.0), (read, 3.0), (write, 5.0)],
+        ),
+        (
+            "PUT",
+            &user,
+            r#"{"password":"another one"}"#,
+            vec![(read, 4.0), (write, 4.0)],
+        ),
+        (
+            "PUT",
+            &user,
+            r#"{"email":"b@example.com"}"#,
+            vec![(read, 4.0), ("GetItem", 1.0), (write, 6.0)],
+        ),
+        (
+            "PUT",
+            &user,
+            r#"{"email":"B@example.com"}"#,
+            vec![(read, 4.0), ("PutItem", 1.0)],
+        ),
+        ("DELETE", &user, "", vec![(read, 4.0), (write, 8.0)]),
+    ] {
+        let answer = service.manage(method, path, body).await;
+        assert!(answer.status < 300, "{method} {path}: {answer:?}");
+        let made = service.database.take_calls();
+        let made: Vec<_> = made
+            .iter()
+            .map(|c| (c.operation.as_str(), c.capacity))
+            .collect();
+        assert_eq!(made, calls, "{method} {path}");
+    }
 }

@@ -1,28 +1,46 @@
 //! Black-box tests: what a client sees, one file for each endpoint, and what the database sees.
 
+mod addresses;
+mod authorize;
 mod calls;
 mod consume_shortcode;
 mod create_ecosystem;
+mod create_email_token;
 mod create_environment;
 mod create_server_token;
 mod create_shortcode;
 mod create_user_token;
 mod credentials;
 mod delete_ecosystem;
+mod delete_email_token;
 mod delete_environment;
 mod delete_user;
 mod events;
 mod expiry;
 mod faults;
+mod get_email_token_value;
 mod get_user;
 mod guesses;
 mod introspect_token;
+mod list_email_tokens;
 mod list_server_tokens;
+mod list_user_tokens;
 mod lives;
+mod log_in_limits;
+mod log_in_with_password;
+mod model;
+mod not_before;
 mod other_routes;
 mod put_user;
+mod races;
 mod revoke_server_token;
+mod revoke_token;
+mod revoke_user_token;
+mod revoke_user_tokens;
+mod secrets_at_rest;
 mod security;
+mod update_email_token;
+mod value_key;
 
 use tests::{Answer, Service};
 
@@ -79,6 +97,9 @@ pub(crate) fn assert_unknown(answer: &Answer, text: &str) {
     );
 }
 
+/// The endpoints that need no credential.
+const WITHOUT_CREDENTIAL: &[&str] = &["consume-shortcode", "log-in-with-password", "revoke-token"];
+
 /// A request to every endpoint that needs a credential, as method and path, for what holds for all: to a user, an
 /// environment and a token that exist.
 pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
@@ -97,7 +118,7 @@ pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
     };
     functions::ENDPOINTS
         .iter()
-        .filter(|endpoint| endpoint.name != "consume-shortcode")
+        .filter(|endpoint| !WITHOUT_CREDENTIAL.contains(&endpoint.name))
         .map(|endpoint| (endpoint.method.as_str(), fill(endpoint.path)))
         .collect()
 }

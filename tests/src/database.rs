@@ -145,13 +145,14 @@ impl Database {
         fault
     }
 
-    /// Notes what the last call of an operation consumed; exact where such calls do not overlap.
-    fn weigh(&self, operation: &str, capacity: f64) {
+    /// Notes what a call consumed.
+    fn weigh(&self, request: &Value, capacity: f64) {
         let mut state = self.state();
         if let Some(call) = state
             .calls
             .iter_mut()
-            .rfind(|call| call.operation == operation)
+            .rev()
+            .find(|call| call.capacity == 0.0 && call.request == *request)
         {
             call.capacity = capacity;
         }
@@ -215,6 +216,7 @@ impl Database {
         }
 
         let counted = !operation.contains("Table") && !operation.contains("TimeToLive");
+        let request_as_sent = wanted.clone();
         if counted {
             wanted["ReturnConsumedCapacity"] = "TOTAL".into();
         }
@@ -222,7 +224,7 @@ impl Database {
         let response = self.embedded.call(request).await?;
         let said: Value = serde_json::from_slice(response.body().bytes().unwrap_or_default())
             .expect("the database answers in JSON");
-        self.weigh(&operation, units(&said["ConsumedCapacity"]));
+        self.weigh(&request_as_sent, units(&said["ConsumedCapacity"]));
         tokio::task::yield_now().await;
         match fault {
             Some(Fault::AnswerLost) => Err(broken()),

@@ -29,6 +29,36 @@ impl Service {
         found
     }
 
+    /// The items of the identity table.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub async fn identity_items(&self) -> Vec<Item> {
+        let scan = self.client.scan().table_name(IDENTITY).send().await;
+        self.database.take_calls();
+        scan.expect("the table is read").items.unwrap_or_default()
+    }
+
+    /// Writes the hash of a user's password, past the API.
+    pub async fn set_password_hash(&self, user: &str, hash: &str) {
+        let key = Key::password(key_of(user));
+        self.set(key, "password_hash", AttributeValue::S(hash.to_owned()))
+            .await;
+    }
+
+    /// The hash of a user's password, as the table keeps it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn password_hash(&self, user: &str) -> String {
+        let key = serde_dynamo::to_item(Key::password(key_of(user))).expect("a key");
+        let call = self.client.get_item().table_name(IDENTITY);
+        let read = call.set_key(Some(key)).send().await;
+        self.database.take_calls();
+        let item = read.expect("the item is read").item.expect("a password");
+        item["password_hash"].as_s().expect("a text").clone()
+    }
+
     /// The items of the ephemeral table.
     ///
     /// # Panics

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use rand::{SeedableRng, rngs::StdRng};
+use serde_json::json;
 use shared::{
     App,
     config::Settings,
@@ -16,6 +17,7 @@ use shared::{
     owner::Owner,
     schema::create_tables,
     token::{ExpiryType, NewToken},
+    value::ValueKey,
 };
 use tokenry::{
     embedded::{self, EPHEMERAL, Embedded, IDENTITY},
@@ -107,6 +109,29 @@ impl Service {
         put.expect("a user");
         self.database.take_calls();
         id
+    }
+
+    /// Makes a user of the ecosystem with an address and a password.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub async fn person(&self, name: &str, email: &str, password: &str) -> String {
+        let id = format!("{};{name}", self.ecosystem.id.as_str());
+        let body = json!({ "email": email, "password": password }).to_string();
+        let path = format!("/api/users/{id}");
+        let made = self.manage("PUT", &path, &body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        self.database.take_calls();
+        id
+    }
+
+    /// Logs in from a source, such as `192.0.2.1`.
+    pub async fn log_in(&self, source: &str, email: &str, password: &str) -> Answer {
+        Event::to("log-in-with-password")
+            .source(source)
+            .json_body(&json!({ "email": email, "password": password }).to_string())
+            .send(&self.app)
+            .await
     }
 
     /// A token of any owner, made past the API.
@@ -269,7 +294,11 @@ fn another_environment(client: &aws_sdk_dynamodb::Client, clock: &TestClock) -> 
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let identity = Identity::new(client.clone(), IDENTITY.to_owned());
     let ephemeral = Ephemeral::new(client.clone(), EPHEMERAL.to_owned());
-    App::with(identity, clock.clock(), StdRng::seed_from_u64(seed)).with_ephemeral(Some(ephemeral))
+    // One key for all environments of a test, as of a deployment.
+    let value_key = ValueKey::in_memory(&mut StdRng::seed_from_u64(0));
+    App::with(identity, clock.clock(), StdRng::seed_from_u64(seed))
+        .with_ephemeral(Some(ephemeral))
+        .with_value_key(Some(value_key))
 }
 
 async fn token_of(app: &App, owner: &Owner, expiry_type: ExpiryType) -> String {

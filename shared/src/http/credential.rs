@@ -3,6 +3,7 @@
 use lambda_http::{Request, http::header::AUTHORIZATION};
 
 use crate::{
+    app::App,
     error::{Error, Location, Problem, Result},
     token::PlainToken,
 };
@@ -16,7 +17,7 @@ const MAX_HEADER: usize = 256;
 /// # Errors
 /// [`Error::Unauthorized`] unless it is a well-formed token, which is decided without a read;
 /// [`Error::Invalid`] if the header was sent twice, which API Gateway joins with a comma.
-pub fn credential(request: &Request) -> Result<PlainToken> {
+pub fn credential(app: &App, request: &Request) -> Result<PlainToken> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Error::Unauthorized { token_sent: false });
@@ -28,11 +29,16 @@ pub fn credential(request: &Request) -> Result<PlainToken> {
             message: "field must be given once".into(),
         }));
     }
+    of_header(app, value.to_str().ok())
+}
+
+/// The token in the value of an `Authorization` header; none of a value that is no text.
+///
+/// # Errors
+/// [`Error::Unauthorized`] unless it is a well-formed token.
+pub fn of_header(app: &App, value: Option<&str>) -> Result<PlainToken> {
     let refused = Error::Unauthorized { token_sent: true };
-    if value.len() > MAX_HEADER {
-        return Err(refused);
-    }
-    let Ok(text) = value.to_str() else {
+    let Some(text) = value.filter(|text| text.len() <= MAX_HEADER) else {
         return Err(refused);
     };
     let token = match text.split_once(' ') {
@@ -45,7 +51,7 @@ pub fn credential(request: &Request) -> Result<PlainToken> {
     if token.is_empty() {
         return Err(Error::Unauthorized { token_sent: false });
     }
-    PlainToken::parse(token).ok_or(refused)
+    app.token(token).ok_or(refused)
 }
 
 fn is_bearer(scheme: &str) -> bool {

@@ -131,6 +131,36 @@ impl Fields<'static, Value> {
             .ok()
     }
 
+    /// Takes the member of this name, which must be there and a text that can be parsed.
+    pub fn required<T, E: Into<String>>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.required_text(name, "expected field to be a string")?;
+        parse(&text)
+            .map_err(|message| self.problem(name, message.into()))
+            .ok()
+    }
+
+    /// Takes the member of this name, if it is there and null or a text that can be parsed.
+    pub fn nullable<T, E: Into<String>>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        let problem = match self.take(name)? {
+            Value::Null => return Some(None),
+            Value::String(text) => match parse(&text) {
+                Ok(parsed) => return Some(Some(parsed)),
+                Err(message) => message.into(),
+            },
+            _ => "expected field to be a string".to_owned(),
+        };
+        self.problem(name, problem);
+        None
+    }
+
     /// Takes the member of this name, which must be there and a text, of whatever kind.
     pub fn required_text(&mut self, name: &'static str, otherwise: &str) -> Option<String> {
         if !self.has(name) {

@@ -1,6 +1,7 @@
 //! The HTTP edge: API Gateway's events in, responses out, and what every endpoint shares between.
 
 mod credential;
+pub mod email_token;
 mod event;
 pub mod fields;
 mod response;
@@ -12,9 +13,9 @@ use std::{pin::Pin, time::Duration};
 use lambda_http::{Body, Request, RequestExt, Response, request::RequestContext};
 
 pub use self::{
-    credential::credential,
+    credential::{credential, of_header},
     event::respond,
-    response::{created, created_secret, no_content, ok, ok_secret},
+    response::{created, created_secret, no_content, ok, ok_empty, ok_secret},
 };
 use crate::{
     app::App,

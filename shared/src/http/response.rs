@@ -24,6 +24,11 @@ pub fn ok(value: &impl Serialize) -> Result<Response<Body>> {
     json_of(StatusCode::OK, value)
 }
 
+/// 200 without a body.
+pub fn ok_empty() -> Response<Body> {
+    Response::new(Body::Empty)
+}
+
 /// 201 with a body.
 ///
 /// # Errors
@@ -76,6 +81,14 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
                 "Bearer"
             };
             let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            (response, None)
+        }
+        Error::WrongPassword => {
+            let message = "wrong email address or password";
+            let mut response = structured(StatusCode::UNAUTHORIZED, "Unauthorized", message);
+            // RFC 9110 §15.5.2: a 401 names what would do.
+            let challenge = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             (response, None)
         }

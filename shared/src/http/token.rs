@@ -33,6 +33,19 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
     both(fields::body(request), query.finish()).map(|_| wanted)
 }
 
+/// The token that a form asks about (RFC 7662 §2.1, RFC 7009 §2.1); none if it is no token's text,
+/// which is not the form's fault.
+///
+/// # Errors
+/// The form, or a query field, is wrong.
+pub fn of_form(app: &App, request: &Request) -> Result<Option<PlainToken>> {
+    let mut form = Fields::form(request)?;
+    let token = form.required("token", |text| Ok::<_, String>(app.token(text)));
+    // A hint about the type, which a token tells by itself.
+    form.optional("token_type_hint", |_| Ok::<_, String>(()));
+    both(Fields::query(request).finish(), form.finish()).map(|_| token.flatten())
+}
+
 /// 200 with a new token, shown this once.
 ///
 /// # Errors
@@ -105,7 +118,7 @@ pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>
     let (tokens, last) = app.identity.tokens(key, page.after, page.limit).await?;
     let live = tokens
         .into_iter()
-        .filter(|token| token.counts_for(owner, now));
+        .filter(|token| token.counts_for(owner, now) && !app.is_void(token.id));
     let listed = live.map(|token| Listed {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
@@ -114,7 +127,7 @@ pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>
             Expiry::SlidingTtl { last_used_at, .. } => {
                 last_used_at.and_then(UnixSeconds::to_rfc3339)
             }
-            Expiry::Infinite | Expiry::FixedTtl { .. } => None,
+            Expiry::Infinite | Expiry::FixedTtl { .. } | Expiry::Email { .. } => None,
         },
         expires_at: token.expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
         name: token.name,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::owner::Owner;
+use crate::{email::Email, owner::Owner};
 
 /// A user as `GET` and `PUT` answer.
 #[derive(Clone, Debug, Serialize)]
@@ -17,7 +17,7 @@ impl<'a> From<&'a Owner> for Shown<'a> {
     fn from(user: &'a Owner) -> Self {
         Self {
             id: user.id.as_str(),
-            email: None,
+            email: user.email.as_ref().map(Email::as_given),
             admin: user.admin,
             active: user.active,
         }

@@ -1,7 +1,9 @@
 //! The identity table: owners and their tokens, one partition for each owner.
 
+mod email_tokens;
 mod owners;
 mod tokens;
+mod users;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,12 +17,21 @@ use aws_sdk_dynamodb::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use self::owners::Inserted;
-pub(crate) use self::owners::owner_item;
+pub use self::{
+    email_tokens::{EMAIL_ACCOUNT, EMAIL_TOKENS_INDEX, EMAIL_TOKENS_PROJECTION, EMAIL_USER},
+    owners::Inserted,
+};
+pub(crate) use self::{
+    email_tokens::{EmailTokenWrite, LogInItems},
+    owners::owner_item,
+    users::{AddressChange, PasswordChange, UserWrite},
+};
 use crate::{
+    email::Email,
+    email_token::Kept,
     error::{Error, Result},
     id::EnvironmentId,
-    owner::{Environment, Owner, OwnerKey},
+    owner::{Address, Environment, Owner, OwnerKey},
     time::UnixSeconds,
     token::{PlainToken, Token, TokenId},
 };
@@ -37,6 +48,17 @@ pub const OWNER_ITEM: &str = "owner";
 /// The sort key of an environment's record.
 const ENVIRONMENT_ITEM: &str = "environment";
 
+/// The sort key of what is kept under an e-mail address.
+const ADDRESS_ITEM: &str = "address";
+/// The sort key of a user's password.
+const PASSWORD_ITEM: &str = "password";
+/// The sort key of the one that names a user's e-mail token.
+const EMAIL_TOKEN_ITEM: &str = "email-token";
+/// The sort key of the wrapped data key, in a partition that no owner has.
+const VALUE_KEY_ITEM: &str = "value-key";
+
+/// How many keys one `BatchGetItem` takes.
+const BATCH: usize = 100;
 /// How often keys that DynamoDB left unprocessed are asked for again, and the pause before the
 /// first of those, which doubles.
 const UNPROCESSED_TRIES: u32 = 5;
@@ -68,6 +90,38 @@ impl Key {
         }
     }
 
+    /// What is kept under an e-mail address.
+    pub fn address(email: &Email) -> Self {
+        Self {
+            owner: email.key(),
+            item: ADDRESS_ITEM.to_owned(),
+        }
+    }
+
+    /// A user's password.
+    pub fn password(user: OwnerKey) -> Self {
+        Self {
+            owner: user,
+            item: PASSWORD_ITEM.to_owned(),
+        }
+    }
+
+    /// Which token is a user's e-mail token.
+    pub fn email_token(user: OwnerKey) -> Self {
+        Self {
+            owner: user,
+            item: EMAIL_TOKEN_ITEM.to_owned(),
+        }
+    }
+
+    /// The wrapped data key of values.
+    fn value_key() -> Self {
+        Self {
+            owner: OwnerKey::NOBODY,
+            item: VALUE_KEY_ITEM.to_owned(),
+        }
+    }
+
     /// The record of a token of an owner.
     pub fn token(owner: OwnerKey, id: TokenId) -> Self {
         Self {
@@ -81,7 +135,7 @@ impl Key {
         Self::token(token.owner(), token.id())
     }
 
-    fn to_item(&self) -> Result<Item> {
+    pub(crate) fn to_item(&self) -> Result<Item> {
         to_item(self)
     }
 }
@@ -92,6 +146,8 @@ pub(crate) struct Items {
     owners: HashMap<OwnerKey, Owner>,
     tokens: HashMap<(OwnerKey, TokenId), Token>,
     environments: HashMap<EnvironmentId, Environment>,
+    addresses: HashMap<OwnerKey, Address>,
+    email_tokens: HashMap<OwnerKey, Kept>,
 }
 
 impl Items {
@@ -100,9 +156,9 @@ impl Items {
         self.owners.get(&key)
     }
 
-    /// The record that a token says it has.
-    pub(crate) fn token(&self, token: &PlainToken) -> Option<&Token> {
-        self.tokens.get(&(token.owner(), token.id()))
+    /// A token of an owner.
+    pub(crate) fn token(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
+        self.tokens.get(&(owner, id))
     }
 
     /// An environment.
@@ -110,17 +166,36 @@ impl Items {
         self.environments.get(id)
     }
 
+    /// What is kept under an e-mail address.
+    pub(crate) fn address(&self, email: &Email) -> Option<&Address> {
+        self.addresses.get(&email.key())
+    }
+
+    /// What is kept of a user's e-mail token.
+    pub(crate) fn email_token(&self, user: OwnerKey) -> Option<&Kept> {
+        self.email_tokens.get(&user)
+    }
+
     /// Adds an item, which its sort key tells the kind of.
     fn add(&mut self, item: Item) -> Result<()> {
-        match item.get(SORT_KEY).and_then(|key| key.as_s().ok()) {
-            Some(key) if key == OWNER_ITEM => {
+        let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
+        match sort_key.map_or("", String::as_str) {
+            OWNER_ITEM => {
                 let owner: Owner = from_item(item)?;
                 self.owners.insert(owner.id.key(), owner);
             }
-            Some(key) if key == ENVIRONMENT_ITEM => {
+            ENVIRONMENT_ITEM => {
                 let environment: Environment = from_item(item)?;
                 self.environments
                     .insert(environment.id.clone(), environment);
+            }
+            ADDRESS_ITEM => {
+                let key = partition(&item)?;
+                self.addresses.insert(key, from_item(item)?);
+            }
+            EMAIL_TOKEN_ITEM => {
+                let key = partition(&item)?;
+                self.email_tokens.insert(key, from_item(item)?);
             }
             _ => {
                 let token: Token = from_item(item)?;
@@ -144,14 +219,21 @@ impl Identity {
         Self { client, table }
     }
 
-    /// Reads these items, strongly consistent, in one `BatchGetItem`.
+    /// Reads these items, strongly consistent, in one `BatchGetItem` for each 100.
     ///
     /// # Errors
     /// The database is away, or leaves keys unprocessed however often it is asked: such a key is
     /// not an absent item.
     pub(crate) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Items> {
-        let mut missing = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
+        let keys = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
         let mut found = Items::default();
+        for batch in keys.chunks(BATCH) {
+            self.read_batch(batch.to_vec(), &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn read_batch(&self, mut missing: Vec<Item>, found: &mut Items) -> Result<()> {
         for attempt in 0..=UNPROCESSED_TRIES {
             if attempt > 0 {
                 #[expect(clippy::disallowed_methods, reason = "the database asks for a pause")]
@@ -184,7 +266,7 @@ impl Identity {
                 }
             }
             if missing.is_empty() {
-                return Ok(found);
+                return Ok(());
             }
         }
         Err(unavailable("keys stay unprocessed"))
@@ -193,7 +275,7 @@ impl Identity {
     /// Asks for an item that does not exist, so that the connection is open before the first
     /// request comes: during init Lambda gives a whole CPU, afterwards a share.
     pub async fn warm_up(&self) {
-        let nobody = Key::owner(OwnerKey::from_bytes([0; OwnerKey::LENGTH]));
+        let nobody = Key::owner(OwnerKey::NOBODY);
         let Ok(key) = nobody.to_item() else { return };
         let call = self.client.get_item().table_name(&self.table);
         if let Err(error) = call.set_key(Some(key)).send().await {
@@ -213,7 +295,7 @@ impl Identity {
     }
 
     /// Puts an item where none is; returns the one that is there otherwise.
-    async fn insert(&self, item: Item) -> Result<Option<Item>> {
+    pub(crate) async fn insert(&self, item: Item) -> Result<Option<Item>> {
         let put = self
             .client
             .put_item()
@@ -248,7 +330,14 @@ pub(crate) fn to_item<T: Serialize>(record: &T) -> Result<Item> {
     serde_dynamo::to_item(record).map_err(|_| unreadable::<T>())
 }
 
-fn from_item<T: DeserializeOwned>(item: Item) -> Result<T> {
+/// The partition that an item is in.
+fn partition(item: &Item) -> Result<OwnerKey> {
+    let owner = item.get(PARTITION_KEY).cloned();
+    let owner = owner.ok_or_else(unreadable::<OwnerKey>)?;
+    serde_dynamo::from_attribute_value(owner).map_err(|_| unreadable::<OwnerKey>())
+}
+
+pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T> {
     serde_dynamo::from_item(item).map_err(|_| unreadable::<T>())
 }
 

@@ -2,12 +2,17 @@
 
 use aws_sdk_dynamodb::{
     error::SdkError,
-    operation::update_item::{
-        UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
+    operation::{
+        query::builders::QueryFluentBuilder,
+        update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
     },
     primitives::Blob,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    types::{
+        AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure,
+        WriteRequest,
+    },
 };
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use super::{
@@ -15,7 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    owner::OwnerKey,
+    owner::{Epoch, OwnerKey},
     time::UnixSeconds,
     token::{Expiry, PlainToken, Token, TokenId},
 };
@@ -132,18 +137,8 @@ impl Identity {
         let start = after
             .map(|id| Key::token(owner, id).to_item())
             .transpose()?;
-        let prefix = AttributeValue::S(TokenId::ITEM_PREFIX.to_owned());
         let output = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
-            .expression_attribute_names("#owner", PARTITION_KEY)
-            .expression_attribute_names("#item", SORT_KEY)
-            .expression_attribute_values(":owner", to_value(&owner)?)
-            .expression_attribute_values(":token", prefix)
-            .scan_index_forward(false)
-            .consistent_read(true)
+            .query_tokens(owner)?
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .set_exclusive_start_key(start)
             .send()
@@ -159,6 +154,80 @@ impl Identity {
         Ok((tokens, last.map(|last| last.id)))
     }
 }
+
+impl Identity {
+    /// Deletes what is kept of an owner's tokens that its epoch has ended, in as many calls as it
+    /// takes.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Ended {
+            #[serde(flatten)]
+            key: Key,
+            epoch: Epoch,
+        }
+        let mut start = None;
+        loop {
+            let output = self
+                .query_tokens(owner)?
+                .projection_expression("#owner, #item, epoch")
+                .limit(SWEPT)
+                .set_exclusive_start_key(start)
+                .send()
+                .await?;
+            let items = output.items.unwrap_or_default();
+            let found: Vec<Ended> = items.into_iter().map(from_item).collect::<Result<_>>()?;
+            // As it is after the tokens were read: an epoch that is no more does not come again,
+            // and one that came meanwhile has tokens that live.
+            let epoch = self.owner(owner).await?.map(|owner| owner.epoch);
+            let ended = found.iter().filter(|token| Some(token.epoch) != epoch);
+            let ended: Vec<_> = ended.map(|token| &token.key).collect();
+            try_join_all(ended.chunks(DELETED).map(|keys| self.delete_all(keys))).await?;
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes these items; what DynamoDB leaves unprocessed stays.
+    async fn delete_all(&self, keys: &[&Key]) -> Result<()> {
+        let deletions = keys.iter().map(|key| {
+            let delete = DeleteRequest::builder().set_key(Some(key.to_item()?));
+            let delete = delete
+                .build()
+                .map_err(|_| unavailable("a key that is none"))?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        });
+        let call = self.client.batch_write_item();
+        call.request_items(&self.table, deletions.collect::<Result<_>>()?)
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// A strongly consistent query of an owner's tokens, newest first.
+    fn query_tokens(&self, owner: OwnerKey) -> Result<QueryFluentBuilder> {
+        let prefix = AttributeValue::S(TokenId::ITEM_PREFIX.to_owned());
+        Ok(self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
+            .expression_attribute_names("#owner", PARTITION_KEY)
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":owner", to_value(&owner)?)
+            .expression_attribute_values(":token", prefix)
+            .scan_index_forward(false)
+            .consistent_read(true))
+    }
+}
+
+/// How many tokens are looked at in one query of a sweep, and how many deleted by one call.
+const SWEPT: i32 = 500;
+const DELETED: usize = 25;
 
 /// What became of an update of a token's item.
 enum Updated {

@@ -9,11 +9,11 @@ use crate::{
     identity::{Item, Key, number, owner_item, to_item, to_value},
     owner::{Environment, Epoch, Owner, OwnerId},
     token::{PlainToken, Token},
+    transaction::{Transacted, check, delete, put, transact},
 };
 use aws_sdk_dynamodb::{
-    error::BuildError,
-    operation::{delete_item::DeleteItemError, transact_write_items::TransactWriteItemsError},
-    types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, builders::PutBuilder},
+    operation::delete_item::DeleteItemError,
+    types::{AttributeValue, TransactWriteItem},
 };
 
 /// How often another code is drawn when one is taken. Of a million live codes of six characters,
@@ -40,7 +40,7 @@ pub async fn create_for_user(
         let code = app.settings().code_space.draw(&mut *app.rng());
         match insert(app, &code, grantee.clone(), wanted, vec![unchanged.clone()]).await? {
             Transacted::Written => return Ok(code),
-            Transacted::Refused(refused) if refused.get(1) == Some(&true) => {
+            Transacted::Refused(refused) if refused[1].is_some() => {
                 return Err(Error::Conflict("user has changed"));
             }
             Transacted::Refused(_) => {}
@@ -62,7 +62,8 @@ pub async fn create_for_environment(
 ) -> Result<Option<(Code, UserId)>> {
     let ecosystem = Key::owner((&environment.ecosystem).into());
     let account = [(":account", text(account.as_str()))];
-    let ecosystem = check(app, &ecosystem, "account = :account", &account)?;
+    let table = &app.identity.table;
+    let ecosystem = check(table, ecosystem.to_item()?, "account = :account", &account)?;
     for _ in 0..DRAWS {
         let code = app.settings().code_space.draw(&mut *app.rng());
         let user = UserId::of_code(&environment.ecosystem, code.reveal());
@@ -71,10 +72,10 @@ pub async fn create_for_environment(
             environment: environment.id.clone(),
         };
         let nobody = Key::owner((&user).into());
-        let nobody = check(app, &nobody, "attribute_not_exists(epoch)", &[])?;
+        let nobody = check(table, nobody.to_item()?, "attribute_not_exists(epoch)", &[])?;
         match insert(app, &code, grantee, wanted, vec![ecosystem.clone(), nobody]).await? {
             Transacted::Written => return Ok(Some((code, user))),
-            Transacted::Refused(refused) if refused.get(1) == Some(&true) => return Ok(None),
+            Transacted::Refused(refused) if refused[1].is_some() => return Ok(None),
             // The code is taken, or its user is still there.
             Transacted::Refused(_) => {}
         }
@@ -93,14 +94,14 @@ async fn insert(
 ) -> Result<Transacted> {
     let (ephemeral, now) = (app.ephemeral()?, app.now().seconds());
     let record = Record::new(wanted, grantee, now, &mut *app.rng());
-    let put = Put::builder()
-        .table_name(&ephemeral.table)
-        .set_item(Some(code_item(code, &record)?))
-        .condition_expression("attribute_not_exists(nonce) OR expires_at <= :now")
-        .expression_attribute_values(":now", number(now));
-    let mut writes = vec![put_write(put)?];
+    let mut writes = vec![put(
+        &ephemeral.table,
+        code_item(code, &record)?,
+        "attribute_not_exists(nonce) OR expires_at <= :now",
+        &[(":now", number(now))],
+    )?];
     writes.extend(conditions);
-    transact(ephemeral, writes).await
+    transact(&ephemeral.client, writes).await
 }
 
 /// That a user is as it was when a code was made for it.
@@ -109,8 +110,13 @@ fn unchanged(app: &App, id: &UserId, epoch: Epoch) -> Result<TransactWriteItem> 
         (":epoch", to_value(&epoch)?),
         (":true", AttributeValue::Bool(true)),
     ];
-    let key = Key::owner(id.into());
-    check(app, &key, "epoch = :epoch AND active = :true", &values)
+    let key = Key::owner(id.into()).to_item()?;
+    check(
+        &app.identity.table,
+        key,
+        "epoch = :epoch AND active = :true",
+        &values,
+    )
 }
 
 /// What became of an attempt with a code.
@@ -154,6 +160,7 @@ pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
     let user = record.grantee.user().clone();
     let id = OwnerId::User(user.clone());
 
+    let table = &app.identity.table;
     // The owner: as it was when the code was made, or new.
     let (epoch, environment, owner_write) = match &record.grantee {
         Grantee::User {
@@ -164,11 +171,13 @@ pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
                 environment: Some(environment.clone()),
                 ..Owner::new(id.clone(), None, &mut *app.rng())
             };
-            let put = Put::builder()
-                .table_name(&app.identity.table)
-                .set_item(Some(owner_item(&owner)?))
-                .condition_expression("attribute_not_exists(epoch)");
-            (owner.epoch, Some(environment.clone()), put_write(put)?)
+            let new = put(
+                table,
+                owner_item(&owner)?,
+                "attribute_not_exists(epoch)",
+                &[],
+            )?;
+            (owner.epoch, Some(environment.clone()), new)
         }
     };
     let (token, plain) = Token::mint(
@@ -179,41 +188,44 @@ pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
         &mut *app.rng(),
     );
 
-    let spend = Delete::builder()
-        .table_name(&ephemeral.table)
-        .key(ephemeral::PARTITION_KEY, text(&key(code)))
-        .condition_expression("nonce = :nonce AND expires_at > :now")
-        .expression_attribute_values(":nonce", to_value(&record.nonce)?)
-        .expression_attribute_values(":now", number(now.seconds()));
-    let put = Put::builder()
-        .table_name(&app.identity.table)
-        .set_item(Some(to_item(&token)?))
-        .condition_expression("attribute_not_exists(token_hash)");
-    let ecosystem = Key::owner(user.ecosystem().into());
-    let spend = spend.build().map_err(|error| incomplete(&error))?;
+    let spend = delete(
+        &ephemeral.table,
+        code_key(code),
+        Some("nonce = :nonce AND expires_at > :now"),
+        &[
+            (":nonce", to_value(&record.nonce)?),
+            (":now", number(now.seconds())),
+        ],
+    )?;
+    let ecosystem = Key::owner(user.ecosystem().into()).to_item()?;
     let mut writes = vec![
-        TransactWriteItem::builder().delete(spend).build(),
-        put_write(put)?,
+        spend,
+        put(
+            table,
+            to_item(&token)?,
+            "attribute_not_exists(token_hash)",
+            &[],
+        )?,
         owner_write,
-        check(app, &ecosystem, "attribute_exists(epoch)", &[])?,
+        check(table, ecosystem, "attribute_exists(epoch)", &[])?,
     ];
     if let Some(environment) = &environment {
-        let environment = Key::environment(environment);
+        let environment = Key::environment(environment).to_item()?;
         writes.push(check(
-            app,
-            &environment,
+            table,
+            environment,
             "attribute_exists(ecosystem)",
             &[],
         )?);
     }
-    match transact(ephemeral, writes).await? {
+    match transact(&ephemeral.client, writes).await? {
         Transacted::Written => Ok(Exchange::Token(Box::new(Exchanged {
             token,
             plain,
             user,
             environment,
         }))),
-        Transacted::Refused(refused) if refused.first() == Some(&true) => Ok(Exchange::Unknown),
+        Transacted::Refused(refused) if refused[0].is_some() => Ok(Exchange::Unknown),
         Transacted::Refused(_) => {
             ephemeral.spend(code, &record).await?;
             Ok(Exchange::Void)
@@ -258,58 +270,12 @@ impl Ephemeral {
     }
 }
 
-/// What became of a transaction.
-enum Transacted {
-    Written,
-    /// Nothing was written: which of its conditions did not hold.
-    Refused(Vec<bool>),
-}
-
-async fn transact(ephemeral: &Ephemeral, writes: Vec<TransactWriteItem>) -> Result<Transacted> {
-    let conditions = writes.len();
-    let call = ephemeral.client.transact_write_items();
-    let Err(error) = call.set_transact_items(Some(writes)).send().await else {
-        return Ok(Transacted::Written);
-    };
-    if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-        error.as_service_error()
-    {
-        let reasons = cancelled.cancellation_reasons().iter();
-        let refused: Vec<_> = reasons
-            .map(|reason| reason.code() == Some("ConditionalCheckFailed"))
-            .collect();
-        if refused.len() == conditions && refused.contains(&true) {
-            return Ok(Transacted::Refused(refused));
-        }
-    }
-    Err(error.into())
-}
-
-/// A condition on an item of the identity table.
-fn check(
-    app: &App,
-    key: &Key,
-    condition: &str,
-    values: &[(&str, AttributeValue)],
-) -> Result<TransactWriteItem> {
-    let mut check = ConditionCheck::builder()
-        .table_name(&app.identity.table)
-        .set_key(Some(to_item(key)?))
-        .condition_expression(condition);
-    for (name, value) in values {
-        check = check.expression_attribute_values(*name, value.clone());
-    }
-    let check = check.build().map_err(|error| incomplete(&error))?;
-    Ok(TransactWriteItem::builder().condition_check(check).build())
-}
-
-fn put_write(put: PutBuilder) -> Result<TransactWriteItem> {
-    let put = put.build().map_err(|error| incomplete(&error))?;
-    Ok(TransactWriteItem::builder().put(put).build())
-}
-
 fn key(code: &Code) -> String {
     format!("code#{}", code.reveal())
+}
+
+fn code_key(code: &Code) -> Item {
+    Item::from([(ephemeral::PARTITION_KEY.to_owned(), text(&key(code)))])
 }
 
 fn code_item(code: &Code, record: &Record) -> Result<Item> {
@@ -325,11 +291,5 @@ fn text(text: &str) -> AttributeValue {
 fn none_free() -> Error {
     Error::Unavailable {
         cause: "no short code is free: codes should be longer".to_owned(),
-    }
-}
-
-fn incomplete(error: &BuildError) -> Error {
-    Error::Internal {
-        cause: error.to_string(),
     }
 }

@@ -75,6 +75,13 @@ pub enum Expiry {
         /// The first second of its death.
         expires_at: UnixSeconds,
     },
+    /// An e-mail token's: at a date that may be moved, or never. Not the table's TTL attribute: the
+    /// item outlives its date, so that one that is gone is one that was revoked.
+    Email {
+        /// The first second of its death.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ends_at: Option<UnixSeconds>,
+    },
     /// When it is not used for a while.
     SlidingTtl {
         /// How long it lives after a use.
@@ -117,8 +124,8 @@ impl Expiry {
     /// The kind.
     pub const fn expiry_type(&self) -> ExpiryType {
         match self {
-            Self::Infinite => ExpiryType::Infinite,
-            Self::FixedTtl { .. } => ExpiryType::FixedTtl,
+            Self::Infinite | Self::Email { ends_at: None } => ExpiryType::Infinite,
+            Self::FixedTtl { .. } | Self::Email { .. } => ExpiryType::FixedTtl,
             Self::SlidingTtl { .. } => ExpiryType::SlidingTtl,
         }
     }
@@ -127,6 +134,7 @@ impl Expiry {
     pub fn expires_at(&self) -> Option<UnixSeconds> {
         match *self {
             Self::Infinite => None,
+            Self::Email { ends_at } => ends_at,
             Self::FixedTtl { expires_at }
             | Self::SlidingTtl {
                 expires_at,

@@ -81,6 +81,11 @@ impl TokenId {
         }
     }
 
+    /// When the token was made.
+    pub const fn made_at(self) -> Timestamp {
+        Timestamp::from_millis(self.0.timestamp_ms())
+    }
+
     /// The sort key of the token's item.
     pub fn item(self) -> String {
         format!("{}{}", Self::ITEM_PREFIX, self)

@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::{try_join, try_join_all};
 
-use super::{Expiry, ExpiryType, Holder, PlainToken, Scope, TokenId};
+use super::{Expiry, ExpiryType, Holder, PlainToken, Scope, Token, TokenId};
 use crate::{
     app::App,
+    email::Email,
+    email_token::Kept,
     error::Result,
     id::{AccountId, EcosystemId, EnvironmentId, UserId},
     identity::{Items, Key},
-    owner::{Environment, Owner, OwnerId, OwnerKey},
+    owner::{Address, Environment, Owner, OwnerId, OwnerKey},
     time::UnixSeconds,
 };
 
@@ -74,6 +76,28 @@ impl<'a> Lookup<'a> {
     pub fn user(mut self, id: Option<&UserId>) -> Self {
         self.keys.extend(id.map(|id| Key::owner(id.into())));
         self.ecosystem(id.map(UserId::ecosystem))
+    }
+
+    /// Wants to know whose an e-mail address is, if a request names one.
+    #[must_use]
+    pub fn address(mut self, email: Option<&Email>) -> Self {
+        self.keys.extend(email.map(Key::address));
+        self
+    }
+
+    /// Wants to know what is kept of a user's token, which is no use of it; if a request names one.
+    #[must_use]
+    pub fn token_of(mut self, user: Option<&UserId>, id: Option<TokenId>) -> Self {
+        let key = user.zip(id).map(|(user, id)| Key::token(user.into(), id));
+        self.keys.extend(key);
+        self
+    }
+
+    /// Wants to know a user's e-mail token.
+    #[must_use]
+    pub(crate) fn email_token(mut self, id: &UserId) -> Self {
+        self.keys.insert(Key::email_token(id.into()));
+        self
     }
 
     /// Wants to know an environment, if a request names one.
@@ -173,6 +197,8 @@ pub struct Verified {
     pub account: AccountId,
     /// Its id.
     pub id: TokenId,
+    /// Whether the holder is a user that may manage the e-mail tokens of its ecosystem.
+    pub admin: bool,
     /// What it lets its holder do.
     pub scope: Scope,
     /// When it was made.
@@ -185,12 +211,12 @@ impl Found {
     /// What this token says, if it counts: its hash is kept, its life is not over, its owner and
     /// the ecosystem of its owner live, and its epoch is its owner's. Nothing else does.
     pub fn verified(&self, token: &PlainToken) -> Option<Verified> {
-        let (record, owner) = (self.items.token(token)?, self.owner(token.owner())?);
+        let mut record = self.items.token(token.owner(), token.id())?.clone();
+        let owner = self.owner(token.owner())?;
         let hash = token.hashed();
-        let expiry = match self.renewed.get(hash.as_bytes()) {
-            None => record.expiry.clone(),
-            Some(until) => record.expiry.clone().renewed_until((*until)?),
-        };
+        if let Some(until) = self.renewed.get(hash.as_bytes()) {
+            record.expiry = record.expiry.renewed_until((*until)?);
+        }
         if record.token_hash != hash || !record.counts_for(owner, self.now) {
             return None;
         }
@@ -209,9 +235,10 @@ impl Found {
             environment: owner.environment.clone(),
             account: account?.clone(),
             id: record.id,
+            admin: owner.admin,
             scope: record.scope,
             issued_at: record.created_at,
-            expiry,
+            expiry: record.expiry,
         })
     }
 
@@ -230,6 +257,21 @@ impl Found {
     pub(crate) fn user_record(&self, id: &UserId) -> Option<&Owner> {
         let same = |owner: &&Owner| matches!(&owner.id, OwnerId::User(own) if own == id);
         self.owner(id.into()).filter(same)
+    }
+
+    /// Whose an e-mail address is said to be.
+    pub(crate) fn address(&self, email: &Email) -> Option<&Address> {
+        self.items.address(email)
+    }
+
+    /// What is kept of a user's token.
+    pub fn token_of(&self, user: &UserId, id: TokenId) -> Option<&Token> {
+        self.items.token(user.into(), id)
+    }
+
+    /// What is kept of a user's e-mail token.
+    pub(crate) fn email_token(&self, id: &UserId) -> Option<&Kept> {
+        self.items.email_token(id.into())
     }
 
     /// An environment.

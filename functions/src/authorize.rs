@@ -1,0 +1,219 @@
+//! The Lambda authorizer, for a customer's own API: whether the caller's token counts, and whose it is.
+//!
+//! It has no route of its own. API Gateway calls it with one of three events:
+//! HTTP APIs with payload 2.0 and simple responses
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>),
+//! REST APIs of the kinds `TOKEN` and `REQUEST`
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html>);
+//! HTTP APIs with payload 1.0 send what `REQUEST` is.
+
+use std::collections::HashMap;
+
+use lambda_http::lambda_runtime::LambdaEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use shared::{
+    App,
+    error::{Error, Result},
+    http::{BUDGET, of_header},
+    id::{EcosystemId, EnvironmentId},
+    token::{Holder, PlainToken, Scope, verify::Verified},
+};
+
+/// What of an event decides.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    /// A REST API's, or an HTTP API's with payload 1.0: it wants a policy.
+    method_arn: Option<String>,
+    /// An HTTP API's with payload 2.0: it wants a simple response.
+    route_arn: Option<String>,
+    /// The credential of `TOKEN`.
+    authorization_token: Option<String>,
+    /// What an HTTP API caches by.
+    identity_source: Option<Sources>,
+    headers: Option<HashMap<String, String>>,
+    multi_value_headers: Option<HashMap<String, Vec<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sources {
+    Several(Vec<String>),
+    One(String),
+}
+
+/// A decision in the form that the API wants.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Decision {
+    /// For an HTTP API with payload 2.0.
+    #[serde(rename_all = "camelCase")]
+    Simple {
+        /// Whether the request may pass.
+        is_authorized: bool,
+        /// What the API's own functions are told of the caller.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        context: Option<Context>,
+    },
+    /// For everything else.
+    #[serde(rename_all = "camelCase")]
+    Policy {
+        /// Who calls.
+        principal_id: String,
+        /// Whether the request, and every other of the API's stage, may pass.
+        policy_document: Policy,
+        /// What the API's own functions are told of the caller.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        context: Option<Context>,
+    },
+}
+
+/// What the API's own functions are told of a caller.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Context {
+    sub: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ecosystem_id: Option<EcosystemId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment_id: Option<EnvironmentId>,
+    holder: Holder,
+    scope: Scope,
+    token_id: String,
+}
+
+/// An IAM policy of one statement.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Policy {
+    version: &'static str,
+    statement: [Statement; 1],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement {
+    action: &'static str,
+    effect: &'static str,
+    resource: String,
+}
+
+/// Decides on an event.
+///
+/// # Errors
+/// The database is away, or the event is none of an authorizer: then API Gateway lets nobody in, and
+/// keeps nothing, as it would keep a denial.
+pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Decision, String> {
+    let request_id = event.context.request_id;
+    let deciding = tokio::time::timeout(BUDGET, decide(app, event.payload.get()));
+    let decided = deciding.await.unwrap_or_else(|_elapsed| {
+        Err(Error::Unavailable {
+            cause: "no answer in time".to_owned(),
+        })
+    });
+    match decided {
+        Ok((authorized, decision)) => {
+            tracing::info!(endpoint = crate::AUTHORIZER, authorized, request_id);
+            Ok(decision)
+        }
+        Err(error) => {
+            let cause = match error {
+                Error::Unavailable { cause } | Error::Internal { cause } => cause,
+                Error::InvalidBody(cause) => cause.to_owned(),
+                other => format!("{other:?}"),
+            };
+            tracing::error!(endpoint = crate::AUTHORIZER, cause, request_id);
+            Err("the request cannot be decided".to_owned())
+        }
+    }
+}
+
+async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
+    let unknown = Error::InvalidBody("the event is not an authorizer's");
+    let Ok(event) = serde_json::from_str::<Event>(event) else {
+        return Err(unknown);
+    };
+    if event.method_arn.is_none() && event.route_arn.is_none() {
+        return Err(unknown);
+    }
+    let verified = match event.token(app) {
+        None => None,
+        Some(token) => app.lookup().token(&token).read().await?.verified(&token),
+    };
+    let authorized = verified.is_some();
+    let context = verified.map(Context::from);
+    let decision = match event.method_arn {
+        None => Decision::Simple {
+            is_authorized: authorized,
+            context,
+        },
+        Some(arn) => Decision::Policy {
+            principal_id: context
+                .as_ref()
+                .map_or("nobody", |context| &context.sub)
+                .to_owned(),
+            policy_document: Policy {
+                version: "2012-10-17",
+                statement: [Statement {
+                    action: "execute-api:Invoke",
+                    effect: if authorized { "Allow" } else { "Deny" },
+                    resource: whole_stage(&arn),
+                }],
+            },
+            context,
+        },
+    };
+    Ok((authorized, decision))
+}
+
+impl Event {
+    /// The credential, if it is a well-formed token: what the API caches by, where the event says
+    /// so, and the `Authorization` header otherwise.
+    fn token(&self, app: &App) -> Option<PlainToken> {
+        let sent = match (&self.authorization_token, &self.identity_source) {
+            (Some(token), _) => token,
+            (None, Some(Sources::Several(sources))) => sources.first()?,
+            (None, Some(Sources::One(source))) => source,
+            (None, None) => self.header()?,
+        };
+        of_header(app, Some(sent)).ok()
+    }
+
+    /// The `Authorization` header, if there is one and not several.
+    fn header(&self) -> Option<&String> {
+        let is_it = |name: &str| name.eq_ignore_ascii_case("authorization");
+        let several = self.multi_value_headers.iter().flatten();
+        let mut values = several
+            .filter(|(name, _)| is_it(name))
+            .flat_map(|(_, values)| values);
+        let single = self.headers.iter().flatten();
+        let mut single = single
+            .filter(|(name, _)| is_it(name))
+            .map(|(_, value)| value);
+        match (values.next(), values.next()) {
+            (Some(value), None) => Some(value),
+            (None, _) => single.next(),
+            (Some(_), Some(_)) => None,
+        }
+    }
+}
+
+/// Every method and path of the stage that a method is of: a cached policy is used for all of them.
+fn whole_stage(method_arn: &str) -> String {
+    let parts: Vec<_> = method_arn.split('/').take(2).collect();
+    format!("{}/*", parts.join("/"))
+}
+
+impl From<Verified> for Context {
+    fn from(token: Verified) -> Self {
+        Self {
+            sub: token.owner.as_str().to_owned(),
+            ecosystem_id: token.ecosystem().cloned(),
+            environment_id: token.environment.clone(),
+            holder: token.holder(),
+            scope: token.scope,
+            token_id: token.id.to_string(),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `GET /_/user-token/value`: read the value of a user's e-mail token.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App, email_token,
+    error::Result,
+    http::{
+        credential,
+        email_token::{email_of_query, value},
+    },
+    token::Scope,
+};
+
+/// Answers 200 with the value, dead or alive. A user's token, whatever its scope, reads its own.
+///
+/// # Errors
+/// 400 on a query field, 401, 403, 404 on the address or its token, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(app, &request)?;
+    let email = email_of_query(&request);
+    let lookup = app.lookup().token(&credential).address(email.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    let is_own = |email| found.is_callers(email, &caller);
+    if !email.as_ref().is_ok_and(is_own) {
+        caller.must_manage_email_tokens(Scope::ReadWrite)?;
+    }
+    let email = email?;
+    let user = email_token::find(app, &found, &caller, &email).await?;
+
+    let token = user.value(app).await?;
+    value(&token.ok_or_else(|| email_token::none(&email))?)
+}

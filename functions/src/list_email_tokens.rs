@@ -1,0 +1,59 @@
+//! `GET /_/user-token`: the e-mail tokens of an account, or of one ecosystem.
+
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use shared::{
+    App, email_token,
+    error::{Result, both},
+    http::{
+        credential,
+        email_token::Record,
+        fields::{self, Fields},
+        ok,
+    },
+    id::{EcosystemId, UserId},
+    page::{MAX_LIMIT, parse_limit, parse_user_cursor, user_cursor},
+    token::{Scope, verify::Verified},
+};
+
+/// Answers 200 with a page of their records, never with a value: an account's of all its ecosystems,
+/// a server's or an administrator's of its own.
+///
+/// # Errors
+/// 400 on a query field, a foreign cursor among them, 401, 403, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(app, &request)?;
+    let found = app.lookup().token(&credential).read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_manage_email_tokens(Scope::Read)?;
+    let (limit, after) = page(&request, &caller)?;
+
+    let (tokens, last) = email_token::list(app, &caller, after.as_ref(), limit).await?;
+    let records = tokens.iter().map(|(token, user)| Record::of(token, user));
+    ok(&List {
+        data: records.collect(),
+        cursor: last.map(|id| user_cursor(list(&caller), &id)),
+    })
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    data: Vec<Record<'a>>,
+    cursor: Option<String>,
+}
+
+/// The page that a query asks for: how long, and after which user.
+fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<UserId>)> {
+    let mut query = Fields::query(request);
+    let limit = query.optional("limit", parse_limit);
+    let after = query.optional("cursor", |text| parse_user_cursor(text, list(caller)));
+    both(fields::body(request), query.finish())?;
+    Ok((limit.unwrap_or(MAX_LIMIT), after))
+}
+
+/// What tells this caller's list from others.
+fn list(caller: &Verified) -> &str {
+    let ecosystem = caller.ecosystem().map(EcosystemId::as_str);
+    ecosystem.unwrap_or(caller.account.as_str())
+}

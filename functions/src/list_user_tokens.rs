@@ -1,0 +1,29 @@
+//! `GET /api/users/{ecosystemId};{userId}/tokens`: the live tokens of a user.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App,
+    error::{Result, both},
+    http::{credential, token, user_ecosystem, user_id},
+    token::Scope,
+};
+
+/// Answers 200 with a page of them, newest first, never with a secret.
+///
+/// # Errors
+/// 400 on the id or a query field, a foreign cursor among them, 401, 403, 404 on the ecosystem, then
+/// on the user, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(app, &request)?;
+    let id = user_id(&request);
+    let page = token::page(&request, id.as_ref().ok().map(Into::into));
+    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::Read)?;
+    let (id, page) = both(id, page)?;
+    let user = found.user(&caller, &id)?;
+
+    token::list(app, &user, page).await
+}

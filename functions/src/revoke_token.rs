@@ -1,0 +1,20 @@
+//! `POST /api/auth/revoke`: end a token by the token itself (RFC 7009).
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App,
+    directory::revoke_itself,
+    error::Result,
+    http::{ok_empty, token::of_form},
+};
+
+/// Answers 200, whatever the token was. No credential is needed: the token is one.
+///
+/// # Errors
+/// 400 on the form or a query field, 413, 415.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    if let Some(token) = of_form(app, &request)? {
+        revoke_itself(app, &token).await?;
+    }
+    Ok(ok_empty())
+}

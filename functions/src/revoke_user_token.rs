@@ -1,0 +1,32 @@
+//! `DELETE /api/users/{ecosystemId};{userId}/tokens/{tokenId}`: end one token of a user.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App,
+    directory::revoke_of_user,
+    error::{Result, both},
+    http::{credential, fields, no_content, token_id, user_ecosystem, user_id},
+    token::Scope,
+};
+
+/// Answers 204, also if the user has no such token.
+///
+/// # Errors
+/// 400 on an id or a query field, 401, 403, 404 on the ecosystem, then on the user, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(app, &request)?;
+    let (id, token_id) = (user_id(&request), token_id(&request));
+    let (user, token) = (id.as_ref().ok(), token_id.as_ref().ok().copied());
+    let lookup = app.lookup().token(&credential).user(user);
+    let found = lookup.token_of(user, token).read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let (id, (token_id, ())) = both(id, both(token_id, fields::none(&request)))?;
+    found.user(&caller, &id)?;
+
+    if let Some(token) = found.token_of(&id, token_id) {
+        revoke_of_user(app, token).await?;
+    }
+    Ok(no_content())
+}

@@ -1,0 +1,29 @@
+//! `DELETE /api/users/{ecosystemId};{userId}/tokens`: end all tokens of a user.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App,
+    directory::revoke_all,
+    error::{Result, both},
+    http::{credential, fields, no_content, user_ecosystem, user_id},
+    token::Scope,
+};
+
+/// Answers 204; from then on no earlier token of the user counts, however many there are.
+///
+/// # Errors
+/// 400 on the id or a query field, 401, 403, 404 on the ecosystem, then on the user, 413.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(app, &request)?;
+    let id = user_id(&request);
+    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let (id, ()) = both(id, fields::none(&request))?;
+    let user = found.user(&caller, &id)?;
+
+    revoke_all(app, &user).await?;
+    Ok(no_content())
+}

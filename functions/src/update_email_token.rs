@@ -1,0 +1,35 @@
+//! `PUT /_/user-token`: change what a user's e-mail token may do and when it ends.
+
+use lambda_http::{Body, Request, Response};
+use shared::{
+    App, email_token,
+    error::Result,
+    http::{
+        credential,
+        email_token::{Record, data, wanted},
+        ok,
+    },
+    token::Scope,
+};
+
+/// Answers 200 with the token's record. Both properties are replaced, the value stays; the next
+/// verification goes by them.
+///
+/// # Errors
+/// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let credential = credential(app, &request)?;
+    let wanted = wanted(&request, Scope::Read);
+    let email = wanted.as_ref().ok().map(|(email, _)| email);
+    let lookup = app.lookup().token(&credential).address(email);
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_manage_email_tokens(Scope::ReadWrite)?;
+    let (email, properties) = wanted?;
+    let user = email_token::find(app, &found, &caller, &email).await?;
+
+    let updated = email_token::update(app, &user, properties).await?;
+    let token = updated.ok_or_else(|| email_token::none(&email))?;
+    ok(&data(Record::of(&token, &user.user)))
+}

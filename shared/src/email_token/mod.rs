@@ -1,0 +1,361 @@
+//! E-mail tokens: the one token of a user that is addressed by e-mail, may be changed without
+//! handing out a new one, and can be read again (contract, section 4).
+
+mod log_in;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+pub use self::log_in::{LoggedIn, try_log_in};
+use crate::{
+    app::App,
+    email::Email,
+    error::{Error, Result},
+    id::{AccountId, EcosystemId, UserId},
+    identity::EmailTokenWrite,
+    number::{self, NotInRange},
+    owner::{Epoch, Owner},
+    time::{Timestamp, UnixSeconds},
+    token::{
+        Expiry, ExpiryType, NewToken, PlainToken, Scope, Token, TokenId,
+        verify::{Found, Verified},
+    },
+    value::Sealed,
+};
+
+/// A date on which an e-mail token ends, in milliseconds since 1970: up to the end of 9999, and in
+/// the past as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExpirationDate(u64);
+
+impl ExpirationDate {
+    /// The last millisecond that RFC 3339 can write.
+    pub const MAX: u64 = 253_402_300_799_999;
+
+    /// # Errors
+    /// The text is not a whole number from 1 to [`ExpirationDate::MAX`].
+    pub fn parse(text: &str) -> Result<Self, NotInRange> {
+        number::positive_long(text, Self::MAX).map(Self)
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// The first second of death: rounded down, as all expiry is.
+    const fn seconds(self) -> UnixSeconds {
+        UnixSeconds(self.0 / 1000)
+    }
+}
+
+/// What a client may choose of an e-mail token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Properties {
+    /// What it lets its user do.
+    pub scope: Scope,
+    /// When it ends, if it does.
+    pub expiration_date: Option<ExpirationDate>,
+}
+
+impl Properties {
+    fn expiry(self) -> Expiry {
+        Expiry::Email {
+            ends_at: self.expiration_date.map(ExpirationDate::seconds),
+        }
+    }
+}
+
+impl Default for Properties {
+    /// Everything that the user may, for ever.
+    fn default() -> Self {
+        Self {
+            scope: Scope::ReadWrite,
+            expiration_date: None,
+        }
+    }
+}
+
+/// Which token is a user's e-mail token, as the index lists it: the item `email-token` of the
+/// user's partition, its value apart.
+///
+/// It has no TTL: it stays until it is deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmailToken {
+    /// The token.
+    pub token_id: TokenId,
+    /// What it lets its user do.
+    pub scope: Scope,
+    /// When it ends, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_date: Option<ExpirationDate>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// 1 at first, and one more at each change.
+    pub revision: u64,
+    /// The user's epoch when it was made.
+    pub epoch: Epoch,
+    /// Whose it is; the index's sort key.
+    pub email_user: UserId,
+    /// The account that the user is of; the index's partition key.
+    pub email_account: AccountId,
+}
+
+impl EmailToken {
+    /// How it ends.
+    pub fn expiry_type(&self) -> ExpiryType {
+        self.properties().expiry().expiry_type()
+    }
+
+    fn properties(&self) -> Properties {
+        Properties {
+            scope: self.scope,
+            expiration_date: self.expiration_date,
+        }
+    }
+
+    /// Whether it is this user's still: a password change, an address change or a deactivation
+    /// ends it as if it had never been.
+    pub fn is_of(&self, user: &Owner) -> bool {
+        self.epoch == user.epoch
+    }
+
+    /// Whether its date has not come.
+    fn is_alive_at(&self, now: Timestamp) -> bool {
+        self.properties().expiry().is_alive_at(now.seconds())
+    }
+}
+
+/// An e-mail token with its value.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    #[serde(flatten)]
+    pub(crate) token: EmailToken,
+    sealed: Sealed,
+}
+
+/// A user that has an e-mail address, as it was just read.
+pub struct EmailUser {
+    /// The user.
+    pub user: Owner,
+    id: UserId,
+    account: AccountId,
+    kept: Option<Kept>,
+}
+
+impl EmailUser {
+    /// The user's e-mail token, dead or alive.
+    pub fn token(&self) -> Option<&EmailToken> {
+        self.kept().map(|kept| &kept.token)
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        let kept = self.kept.as_ref();
+        kept.filter(|kept| kept.token.is_of(&self.user))
+    }
+
+    /// The value of the e-mail token, dead or alive; `None` if there is no such token.
+    ///
+    /// # Errors
+    /// The value key or the database is away.
+    pub async fn value(&self, app: &App) -> Result<Option<Zeroizing<String>>> {
+        match self.kept() {
+            Some(kept) => open(app, &self.id, kept).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What a value is bound to: the user in whose partition it is found, whatever the item says, and the
+/// token.
+fn bound_to(user: &UserId, token: TokenId) -> String {
+    format!("{user} {token}")
+}
+
+async fn open(app: &App, user: &UserId, kept: &Kept) -> Result<Zeroizing<String>> {
+    app.open(&kept.sealed, &bound_to(user, kept.token.token_id))
+        .await
+}
+
+/// The user of an address that `found` was asked for, if the caller may know of it.
+///
+/// # Errors
+/// [`Error::NotFound`]; the database is away.
+pub async fn find(app: &App, found: &Found, caller: &Verified, email: &Email) -> Result<EmailUser> {
+    let unknown = || {
+        let given = email.as_given();
+        Error::NotFound(format!("User with email {given} does not exist."))
+    };
+    let id = &found.address(email).ok_or_else(unknown)?.user_id;
+    let found = app.lookup().user(Some(id)).email_token(id).read().await?;
+    let ecosystem = found.ecosystem_record(id.ecosystem());
+    let account = ecosystem.and_then(|ecosystem| ecosystem.account.as_ref());
+    let account = account.filter(|account| **account == caller.account);
+    let own = |own: &EcosystemId| own == id.ecosystem();
+    match (account, found.user_record(id)) {
+        (Some(account), Some(user))
+            if user.email.as_ref() == Some(email) && caller.ecosystem().is_none_or(own) =>
+        {
+            Ok(EmailUser {
+                user: user.clone(),
+                id: id.clone(),
+                account: account.clone(),
+                kept: found.email_token(id).cloned(),
+            })
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// What a client is told of a user without an e-mail token.
+pub fn none(email: &Email) -> Error {
+    let given = email.as_given();
+    Error::NotFound(format!("User with email {given} has no token."))
+}
+
+/// What became of a token that was to be made.
+enum Made {
+    New(EmailToken, PlainToken),
+    /// There is one that lives.
+    Live(Kept),
+    /// The user is not as it was read.
+    UserChanged,
+}
+
+/// Makes a user's e-mail token, in the place of a dead one if there is one; in one transaction, so
+/// that of any number of attempts at once one makes it.
+async fn make(app: &App, user: &EmailUser, properties: Properties) -> Result<Made> {
+    let mut there = user.kept.clone();
+    loop {
+        let now = app.now();
+        if let Some(kept) = &there
+            && kept.token.is_of(&user.user)
+            && kept.token.is_alive_at(now)
+            && !app.is_void(kept.token.token_id)
+        {
+            return Ok(Made::Live(kept.clone()));
+        }
+        let wanted = NewToken {
+            expiry_type: properties.expiry().expiry_type(),
+            ..NewToken::default()
+        };
+        let (owner, epoch) = (&user.user.id, user.user.epoch);
+        let (token, plain) = Token::mint(owner, epoch, wanted, now, &mut *app.rng());
+        let token = Token {
+            scope: properties.scope,
+            expiry: properties.expiry(),
+            ..token
+        };
+        let email_token = EmailToken {
+            token_id: token.id,
+            scope: properties.scope,
+            expiration_date: properties.expiration_date,
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+            epoch,
+            email_user: user.id.clone(),
+            email_account: user.account.clone(),
+        };
+        let kept = Kept {
+            sealed: app
+                .seal(plain.reveal(), &bound_to(&user.id, token.id))
+                .await?,
+            token: email_token,
+        };
+        let old = there.as_ref().map(|kept| &kept.token);
+        match app.identity.insert_email_token(&kept, &token, old).await? {
+            EmailTokenWrite::Written => return Ok(Made::New(kept.token, plain)),
+            EmailTokenWrite::UserChanged => return Ok(Made::UserChanged),
+            EmailTokenWrite::Instead(kept) => there = kept,
+        }
+    }
+}
+
+/// Makes a user's e-mail token.
+///
+/// # Errors
+/// [`Error::Conflict`] if there is one that lives, or the user is inactive; the value key or the
+/// database is away.
+pub async fn create(app: &App, user: &EmailUser, properties: Properties) -> Result<EmailToken> {
+    if !user.user.active {
+        return Err(Error::Conflict("user is inactive"));
+    }
+    match make(app, user, properties).await? {
+        Made::New(token, _) => Ok(token),
+        Made::Live(_) => Err(Error::Conflict("user has a live token")),
+        Made::UserChanged => Err(Error::Conflict("user has changed")),
+    }
+}
+
+/// Gives a user's e-mail token other properties, dead or alive, and leaves its value; `None` if there is no
+/// such token.
+///
+/// # Errors
+/// The database is away.
+pub async fn update(
+    app: &App,
+    user: &EmailUser,
+    properties: Properties,
+) -> Result<Option<EmailToken>> {
+    let Some(old) = user.token() else {
+        return Ok(None);
+    };
+    let new = EmailToken {
+        scope: properties.scope,
+        expiration_date: properties.expiration_date,
+        updated_at: app.now(),
+        ..old.clone()
+    };
+    let ends_at = properties.expiry().expires_at();
+    let key = (&user.id).into();
+    let updated = app.identity.update_email_token(key, &new, ends_at);
+    let updated = updated.await?;
+    Ok(updated.then_some(new))
+}
+
+/// Ends a user's e-mail token for good; `None` if there is no such token.
+///
+/// # Errors
+/// The database is away.
+pub async fn delete(app: &App, user: &EmailUser) -> Result<Option<EmailToken>> {
+    let Some(token) = user.token() else {
+        return Ok(None);
+    };
+    let (user, id) = ((&user.id).into(), token.token_id);
+    let deleted = app.identity.delete_email_token(user, id).await?;
+    Ok(deleted.then(|| token.clone()))
+}
+
+/// A page of the e-mail tokens of an account, or of one ecosystem of it: each with its user, and
+/// the last user that was looked at, unless it was the last of all.
+///
+/// From the index, which may lag; the users are read as they are.
+///
+/// # Errors
+/// The database is away.
+pub async fn list(
+    app: &App,
+    caller: &Verified,
+    after: Option<&UserId>,
+    limit: u32,
+) -> Result<(Vec<(EmailToken, Owner)>, Option<UserId>)> {
+    let (tokens, last) = app
+        .identity
+        .email_tokens(&caller.account, caller.ecosystem(), after, limit)
+        .await?;
+    let ids = tokens.iter().map(|token| &token.email_user);
+    let lookup = ids.fold(app.lookup(), |lookup, id| lookup.user(Some(id)));
+    let found = lookup.read().await?;
+    let listed = tokens.into_iter().filter_map(|token| {
+        let id = &token.email_user;
+        let ecosystem = found.ecosystem_record(id.ecosystem())?;
+        let user = found.user_record(id)?;
+        let lives = ecosystem.account.as_ref() == Some(&caller.account) && token.is_of(user);
+        lives.then(|| (token, user.clone()))
+    });
+    Ok((listed.collect(), last))
+}

@@ -1,0 +1,138 @@
+//! The shapes that e-mail tokens have on the wire (contract, section 4).
+
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+
+use super::{
+    fields::{self, Fields},
+    response::ok_secret,
+};
+use crate::{
+    email::Email,
+    email_token::{EmailToken, ExpirationDate, Properties},
+    error::{Error, Location, Problem, Result, both},
+    id::UserId,
+    owner::Owner,
+    time::Timestamp,
+    token::{ExpiryType, Scope},
+};
+
+/// The field that names the user.
+const EMAIL: &str = "email";
+
+/// What an answer about an e-mail token is wrapped in.
+#[derive(Clone, Debug, Serialize)]
+pub struct Data<T> {
+    data: [T; 1],
+}
+
+/// One thing, wrapped.
+pub fn data<T>(one: T) -> Data<T> {
+    Data { data: [one] }
+}
+
+/// An e-mail token without its value.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record<'a> {
+    email: &'a str,
+    #[serde(rename = "userId")]
+    user_id: &'a UserId,
+    #[serde(rename = "tokenId")]
+    token_id: String,
+    write: bool,
+    expiration_date: u64,
+    #[serde(rename = "expiryType")]
+    expiry_type: ExpiryType,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl<'a> Record<'a> {
+    /// A user's e-mail token. One that never expires has the time of its last change for a date,
+    /// as clients of this API know it.
+    pub fn of(token: &'a EmailToken, user: &'a Owner) -> Self {
+        let date = token.expiration_date.map(ExpirationDate::millis);
+        Self {
+            email: user.email.as_ref().map_or("", Email::as_given),
+            user_id: &token.email_user,
+            token_id: token.token_id.to_string(),
+            write: token.scope == Scope::ReadWrite,
+            expiration_date: date.unwrap_or(token.updated_at.millis()),
+            expiry_type: token.expiry_type(),
+            created_at: token.created_at,
+            updated_at: token.updated_at,
+        }
+    }
+}
+
+/// 200 with the value of an e-mail token.
+///
+/// # Errors
+/// It cannot be written as JSON.
+pub fn value(value: &str) -> Result<Response<Body>> {
+    #[derive(Serialize)]
+    struct Value<'a> {
+        token: &'a str,
+    }
+    ok_secret(&data(Value { token: value }))
+}
+
+/// The user and the properties that a body asks for; a scope that is not said is `default`.
+///
+/// # Errors
+/// The body, or a query field, is wrong.
+pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> {
+    let mut body = Fields::json(request)?;
+    let email = body.required(EMAIL, Email::parse);
+    let scope = match body.boolean("write") {
+        Some(true) => Scope::ReadWrite,
+        Some(false) => Scope::Read,
+        None => default,
+    };
+    let properties = Properties {
+        scope,
+        expiration_date: body.number("expiration_date", ExpirationDate::parse),
+    };
+    both(Fields::query(request).finish(), body.finish())?;
+    Ok((email.ok_or(MISSING)?, properties))
+}
+
+/// The user that a query names.
+///
+/// # Errors
+/// A query field is wrong or missing, or the body too large.
+pub fn email_of_query(request: &Request) -> Result<Email> {
+    let mut query = Fields::query(request);
+    let email = query.required(EMAIL, Email::parse);
+    both(fields::body(request), query.finish())?;
+    email.ok_or(MISSING)
+}
+
+/// The user that a body names, or a query.
+///
+/// # Errors
+/// The body, or a query field, is wrong or missing; the user is named in both.
+pub fn email_of_body_or_query(request: &Request) -> Result<Email> {
+    if fields::body(request)?.is_empty() {
+        return email_of_query(request);
+    }
+    let (mut body, mut query) = (Fields::json(request)?, Fields::query(request));
+    let is_in_both = body.has(EMAIL) && query.has(EMAIL);
+    let in_query = query.optional(EMAIL, Email::parse);
+    let email = match in_query {
+        Some(email) if !is_in_both => Some(email),
+        _ => body.required(EMAIL, Email::parse),
+    };
+    both(query.finish(), body.finish())?;
+    if is_in_both {
+        return Err(Error::from(Problem {
+            location: Location::Query,
+            path: EMAIL,
+            message: "field must be given once".into(),
+        }));
+    }
+    email.ok_or(MISSING)
+}
+
+/// Never seen: a missing field is among the fields' problems.
+const MISSING: Error = Error::InvalidBody("the request names no email");

@@ -1,0 +1,204 @@
+//! The time and the memory of log-ins with a password: `cargo bench -p tests --bench log_in`. On
+//! Linux, since it reads `/proc`.
+//!
+//! What is compared is done in turn, so that what else the machine does slows both. The embedded
+//! database works in this process: its time and its memory count unless they are named apart.
+
+#![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
+
+use std::{
+    fs,
+    hint::black_box,
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    },
+    orchestrator::HttpRequest,
+    runtime_components::RuntimeComponents,
+};
+use futures_util::FutureExt;
+use rand::{SeedableRng, rngs::StdRng};
+use serde_json::json;
+use shared::{
+    App,
+    app::Clock,
+    directory::{UserChange, create_account, create_ecosystem, put_user},
+    email::Email,
+    ephemeral::Ephemeral,
+    id::UserId,
+    identity::Identity,
+    password::Password,
+    schema::create_tables,
+    value::ValueKey,
+};
+use tests::Event;
+use tokenry::embedded::{self, EPHEMERAL, Embedded, IDENTITY};
+
+/// How often each is timed.
+const RUNS: usize = 200;
+
+// Of one length each.
+const KNOWN: &str = "somebody@example.com";
+const UNKNOWN: &str = "stranger@example.com";
+const RIGHT: &str = "the right password";
+const WRONG: &str = "the wrong password";
+
+/// An attempt's source is its number, and every 50 of them the clock turns to the next window, so
+/// that no limit is reached.
+static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+const WINDOW: Duration = Duration::from_mins(15);
+/// The nanoseconds that passed in the database.
+static INSIDE: AtomicU64 = AtomicU64::new(0);
+
+// As in a Lambda function.
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let client = embedded::client(Timed(Embedded::in_memory().expect("a database")));
+    let tables = create_tables(&client, IDENTITY, EPHEMERAL).await;
+    tables.expect("tables");
+    let identity = Identity::new(client.clone(), IDENTITY.to_owned());
+    let clock = Clock::new(|| UNIX_EPOCH + WINDOW * (2_000_000 + ATTEMPTS.load(Relaxed) / 50));
+    let mut rng = StdRng::seed_from_u64(0);
+    let value_key = ValueKey::in_memory(&mut rng);
+    let app = App::with(identity, clock, rng)
+        .with_ephemeral(Some(Ephemeral::new(client, EPHEMERAL.to_owned())))
+        .with_value_key(Some(value_key));
+    // Before the first hash, which sets the user's password.
+    let (before, _) = resident();
+    make_user(&app).await;
+    // The first makes the e-mail token that the others find.
+    log_in(&app, KNOWN, RIGHT, 200).await;
+
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        known.push(log_in(&app, KNOWN, WRONG, 401).await);
+        unknown.push(log_in(&app, UNKNOWN, WRONG, 401).await);
+    }
+    let ([known, known_inside], [unknown, unknown_inside]) = (medians(&known), medians(&unknown));
+    println!(
+        "a wrong password: {known:.2} ms for a known address ({known_inside:.2} in the database), \
+         {unknown:.2} ms for an unknown one ({unknown_inside:.2}), {:+.1} % (goal: within 5)",
+        (unknown / known - 1.0) * 100.0,
+    );
+
+    // Before the bare hashes come with a memory of their own.
+    let (after, peak) = resident();
+    println!(
+        "{before:.1} MiB resident before the first log-in, {after:.1} MiB after {} of them, \
+         {peak:.1} MiB at the most: {:.1} MiB more (goal: under 32)",
+        2 * RUNS + 1,
+        peak - before,
+    );
+
+    let (mut right, mut bare, mut hash) = (Vec::new(), Vec::new(), bare_hash());
+    for _ in 0..RUNS {
+        right.push(log_in(&app, KNOWN, RIGHT, 200).await);
+        bare.push(hash());
+    }
+    let ([right, inside], [bare, wipe]) = (medians(&right), medians(&bare));
+    let rest = right - bare;
+    println!(
+        "the right password: {right:.2} ms, a bare hash {bare:.2} ms, the rest {rest:.2} ms (goal: \
+         under 2), outside the database {:.2} ms, of which to wipe the hash's memory {wipe:.2} ms",
+        rest - inside,
+    );
+}
+
+async fn make_user(app: &App) {
+    let account = create_account(app).await.expect("an account").0;
+    let ecosystem = create_ecosystem(app, &account).await;
+    let ecosystem = ecosystem.expect("an ecosystem").0;
+    let id = UserId::parse(&format!("{ecosystem};user")).expect("an id");
+    let change = UserChange {
+        email: Some(Some(Email::parse(KNOWN).expect("an address"))),
+        password: Some(Some(Password::parse_new(RIGHT).expect("a password"))),
+        ..UserChange::default()
+    };
+    let user = put_user(app, &id, None, change).await;
+    user.expect("a user");
+}
+
+/// How long a log-in takes, and how much of that passes in the database.
+async fn log_in(app: &App, email: &str, password: &str, status: u16) -> [Duration; 2] {
+    let source = Ipv4Addr::from_bits(ATTEMPTS.fetch_add(1, Relaxed));
+    let event = Event::to("log-in-with-password")
+        .source(&source.to_string())
+        .json_body(&json!({ "email": email, "password": password }).to_string());
+    INSIDE.store(0, Relaxed);
+    let started = Instant::now();
+    let answer = event.send(app).await;
+    let times = [
+        started.elapsed(),
+        Duration::from_nanos(INSIDE.load(Relaxed)),
+    ];
+    assert_eq!(answer.status, status, "{answer:?}");
+    times
+}
+
+/// How long a hash with the service's parameters takes in memory that is there, and how long it
+/// takes to wipe that, as the service does after each.
+fn bare_hash() -> impl FnMut() -> [Duration; 2] {
+    let params = Params::new(19_456, 2, 1, None).expect("parameters");
+    let mut memory = vec![Block::new(); params.block_count()];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    move || {
+        let (password, mut out) = (RIGHT.as_bytes(), [0; 32]);
+        let started = Instant::now();
+        argon2
+            .hash_password_into_with_memory(password, &[0; 16], &mut out, &mut memory)
+            .expect("a hash");
+        let hashed = Instant::now();
+        black_box(&mut memory).fill(Block::new());
+        [hashed - started, hashed.elapsed()]
+    }
+}
+
+/// The medians of each, in milliseconds.
+fn medians(times: &[[Duration; 2]]) -> [f64; 2] {
+    [0, 1].map(|of| {
+        let mut times: Vec<_> = times.iter().map(|both| both[of]).collect();
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64() * 1e3
+    })
+}
+
+/// The embedded database, its time taken.
+#[derive(Clone, Debug)]
+struct Timed(Embedded);
+
+impl HttpConnector for Timed {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let started = Instant::now();
+        let answer = self.0.call(request).now_or_never();
+        let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than ages");
+        INSIDE.fetch_add(inside, Relaxed);
+        HttpConnectorFuture::ready(answer.expect("it answers at once"))
+    }
+}
+
+impl HttpClient for Timed {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+/// `VmRSS` and `VmHWM` in MiB.
+fn resident() -> (f64, f64) {
+    let status = fs::read_to_string("/proc/self/status").expect("a status");
+    let read = |name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<f64>().ok()).expect("kB") / 1024.0
+    };
+    (read("VmRSS:"), read("VmHWM:"))
+}

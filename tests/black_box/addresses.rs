@@ -1,0 +1,258 @@
+//! Users' addresses: one owner for each, whatever happens at once, by `PUT /api/users/{id}`.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tests::{Answer, Event, Service};
+
+use crate::{
+    assert_invalid,
+    create_email_token::{BOB, PASSWORD, with_bob},
+};
+
+async fn put(service: &Service, user: &str, body: &serde_json::Value) -> Answer {
+    let event = Event::to("put-user")
+        .header("authorization", &service.account_token)
+        .parameter("id", user)
+        .json_body(&body.to_string());
+    event.send(&service.app).await
+}
+
+/// How many addresses lead somewhere.
+async fn look_ups(service: &Service) -> usize {
+    let items = service.identity_items().await;
+    let is_address =
+        |item: &&shared::identity::Item| item["item"].as_s().is_ok_and(|item| item == "address");
+    items.iter().filter(is_address).count()
+}
+
+fn assert_in_use(answer: &Answer) {
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert_eq!(
+        answer.json()["errors"][0]["message"],
+        "email address is in use"
+    );
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_a_409_in_every_spelling_and_ecosystem() {
+    let (service, _) = with_bob().await;
+    let eve = service.user("eve").await;
+    for spelling in [BOB, "BOB@example.com", "bob@ＥXAMPLE.com"] {
+        assert_in_use(&put(&service, &eve, &json!({ "email": spelling })).await);
+    }
+    let (stranger, ecosystem) = service.another_account().await;
+    let path = format!("/api/users/{};bob", ecosystem.id.as_str());
+    let body = json!({ "email": BOB, "password": "another one" }).to_string();
+    assert_in_use(&service.call(&stranger, "PUT", &path, &body).await);
+    // The refused one was not made, and changed nothing of the other.
+    assert_eq!(service.call(&stranger, "GET", &path, "").await.status, 404);
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+    assert_eq!(
+        service.log_in("192.0.2.1", BOB, "another one").await.status,
+        401
+    );
+}
+
+#[tokio::test]
+async fn addresses_that_look_alike_are_of_several_people() {
+    let service = Service::start().await;
+    let addresses = [
+        "i@example.com",
+        "İ@example.com",
+        "ı@example.com",
+        "ss@example.com",
+        "ß@example.com",
+        "k@example.com",
+        "ｋ@example.com",
+    ];
+    for (number, email) in addresses.iter().enumerate() {
+        service
+            .person(&format!("user{number}"), email, PASSWORD)
+            .await;
+    }
+    for email in [
+        "K@example.com",
+        "\u{212a}@example.com",
+        "ẞ@example.com",
+        "Ｋ@example.com",
+    ] {
+        let eve = service.user("eve").await;
+        assert_in_use(&put(&service, &eve, &json!({ "email": email })).await);
+        assert_eq!(
+            service.log_in("192.0.2.1", email, PASSWORD).await.status,
+            200
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_free_when_its_user_gives_it_up_or_is_deleted() {
+    let (service, bob) = with_bob().await;
+    let eve = service.user("eve").await;
+    let take = json!({ "email": BOB, "password": "eve's own one" });
+    for give_up in [
+        json!({ "email": null }),
+        json!({ "email": "robert@example.com" }),
+    ] {
+        assert_eq!(put(&service, &bob, &give_up).await.status, 200);
+        assert_eq!(put(&service, &eve, &take).await.status, 200);
+        assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 401);
+        assert_eq!(
+            service
+                .log_in("192.0.2.1", BOB, "eve's own one")
+                .await
+                .status,
+            200
+        );
+        assert_in_use(&put(&service, &bob, &json!({ "email": BOB })).await);
+        assert_eq!(
+            put(&service, &eve, &json!({ "email": null })).await.status,
+            200
+        );
+        assert_eq!(
+            put(&service, &bob, &json!({ "email": BOB })).await.status,
+            200
+        );
+    }
+    let path = format!("/api/users/{bob}");
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    assert_eq!(look_ups(&service).await, 0);
+    assert_eq!(put(&service, &eve, &take).await.status, 200);
+    // The name may come again, and has nothing of the earlier one.
+    let again = put(&service, &bob, &json!({ "email": "bob2@example.com" })).await;
+    assert_eq!(again.status, 201, "{again:?}");
+    assert_eq!(
+        service
+            .log_in("192.0.2.1", "bob2@example.com", PASSWORD)
+            .await
+            .status,
+        401
+    );
+}
+
+#[tokio::test]
+async fn the_addresses_of_a_deleted_ecosystem_are_free_and_log_nobody_in() {
+    let (service, _) = with_bob().await;
+    let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
+    let other = service.another_ecosystem().await;
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 401);
+    let bob = format!("{};bob", other.id.as_str());
+    let made = put(
+        &service,
+        &bob,
+        &json!({ "email": BOB, "password": "another one" }),
+    )
+    .await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(
+        service.log_in("192.0.2.1", BOB, "another one").await.status,
+        200
+    );
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 401);
+    assert_eq!(look_ups(&service).await, 1);
+}
+
+#[tokio::test]
+async fn of_many_users_who_want_one_address_at_once_one_gets_it() {
+    let service = Service::start().await;
+    for round in 0..10 {
+        let email = format!("round{round}@example.com");
+        let mut users = Vec::new();
+        for number in 0..6 {
+            users.push(service.user(&format!("user{round}-{number}")).await);
+        }
+        let body = json!({ "email": email });
+        let answers = join_all(users.iter().map(|user| put(&service, user, &body))).await;
+        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409, 409, 409, 409, 409]);
+        let mut owners = 0;
+        for user in &users {
+            let path = format!("/api/users/{user}");
+            let shown = service.manage("GET", &path, "").await.json();
+            owners += usize::from(shown["email"] == email.as_str());
+        }
+        assert_eq!(owners, 1);
+        assert_eq!(look_ups(&service).await, round + 1);
+    }
+}
+
+#[tokio::test]
+async fn of_many_addresses_that_one_user_gets_at_once_one_stays() {
+    let (service, bob) = with_bob().await;
+    for round in 0..10 {
+        let emails: Vec<_> = (0..6)
+            .map(|n| format!("bob{round}-{n}@example.com"))
+            .collect();
+        let bodies: Vec<_> = emails
+            .iter()
+            .map(|email| json!({ "email": email }))
+            .collect();
+        let answers = join_all(bodies.iter().map(|body| put(&service, &bob, body))).await;
+        assert!(
+            answers.iter().all(|answer| answer.status == 200),
+            "{answers:?}"
+        );
+        assert_eq!(look_ups(&service).await, 1);
+        let path = format!("/api/users/{bob}");
+        let shown = service.manage("GET", &path, "").await.json();
+        let mut right = 0;
+        for (number, email) in emails.iter().enumerate() {
+            let source = format!("192.0.2.{number}");
+            let answer = service.log_in(&source, email, PASSWORD).await;
+            assert_eq!(answer.status == 200, shown["email"] == email.as_str());
+            right += usize::from(answer.status == 200);
+        }
+        assert_eq!(right, 1);
+        service.clock.advance(900);
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_beside_an_address_change_leaves_nothing_that_logs_anybody_in() {
+    let service = Service::start().await;
+    for round in 0..20 {
+        let name = format!("user{round}");
+        let email = format!("{name}@example.com");
+        let user = service.person(&name, &email, PASSWORD).await;
+        let delete = Event::to("delete-user")
+            .header("authorization", &service.account_token)
+            .parameter("id", &user);
+        let other = json!({ "email": format!("other-{email}") });
+        let (put, deleted) =
+            futures_util::future::join(put(&service, &user, &other), delete.send(&service.app))
+                .await;
+        assert!([200, 201].contains(&put.status), "{put:?}");
+        assert!([204, 404].contains(&deleted.status), "{deleted:?}");
+        let exists = service
+            .manage("GET", &format!("/api/users/{user}"), "")
+            .await
+            .status
+            == 200;
+        for email in [&email, other["email"].as_str().unwrap()] {
+            assert_eq!(
+                service.log_in("192.0.2.1", email, PASSWORD).await.status == 200,
+                exists && put.status == 200 && email.starts_with("other")
+            );
+        }
+        let eve = service.user(&format!("eve{round}")).await;
+        let free = crate::addresses::put(&service, &eve, &json!({ "email": email })).await;
+        assert_eq!(free.status, 200, "{free:?}");
+        service.clock.advance(900);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_address_is_told_and_changes_nothing() {
+    let (service, bob) = with_bob().await;
+    for wrong in ["bob", "", "a@b@c", "b\0b@example.com"] {
+        let answer = put(&service, &bob, &json!({ "email": wrong, "admin": true })).await;
+        assert_invalid(&answer, &[("body", "email", "invalid email address")]);
+    }
+    let shown = service
+        .manage("GET", &format!("/api/users/{bob}"), "")
+        .await;
+    let expected = json!({ "id": bob, "email": BOB, "admin": false, "active": true });
+    assert_eq!(shown.json(), expected);
+}

@@ -1,0 +1,321 @@
+//! The Lambda authorizer `authorize`, by the events that AWS publishes.
+
+use functions::authorize;
+use lambda_http::{Context, LambdaEvent};
+use serde_json::{Value, json, value::to_raw_value};
+use shared::token::ExpiryType;
+use tests::{Fault, Service};
+
+use crate::expiry::forge;
+
+/// What the authorizer answers; an error is one for API Gateway as well.
+async fn decide(service: &Service, event: &Value) -> Result<Value, String> {
+    let payload = to_raw_value(event).unwrap();
+    let event = LambdaEvent::new(payload, Context::default());
+    let decision = authorize::handle(&service.app, event).await?;
+    Ok(serde_json::to_value(decision).unwrap())
+}
+
+fn example(file: &str) -> Value {
+    let path = format!("{}/events/{file}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("the example");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// The four events with a credential where each has it; several for what is none.
+fn events(credential: &str) -> Vec<Value> {
+    let mut simple = example("authorizer-http-2.0");
+    simple["identitySource"] = json!([credential]);
+    let mut without_source = example("authorizer-http-2.0");
+    without_source["identitySource"] = Value::Null;
+    without_source["headers"]["authorization"] = credential.into();
+    let mut http = example("authorizer-http-1.0");
+    http["identitySource"] = credential.into();
+    http["authorizationToken"] = credential.into();
+    let mut token = example("authorizer-rest-token");
+    token["authorizationToken"] = credential.into();
+    let mut request = example("authorizer-rest-request");
+    request["headers"]["Authorization"] = credential.into();
+    request["multiValueHeaders"]["Authorization"] = json!([credential]);
+    vec![simple, without_source, http, token, request]
+}
+
+/// Whether a decision lets the request in.
+fn allows(decision: &Value) -> bool {
+    if let Some(is_authorized) = decision.get("isAuthorized") {
+        return is_authorized.as_bool().expect("true or false");
+    }
+    let statements = decision["policyDocument"]["Statement"].as_array();
+    let [statement] = &statements.expect("statements")[..] else {
+        panic!("{decision}");
+    };
+    statement["Effect"] == "Allow"
+}
+
+#[tokio::test]
+async fn an_http_api_gets_a_simple_response() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let minted = service.mint(&bob, "").await.json();
+    let mut event = example("authorizer-http-2.0");
+    event["identitySource"] = json!([format!("Bearer {}", minted["token"].as_str().unwrap())]);
+    assert_eq!(
+        decide(&service, &event).await.unwrap(),
+        json!({
+            "isAuthorized": true,
+            "context": {
+                "sub": bob,
+                "ecosystemId": service.ecosystem.id.as_str(),
+                "holder": "user",
+                "scope": "read write",
+                "tokenId": minted["tokenId"],
+            },
+        })
+    );
+    event["identitySource"] = json!(["Bearer nonsense"]);
+    let denied = decide(&service, &event).await.unwrap();
+    assert_eq!(denied, json!({ "isAuthorized": false }));
+}
+
+#[tokio::test]
+async fn a_rest_api_gets_a_policy_for_all_of_its_stage() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let minted = service.mint(&bob, "").await.json();
+    let token = minted["token"].as_str().unwrap();
+    for (file, field, resource) in [
+        (
+            "authorizer-rest-token",
+            "authorizationToken",
+            "arn:aws:execute-api:us-west-2:123456789012:ymy8tbxw7b/*/*",
+        ),
+        (
+            "authorizer-http-1.0",
+            "authorizationToken",
+            "arn:aws:execute-api:us-east-1:123456789012:abcdef123/test/*",
+        ),
+        (
+            "authorizer-rest-request",
+            "headers",
+            "arn:aws:execute-api:us-east-1:123456789012:s4x3opwd6i/test/*",
+        ),
+    ] {
+        let mut event = example(file);
+        let policy = |effect: &str| {
+            json!({
+                "Version": "2012-10-17",
+                "Statement": [{ "Action": "execute-api:Invoke", "Effect": effect, "Resource": resource }],
+            })
+        };
+        let mut put = |credential: &str| {
+            if field == "headers" {
+                event["headers"]["Authorization"] = credential.into();
+                event["multiValueHeaders"]["Authorization"] = json!([credential]);
+            } else {
+                event[field] = credential.into();
+            }
+            event.clone()
+        };
+        let context = json!({
+            "sub": bob,
+            "ecosystemId": service.ecosystem.id.as_str(),
+            "holder": "user",
+            "scope": "read write",
+            "tokenId": minted["tokenId"],
+        });
+        assert_eq!(
+            decide(&service, &put(token)).await.unwrap(),
+            json!({ "principalId": bob, "policyDocument": policy("Allow"), "context": context })
+        );
+        assert_eq!(
+            decide(&service, &put("nonsense")).await.unwrap(),
+            json!({ "principalId": "nobody", "policyDocument": policy("Deny") })
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_context_tells_holders_and_environments_apart() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    let body = json!({ "environmentId": environment }).to_string();
+    let code = service
+        .manage("POST", "/api/auth/shortcode/create", &body)
+        .await
+        .json();
+    let body = json!({ "shortcode": code["shortcode"] }).to_string();
+    let of_code = service
+        .manage("POST", "/api/auth/shortcode/consume", &body)
+        .await
+        .token();
+    let ecosystem = service.ecosystem.id.as_str();
+    for (token, holder, ecosystem, environment) in [
+        (
+            service
+                .token_of(&service.account, ExpiryType::Infinite)
+                .await,
+            "account",
+            None,
+            None,
+        ),
+        (
+            service
+                .token_of(&service.ecosystem, ExpiryType::Infinite)
+                .await,
+            "server",
+            Some(ecosystem),
+            None,
+        ),
+        (of_code, "user", Some(ecosystem), Some(environment.as_str())),
+    ] {
+        for event in events(&token) {
+            let decision = decide(&service, &event).await.unwrap();
+            assert!(allows(&decision));
+            let context = &decision["context"];
+            assert_eq!(context["holder"], holder);
+            assert_eq!(
+                context.get("ecosystemId").and_then(Value::as_str),
+                ecosystem
+            );
+            assert_eq!(
+                context.get("environmentId").and_then(Value::as_str),
+                environment
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_credential_is_denied_without_a_read() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "").await.token();
+    service.database.take_calls();
+    let two = format!("{token},{token}");
+    let long = format!("Bearer {}", "x".repeat(100_000));
+    for credential in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic dXNlcg==",
+        "nonsense",
+        &two,
+        &long,
+        &token[1..],
+    ] {
+        for event in events(credential) {
+            assert!(!allows(&decide(&service, &event).await.unwrap()), "{event}");
+        }
+    }
+    for file in [
+        "authorizer-http-2.0",
+        "authorizer-http-1.0",
+        "authorizer-rest-token",
+        "authorizer-rest-request",
+    ] {
+        let mut event = example(file);
+        for field in ["identitySource", "authorizationToken"] {
+            event.as_object_mut().unwrap().remove(field);
+        }
+        assert!(!allows(&decide(&service, &event).await.unwrap()), "{file}");
+        event["headers"] = Value::Null;
+        event["multiValueHeaders"] = Value::Null;
+        assert!(!allows(&decide(&service, &event).await.unwrap()), "{file}");
+        event["identitySource"] = json!([]);
+        assert!(!allows(&decide(&service, &event).await.unwrap()), "{file}");
+    }
+    // Several headers are none, and what the API does not cache by is not looked at.
+    let mut event = example("authorizer-rest-request");
+    event["multiValueHeaders"]["authorization"] = json!([token, token]);
+    event["headers"]["authorization"] = token.clone().into();
+    assert!(!allows(&decide(&service, &event).await.unwrap()));
+    let mut event = example("authorizer-http-2.0");
+    event["headers"]["authorization"] = token.into();
+    assert!(!allows(&decide(&service, &event).await.unwrap()));
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn it_is_one_read_and_a_use_of_a_sliding_token() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for (kind, calls) in [
+        ("Infinite", &["BatchGetItem"][..]),
+        ("FixedTtl", &["BatchGetItem"]),
+        ("SlidingTtl", &["BatchGetItem", "UpdateItem"]),
+    ] {
+        let token = service
+            .mint(&bob, &format!("expiryType={kind}&ttl=10"))
+            .await
+            .token();
+        service.database.take_calls();
+        let event = &events(&token)[0];
+        assert!(allows(&decide(&service, event).await.unwrap()));
+        assert_eq!(service.database.take_operations(), calls);
+        if kind == "SlidingTtl" {
+            for _ in 0..3 {
+                service.clock.advance(9);
+                assert!(allows(&decide(&service, event).await.unwrap()));
+            }
+            service.clock.advance(10);
+            assert!(!allows(&decide(&service, event).await.unwrap()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dead_a_revoked_and_a_forged_token_are_denied() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let expired = service.mint(&bob, "ttl=1").await.token();
+    service.clock.advance(1);
+    let revoked = service.mint(&bob, "").await.json();
+    let path = format!(
+        "/api/users/{bob}/tokens/{}",
+        revoked["tokenId"].as_str().unwrap()
+    );
+    service.manage("DELETE", &path, "").await;
+    let forged = forge(&service.mint(&bob, "").await.token());
+    for token in [&expired, revoked["token"].as_str().unwrap(), &forged] {
+        for event in events(token) {
+            assert!(!allows(&decide(&service, &event).await.unwrap()), "{event}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_the_database_it_is_an_error_and_never_an_allow() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "").await.token();
+    tokio::time::pause();
+    for fault in [
+        Fault::NoAnswer,
+        Fault::Unreachable,
+        Fault::Throttled,
+        Fault::Rubbish,
+        Fault::Empty,
+        Fault::Unprocessed,
+    ] {
+        service.database.fail_always(Some(fault.clone()));
+        for event in events(&token) {
+            assert!(decide(&service, &event).await.is_err(), "{fault:?}");
+        }
+    }
+    service.database.fail_always(None);
+    assert!(allows(&decide(&service, &events(&token)[0]).await.unwrap()));
+}
+
+#[tokio::test]
+async fn an_event_of_another_kind_is_an_error() {
+    let service = Service::start().await;
+    for event in [
+        json!({}),
+        json!([]),
+        json!("x"),
+        json!({ "Records": [] }),
+        json!({ "methodArn": 7 }),
+    ] {
+        assert!(decide(&service, &event).await.is_err(), "{event}");
+    }
+}

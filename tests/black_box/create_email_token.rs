@@ -1,0 +1,326 @@
+//! `POST /_/user-token`.
+
+use serde_json::{Value, json};
+use shared::{owner::Owner, token::ExpiryType};
+use tests::{Answer, Service, TestClock};
+
+use crate::{assert_forbidden, assert_invalid, assert_unknown};
+
+pub(crate) const BOB: &str = "bob@example.com";
+pub(crate) const PASSWORD: &str = "correct horse";
+pub(crate) const PATH: &str = "/_/user-token";
+pub(crate) const VALUE: &str = "/_/user-token/value";
+
+/// A service with a user `bob`, who has an address and a password.
+pub(crate) async fn with_bob() -> (Service, String) {
+    let service = Service::start().await;
+    let bob = service.person("bob", BOB, PASSWORD).await;
+    (service, bob)
+}
+
+/// Asks with the account's token, with a JSON body.
+pub(crate) async fn ask(service: &Service, method: &str, body: &Value) -> Answer {
+    service.manage(method, PATH, &body.to_string()).await
+}
+
+/// The one thing in an answer's `data`.
+pub(crate) fn datum(answer: &Answer) -> Value {
+    let json = answer.json();
+    let data = json["data"].as_array().expect("data");
+    assert_eq!(data.len(), 1, "{answer:?}");
+    data[0].clone()
+}
+
+/// The value of the e-mail token of an address.
+pub(crate) async fn value(service: &Service, email: &str) -> String {
+    let answer = service
+        .manage("GET", &format!("{VALUE}?email={email}"), "")
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let datum = datum(&answer);
+    assert_eq!(datum.as_object().expect("an object").len(), 1, "{answer:?}");
+    datum["token"].as_str().expect("a token").to_owned()
+}
+
+/// A user's token, made by the account's.
+pub(crate) async fn token_of_user(service: &Service, user: &str) -> String {
+    service.mint(user, "expiryType=Infinite").await.token()
+}
+
+/// A user of the ecosystem that may manage its e-mail tokens: its token.
+pub(crate) async fn administrator(service: &Service) -> String {
+    let admin = service.user("admin").await;
+    let path = format!("/api/users/{admin}");
+    let made = service.manage("PUT", &path, r#"{"admin":true}"#).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    token_of_user(service, &admin).await
+}
+
+/// A token of an ecosystem's servers.
+pub(crate) async fn server(service: &Service, ecosystem: &Owner) -> String {
+    service.token_of(ecosystem, ExpiryType::Infinite).await
+}
+
+#[tokio::test]
+async fn the_documented_example_with_its_date_in_the_past_makes_a_token_that_counts_nowhere() {
+    let (service, bob) = with_bob().await;
+    let body = json!({ "email": BOB, "write": true, "expiration_date": 1_444_514_400_000_u64 });
+    let made = ask(&service, "POST", &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let record = datum(&made);
+    let now = TestClock::START * 1000 + 500;
+    assert_eq!(
+        record,
+        json!({
+            "email": BOB,
+            "userId": bob,
+            "tokenId": record["tokenId"],
+            "write": true,
+            "expiration_date": 1_444_514_400_000_u64,
+            "expiryType": "FixedTtl",
+            "created_at": now,
+            "updated_at": now,
+        })
+    );
+    assert_eq!(record["tokenId"].as_str().unwrap().len(), 26);
+    let token = value(&service, BOB).await;
+    assert!(!service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn without_a_date_it_never_expires_and_may_write() {
+    let (service, bob) = with_bob().await;
+    service.clock.advance(10);
+    let made = ask(&service, "POST", &json!({ "email": BOB })).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let record = datum(&made);
+    assert_eq!(record["write"], true);
+    assert_eq!(record["expiryType"], "Infinite");
+    assert_eq!(record["expiration_date"], record["updated_at"]);
+    assert_eq!(record["updated_at"], (TestClock::START + 10) * 1000 + 500);
+
+    let token = value(&service, BOB).await;
+    let claims = service.introspect(&token).await.json();
+    assert_eq!(
+        claims,
+        json!({
+            "active": true,
+            "sub": bob,
+            "ecosystem_id": service.ecosystem.id.as_str(),
+            "jti": record["tokenId"],
+            "holder": "user",
+            "scope": "read write",
+            "expiry_type": "Infinite",
+            "iat": TestClock::START + 10,
+        })
+    );
+}
+
+#[tokio::test]
+async fn it_dies_on_the_second_of_its_date_and_its_value_is_read_all_the_same() {
+    let (service, _) = with_bob().await;
+    // Half a second is rounded down.
+    let date = (TestClock::START + 60) * 1000 + 999;
+    let body = json!({ "email": BOB, "write": false, "expiration_date": date });
+    let made = ask(&service, "POST", &body).await;
+    assert_eq!(datum(&made)["expiration_date"], date);
+    let token = value(&service, BOB).await;
+    service.clock.advance(59);
+    let claims = service.introspect(&token).await.json();
+    assert_eq!(claims["scope"], "read");
+    assert_eq!(claims["expiry_type"], "FixedTtl");
+    assert_eq!(claims["exp"], TestClock::START + 60);
+    service.clock.advance(1);
+    assert!(!service.is_active(&token).await);
+    assert_eq!(value(&service, BOB).await, token);
+}
+
+#[tokio::test]
+async fn one_that_lives_is_a_409_and_a_dead_one_is_replaced() {
+    let (service, _) = with_bob().await;
+    let date = (TestClock::START + 60) * 1000;
+    let body = json!({ "email": BOB, "expiration_date": date });
+    let first = datum(&ask(&service, "POST", &body).await);
+    let old = value(&service, BOB).await;
+    let again = ask(&service, "POST", &json!({ "email": BOB })).await;
+    assert_eq!(again.status, 409, "{again:?}");
+    assert_eq!(again.json()["errorType"], "Conflict");
+    assert_eq!(value(&service, BOB).await, old);
+
+    service.clock.advance(60);
+    let second = ask(&service, "POST", &json!({ "email": BOB })).await;
+    assert_eq!(second.status, 201, "{second:?}");
+    assert_ne!(datum(&second)["tokenId"], first["tokenId"]);
+    let new = value(&service, BOB).await;
+    assert_ne!(new, old);
+    assert!(service.is_active(&new).await);
+    assert!(!service.is_active(&old).await);
+    // Not by the clock alone: the old one is gone.
+    service.clock.go_back(60);
+    assert!(!service.is_active(&old).await);
+}
+
+#[tokio::test]
+async fn of_sixteen_at_once_one_makes_the_token() {
+    let (service, _) = with_bob().await;
+    let body = json!({ "email": BOB });
+    let asked = (0..16).map(|_| ask(&service, "POST", &body));
+    let answers = futures_util::future::join_all(asked).await;
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses[0], 201);
+    assert_eq!(statuses[1..], [409; 15]);
+}
+
+#[tokio::test]
+async fn an_inactive_user_is_a_409_and_an_unknown_address_a_404() {
+    let (service, bob) = with_bob().await;
+    let unknown = ask(&service, "POST", &json!({ "email": "Eve@example.com" })).await;
+    assert_unknown(&unknown, "User with email Eve@example.com does not exist.");
+    service.set_active(&bob, false).await;
+    let answer = ask(&service, "POST", &json!({ "email": BOB })).await;
+    assert_eq!(answer.status, 409, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_server_and_an_administrator_of_the_ecosystem_may() {
+    let (service, _) = with_bob().await;
+    let server = server(&service, &service.ecosystem).await;
+    let body = json!({ "email": BOB }).to_string();
+    assert_eq!(service.call(&server, "POST", PATH, &body).await.status, 201);
+    assert_eq!(
+        service.call(&server, "DELETE", PATH, &body).await.status,
+        200
+    );
+    let admin = administrator(&service).await;
+    assert_eq!(service.call(&admin, "POST", PATH, &body).await.status, 201);
+}
+
+#[tokio::test]
+async fn to_everybody_else_the_address_does_not_exist() {
+    let (service, bob) = with_bob().await;
+    let other = service.another_ecosystem().await;
+    let (stranger, _) = service.another_account().await;
+    let outside = server(&service, &other).await;
+    let body = json!({ "email": BOB }).to_string();
+    for method in ["POST", "PUT", "DELETE"] {
+        for credential in [&stranger, &outside] {
+            let answer = service.call(credential, method, PATH, &body).await;
+            assert_unknown(&answer, "User with email bob@example.com does not exist.");
+        }
+        let user = token_of_user(&service, &bob).await;
+        assert_forbidden(&service.call(&user, method, PATH, &body).await);
+    }
+    for credential in [&stranger, &outside] {
+        let path = format!("{VALUE}?email={BOB}");
+        let answer = service.call(credential, "GET", &path, "").await;
+        assert_unknown(&answer, "User with email bob@example.com does not exist.");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_may_only_read_changes_nothing() {
+    let service = Service::start().await;
+    let admin = service.person("admin", "admin@example.com", PASSWORD).await;
+    service.person("bob", BOB, PASSWORD).await;
+    let path = format!("/api/users/{admin}");
+    service.manage("PUT", &path, r#"{"admin":true}"#).await;
+    let body = json!({ "email": "admin@example.com", "write": false });
+    ask(&service, "POST", &body).await;
+    let reader = value(&service, "admin@example.com").await;
+    let bob = json!({ "email": BOB }).to_string();
+    for method in ["POST", "PUT", "DELETE"] {
+        assert_forbidden(&service.call(&reader, method, PATH, &bob).await);
+    }
+    let of_bob = format!("{VALUE}?email={BOB}");
+    assert_forbidden(&service.call(&reader, "GET", &of_bob, "").await);
+    assert_eq!(service.call(&reader, "GET", PATH, "").await.status, 200);
+    let own = format!("{VALUE}?email=admin@example.com");
+    assert_eq!(service.call(&reader, "GET", &own, "").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_told_and_changes_nothing() {
+    let (service, _) = with_bob().await;
+    let long = format!("{}@example.com", "a".repeat(10_000));
+    let number = "expected field to be a number";
+    let positive = "field must be a positive number";
+    let most = "field must be at most 253402300799999";
+    let address = "invalid email address";
+    let string = "expected field to be a string";
+    for (body, path, message) in [
+        (json!({}), "email", "field is required"),
+        (json!({ "email": 1 }), "email", string),
+        (json!({ "email": null }), "email", string),
+        (json!({ "email": "bob" }), "email", address),
+        (json!({ "email": "b\0ob@example.com" }), "email", address),
+        (json!({ "email": " bob@example.com" }), "email", address),
+        (json!({ "email": long }), "email", address),
+        (
+            json!({ "email": BOB, "write": "yes" }),
+            "write",
+            "expected field to be a boolean",
+        ),
+        (
+            json!({ "email": BOB, "expiration_date": "1" }),
+            "expiration_date",
+            number,
+        ),
+        (
+            json!({ "email": BOB, "expiration_date": null }),
+            "expiration_date",
+            number,
+        ),
+        (
+            json!({ "email": BOB, "expiration_date": 1.5 }),
+            "expiration_date",
+            number,
+        ),
+        (
+            json!({ "email": BOB, "expiration_date": -1 }),
+            "expiration_date",
+            positive,
+        ),
+        (
+            json!({ "email": BOB, "expiration_date": 253_402_300_800_000_u64 }),
+            "expiration_date",
+            most,
+        ),
+        (
+            json!({ "email": BOB, "user": 1 }),
+            "additional parameters",
+            "contains fields that are not allowed: [ user ]",
+        ),
+    ] {
+        for method in ["POST", "PUT"] {
+            let answer = ask(&service, method, &body).await;
+            assert_invalid(&answer, &[("body", path, message)]);
+        }
+    }
+    let both = service
+        .manage("POST", &format!("{PATH}?write=1"), r#"{"write":1}"#)
+        .await;
+    assert_invalid(
+        &both,
+        &[
+            (
+                "query",
+                "additional parameters",
+                "contains fields that are not allowed: [ write ]",
+            ),
+            ("body", "email", "field is required"),
+            ("body", "write", "expected field to be a boolean"),
+        ],
+    );
+    for body in ["", "[]", "{"] {
+        let answer = service.manage("POST", PATH, body).await;
+        assert_eq!(
+            (answer.status, answer.json()["errorType"].as_str()),
+            (400, Some("InvalidBody"))
+        );
+    }
+    // Nothing was made, up to the very end of the calendar.
+    let body = json!({ "email": BOB, "expiration_date": 253_402_300_799_999_u64 });
+    assert_eq!(ask(&service, "POST", &body).await.status, 201);
+}

@@ -1,0 +1,66 @@
+//! `GET /_/user-token/value`.
+
+use serde_json::json;
+
+use crate::{
+    assert_forbidden, assert_invalid, assert_unknown,
+    create_email_token::{
+        BOB, PASSWORD, VALUE, administrator, ask, server, token_of_user, value, with_bob,
+    },
+};
+
+#[tokio::test]
+async fn it_is_the_same_value_each_time_for_whoever_may_read_it() {
+    let (service, bob) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let token = value(&service, BOB).await;
+    assert!(service.is_active(&token).await);
+    let server = server(&service, &service.ecosystem).await;
+    let admin = administrator(&service).await;
+    let user = token_of_user(&service, &bob).await;
+    // Its owner by any token, the e-mail token itself among them; every spelling is the address.
+    for credential in [&server, &admin, &user, &token] {
+        let path = format!("{VALUE}?email=BOB@Example.com");
+        let answer = service.call(credential, "GET", &path, "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json(), json!({ "data": [{ "token": token }] }));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+}
+
+#[tokio::test]
+async fn nobody_reads_the_value_of_somebody_else() {
+    let (service, _) = with_bob().await;
+    let eve = service.person("eve", "eve@example.com", PASSWORD).await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let eve = token_of_user(&service, &eve).await;
+    for address in [BOB, "nobody@example.com", "nonsense"] {
+        let path = format!("{VALUE}?email={address}");
+        assert_forbidden(&service.call(&eve, "GET", &path, "").await);
+    }
+}
+
+#[tokio::test]
+async fn no_token_an_unknown_address_and_a_wrong_query_are_told_apart() {
+    let (service, bob) = with_bob().await;
+    let get = async |query: &str| service.manage("GET", &format!("{VALUE}{query}"), "").await;
+    let none = "User with email bob@example.com has no token.";
+    assert_unknown(&get("?email=bob@example.com").await, none);
+    let unknown = "User with email eve@example.com does not exist.";
+    assert_unknown(&get("?email=eve@example.com").await, unknown);
+    assert_invalid(&get("").await, &[("query", "email", "field is required")]);
+    assert_invalid(
+        &get("?email=").await,
+        &[("query", "email", "invalid email address")],
+    );
+    let twice = get("?email=bob@example.com&email=eve@example.com").await;
+    assert_invalid(&twice, &[("query", "email", "field must be given once")]);
+
+    // What was ended with everything else of its user is no token any more.
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let path = format!("/api/users/{bob}");
+    service
+        .manage("PUT", &path, r#"{"password":"another one"}"#)
+        .await;
+    assert_unknown(&get("?email=bob@example.com").await, none);
+}

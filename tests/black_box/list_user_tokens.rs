@@ -1,0 +1,219 @@
+//! `GET /api/users/{id}/tokens`.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+use shared::{
+    directory::mint,
+    id::UserId,
+    token::{ExpiryType, NewToken, Ttl},
+};
+use tests::{Answer, Service};
+
+use crate::{assert_invalid, assert_unknown};
+
+pub(crate) async fn list(service: &Service, user: &str, query: &str) -> Answer {
+    let path = format!("/api/users/{user}/tokens{query}");
+    service.manage("GET", &path, "").await
+}
+
+/// The ids on one page.
+pub(crate) async fn ids(service: &Service, user: &str) -> Vec<String> {
+    let page = list(service, user, "").await.json();
+    let tokens = page["tokens"].as_array().expect("tokens");
+    let id = |token: &Value| token["tokenId"].as_str().expect("an id").to_owned();
+    tokens.iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn a_minted_token_is_in_the_next_list_and_never_a_secret() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let empty = list(&service, &bob, "").await;
+    assert_eq!(empty.json(), json!({ "tokens": [], "cursor": null }));
+
+    let infinite = service.mint(&bob, "expiryType=Infinite").await.json();
+    service.clock.advance(1);
+    let sliding = service
+        .mint(&bob, "expiryType=SlidingTtl&ttl=60&name=laptop")
+        .await
+        .json();
+    service.clock.advance(1);
+    assert!(service.is_active(sliding["token"].as_str().unwrap()).await);
+    let page = list(&service, &bob, "").await;
+    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!(
+        page.json(),
+        json!({
+            "tokens": [
+                {
+                    "tokenId": sliding["tokenId"],
+                    "name": "laptop",
+                    "expiryType": "SlidingTtl",
+                    "createdAt": "2026-01-01T00:00:01Z",
+                    "lastUsedAt": "2026-01-01T00:00:02Z",
+                    "expiresAt": "2026-01-01T00:01:02Z",
+                },
+                {
+                    "tokenId": infinite["tokenId"],
+                    "name": null,
+                    "expiryType": "Infinite",
+                    "createdAt": "2026-01-01T00:00:00Z",
+                    "lastUsedAt": null,
+                    "expiresAt": null,
+                },
+            ],
+            "cursor": null,
+        })
+    );
+    assert!(!page.body.contains("tk_"));
+    service.clock.advance(60);
+    assert_eq!(
+        ids(&service, &bob).await,
+        [infinite["tokenId"].as_str().unwrap()]
+    );
+}
+
+#[tokio::test]
+async fn of_10_000_tokens_each_is_on_one_page_newest_first_and_the_expired_on_none() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let id = UserId::parse(&bob).unwrap();
+    let owner = service
+        .app
+        .identity()
+        .owner((&id).into())
+        .await
+        .unwrap()
+        .unwrap();
+    let mut live = Vec::new();
+    for number in 0..10_000 {
+        // One in five is dead when the list is asked for.
+        let is_dead = number % 5 == 0;
+        let wanted = NewToken {
+            expiry_type: ExpiryType::FixedTtl,
+            ttl: Ttl::parse(if is_dead { "1" } else { "3600" }).unwrap(),
+            ..NewToken::default()
+        };
+        let made = mint(&service.app, &owner, wanted).await;
+        let (token, _) = made.unwrap();
+        if !is_dead {
+            live.push(token.id.to_string());
+        }
+    }
+    service.clock.advance(1);
+    service.database.take_calls();
+    live.sort_unstable_by(|a, b| b.cmp(a));
+
+    let (mut seen, mut costs) = (Vec::new(), HashSet::new());
+    let mut query = "?limit=100".to_owned();
+    loop {
+        let page = list(&service, &bob, &query).await.json();
+        let calls = service.database.take_calls();
+        let cost: f64 = calls.iter().map(|call| call.capacity).sum();
+        let tokens = page["tokens"].as_array().unwrap();
+        seen.extend(
+            tokens
+                .iter()
+                .map(|token| token["tokenId"].as_str().unwrap().to_owned()),
+        );
+        let Some(cursor) = page["cursor"].as_str() else {
+            break;
+        };
+        // Each of these looked at 100 tokens.
+        costs.insert(cost.to_string());
+        query = format!("?limit=100&cursor={cursor}");
+    }
+    assert!(
+        seen == live,
+        "each once, newest first: {} {}",
+        seen.len(),
+        live.len()
+    );
+    assert_eq!(costs.len(), 1, "{costs:?}");
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_user_or_account_or_a_changed_one_is_a_400() {
+    let service = Service::start().await;
+    let (bob, eve) = (service.user("bob").await, service.user("eve").await);
+    for _ in 0..2 {
+        service.mint(&bob, "").await;
+        service.mint(&eve, "").await;
+    }
+    let page = list(&service, &bob, "?limit=1").await.json();
+    let cursor = page["cursor"].as_str().unwrap();
+    let invalid = [("query", "cursor", "invalid cursor")];
+    assert_invalid(
+        &list(&service, &eve, &format!("?cursor={cursor}")).await,
+        &invalid,
+    );
+    let (stranger, ecosystem) = service.another_account().await;
+    let path = format!("/api/users/{};bob", ecosystem.id.as_str());
+    service.call(&stranger, "PUT", &path, "{}").await;
+    let path = format!("{path}/tokens?cursor={cursor}");
+    assert_invalid(&service.call(&stranger, "GET", &path, "").await, &invalid);
+    for at in 0..cursor.len() {
+        let mut changed = cursor.to_owned();
+        let other = if &cursor[at..=at] == "0" { "1" } else { "0" };
+        changed.replace_range(at..=at, other);
+        let answer = list(&service, &bob, &format!("?cursor={changed}")).await;
+        assert_invalid(&answer, &invalid);
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_goes_on_though_what_it_names_is_gone() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for _ in 0..3 {
+        service.mint(&bob, "").await;
+        service.clock.advance(1);
+    }
+    let all = ids(&service, &bob).await;
+    let page = list(&service, &bob, "?limit=1").await.json();
+    let path = format!("/api/users/{bob}/tokens/{}", all[0]);
+    service.manage("DELETE", &path, "").await;
+    let query = format!("?cursor={}", page["cursor"].as_str().unwrap());
+    let rest = list(&service, &bob, &query).await.json();
+    let rest: Vec<_> = rest["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token["tokenId"].as_str().unwrap())
+        .collect();
+    assert_eq!(rest, all[1..]);
+}
+
+#[tokio::test]
+async fn an_unknown_user_or_ecosystem_is_a_404_and_a_wrong_query_a_400() {
+    let service = Service::start().await;
+    let ecosystem = service.ecosystem.id.as_str();
+    let nobody = format!("{ecosystem};nobody");
+    let text = format!("User with id {nobody} does not exist.");
+    assert_unknown(&list(&service, &nobody, "").await, &text);
+    let (stranger, _) = service.another_account().await;
+    let bob = service.user("bob").await;
+    let answer = service
+        .call(&stranger, "GET", &format!("/api/users/{bob}/tokens"), "")
+        .await;
+    assert_unknown(
+        &answer,
+        &format!("Ecosystem with id {ecosystem} does not exist."),
+    );
+    for (query, path, message) in [
+        ("?limit=0", "limit", "field must be a positive number"),
+        ("?limit=101", "limit", "field must be at most 100"),
+        ("?limit=ten", "limit", "expected field to be a number"),
+        (
+            "?page=1",
+            "additional parameters",
+            "contains fields that are not allowed: [ page ]",
+        ),
+    ] {
+        assert_invalid(
+            &list(&service, &bob, query).await,
+            &[("query", path, message)],
+        );
+    }
+}

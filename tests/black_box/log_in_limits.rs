@@ -1,0 +1,94 @@
+//! The limits on log-ins, by `POST /_/user-token/value`.
+
+use futures_util::future::join_all;
+use tests::Answer;
+
+use crate::create_email_token::{BOB, PASSWORD, with_bob};
+
+fn assert_too_many(answer: &Answer, retry_after: &str) {
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert_eq!(answer.json()["errorType"], "TooManyRequests");
+    assert_eq!(answer.header("retry-after"), Some(retry_after));
+}
+
+#[tokio::test]
+async fn an_address_fails_10_times_from_one_source_however_it_is_spelled() {
+    let (service, _) = with_bob().await;
+    let spellings = [
+        "bob@example.com",
+        "BOB@example.com",
+        "Bob@Example.COM",
+        "bob@ｅxample.com",
+    ];
+    let attempts = (0..40).map(|n| service.log_in("2001:db8::1", spellings[n % 4], "wrong"));
+    let answers = join_all(attempts).await;
+    let wrong = answers.iter().filter(|answer| answer.status == 401).count();
+    assert_eq!((wrong, answers.len()), (10, 40));
+
+    // For the right password too, from all of the /64, until the window ends.
+    let right = async |source| service.log_in(source, BOB, PASSWORD).await;
+    assert_too_many(&right("2001:db8::ffff").await, "900");
+    assert_eq!(right("2001:db8:0:1::1").await.status, 200);
+    service.clock.advance(899);
+    assert_too_many(&right("2001:db8::1").await, "1");
+    service.clock.advance(1);
+    assert_eq!(right("2001:db8::1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_source_fails_30_times_with_whatever_addresses_unknown_ones_too() {
+    let (service, _) = with_bob().await;
+    for number in 0..30 {
+        let email = format!("user{number}@example.com");
+        assert_eq!(
+            service.log_in("192.0.2.1", &email, "wrong").await.status,
+            401
+        );
+    }
+    assert_too_many(&service.log_in("192.0.2.1", BOB, PASSWORD).await, "900");
+    assert_eq!(service.log_in("192.0.2.2", BOB, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_address_is_locked_by_its_100th_failure_from_everywhere_and_not_before() {
+    let (service, _) = with_bob().await;
+    for attacker in 1..=10 {
+        let source = format!("198.51.100.{attacker}");
+        assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+        for _ in 0..10 {
+            assert_eq!(service.log_in(&source, BOB, "wrong").await.status, 401);
+        }
+        assert_too_many(&service.log_in(&source, BOB, "wrong").await, "900");
+    }
+    assert_too_many(&service.log_in("192.0.2.1", BOB, PASSWORD).await, "900");
+    let unknown = service
+        .log_in("192.0.2.1", "nobody@example.com", PASSWORD)
+        .await;
+    assert_eq!(unknown.status, 401);
+    service.clock.advance(900);
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn right_log_ins_never_meet_a_limit() {
+    let (service, _) = with_bob().await;
+    for _ in 0..40 {
+        assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_charges_nothing() {
+    let (service, _) = with_bob().await;
+    for _ in 0..10 {
+        service.log_in("192.0.2.1", BOB, "wrong").await;
+    }
+    for _ in 0..100 {
+        assert_too_many(&service.log_in("192.0.2.1", BOB, "wrong").await, "900");
+    }
+    assert_eq!(service.log_in("192.0.2.2", BOB, PASSWORD).await.status, 200);
+    let other = service
+        .log_in("192.0.2.1", "nobody@example.com", PASSWORD)
+        .await;
+    assert_eq!(other.status, 401);
+}

@@ -1,0 +1,403 @@
+//! `POST /_/user-token/value`.
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
+use futures_util::future::join_all;
+use serde_json::json;
+use tests::{Answer, Event, Fault, Service};
+
+use crate::{
+    assert_invalid,
+    create_email_token::{BOB, PASSWORD, VALUE, ask, datum, value, with_bob},
+};
+
+fn token(answer: &Answer) -> String {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    datum(answer)["token"].as_str().expect("a token").to_owned()
+}
+
+async fn send(service: &Service, body: &serde_json::Value) -> Answer {
+    let event = Event::to("log-in-with-password").json_body(&body.to_string());
+    event.send(&service.app).await
+}
+
+/// A PHC string of these parameters.
+fn hash(password: &str, memory: u32, passes: u32) -> String {
+    let params = Params::new(memory, passes, 1, None).unwrap();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_with_salt(password.as_bytes(), b"a salt of some length")
+        .unwrap()
+        .to_string()
+}
+
+#[tokio::test]
+async fn it_gives_the_token_that_there_is_and_makes_one_where_there_is_none() {
+    let (service, bob) = with_bob().await;
+    let body = json!({ "email": BOB, "password": PASSWORD }).to_string();
+    let request = service
+        .request("POST", VALUE)
+        .header("content-type", "application/json")
+        .body(body);
+    let answer = service.send(request).await;
+    let first = token(&answer);
+    assert_eq!(answer.json(), json!({ "data": [{ "token": first }] }));
+    let claims = service.introspect(&first).await.json();
+    assert_eq!(claims["sub"], bob.as_str());
+    assert_eq!(claims["scope"], "read write");
+    assert_eq!(claims["expiry_type"], "Infinite");
+    assert_eq!(value(&service, BOB).await, first);
+
+    let again = service
+        .log_in("192.0.2.1", "BOB@example.COM", PASSWORD)
+        .await;
+    assert_eq!(token(&again), first);
+    // Whatever the token may do, as long as it lives.
+    let read_only = json!({ "email": BOB, "write": false });
+    assert_eq!(ask(&service, "PUT", &read_only).await.status, 200);
+    assert_eq!(
+        token(&service.log_in("192.0.2.1", BOB, PASSWORD).await),
+        first
+    );
+
+    let past = json!({ "email": BOB, "expiration_date": 1 });
+    assert_eq!(ask(&service, "PUT", &past).await.status, 200);
+    let second = token(&service.log_in("192.0.2.1", BOB, PASSWORD).await);
+    assert_ne!(second, first);
+    assert!(service.is_active(&second).await);
+    assert!(!service.is_active(&first).await);
+}
+
+#[tokio::test]
+async fn sixteen_first_log_ins_at_once_make_one_token() {
+    let (service, bob) = with_bob().await;
+    let sources: Vec<_> = (1..=16).map(|n| format!("192.0.2.{n}")).collect();
+    let log_ins = sources
+        .iter()
+        .map(|source| service.log_in(source, BOB, PASSWORD));
+    let tokens: Vec<_> = join_all(log_ins).await.iter().map(token).collect();
+    assert!(tokens.iter().all(|one| *one == tokens[0]));
+    assert!(service.is_active(&tokens[0]).await);
+    assert_eq!(service.token_items(&bob).await.len(), 1);
+}
+
+#[tokio::test]
+async fn every_reason_for_a_401_gives_the_same_one_after_the_same_calls() {
+    let (service, _) = with_bob().await;
+    let inactive = service
+        .person("inactive", "inactive@example.com", PASSWORD)
+        .await;
+    let path = format!("/api/users/{inactive}");
+    service.manage("PUT", &path, r#"{"active":false}"#).await;
+    let path = format!("/api/users/{};none", service.ecosystem.id.as_str());
+    service
+        .manage("PUT", &path, r#"{"email":"none@example.com"}"#)
+        .await;
+    service.person("gone", "gone@example.com", PASSWORD).await;
+    let path = format!("/api/users/{};gone", service.ecosystem.id.as_str());
+    service.manage("DELETE", &path, "").await;
+    service.database.take_calls();
+
+    let mut seen = Vec::new();
+    for (email, password) in [
+        (BOB, "a wrong one"),
+        (BOB, "Correct horse"),
+        (BOB, "correct horse "),
+        (BOB, "short"),
+        (BOB, ""),
+        ("nobody@example.com", PASSWORD),
+        ("inactive@example.com", PASSWORD),
+        ("none@example.com", PASSWORD),
+        ("none@example.com", ""),
+        ("gone@example.com", PASSWORD),
+    ] {
+        let answer = service.log_in("192.0.2.1", email, password).await;
+        let calls = service.database.take_calls();
+        let shape: Vec<_> = calls
+            .iter()
+            .map(|call| (call.operation.clone(), call.capacity.to_bits()))
+            .collect();
+        seen.push((email, password, (answer, shape)));
+        service.clock.advance(900);
+    }
+    let (_, _, expected) = &seen[0];
+    assert_eq!(expected.0.status, 401, "{expected:?}");
+    assert_eq!(
+        expected.0.body,
+        r#"{"errorType":"Unauthorized","errors":[{"message":"wrong email address or password"}]}"#
+    );
+    assert_eq!(expected.0.header("www-authenticate"), Some("Bearer"));
+    for (email, password, one) in &seen {
+        assert_eq!(one, expected, "{email} {password}");
+    }
+}
+
+#[tokio::test]
+async fn it_is_four_round_trips_in_sequence_and_no_more_calls_than_these() {
+    let (service, _) = with_bob().await;
+    let [charge, refund, failed] = [["UpdateItem"; 3]; 3];
+    let read = ["GetItem", "TransactGetItems"];
+    // The first one in this environment also makes the key of values.
+    service.log_in("192.0.2.1", BOB, PASSWORD).await;
+    ask(&service, "DELETE", &json!({ "email": BOB })).await;
+    // The last calls go side by side: the token, if it is to be made, and the refund.
+    for (password, last, expected_units) in [
+        (
+            PASSWORD,
+            [&["TransactWriteItems"], &refund[..]].concat(),
+            "24",
+        ),
+        (PASSWORD, refund.to_vec(), "15"),
+        ("a wrong one", failed.to_vec(), "15"),
+    ] {
+        service.database.take_calls();
+        service.log_in("192.0.2.1", BOB, password).await;
+        let calls = service.database.take_calls();
+        let operations: Vec<_> = calls.iter().map(|call| call.operation.as_str()).collect();
+        assert_eq!(operations, [&charge[..], &read, &last].concat());
+        let units: f64 = calls.iter().map(|call| call.capacity).sum();
+        assert_eq!(units.to_string(), expected_units, "{password}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_changed_of_a_user_ends_its_token_from_that_answer_on() {
+    let (service, bob) = with_bob().await;
+    let path = format!("/api/users/{bob}");
+    let mut password = PASSWORD;
+    let (mut email, mut tokens) = (BOB, Vec::new());
+    for change in [
+        json!({ "password": "another one" }),
+        json!({ "password": "another one" }),
+        json!({ "active": false }),
+        json!({ "active": true, "email": "robert@example.com" }),
+        json!({ "password": null }),
+        json!({ "password": PASSWORD, "email": null }),
+    ] {
+        if change.get("active") != Some(&json!(true)) {
+            let before = token(&service.log_in("192.0.2.1", email, password).await);
+            assert!(service.is_active(&before).await);
+            let minted = service.mint(&bob, "expiryType=SlidingTtl").await.token();
+            tokens.extend([before, minted]);
+        }
+        let answer = service.manage("PUT", &path, &change.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for token in &tokens {
+            assert!(!service.is_active(token).await, "{change}");
+        }
+        if let Some(new) = change["password"].as_str() {
+            password = if new == PASSWORD {
+                PASSWORD
+            } else {
+                "another one"
+            };
+        }
+        if let Some("robert@example.com") = change["email"].as_str() {
+            assert_eq!(service.log_in("192.0.2.1", BOB, password).await.status, 401);
+            email = "robert@example.com";
+        }
+        if change["password"].is_null() && change.get("password").is_some() {
+            assert_eq!(
+                service.log_in("192.0.2.1", email, password).await.status,
+                401
+            );
+            let set = json!({ "password": password }).to_string();
+            service.manage("PUT", &path, &set).await;
+        }
+    }
+    // Without an address nobody logs in; what is written as before changes nothing.
+    assert_eq!(
+        service.log_in("192.0.2.1", email, password).await.status,
+        401
+    );
+    let address = json!({ "email": BOB }).to_string();
+    service.manage("PUT", &path, &address).await;
+    let kept = token(&service.log_in("192.0.2.1", BOB, password).await);
+    for same in [
+        address,
+        json!({ "email": "Bob@EXAMPLE.com", "active": true, "admin": true }).to_string(),
+    ] {
+        assert_eq!(service.manage("PUT", &path, &same).await.status, 200);
+        assert!(service.is_active(&kept).await, "{same}");
+    }
+    assert_eq!(
+        service.manage("GET", &path, "").await.json()["email"],
+        "Bob@EXAMPLE.com"
+    );
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    assert!(!service.is_active(&kept).await);
+    assert_eq!(service.log_in("192.0.2.1", BOB, password).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_weak_hash_is_replaced_at_the_next_right_log_in_and_an_absurd_one_refused() {
+    let (service, bob) = with_bob().await;
+    let weak = hash(PASSWORD, 8192, 1);
+    service.set_password_hash(&bob, &weak).await;
+    assert_eq!(
+        service.log_in("192.0.2.1", BOB, "a wrong one").await.status,
+        401
+    );
+    assert_eq!(service.password_hash(&bob).await, weak);
+    let sources: Vec<_> = (1..=4).map(|n| format!("192.0.2.{n}")).collect();
+    let log_ins = sources
+        .iter()
+        .map(|source| service.log_in(source, BOB, PASSWORD));
+    let answers = join_all(log_ins).await;
+    assert!(
+        answers.iter().all(|answer| answer.status == 200),
+        "{answers:?}"
+    );
+    let strong = service.password_hash(&bob).await;
+    assert!(
+        strong.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+        "{strong}"
+    );
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+    assert_eq!(service.password_hash(&bob).await, strong);
+
+    let strong_enough = strong.replace("m=19456", "m=4194304");
+    for absurd in [
+        strong_enough.as_str(),
+        &strong.replace("t=2", "t=4294967295"),
+        &strong.replace("p=1", "p=255"),
+        &strong.replace("argon2id", "argon2d"),
+        "$2b$12$LQv3c1yqBWVHxkd0LHAkCOYz6TtxMQJqhN8/LewY5GyYIuRDFdZ6K",
+        "nonsense",
+        "",
+    ] {
+        service.set_password_hash(&bob, absurd).await;
+        let answer = service.log_in("192.0.2.9", BOB, PASSWORD).await;
+        assert_eq!(answer.status, 401, "{absurd}");
+        service.clock.advance(900);
+    }
+    service.set_password_hash(&bob, &strong).await;
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_password_counts_as_it_was_sent() {
+    let service = Service::start().await;
+    let long = "🦀".repeat(256);
+    for (name, password) in [
+        ("spaces", "  spaces at both ends  "),
+        ("nul", "nul\0and more"),
+        ("decomposed", "e\u{301}e\u{301}e\u{301}e\u{301}"),
+        ("long", &long),
+    ] {
+        let email = format!("{name}@example.com");
+        service.person(name, &email, password).await;
+        assert_eq!(
+            service.log_in("192.0.2.1", &email, password).await.status,
+            200
+        );
+        let trimmed = service.log_in("192.0.2.1", &email, password.trim()).await;
+        assert_eq!(trimmed.status == 200, password.trim() == password);
+        let composed = service
+            .log_in("192.0.2.1", &email, "\u{e9}\u{e9}\u{e9}\u{e9}")
+            .await;
+        assert_eq!(composed.status, 401);
+    }
+    let cut: String = long.chars().take(255).collect();
+    assert_eq!(
+        service
+            .log_in("192.0.2.2", "long@example.com", &cut)
+            .await
+            .status,
+        401
+    );
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_told_and_is_no_attempt() {
+    let (service, _) = with_bob().await;
+    let long = "x".repeat(9000);
+    let address = "invalid email address";
+    let most = "field must be at most 256 characters";
+    for (body, path, message) in [
+        (
+            json!({ "password": PASSWORD }),
+            "email",
+            "field is required",
+        ),
+        (json!({ "email": BOB }), "password", "field is required"),
+        (
+            json!({ "email": "bob", "password": PASSWORD }),
+            "email",
+            address,
+        ),
+        (
+            json!({ "email": 7, "password": PASSWORD }),
+            "email",
+            "expected field to be a string",
+        ),
+        (json!({ "email": BOB, "password": long }), "password", most),
+        (
+            json!({ "email": BOB, "password": 12_345_678 }),
+            "password",
+            "expected field to be a string",
+        ),
+        (
+            json!({ "email": BOB, "password": null }),
+            "password",
+            "expected field to be a string",
+        ),
+    ] {
+        let answer = send(&service, &body).await;
+        assert_invalid(&answer, &[("body", path, message)]);
+    }
+    let huge = json!({ "email": BOB, "password": "x".repeat(1_000_000) });
+    assert_eq!(send(&service, &huge).await.status, 413);
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_password_to_set_has_8_to_256_characters() {
+    let (service, bob) = with_bob().await;
+    let path = format!("/api/users/{bob}");
+    for password in [
+        "",
+        "1234567",
+        "ééééééé",
+        &"x".repeat(257),
+        &"🦀".repeat(257),
+        &"x".repeat(9000),
+    ] {
+        let body = json!({ "password": password }).to_string();
+        let answer = service.manage("PUT", &path, &body).await;
+        let message = if password.len() > 20 {
+            "field must be at most 256 characters"
+        } else {
+            "field must be at least 8 characters"
+        };
+        assert_invalid(&answer, &[("body", "password", message)]);
+    }
+    for wrong in ["7", "true", "[]"] {
+        let body = format!(r#"{{"password":{wrong}}}"#);
+        let answer = service.manage("PUT", &path, &body).await;
+        assert_invalid(
+            &answer,
+            &[("body", "password", "expected field to be a string")],
+        );
+    }
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_the_database_fails_is_a_503_and_costs_no_attempt() {
+    let (service, _) = with_bob().await;
+    for operation in ["GetItem", "TransactGetItems", "TransactWriteItems"] {
+        for _ in 0..12 {
+            service.database.fail([(operation, Fault::Rubbish)]);
+            let answer = service.log_in("192.0.2.1", BOB, PASSWORD).await;
+            assert_eq!(answer.status, 503, "{operation} {answer:?}");
+        }
+    }
+    service
+        .database
+        .fail([("TransactWriteItems", Fault::AnswerLost)]);
+    let first = token(&service.log_in("192.0.2.1", BOB, PASSWORD).await);
+    assert_eq!(
+        token(&service.log_in("192.0.2.1", BOB, PASSWORD).await),
+        first
+    );
+}

@@ -1,0 +1,92 @@
+//! `TOKENRY_NOT_BEFORE`: tokens made before it count nowhere, and cost no read.
+
+use serde_json::json;
+use shared::{App, config::Settings, time::Timestamp, token::ExpiryType};
+use tests::{Event, Service};
+
+use crate::{
+    assert_unauthorized,
+    create_email_token::{BOB, PASSWORD, datum, with_bob},
+};
+
+/// The same deployment with the time set to the second after the clock's start.
+fn after(service: &Service) -> App {
+    let not_before = Timestamp::parse("2026-01-01T00:00:01Z");
+    service.another_environment().with_settings(Settings {
+        not_before,
+        ..Settings::default()
+    })
+}
+
+#[tokio::test]
+async fn a_token_made_before_it_counts_nowhere_and_costs_no_read() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let mut old = Vec::new();
+    for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
+        old.push(
+            service
+                .mint(&bob, &format!("expiryType={kind}"))
+                .await
+                .token(),
+        );
+    }
+    let server = service
+        .token_of(&service.ecosystem, ExpiryType::Infinite)
+        .await;
+    service.clock.advance(1);
+    let app = after(&service);
+    let account = service
+        .token_of(&service.account, ExpiryType::Infinite)
+        .await;
+    let young = service.mint_as(&account, &bob, "").await.token();
+    service.database.take_calls();
+
+    for credential in [&service.account_token, &server, &old[0], &old[2]] {
+        let event = Event::to("get-user")
+            .header("authorization", credential)
+            .parameter("id", &bob);
+        let answer = event.send(&app).await;
+        assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+    }
+    assert!(service.database.take_calls().is_empty());
+
+    let introspect = async |token: &str| {
+        let event = Event::to("introspect-token")
+            .header("authorization", &account)
+            .form(&format!("token={token}"));
+        event.send(&app).await.json()
+    };
+    for token in &old {
+        assert_eq!(introspect(token).await, json!({ "active": false }));
+        let calls = service.database.take_calls();
+        let units: f64 = calls.iter().map(|call| call.capacity).sum();
+        assert_eq!(units.to_string(), "2", "the caller's two items and no more");
+    }
+    assert_eq!(introspect(&young).await["active"], true);
+
+    let event = Event::to("list-user-tokens")
+        .header("authorization", &account)
+        .parameter("id", &bob);
+    let listed = event.send(&app).await.json();
+    assert_eq!(listed["tokens"].as_array().unwrap().len(), 1);
+    let revoke = Event::to("revoke-token").form(&format!("token={}", old[0]));
+    service.database.take_calls();
+    assert_eq!(revoke.send(&app).await.status, 200);
+    assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_log_in_makes_another_e_mail_token() {
+    let (service, _) = with_bob().await;
+    let old = datum(&service.log_in("192.0.2.1", BOB, PASSWORD).await)["token"].clone();
+    service.clock.advance(1);
+    let app = after(&service);
+    let event = Event::to("log-in-with-password")
+        .json_body(&json!({ "email": BOB, "password": PASSWORD }).to_string());
+    let new = datum(&event.send(&app).await)["token"].clone();
+    assert_ne!(new, old);
+    assert!(service.is_active(new.as_str().unwrap()).await);
+    let again = datum(&event.send(&app).await)["token"].clone();
+    assert_eq!(again, new);
+}

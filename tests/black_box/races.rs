@@ -1,0 +1,53 @@
+//! Renewal, revocation and verification of one token at once.
+
+use futures_util::future::{join, join_all};
+use tests::{Event, Service};
+
+#[tokio::test]
+async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
+    let service = Service::start().await;
+    let other = service.another_environment();
+    let bob = service.user("bob").await;
+    let account = &service.account_token;
+    for round in 0..1000 {
+        let minted = Event::to("create-user-token")
+            .header("authorization", account)
+            .parameter("id", &bob)
+            .query("expiryType=SlidingTtl&ttl=100");
+        let minted = minted.send(&service.app).await.json();
+        let token = minted["token"].as_str().expect("a token");
+        // The clock goes on, so that each use is a renewal.
+        service.clock.advance(1);
+        let id = minted["tokenId"].as_str().unwrap();
+        let revoke = match round % 3 {
+            0 => Event::to("revoke-user-token")
+                .header("authorization", account)
+                .parameter("id", &bob)
+                .parameter("tokenId", id),
+            1 => Event::to("revoke-user-tokens")
+                .header("authorization", account)
+                .parameter("id", &bob),
+            _ => Event::to("revoke-token").form(&format!("token={token}")),
+        };
+        let verify = service.introspection(token);
+        let revoked = async {
+            let answer = revoke.send(&other).await;
+            assert!([200, 204].contains(&answer.status), "{answer:?}");
+            // From its answer on, in any environment.
+            for app in [&*service.app, &other] {
+                let answer = verify.send(app).await;
+                assert_eq!(answer.body, r#"{"active":false}"#, "round {round}");
+            }
+        };
+        let uses = [&*service.app, &other, &service.app, &other];
+        let uses = join_all(uses.map(|app| verify.send(app)));
+        let (answers, ()) = Box::pin(join(uses, revoked)).await;
+        for answer in answers {
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        let items = service.token_items(&bob).await;
+        let holds =
+            |item: &shared::identity::Item| item["item"].as_s().is_ok_and(|key| key.ends_with(id));
+        assert!(!items.iter().any(holds), "round {round}");
+    }
+}

@@ -1,0 +1,171 @@
+//! `DELETE /api/users/{id}/tokens`.
+
+use serde_json::json;
+use shared::{directory::mint, token::NewToken};
+use tests::{Event, Fault, Service};
+
+use crate::{
+    assert_unknown,
+    create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob},
+    list_user_tokens::ids,
+};
+
+async fn revoke_all(service: &Service, user: &str) -> u16 {
+    let path = format!("/api/users/{user}/tokens");
+    service.manage("DELETE", &path, "").await.status
+}
+
+/// Makes tokens past the API.
+async fn make_tokens(service: &Service, user: &str, count: usize) {
+    let id = shared::id::UserId::parse(user).unwrap();
+    let owner = service
+        .app
+        .identity()
+        .owner((&id).into())
+        .await
+        .unwrap()
+        .unwrap();
+    for _ in 0..count {
+        let wanted = NewToken::default();
+        mint(&service.app, &owner, wanted).await.unwrap();
+    }
+    service.database.take_calls();
+}
+
+#[tokio::test]
+async fn every_earlier_token_ends_and_later_ones_count() {
+    let (service, bob) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let mut tokens = vec![value(&service, BOB).await];
+    for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
+        let minted = service.mint(&bob, &format!("expiryType={kind}")).await;
+        tokens.push(minted.token());
+    }
+    let code = json!({ "userId": bob }).to_string();
+    let code = service
+        .manage("POST", "/api/auth/shortcode/create", &code)
+        .await
+        .json();
+    let eve = service.user("eve").await;
+    let of_eve = service.mint(&eve, "").await.token();
+
+    assert_eq!(revoke_all(&service, &bob).await, 204);
+    for token in &tokens {
+        assert!(!service.is_active(token).await);
+    }
+    assert!(ids(&service, &bob).await.is_empty());
+    assert!(service.is_active(&of_eve).await);
+    let code = json!({ "shortcode": code["shortcode"] }).to_string();
+    let spent = service
+        .manage("POST", "/api/auth/shortcode/consume", &code)
+        .await;
+    assert_eq!(spent.status, 404, "a code is void with the tokens");
+
+    let later = service.mint(&bob, "").await.token();
+    assert!(service.is_active(&later).await);
+    let log_in = service.log_in("192.0.2.1", BOB, PASSWORD).await;
+    assert!(
+        service
+            .is_active(datum(&log_in)["token"].as_str().unwrap())
+            .await
+    );
+    assert_eq!(revoke_all(&service, &bob).await, 204);
+    assert!(!service.is_active(&later).await);
+}
+
+#[tokio::test]
+async fn it_is_one_write_and_what_is_left_of_the_tokens_is_swept() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for count in [0, 1, 60] {
+        make_tokens(&service, &bob, count).await;
+        assert_eq!(revoke_all(&service, &bob).await, 204);
+        let calls = service.database.take_calls();
+        let writes: Vec<_> = calls
+            .iter()
+            .filter(|call| call.operation == "PutItem")
+            .collect();
+        assert_eq!(writes.len(), 1);
+        let deletions = calls
+            .iter()
+            .filter(|call| call.operation == "BatchWriteItem")
+            .count();
+        assert_eq!(deletions, count.div_ceil(25));
+        assert_eq!(service.token_items(&bob).await.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_one_sweep_leaves_the_next_one_takes() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    make_tokens(&service, &bob, 10).await;
+    service.database.fail([("BatchWriteItem", Fault::Rubbish)]);
+    let token = service.mint(&bob, "").await.token();
+    assert_eq!(revoke_all(&service, &bob).await, 204);
+    assert!(!service.is_active(&token).await);
+    assert_eq!(service.token_items(&bob).await.len(), 11);
+    assert!(ids(&service, &bob).await.is_empty());
+    make_tokens(&service, &bob, 1).await;
+    assert_eq!(revoke_all(&service, &bob).await, 204);
+    assert_eq!(service.token_items(&bob).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_sweep_that_hangs_does_not_keep_the_answer_for_more_than_two_seconds() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for operation in ["Query", "BatchWriteItem"] {
+        make_tokens(&service, &bob, 1).await;
+        let token = service.mint(&bob, "").await.token();
+        service
+            .database
+            .fail((0..4).map(|_| (operation, Fault::NoAnswer)));
+        let revoke = Event::to("revoke-user-tokens")
+            .header("authorization", &service.account_token)
+            .parameter("id", &bob);
+        tokio::time::pause();
+        #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
+        let started = tokio::time::Instant::now();
+        let answer = revoke.send(&service.app).await;
+        let took = started.elapsed();
+        tokio::time::resume();
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert!(took <= std::time::Duration::from_secs(2), "{took:?}");
+        service.database.take_faults();
+        assert!(!service.is_active(&token).await);
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_leaves_the_tokens_of_a_later_epoch_alone() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for _ in 0..20 {
+        make_tokens(&service, &bob, 30).await;
+        // The one revokes all while the other does and a token is minted in between.
+        let both = futures_util::future::join3(
+            revoke_all(&service, &bob),
+            revoke_all(&service, &bob),
+            service.mint(&bob, ""),
+        );
+        let (one, other, minted) = both.await;
+        assert_eq!((one, other), (204, 204));
+        let token = minted.token();
+        let listed = ids(&service, &bob).await.len();
+        assert_eq!(service.is_active(&token).await, listed == 1);
+        let after = service.mint(&bob, "").await.token();
+        assert!(service.is_active(&after).await);
+        assert_eq!(revoke_all(&service, &bob).await, 204);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_user_is_a_404() {
+    let service = Service::start().await;
+    let nobody = format!("{};nobody", service.ecosystem.id.as_str());
+    let answer = service
+        .manage("DELETE", &format!("/api/users/{nobody}/tokens"), "")
+        .await;
+    assert_unknown(&answer, &format!("User with id {nobody} does not exist."));
+}

@@ -1,0 +1,89 @@
+//! What the tables hold of what nobody may read there: a dump of both, searched by value.
+
+use serde_json::json;
+use shared::identity::Item;
+use tests::Service;
+
+use crate::create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob};
+
+/// Everything that an attribute holds, as text and as bytes.
+fn holds(item: &Item, name: &str, secret: &str) -> bool {
+    use aws_sdk_dynamodb::types::AttributeValue::{B, M, N, S};
+    let found = |bytes: &[u8]| {
+        let secret = secret.to_lowercase();
+        let text = String::from_utf8_lossy(bytes).to_lowercase();
+        text.contains(&secret)
+    };
+    match &item[name] {
+        S(text) | N(text) => found(text.as_bytes()),
+        B(blob) => found(blob.as_ref()),
+        M(map) => map.keys().any(|key| holds(map, key, secret)),
+        _ => false,
+    }
+}
+
+/// The names of the attributes that hold a secret.
+async fn attributes(service: &Service, secret: &str) -> Vec<String> {
+    let mut items = service.identity_items().await;
+    assert!(items.len() > 5, "a dump has items");
+    items.extend(service.ephemeral_items().await);
+    let mut names: Vec<_> = items
+        .iter()
+        .flat_map(|item| {
+            item.keys()
+                .filter(|name| holds(item, name, secret))
+                .cloned()
+        })
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn no_token_and_no_password_and_an_address_only_where_it_is_a_key() {
+    let (service, bob) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let token = value(&service, BOB).await;
+    service.log_in("192.0.2.1", BOB, PASSWORD).await;
+    service.log_in("192.0.2.1", BOB, "a wrong one").await;
+    let minted = service.mint(&bob, "expiryType=SlidingTtl").await.token();
+    service.is_active(&minted).await;
+    let code = json!({ "userId": bob }).to_string();
+    let code = service
+        .manage("POST", "/api/auth/shortcode/create", &code)
+        .await;
+    assert_eq!(code.status, 201);
+
+    for secret in [
+        token.as_str(),
+        &token[6..],
+        &minted,
+        &minted[6..],
+        &service.account_token,
+        PASSWORD,
+        "a wrong one",
+        // As they would look in an index or a log: cut, encoded.
+        &token[20..40],
+        &hex(&token),
+        &hex(PASSWORD),
+    ] {
+        assert_eq!(attributes(&service, secret).await, [""; 0], "{secret}");
+    }
+    // The owner's record names the address's item, as given and in its normal form; nothing else does.
+    assert_eq!(attributes(&service, BOB).await, ["email"]);
+    assert_eq!(attributes(&service, "bob@").await, ["email"]);
+    // What a search like this finds where there is something.
+    let id = datum(&ask(&service, "PUT", &json!({ "email": BOB })).await)["tokenId"].clone();
+    assert_eq!(
+        attributes(&service, id.as_str().unwrap()).await,
+        ["item", "token_id"]
+    );
+}
+
+fn hex(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a text takes all");
+        hex
+    })
+}

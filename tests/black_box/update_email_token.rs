@@ -1,0 +1,119 @@
+//! `PUT /_/user-token`.
+
+use serde_json::json;
+use tests::{Fault, TestClock};
+
+use crate::{
+    assert_unknown,
+    create_email_token::{BOB, ask, datum, value, with_bob},
+};
+
+#[tokio::test]
+async fn it_replaces_both_properties_at_once_and_keeps_the_value() {
+    let (service, _) = with_bob().await;
+    let made = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
+    let token = value(&service, BOB).await;
+    service.clock.advance(5);
+    let date = (TestClock::START + 100) * 1000;
+    let body = json!({ "email": BOB, "write": true, "expiration_date": date });
+    let changed = ask(&service, "PUT", &body).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let record = datum(&changed);
+    assert_eq!(record["tokenId"], made["tokenId"]);
+    assert_eq!(record["created_at"], made["created_at"]);
+    assert_eq!(record["updated_at"], (TestClock::START + 5) * 1000 + 500);
+    assert_eq!(record["expiration_date"], date);
+    assert_eq!(record["expiryType"], "FixedTtl");
+    let claims = service.introspect(&token).await.json();
+    assert_eq!(
+        (&claims["scope"], &claims["exp"]),
+        (&json!("read write"), &json!(TestClock::START + 100))
+    );
+
+    // Left out, they are what they are by default: no writing, no date.
+    let record = datum(&ask(&service, "PUT", &json!({ "email": BOB })).await);
+    assert_eq!(record["write"], false);
+    assert_eq!(record["expiryType"], "Infinite");
+    assert_eq!(record["expiration_date"], record["updated_at"]);
+    let claims = service.introspect(&token).await.json();
+    assert_eq!(
+        (&claims["scope"], &claims["expiry_type"]),
+        (&json!("read"), &json!("Infinite"))
+    );
+    assert!(claims.get("exp").is_none());
+    assert_eq!(value(&service, BOB).await, token);
+}
+
+#[tokio::test]
+async fn a_date_in_the_past_ends_it_at_once_and_another_brings_it_back() {
+    let (service, bob) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let token = value(&service, BOB).await;
+    let past = json!({ "email": BOB, "expiration_date": 1 });
+    assert_eq!(ask(&service, "PUT", &past).await.status, 200);
+    assert!(!service.is_active(&token).await);
+    let future = json!({ "email": BOB, "expiration_date": (TestClock::START + 100) * 1000 });
+    assert_eq!(ask(&service, "PUT", &future).await.status, 200);
+    assert!(service.is_active(&token).await);
+
+    // Long after its date too: what is kept of it has no TTL.
+    service.clock.advance(100_000_000);
+    let items = service.token_items(&bob).await;
+    assert!(items.iter().all(|item| !item.contains_key("expires_at")));
+    assert!(!service.is_active(&token).await);
+    assert_eq!(
+        ask(&service, "PUT", &json!({ "email": BOB })).await.status,
+        200
+    );
+    assert!(service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_user_without_one_and_an_unknown_address_are_404s() {
+    let (service, bob) = with_bob().await;
+    let body = json!({ "email": BOB });
+    let none = "User with email bob@example.com has no token.";
+    assert_unknown(&ask(&service, "PUT", &body).await, none);
+    ask(&service, "POST", &body).await;
+    let path = format!("/api/users/{bob}");
+    for active in [r#"{"active":false}"#, r#"{"active":true}"#] {
+        assert_eq!(service.manage("PUT", &path, active).await.status, 200);
+    }
+    assert_unknown(&ask(&service, "PUT", &body).await, none);
+    ask(&service, "POST", &body).await;
+    ask(&service, "DELETE", &body).await;
+    assert_unknown(&ask(&service, "PUT", &body).await, none);
+    let eve = json!({ "email": "eve@example.com" });
+    let unknown = "User with email eve@example.com does not exist.";
+    assert_unknown(&ask(&service, "PUT", &eve).await, unknown);
+}
+
+#[tokio::test]
+async fn it_never_brings_back_one_that_was_deleted_meanwhile() {
+    let (service, _) = with_bob().await;
+    for _ in 0..20 {
+        let body = json!({ "email": BOB });
+        ask(&service, "POST", &body).await;
+        let token = value(&service, BOB).await;
+        let (updated, deleted) =
+            futures_util::future::join(ask(&service, "PUT", &body), ask(&service, "DELETE", &body))
+                .await;
+        assert_eq!(deleted.status, 200, "{deleted:?}");
+        assert!([200, 404].contains(&updated.status), "{updated:?}");
+        assert!(!service.is_active(&token).await);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_not_a_change_that_is_lost() {
+    let (service, _) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let token = value(&service, BOB).await;
+    service
+        .database
+        .fail([("TransactWriteItems", Fault::AnswerLost)]);
+    let past = json!({ "email": BOB, "expiration_date": 1 });
+    let changed = ask(&service, "PUT", &past).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert!(!service.is_active(&token).await);
+}
