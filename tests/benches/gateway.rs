@@ -130,7 +130,7 @@ impl Bench {
             let (client, keys) = (self.client.clone(), keys.clone());
             async move {
                 for item in items {
-                    read(&client, &keys).await;
+                    read(&client, &keys, 4).await;
                     put(&client, item).await;
                 }
             }
@@ -144,7 +144,7 @@ impl Bench {
             let (client, keys) = (self.client.clone(), keys.clone());
             async move {
                 for _ in 0..share {
-                    read(&client, &keys).await;
+                    read(&client, &keys, 4).await;
                 }
             }
         })

@@ -36,11 +36,11 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 use common::demo::{self, read, verification};
-use functions::ENDPOINTS;
+use functions::{ENDPOINTS, authorize};
 use futures_util::FutureExt;
 use lambda_http::{Context, LambdaEvent};
-use serde_json::value::to_raw_value;
-use shared::{http::respond, token::PlainToken};
+use serde_json::{Value, json, value::to_raw_value};
+use shared::{http::respond, identity::Key, token::PlainToken};
 use tests::Event;
 use tokenry::embedded::{self, Embedded};
 
@@ -71,23 +71,48 @@ async fn main() {
         serde_json::to_string(&answer).expect("JSON")
     };
 
+    // What an HTTP API asks of the authorizer: the user's token itself.
+    let text = include_str!("../events/authorizer-http-2.0.json");
+    let mut event: Value = serde_json::from_str(text).expect("JSON");
+    event["identitySource"] = json!([user_token.reveal()]);
+    let payload = to_raw_value(&event).expect("JSON");
+    let authorize = async || {
+        let event = LambdaEvent::new(payload.clone(), Context::default());
+        let decision = authorize::handle(&app, event).await.expect("a decision");
+        serde_json::to_string(&decision).expect("JSON")
+    };
+    let own = [Key::owner(user_token.owner()), Key::of(&user_token)];
+
     for what in ["the embedded database", "an answer repeated"] {
         let whole = database.median_outside(verify).await;
         let answer = verify().await;
         assert!(answer.contains(r#"\"active\":true"#), "{answer}");
         let sdk = database
-            .median_outside(async || read(&client, &keys).await)
+            .median_outside(async || read(&client, &keys, 4).await)
             .await;
-        println!(
-            "one verification over {what}: {whole:.1} us (goal: under {GOAL}), \
-             of which the SDK's call {sdk:.1} us, the rest {:.1} us",
-            whole - sdk,
-        );
+        print("introspect-token", what, whole, sdk);
+        if what == "the embedded database" {
+            let whole = database.median_outside(authorize).await;
+            assert!(authorize().await.contains(r#""isAuthorized":true"#));
+            let keys = demo::keys(own.clone());
+            let sdk = database
+                .median_outside(async || read(&client, &keys, 2).await)
+                .await;
+            print("authorize", what, whole, sdk);
+        }
         database.repeat();
     }
     let parse = async || PlainToken::parse(user_token.reveal()).map(|token| token.hashed());
     let parse = database.median_outside(parse).await;
     println!("of which each token's parsing and hashing {parse:.1} us");
+}
+
+fn print(endpoint: &str, what: &str, whole: f64, sdk: f64) {
+    println!(
+        "{endpoint} over {what}: {whole:.1} us outside the database, of which the SDK's call \
+         {sdk:.1} us, our own work {:.1} us (goal: under {GOAL})",
+        whole - sdk,
+    );
 }
 
 /// The embedded database, and how much of the time passes in it.

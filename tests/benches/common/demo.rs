@@ -46,7 +46,7 @@ pub(crate) fn verification(caller: &PlainToken, token: &PlainToken) -> KeysAndAt
 }
 
 /// Some keys, as the service asks for them.
-pub(crate) fn keys(keys: [Key; 4]) -> KeysAndAttributes {
+pub(crate) fn keys<const N: usize>(keys: [Key; N]) -> KeysAndAttributes {
     let keys = keys.map(|key| serde_dynamo::to_item(key).expect("a key"));
     KeysAndAttributes::builder()
         .set_keys(Some(keys.into()))
@@ -55,10 +55,10 @@ pub(crate) fn keys(keys: [Key; 4]) -> KeysAndAttributes {
         .expect("keys")
 }
 
-/// Reads these items with nothing but the SDK.
-pub(crate) async fn read(client: &Client, keys: &KeysAndAttributes) {
+/// Reads these items, which are so many, with nothing but the SDK.
+pub(crate) async fn read(client: &Client, keys: &KeysAndAttributes, items: usize) {
     let call = client.batch_get_item();
     let call = call.request_items(IDENTITY, keys.clone());
     let read = call.send().await.expect("an answer").responses;
-    assert_eq!(read.expect("items")[IDENTITY].len(), 4);
+    assert_eq!(read.expect("items")[IDENTITY].len(), items);
 }
