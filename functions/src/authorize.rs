@@ -182,19 +182,21 @@ impl Event {
 
     /// The `Authorization` header, if there is one and not several.
     fn header(&self) -> Option<&String> {
-        let is_it = |name: &str| name.eq_ignore_ascii_case("authorization");
-        let several = self.multi_value_headers.iter().flatten();
-        let mut values = several
-            .filter(|(name, _)| is_it(name))
-            .flat_map(|(_, values)| values);
-        let single = self.headers.iter().flatten();
-        let mut single = single
-            .filter(|(name, _)| is_it(name))
-            .map(|(_, value)| value);
-        match (values.next(), values.next()) {
-            (Some(value), None) => Some(value),
-            (None, _) => single.next(),
-            (Some(_), Some(_)) => None,
+        fn values<V>(headers: Option<&HashMap<String, V>>) -> Vec<&V> {
+            let headers = headers.into_iter().flatten();
+            headers
+                .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+                .map(|(_, value)| value)
+                .collect()
+        }
+        let several = values(self.multi_value_headers.as_ref());
+        let mut sent: Vec<_> = several.into_iter().flatten().collect();
+        if sent.is_empty() {
+            sent = values(self.headers.as_ref());
+        }
+        match sent[..] {
+            [value] => Some(value),
+            _ => None,
         }
     }
 }

@@ -4,9 +4,9 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::{
     App,
-    attempts::Budget,
+    attempts::{Budget, REFUND},
     error::{Error, Location, Problem, Result, both},
-    http::{fields::Fields, ok_secret, source},
+    http::{deadline, fields::Fields, ok_secret, source},
     id::{EcosystemId, EnvironmentId, UserId},
     shortcode::{Exchange, Exchanged, exchange},
     time::UnixSeconds,
@@ -46,7 +46,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         }));
     };
     let unknown = || Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
-    match exchange(app, &code).await {
+    let attempt = deadline(&request).before(REFUND, exchange(app, &code));
+    let exchanged = attempt.await.unwrap_or_else(|| {
+        Err(Error::Unavailable {
+            cause: "no answer in time".to_owned(),
+        })
+    });
+    match exchanged {
         Ok(Exchange::Token(exchanged)) => {
             let answer = shown(&exchanged);
             attempts.refund(charged).await;

@@ -17,7 +17,7 @@ use shared::{
 /// 400 on a form field, 401, 403 for a user's token as the caller, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
-    let asked = of_form(app, &request);
+    let asked = of_form(&request).map(|token| token.filter(|token| !app.is_void(token.id())));
     let mut lookup = app.lookup().token(&credential);
     // A user may not ask, so that its asking is no use of what it asks about.
     if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {

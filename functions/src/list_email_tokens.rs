@@ -3,7 +3,8 @@
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::{
-    App, email_token,
+    App,
+    email_token::{self, Place},
     error::{Result, both},
     http::{
         credential,
@@ -11,8 +12,8 @@ use shared::{
         fields::{self, Fields},
         ok,
     },
-    id::{EcosystemId, UserId},
-    page::{MAX_LIMIT, parse_limit, parse_user_cursor, user_cursor},
+    id::EcosystemId,
+    page::{MAX_LIMIT, parse_limit, parse_place_cursor, place_cursor},
     token::{Scope, verify::Verified},
 };
 
@@ -33,7 +34,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let records = tokens.iter().map(|(token, user)| Record::of(token, user));
     ok(&List {
         data: records.collect(),
-        cursor: last.map(|id| user_cursor(list(&caller), &id)),
+        cursor: last.map(|place| place_cursor(list(&caller), &place)),
     })
 }
 
@@ -43,11 +44,18 @@ struct List<'a> {
     cursor: Option<String>,
 }
 
-/// The page that a query asks for: how long, and after which user.
-fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<UserId>)> {
+/// The page that a query asks for: how long, and after which place.
+fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<Place>)> {
     let mut query = Fields::query(request);
     let limit = query.optional("limit", parse_limit);
-    let after = query.optional("cursor", |text| parse_user_cursor(text, list(caller)));
+    let after = query.optional("cursor", |text| {
+        let place = parse_place_cursor(text, list(caller))?;
+        // Whoever computes the cursor of another ecosystem's place has none of this list.
+        match caller.ecosystem() {
+            Some(own) if place.ecosystem().as_ref() != Some(own) => Err("invalid cursor"),
+            _ => Ok(place),
+        }
+    });
     both(fields::body(request), query.finish())?;
     Ok((limit.unwrap_or(MAX_LIMIT), after))
 }

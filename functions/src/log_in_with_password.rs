@@ -4,11 +4,11 @@ use futures_util::future::join;
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    attempts::Budget,
+    attempts::{Budget, REFUND},
     email::Email,
-    email_token::try_log_in,
+    email_token::{self, try_log_in},
     error::{Error, Result, both},
-    http::{email_token::value, fields::Fields, source},
+    http::{deadline, email_token::value, fields::Fields, source},
     password::Password,
 };
 
@@ -21,7 +21,7 @@ const OF_ADDRESS: u32 = 100;
 /// Answers 200 with the value of the user's live e-mail token, or of one that is made now. No
 /// credential is needed: the password is one.
 ///
-/// An attempt is charged to its address and its source before anything is looked at, and refunded
+/// An attempt is charged to its source and its address before the password is looked at, and refunded
 /// unless it was wrong.
 ///
 /// # Errors
@@ -29,22 +29,43 @@ const OF_ADDRESS: u32 = 100;
 /// unknown address, and a user that is inactive or has no password; 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (email, password) = given(&request)?;
-    let (address, source) = (email.normal(), source(&request));
-    let pair = format!("{source} {address}");
-    let budgets = [
-        Budget::new(
-            "log-in of address and source",
-            &pair,
-            WINDOW,
-            OF_ADDRESS_AND_SOURCE,
-        ),
-        Budget::new("log-in of source", &source, WINDOW, OF_SOURCE),
-        Budget::new("log-in of address", address, WINDOW, OF_ADDRESS),
-    ];
+    let (of_address, source) = (email.normal(), source(&request));
+    let pair = format!("{source} {of_address}");
     let attempts = app.ephemeral()?;
-    let charged = attempts.charge(&budgets, app.now().seconds()).await?;
+    let now = app.now().seconds();
+    let of_source = [
+        budget("log-in of address and source", &pair, OF_ADDRESS_AND_SOURCE),
+        budget("log-in of source", &source, OF_SOURCE),
+    ];
+    let charged = attempts.charge(&of_source, now).await?;
+    // A source that has none left does not touch what all sources share.
+    let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
+    let (also, address) = join(
+        attempts.charge(&of_address, now),
+        email_token::address(app, &email),
+    )
+    .await;
+    let charged = match also {
+        Ok(also) => charged.and(also),
+        Err(error) => {
+            attempts.refund(charged).await;
+            return Err(error);
+        }
+    };
 
-    match try_log_in(app, &email, password).await {
+    let attempt = async {
+        match address {
+            Ok(address) => try_log_in(app, &email, address, password).await,
+            Err(error) => Err(error),
+        }
+    };
+    let attempt = deadline(&request).before(REFUND, attempt);
+    let logged_in = attempt.await.unwrap_or_else(|| {
+        Err(Error::Unavailable {
+            cause: "no answer in time".to_owned(),
+        })
+    });
+    match logged_in {
         Ok(Some(user)) => {
             let (token, ()) = join(user.value(app), attempts.refund(charged)).await;
             value(&token?.ok_or(Error::WrongPassword)?)
@@ -59,6 +80,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             Err(error)
         }
     }
+}
+
+fn budget(about: &str, subject: &str, limit: u32) -> Budget {
+    Budget::new(about, subject, WINDOW, limit)
 }
 
 fn given(request: &Request) -> Result<(Email, Password)> {

@@ -2,7 +2,8 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    App, directory,
+    App,
+    directory::revoke,
     error::{Result, both},
     http::{credential, ecosystem_id, fields, no_content, token_id},
     token::Scope,
@@ -15,14 +16,18 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);
-    let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());
-    let found = lookup.read().await?;
+    let token_id = token_id(&request);
+    let (ecosystem, token) = (id.as_ref().ok(), token_id.as_ref().ok().copied());
+    let lookup = app.lookup().token(&credential).ecosystem(ecosystem);
+    let found = lookup.token_of(ecosystem, token).read().await?;
 
     let caller = found.caller(&credential)?;
     caller.must_be_account(Scope::ReadWrite)?;
-    let (id, (token_id, ())) = both(id, both(token_id(&request), fields::none(&request)))?;
-    let ecosystem = found.ecosystem(&caller, &id)?;
+    let (id, (token_id, ())) = both(id, both(token_id, fields::none(&request)))?;
+    found.ecosystem(&caller, &id)?;
 
-    directory::revoke(app, &ecosystem, token_id).await?;
+    if let Some(token) = found.token_of(&id, token_id) {
+        revoke(app, token).await?;
+    }
     Ok(no_content())
 }

@@ -13,7 +13,7 @@ use shared::{
 /// # Errors
 /// 400 on the form or a query field, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    if let Some(token) = of_form(app, &request)? {
+    if let Some(token) = of_form(&request)? {
         revoke_itself(app, &token).await?;
     }
     Ok(ok_empty())

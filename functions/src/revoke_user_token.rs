@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::revoke_of_user,
+    directory::revoke,
     error::{Result, both},
     http::{credential, fields, no_content, token_id, user_ecosystem, user_id},
     token::Scope,
@@ -26,7 +26,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     found.user(&caller, &id)?;
 
     if let Some(token) = found.token_of(&id, token_id) {
-        revoke_of_user(app, token).await?;
+        revoke(app, token).await?;
     }
     Ok(no_content())
 }

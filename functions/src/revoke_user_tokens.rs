@@ -5,7 +5,7 @@ use shared::{
     App,
     directory::revoke_all,
     error::{Result, both},
-    http::{credential, fields, no_content, user_ecosystem, user_id},
+    http::{credential, deadline, fields, no_content, user_ecosystem, user_id},
     token::Scope,
 };
 
@@ -24,6 +24,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, ()) = both(id, fields::none(&request))?;
     let user = found.user(&caller, &id)?;
 
-    revoke_all(app, &user).await?;
+    revoke_all(app, &user, deadline(&request)).await?;
     Ok(no_content())
 }

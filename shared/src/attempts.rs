@@ -24,7 +24,9 @@ use crate::{
 
 /// How long a refund may take. A token that its holder never hears of is worse than an attempt
 /// that stays charged.
-const REFUND: Duration = Duration::from_millis(300);
+const REFUND_TIME: Duration = Duration::from_millis(300);
+/// What an attempt must leave of its request's time, so that it can still be refunded.
+pub const REFUND: Duration = Duration::from_millis(400);
 
 /// How many attempts one subject may fail in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +71,14 @@ struct Counter {
 #[derive(Debug)]
 #[must_use]
 pub struct Charged(Vec<Counter>);
+
+impl Charged {
+    /// One attempt that was charged twice over.
+    pub fn and(mut self, also: Self) -> Self {
+        self.0.extend(also.0);
+        self
+    }
+}
 
 impl Ephemeral {
     /// Charges an attempt to all these budgets, side by side.
@@ -125,7 +135,7 @@ impl Ephemeral {
                 tracing::warn!(cause = ?Error::from(error), "an attempt is not refunded");
             }
         });
-        if tokio::time::timeout(REFUND, join_all(counters))
+        if tokio::time::timeout(REFUND_TIME, join_all(counters))
             .await
             .is_err()
         {

@@ -9,12 +9,13 @@ use crate::{
     app::App,
     email::Email,
     error::{Error, Result},
+    http::Deadline,
     id::{AccountId, EcosystemId, EnvironmentId, UserId},
     identity::{AddressChange, Inserted, Key, PasswordChange, UserWrite},
     owner::{Address, Environment, Epoch, Owner, OwnerId},
     password::Password,
     token::{
-        Expiry, Holder, NewToken, PlainToken, Token, TokenId,
+        Expiry, Holder, NewToken, PlainToken, Token,
         verify::{Found, Verified},
     },
 };
@@ -22,6 +23,8 @@ use crate::{
 /// How long ended tokens are deleted before an answer. An execution environment stands still
 /// once it has answered.
 const SWEEP: Duration = Duration::from_millis(1500);
+/// What is left of a request's time for its answer.
+const MARGIN: Duration = Duration::from_millis(200);
 
 /// Two names of an ecosystem met in one key, by a collision of 96 bits. Nothing was overwritten.
 const KEY_TAKEN: Error = Error::Conflict("this id cannot be used: another id has its key");
@@ -268,18 +271,18 @@ pub async fn mint(app: &App, owner: &Owner, wanted: NewToken) -> Result<(Token, 
     Ok((token, plain))
 }
 
-/// Ends a user's token for good.
+/// Ends a token for good.
 ///
 /// # Errors
 /// The database is away.
-pub async fn revoke_of_user(app: &App, token: &Token) -> Result<()> {
+pub async fn revoke(app: &App, token: &Token) -> Result<()> {
     // What names an e-mail token goes with it: a log-in must not give a dead one.
     let is_email_token = matches!(token.expiry, Expiry::Email { .. });
-    let (user, id) = (token.owner, token.id);
-    if is_email_token && app.identity.delete_email_token(user, id).await? {
+    let (owner, id) = (token.owner, token.id);
+    if is_email_token && app.identity.delete_email_token(owner, id).await?.is_ok() {
         return Ok(());
     }
-    app.identity.delete(&Key::token(user, id)).await
+    app.identity.revoke(owner, id, app.now().seconds()).await
 }
 
 /// Ends a token of whomever, if it is one; whoever has it may.
@@ -289,7 +292,7 @@ pub async fn revoke_of_user(app: &App, token: &Token) -> Result<()> {
 pub async fn revoke_itself(app: &App, token: &PlainToken) -> Result<()> {
     let found = app.identity.read(&BTreeSet::from([Key::of(token)])).await?;
     match found.token(token.owner(), token.id()) {
-        Some(record) if record.token_hash == token.hashed() => revoke_of_user(app, record).await,
+        Some(record) if record.token_hash == token.hashed() => revoke(app, record).await,
         _ => Ok(()),
     }
 }
@@ -299,7 +302,7 @@ pub async fn revoke_itself(app: &App, token: &PlainToken) -> Result<()> {
 ///
 /// # Errors
 /// The database is away, before the write.
-pub async fn revoke_all(app: &App, user: &Owner) -> Result<()> {
+pub async fn revoke_all(app: &App, user: &Owner, deadline: Deadline) -> Result<()> {
     let key = user.id.key();
     let mut current = Some(user.clone());
     // Where it was deleted meanwhile, all its tokens were with it.
@@ -314,17 +317,9 @@ pub async fn revoke_all(app: &App, user: &Owner) -> Result<()> {
             Err(there) => there,
         };
     }
-    let sweep = tokio::time::timeout(SWEEP, app.identity.sweep_tokens(key));
-    if let Ok(Err(error)) = sweep.await {
+    let sweep = deadline.before(MARGIN, app.identity.sweep_tokens(key));
+    if let Ok(Some(Err(error))) = tokio::time::timeout(SWEEP, sweep).await {
         tracing::warn!(cause = ?error, "ended tokens are not all deleted");
     }
     Ok(())
-}
-
-/// Ends one token of an owner, whether or not there is such a one.
-///
-/// # Errors
-/// The database is away.
-pub async fn revoke(app: &App, owner: &Owner, id: TokenId) -> Result<()> {
-    app.identity.delete(&Key::token(owner.id.key(), id)).await
 }

@@ -35,10 +35,15 @@ impl Email {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let refused = |c: char| c.is_whitespace() || c.is_control() || c == '"';
+        let refused = |c: char| {
+            c.is_whitespace() || c.is_control() || c == '"' || c == char::REPLACEMENT_CHARACTER
+        };
         if text.len() > MAX_LENGTH || text.contains(refused) {
             return None;
         }
+        let given = text;
+        let nfc = ComposingNormalizer::new_nfc().normalize(given);
+        let text = nfc.as_ref();
         // RFC 6532 §3.2: what is beyond ASCII may stand where a letter may; the parser knows only
         // some of it.
         let plain: String = text
@@ -55,7 +60,7 @@ impl Email {
         let normal = format!("{local_part}@{domain}");
         let fits = local_part.len() <= MAX_LOCAL_PART && normal.len() <= MAX_LENGTH;
         fits.then(|| Self {
-            given: text.to_owned(),
+            given: given.to_owned(),
             normal,
         })
     }

@@ -181,6 +181,8 @@ pub struct Address {
     pub user_id: UserId,
     /// The life of that id that has the address.
     pub born: Epoch,
+    /// A random value of this writing of it: the same user's next one has another.
+    pub epoch: Epoch,
 }
 
 impl Address {

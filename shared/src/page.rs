@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    id::UserId,
+    email_token::Place,
     number::{self, NotInRange},
     owner::OwnerKey,
     token::TokenId,
@@ -52,22 +52,23 @@ pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str
         .ok_or("invalid cursor")
 }
 
-/// A cursor that says that the next page of a list of users starts after this one; `list` tells one
-/// list from another.
-pub fn user_cursor(list: &str, id: &UserId) -> String {
-    let hash = Sha256::digest(format!("users#{list}#{id}"));
-    BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], id.as_str().as_bytes()].concat())
+/// A cursor that says that the next page of a list of e-mail tokens starts after this place; `list`
+/// tells one list from another.
+pub fn place_cursor(list: &str, place: &Place) -> String {
+    let hash = Sha256::digest(format!("email-tokens#{list}#{}", place.as_str()));
+    BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], place.as_str().as_bytes()].concat())
 }
 
-/// Reads a cursor of this list of users.
+/// Reads a cursor of this list of e-mail tokens.
 ///
 /// # Errors
 /// What a client is told of any other text.
-pub fn parse_user_cursor(text: &str, list: &str) -> Result<UserId, &'static str> {
+pub fn parse_place_cursor(text: &str, list: &str) -> Result<Place, &'static str> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-    let id = bytes.get(8..).and_then(|id| str::from_utf8(id).ok());
-    id.and_then(|id| UserId::parse(id).ok())
-        .filter(|id| user_cursor(list, id) == text)
+    let place = bytes.get(8..).and_then(|place| str::from_utf8(place).ok());
+    place
+        .and_then(Place::parse)
+        .filter(|place| place_cursor(list, place) == text)
         .ok_or("invalid cursor")
 }
 
@@ -76,6 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::id::EcosystemId;
 
     proptest! {
         #[test]
@@ -98,26 +100,29 @@ mod tests {
         }
 
         #[test]
-        fn a_cursor_of_users_is_of_one_list_and_of_one_text(
-            name in "[a-z|]{1,20}",
+        fn a_cursor_of_places_is_of_one_list_and_of_one_text(
+            user: [u8; 12],
             at: prop::sample::Index,
             to in "[0-9A-Za-z_-]",
         ) {
-            let id = UserId::parse(&format!("C58521fd8a5d9b5cc21987501;{name}")).unwrap();
-            let text = user_cursor("one", &id);
-            prop_assert_eq!(parse_user_cursor(&text, "one"), Ok(id));
-            prop_assert!(parse_user_cursor(&text, "another").is_err());
+            let ecosystem = EcosystemId::parse("C58521fd8a5d9b5cc21987501").unwrap();
+            let mut key = *OwnerKey::from(&ecosystem).as_bytes();
+            key[8..].copy_from_slice(&user);
+            let place = Place::parse(&format!("{ecosystem};{}", hex::encode(key))).unwrap();
+            let text = place_cursor("one", &place);
+            prop_assert_eq!(parse_place_cursor(&text, "one"), Ok(place));
+            prop_assert!(parse_place_cursor(&text, "another").is_err());
             let at = at.index(text.len());
-            prop_assert!(parse_user_cursor(&text[..at], "one").is_err());
+            prop_assert!(parse_place_cursor(&text[..at], "one").is_err());
             let mut altered = text.clone();
             altered.replace_range(at..=at, &to);
-            prop_assert!(altered == text || parse_user_cursor(&altered, "one").is_err());
+            prop_assert!(altered == text || parse_place_cursor(&altered, "one").is_err());
         }
 
         #[test]
         fn reading_any_text_never_panics(text in "\\PC*") {
             prop_assert!(parse_cursor(&text, OwnerKey::from_bytes([0; 20])).is_err());
-            prop_assert!(parse_user_cursor(&text, "one").is_err());
+            prop_assert!(parse_place_cursor(&text, "one").is_err());
         }
     }
 }

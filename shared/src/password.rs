@@ -36,7 +36,7 @@ const MAX_LENGTH: usize = 256;
 const MIN_LENGTH: usize = 8;
 
 /// A password as it was sent, which is what counts. It does not print.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
 impl Password {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
     operation::create_table::{CreateTableError, builders::CreateTableFluentBuilder},
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        Projection, ProjectionType, ScalarAttributeType, TimeToLiveSpecification,
+        Projection, ProjectionType, ScalarAttributeType, TableDescription, TimeToLiveSpecification,
     },
 };
 
@@ -48,12 +48,30 @@ pub async fn create_tables(client: &Client, identity: &str, ephemeral: &str) -> 
         .key_schema(key(SORT_KEY, KeyType::Range)?)
         .global_secondary_indexes(index.build().map_err(|error| incomplete(&error))?);
     create_table(client, identity, call).await?;
+    must_have_index(client, identity).await?;
     let call = client
         .create_table()
         .table_name(ephemeral)
         .attribute_definitions(attribute(ephemeral::PARTITION_KEY, string())?)
         .key_schema(key(ephemeral::PARTITION_KEY, KeyType::Hash)?);
     create_table(client, ephemeral, call).await
+}
+
+/// A table that is there already may be an earlier version's.
+async fn must_have_index(client: &Client, table: &str) -> Result<()> {
+    let described = client.describe_table().table_name(table).send().await?;
+    let described = described
+        .table
+        .unwrap_or_else(|| TableDescription::builder().build());
+    let mut indexes = described.global_secondary_indexes().iter();
+    if indexes.any(|index| index.index_name() == Some(EMAIL_TOKENS_INDEX)) {
+        return Ok(());
+    }
+    Err(Error::Internal {
+        cause: format!(
+            "table {table} has no index {EMAIL_TOKENS_INDEX}: an earlier version made it"
+        ),
+    })
 }
 
 fn attribute(name: &str, attribute_type: ScalarAttributeType) -> Result<AttributeDefinition> {

@@ -60,17 +60,17 @@ pub(crate) async fn transact(
     Err(error.into())
 }
 
-/// A put under a condition.
-pub(crate) fn put(
+/// A put, under a condition if there is one.
+pub(crate) fn put<'a>(
     table: &str,
     item: Item,
-    condition: &str,
+    condition: impl Into<Option<&'a str>>,
     values: Values<'_>,
 ) -> Result<TransactWriteItem> {
     let put = Put::builder()
         .table_name(table)
         .set_item(Some(item))
-        .condition_expression(condition)
+        .set_condition_expression(condition.into().map(str::to_owned))
         .set_expression_attribute_values(of(values))
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
     let put = put.build().map_err(|error| incomplete(&error))?;
@@ -86,11 +86,11 @@ pub(crate) fn update(
     names: &[(&str, &str)],
     values: Values<'_>,
 ) -> Result<TransactWriteItem> {
-    let names = names
-        .iter()
-        .map(|(name, of)| ((*name).to_owned(), (*of).to_owned()));
+    let owned = |(name, of): &(&str, &str)| ((*name).to_owned(), (*of).to_owned());
+    // DynamoDB refuses an empty set of names.
+    let names = (!names.is_empty()).then(|| names.iter().map(owned).collect());
     let update = Update::builder()
-        .set_expression_attribute_names(Some(names.collect()))
+        .set_expression_attribute_names(names)
         .table_name(table)
         .set_key(Some(key))
         .update_expression(expression)

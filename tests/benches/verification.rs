@@ -83,6 +83,14 @@ async fn main() {
     };
     let own = [Key::owner(user_token.owner()), Key::of(&user_token)];
 
+    let whole = database.median_outside(authorize).await;
+    assert!(authorize().await.contains(r#""isAuthorized":true"#));
+    let own = demo::keys(own);
+    let sdk = database
+        .median_outside(async || read(&client, &own, 2).await)
+        .await;
+    print("authorize", "the embedded database", whole, sdk);
+
     for what in ["the embedded database", "an answer repeated"] {
         let whole = database.median_outside(verify).await;
         let answer = verify().await;
@@ -91,15 +99,6 @@ async fn main() {
             .median_outside(async || read(&client, &keys, 4).await)
             .await;
         print("introspect-token", what, whole, sdk);
-        if what == "the embedded database" {
-            let whole = database.median_outside(authorize).await;
-            assert!(authorize().await.contains(r#""isAuthorized":true"#));
-            let keys = demo::keys(own.clone());
-            let sdk = database
-                .median_outside(async || read(&client, &keys, 2).await)
-                .await;
-            print("authorize", what, whole, sdk);
-        }
         database.repeat();
     }
     let parse = async || PlainToken::parse(user_token.reveal()).map(|token| token.hashed());

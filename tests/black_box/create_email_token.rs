@@ -204,10 +204,16 @@ async fn to_everybody_else_the_address_does_not_exist() {
     let (stranger, _) = service.another_account().await;
     let outside = server(&service, &other).await;
     let body = json!({ "email": BOB }).to_string();
+    let nobody = json!({ "email": "nobody@example.com" }).to_string();
     for method in ["POST", "PUT", "DELETE"] {
         for credential in [&stranger, &outside] {
+            service.database.take_calls();
             let answer = service.call(credential, method, PATH, &body).await;
             assert_unknown(&answer, "User with email bob@example.com does not exist.");
+            // Nor do the reads tell that there is one.
+            let reads = service.database.take_operations();
+            service.call(credential, method, PATH, &nobody).await;
+            assert_eq!(service.database.take_operations(), reads);
         }
         let user = token_of_user(&service, &bob).await;
         assert_forbidden(&service.call(&user, method, PATH, &body).await);

@@ -62,6 +62,31 @@ async fn the_address_may_stand_in_the_query_but_not_in_both_places() {
 }
 
 #[tokio::test]
+async fn one_that_replaces_another_meanwhile_is_ended_as_well() {
+    let (service, bob) = with_bob().await;
+    let body = json!({ "email": BOB });
+    for round in 0..20 {
+        ask(
+            &service,
+            "POST",
+            &json!({ "email": BOB, "expiration_date": 1 }),
+        )
+        .await;
+        let source = format!("192.0.2.{round}");
+        let both = futures_util::future::join(
+            ask(&service, "DELETE", &body),
+            service.log_in(&source, BOB, PASSWORD),
+        );
+        let (deleted, logged_in) = Box::pin(both).await;
+        // There is one at each moment.
+        assert_eq!(deleted.status, 200, "{deleted:?}");
+        assert_eq!(logged_in.status, 200, "{logged_in:?}");
+        ask(&service, "DELETE", &body).await;
+        assert_eq!(service.token_items(&bob).await.len(), 0);
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_address_is_a_404() {
     let (service, _) = with_bob().await;
     let answer = ask(&service, "DELETE", &json!({ "email": "eve@example.com" })).await;

@@ -186,6 +186,26 @@ async fn a_cursor_goes_on_though_what_it_names_is_gone() {
 }
 
 #[tokio::test]
+async fn the_tokens_of_a_codes_user_end_with_its_environment() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    let body = json!({ "environmentId": environment }).to_string();
+    let code = service
+        .manage("POST", "/api/auth/shortcode/create", &body)
+        .await
+        .json();
+    let body = json!({ "shortcode": code["shortcode"] }).to_string();
+    service
+        .manage("POST", "/api/auth/shortcode/consume", &body)
+        .await;
+    let user = code["userId"].as_str().unwrap();
+    assert_eq!(ids(&service, user).await.len(), 1);
+    let path = format!("/api/environments/{environment}");
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    assert_eq!(ids(&service, user).await.len(), 0);
+}
+
+#[tokio::test]
 async fn an_unknown_user_or_ecosystem_is_a_404_and_a_wrong_query_a_400() {
     let service = Service::start().await;
     let ecosystem = service.ecosystem.id.as_str();

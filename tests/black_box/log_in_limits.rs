@@ -1,6 +1,6 @@
 //! The limits on log-ins, by `POST /_/user-token/value`.
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tests::Answer;
 
 use crate::create_email_token::{BOB, PASSWORD, with_bob};
@@ -67,6 +67,23 @@ async fn an_address_is_locked_by_its_100th_failure_from_everywhere_and_not_befor
     assert_eq!(unknown.status, 401);
     service.clock.advance(900);
     assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_flood_from_one_source_does_not_touch_what_all_sources_share() {
+    let (service, _) = with_bob().await;
+    for _ in 0..10 {
+        service.log_in("192.0.2.1", BOB, "wrong").await;
+    }
+    let flood = join_all((0..200).map(|_| service.log_in("192.0.2.1", BOB, "wrong")));
+    let owner = async {
+        for _ in 0..5 {
+            let answer = service.log_in("192.0.2.2", BOB, PASSWORD).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    };
+    let (refused, ()) = Box::pin(join(flood, owner)).await;
+    assert!(refused.iter().all(|answer| answer.status == 429));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Renewal, revocation and verification of one token at once.
 
 use futures_util::future::{join, join_all};
+use shared::{directory::mint, id::UserId, token::NewToken};
 use tests::{Event, Service};
 
 #[tokio::test]
@@ -49,5 +50,44 @@ async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
         let holds =
             |item: &shared::identity::Item| item["item"].as_s().is_ok_and(|key| key.ends_with(id));
         assert!(!items.iter().any(holds), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_put_of_a_token_that_arrives_after_its_revocation_brings_nothing_back() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let id = UserId::parse(&bob).unwrap();
+    let owner = service
+        .app
+        .identity()
+        .owner((&id).into())
+        .await
+        .unwrap()
+        .unwrap();
+    for by in ["its id", "itself", "all"] {
+        let made = mint(&service.app, &owner, NewToken::default()).await;
+        let (record, token) = made.unwrap();
+        let token = token.reveal();
+        assert!(service.is_active(token).await);
+        let answer = match by {
+            "its id" => {
+                let path = format!("/api/users/{bob}/tokens/{}", record.id);
+                service.manage("DELETE", &path, "").await
+            }
+            "itself" => {
+                let request = service.request("POST", "/api/auth/revoke");
+                service.send(request.form(&[("token", token)])).await
+            }
+            _ => {
+                service
+                    .manage("DELETE", &format!("/api/users/{bob}/tokens"), "")
+                    .await
+            }
+        };
+        assert!([200, 204].contains(&answer.status), "{answer:?}");
+        // The very put that made it, held up and tried again.
+        let _ = service.app.identity().insert_token(&record).await;
+        assert!(!service.is_active(token).await, "revoked by {by}");
     }
 }

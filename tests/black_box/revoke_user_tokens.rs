@@ -138,6 +138,27 @@ async fn a_sweep_that_hangs_does_not_keep_the_answer_for_more_than_two_seconds()
 }
 
 #[tokio::test]
+async fn a_sweep_takes_no_longer_than_the_request_has() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "").await.token();
+    // 0.9 seconds each until they are tried again, and then the sweep hangs.
+    let hanging = ["BatchGetItem", "PutItem", "Query", "Query", "Query"];
+    service
+        .database
+        .fail(hanging.map(|operation| (operation, Fault::NoAnswer)));
+    let revoke = Event::to("revoke-user-tokens")
+        .header("authorization", &service.account_token)
+        .parameter("id", &bob);
+    tokio::time::pause();
+    let answer = revoke.send(&service.app).await;
+    tokio::time::resume();
+    service.database.take_faults();
+    assert_eq!(answer.status, 204, "{answer:?}");
+    assert!(!service.is_active(&token).await);
+}
+
+#[tokio::test]
 async fn a_sweep_leaves_the_tokens_of_a_later_epoch_alone() {
     let service = Service::start().await;
     let bob = service.user("bob").await;

@@ -64,8 +64,8 @@ async fn no_token_and_no_password_and_an_address_only_where_it_is_a_key() {
         "a wrong one",
         // As they would look in an index or a log: cut, encoded.
         &token[20..40],
-        &hex(&token),
-        &hex(PASSWORD),
+        &hex::encode(&token),
+        &hex::encode(PASSWORD),
     ] {
         assert_eq!(attributes(&service, secret).await, [""; 0], "{secret}");
     }
@@ -78,12 +78,4 @@ async fn no_token_and_no_password_and_an_address_only_where_it_is_a_key() {
         attributes(&service, id.as_str().unwrap()).await,
         ["item", "token_id"]
     );
-}
-
-fn hex(text: &str) -> String {
-    use std::fmt::Write;
-    text.bytes().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a text takes all");
-        hex
-    })
 }

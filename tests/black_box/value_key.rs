@@ -94,7 +94,7 @@ async fn wrapped(service: &Service) -> Option<Item> {
 async fn kept(service: &Service, user: &str) -> Item {
     let items = service.identity_items().await;
     let is_kept = |item: &Item| {
-        item[SORT_KEY] == text("email-token") && item.get("email_user") == Some(&text(user))
+        item[SORT_KEY] == text("email-token") && item.get("user_id") == Some(&text(user))
     };
     let found = items.into_iter().find(is_kept);
     found.expect("an e-mail token")

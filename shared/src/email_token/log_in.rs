@@ -8,86 +8,142 @@ use crate::{
     app::App,
     email::Email,
     error::{Error, Result},
-    identity::LogInItems,
-    owner::OwnerId,
+    identity::{Key, LogInItems},
+    owner::{Address, OwnerKey},
     password::{Password, Verdict},
 };
 
-/// A user who gave the right password.
-pub struct LoggedIn {
-    user: EmailUser,
-    /// The hash that is to be replaced by a stronger one, and the password for it.
-    weak: Option<(String, Password)>,
-}
+/// How often a user is read again that was changed while its token was made.
+const TRIES: usize = 3;
 
-/// Tries a password for an address; `None` if it is wrong, or the address unknown, without a
-/// password, or an inactive user's: the same calls and the same hash in each case.
+/// Whose an address is said to be, for [`try_log_in`].
 ///
 /// # Errors
 /// The database is away.
-pub async fn try_log_in(app: &App, email: &Email, password: Password) -> Result<Option<LoggedIn>> {
-    let address = app.identity.address(email).await?;
-    // An unknown address reads as much, of a partition that is nobody's.
-    let key = address
-        .as_ref()
-        .map_or_else(|| email.key(), |address| (&address.user_id).into());
-    let LogInItems {
-        user,
-        ecosystem,
-        password: record,
-        kept,
-    } = app.identity.log_in_items(key).await?;
+pub async fn address(app: &App, email: &Email) -> Result<Option<Address>> {
+    app.identity.address(email).await
+}
 
-    let user = address
-        .zip(user)
-        .zip(ecosystem)
-        .and_then(|((address, user), ecosystem)| {
-            let is_of = address.is_of(&user, email);
-            let id = address.user_id;
-            let is_theirs = is_of && ecosystem.id == OwnerId::Ecosystem(id.ecosystem().clone());
-            let account = ecosystem.account.filter(|_| is_theirs && user.active)?;
-            Some(EmailUser {
-                user,
-                id,
-                account,
-                kept,
-            })
-        });
-    let born = user.as_ref().map(|user| user.user.born);
-    let record = record.filter(|record| Some(record.born) == born);
-    let hash = record.map(|record| record.password_hash);
+/// A user who gave the right password.
+pub struct LoggedIn {
+    email: Email,
+    address: Option<Address>,
+    user: EmailUser,
+    hash: String,
+    /// The password, for a hash that is to be replaced by a stronger one.
+    weak: Option<Password>,
+}
+
+/// Tries a password for an address; `None` if it is wrong, or the address unknown, without a
+/// password, or an inactive user's: the same calls in each case, and a hash of the same work.
+///
+/// # Errors
+/// The database is away.
+pub async fn try_log_in(
+    app: &App,
+    email: &Email,
+    address: Option<Address>,
+    password: Password,
+) -> Result<Option<LoggedIn>> {
+    let (user, hash) = read(app, email, address.as_ref()).await?.unzip();
     let verdict = app.try_password(password.clone(), hash.as_deref()).await?;
     let weak = match verdict {
         Verdict::Wrong => return Ok(None),
         Verdict::Right => None,
-        Verdict::RightButWeak => hash.map(|hash| (hash, password)),
+        Verdict::RightButWeak => Some(password),
     };
-    Ok(user.map(|user| LoggedIn { user, weak }))
+    Ok(user.zip(hash).map(|(user, hash)| LoggedIn {
+        email: email.clone(),
+        address,
+        user,
+        hash,
+        weak,
+    }))
+}
+
+/// The user who may log in with an address, and the hash of the password; nothing unless all of it is
+/// there and belongs together.
+async fn read(
+    app: &App,
+    email: &Email,
+    address: Option<&Address>,
+) -> Result<Option<(EmailUser, String)>> {
+    // An unknown address reads as much, of a partition that is nobody's.
+    let key: OwnerKey = address.map_or_else(|| email.key(), |address| (&address.user_id).into());
+    // The ecosystem beside it: it is in many transactions, which this one would meet.
+    let ecosystem = [Key::owner(key.ecosystem())].into();
+    let (items, ecosystem) = join(
+        app.identity.log_in_items(key),
+        app.identity.read(&ecosystem),
+    )
+    .await;
+    let LogInItems {
+        user,
+        password,
+        kept,
+    } = items?;
+    let ecosystem = ecosystem?;
+    let (Some(address), Some(user), Some(password)) = (address, user, password) else {
+        return Ok(None);
+    };
+    let id = &address.user_id;
+    let account = ecosystem
+        .ecosystem(id.ecosystem())
+        .and_then(|ecosystem| ecosystem.account.clone());
+    let is_theirs = address.is_of(&user, email) && user.active && password.born == user.born;
+    Ok(account.filter(|_| is_theirs).map(|account| {
+        let user = EmailUser {
+            user,
+            id: id.clone(),
+            account,
+            kept,
+            not_before: app.settings().not_before,
+        };
+        (user, password.password_hash)
+    }))
 }
 
 impl LoggedIn {
-    /// The value of the user's live e-mail token, or of one that is made now; `None` if the user
-    /// was changed after the password was tried.
+    /// The value of the user's live e-mail token, or of one that is made now; `None` if the user may
+    /// not log in any more.
     ///
     /// # Errors
     /// The value key or the database is away.
     pub async fn value(self, app: &App) -> Result<Option<Zeroizing<String>>> {
-        let value = async {
-            match make(app, &self.user, Properties::default()).await? {
-                Made::New(_, plain) => Ok(Some(Zeroizing::new(plain.reveal().to_owned()))),
-                Made::Live(kept) => open(app, &self.user.id, &kept).await.map(Some),
-                Made::UserChanged => Ok(None),
-            }
-        };
+        let Self {
+            email,
+            address,
+            mut user,
+            hash,
+            weak,
+        } = self;
+        let key = user.user.id.key();
         let strengthen = async {
-            if let Some((old, password)) = self.weak {
+            if let Some(password) = weak {
                 let new = app.hash_password(password).await?;
-                let key = self.user.user.id.key();
-                app.identity.replace_hash(key, &old, &new).await?;
+                app.identity.replace_hash(key, &hash, &new).await?;
             }
             Ok::<_, Error>(())
         };
-        let (value, strengthened) = join(value, strengthen).await;
+        let value = async {
+            for _ in 0..TRIES {
+                match make(app, &user, Properties::default()).await? {
+                    Made::New(_, plain) => {
+                        return Ok(Some(Zeroizing::new(plain.reveal().to_owned())));
+                    }
+                    Made::Live(kept) => return open(app, &user.id, &kept).await.map(Some),
+                    // All its tokens were revoked, say: the password may be right still.
+                    Made::UserChanged => match read(app, &email, address.as_ref()).await? {
+                        Some((again, same)) if same == hash => user = again,
+                        _ => return Ok(None),
+                    },
+                }
+            }
+            Err(Error::Unavailable {
+                cause: "the user keeps changing".to_owned(),
+            })
+        };
+        let (value, strengthened) = Box::pin(join(value, strengthen)).await;
         if let Err(error) = strengthened {
             // The weak one still works, and the next log-in tries again.
             tracing::warn!(cause = ?error, "a password's hash is not replaced");

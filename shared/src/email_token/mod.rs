@@ -6,7 +6,7 @@ mod log_in;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub use self::log_in::{LoggedIn, try_log_in};
+pub use self::log_in::{LoggedIn, address, try_log_in};
 use crate::{
     app::App,
     email::Email,
@@ -14,7 +14,7 @@ use crate::{
     id::{AccountId, EcosystemId, UserId},
     identity::EmailTokenWrite,
     number::{self, NotInRange},
-    owner::{Epoch, Owner},
+    owner::{Epoch, Owner, OwnerKey},
     time::{Timestamp, UnixSeconds},
     token::{
         Expiry, ExpiryType, NewToken, PlainToken, Scope, Token, TokenId,
@@ -98,10 +98,53 @@ pub struct EmailToken {
     pub revision: u64,
     /// The user's epoch when it was made.
     pub epoch: Epoch,
-    /// Whose it is; the index's sort key.
-    pub email_user: UserId,
+    /// Whose it is.
+    pub user_id: UserId,
     /// The account that the user is of; the index's partition key.
     pub email_account: AccountId,
+    /// Where it stands in a list; the index's sort key.
+    pub email_user: Place,
+}
+
+/// Where an e-mail token stands in a list: its user's ecosystem, then its user's partition in hex. An
+/// ecosystem's are together, and none is too long for a key, as a user's id can be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Place(String);
+
+impl Place {
+    fn of(user: &UserId) -> Self {
+        let key = OwnerKey::from(user);
+        Self(format!(
+            "{};{}",
+            user.ecosystem(),
+            hex::encode(key.as_bytes())
+        ))
+    }
+
+    /// Reads a place.
+    pub fn parse(text: &str) -> Option<Self> {
+        let place = Self(text.to_owned());
+        let (ecosystem, key) = (place.ecosystem()?, place.user()?);
+        (key.ecosystem() == (&ecosystem).into()).then_some(place)
+    }
+
+    /// The place as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The ecosystem that it is in.
+    pub fn ecosystem(&self) -> Option<EcosystemId> {
+        EcosystemId::parse(self.0.split(';').next()?).ok()
+    }
+
+    /// The partition of its user.
+    pub(crate) fn user(&self) -> Option<OwnerKey> {
+        let mut key = [0; OwnerKey::LENGTH];
+        hex::decode_to_slice(self.0.split_once(';')?.1, &mut key).ok()?;
+        Some(OwnerKey::from_bytes(key))
+    }
 }
 
 impl EmailToken {
@@ -115,12 +158,6 @@ impl EmailToken {
             scope: self.scope,
             expiration_date: self.expiration_date,
         }
-    }
-
-    /// Whether it is this user's still: a password change, an address change or a deactivation
-    /// ends it as if it had never been.
-    pub fn is_of(&self, user: &Owner) -> bool {
-        self.epoch == user.epoch
     }
 
     /// Whether its date has not come.
@@ -143,7 +180,9 @@ pub struct EmailUser {
     pub user: Owner,
     id: UserId,
     account: AccountId,
+    /// What is kept, though another epoch's or made before tokens count.
     kept: Option<Kept>,
+    not_before: Option<Timestamp>,
 }
 
 impl EmailUser {
@@ -153,8 +192,15 @@ impl EmailUser {
     }
 
     fn kept(&self) -> Option<&Kept> {
-        let kept = self.kept.as_ref();
-        kept.filter(|kept| kept.token.is_of(&self.user))
+        self.kept.as_ref().filter(|kept| self.counts(&kept.token))
+    }
+
+    /// Whether this is the user's token: one of another epoch, or made before tokens count, is none.
+    fn counts(&self, token: &EmailToken) -> bool {
+        let is_void = self
+            .not_before
+            .is_some_and(|time| token.token_id.made_at() < time);
+        token.epoch == self.user.epoch && !is_void
     }
 
     /// The value of the e-mail token, dead or alive; `None` if there is no such token.
@@ -189,8 +235,12 @@ pub async fn find(app: &App, found: &Found, caller: &Verified, email: &Email) ->
         let given = email.as_given();
         Error::NotFound(format!("User with email {given} does not exist."))
     };
-    let id = &found.address(email).ok_or_else(unknown)?.user_id;
-    let found = app.lookup().user(Some(id)).email_token(id).read().await?;
+    let address = found.address(email);
+    // An unknown address reads as much, of a partition that is nobody's: in time, too, it answers as
+    // another account's does.
+    let key = address.map_or_else(|| email.key(), |address| (&address.user_id).into());
+    let found = app.lookup().email_user(key).read().await?;
+    let id = &address.ok_or_else(unknown)?.user_id;
     let ecosystem = found.ecosystem_record(id.ecosystem());
     let account = ecosystem.and_then(|ecosystem| ecosystem.account.as_ref());
     let account = account.filter(|account| **account == caller.account);
@@ -204,6 +254,7 @@ pub async fn find(app: &App, found: &Found, caller: &Verified, email: &Email) ->
                 id: id.clone(),
                 account: account.clone(),
                 kept: found.email_token(id).cloned(),
+                not_before: app.settings().not_before,
             })
         }
         _ => Err(unknown()),
@@ -232,9 +283,8 @@ async fn make(app: &App, user: &EmailUser, properties: Properties) -> Result<Mad
     loop {
         let now = app.now();
         if let Some(kept) = &there
-            && kept.token.is_of(&user.user)
+            && user.counts(&kept.token)
             && kept.token.is_alive_at(now)
-            && !app.is_void(kept.token.token_id)
         {
             return Ok(Made::Live(kept.clone()));
         }
@@ -257,8 +307,9 @@ async fn make(app: &App, user: &EmailUser, properties: Properties) -> Result<Mad
             updated_at: now,
             revision: 1,
             epoch,
-            email_user: user.id.clone(),
+            user_id: user.id.clone(),
             email_account: user.account.clone(),
+            email_user: Place::of(&user.id),
         };
         let kept = Kept {
             sealed: app
@@ -267,10 +318,14 @@ async fn make(app: &App, user: &EmailUser, properties: Properties) -> Result<Mad
             token: email_token,
         };
         let old = there.as_ref().map(|kept| &kept.token);
-        match app.identity.insert_email_token(&kept, &token, old).await? {
+        let environment = user.user.environment.as_ref();
+        let written = app
+            .identity
+            .insert_email_token(&kept, &token, old, environment);
+        match written.await? {
             EmailTokenWrite::Written => return Ok(Made::New(kept.token, plain)),
             EmailTokenWrite::UserChanged => return Ok(Made::UserChanged),
-            EmailTokenWrite::Instead(kept) => there = kept,
+            EmailTokenWrite::Instead(kept) => there = kept.map(|kept| *kept),
         }
     }
 }
@@ -291,8 +346,8 @@ pub async fn create(app: &App, user: &EmailUser, properties: Properties) -> Resu
     }
 }
 
-/// Gives a user's e-mail token other properties, dead or alive, and leaves its value; `None` if there is no
-/// such token.
+/// Gives a user's e-mail token other properties, dead or alive, and leaves its value; `None` if there is
+/// no such token.
 ///
 /// # Errors
 /// The database is away.
@@ -301,20 +356,24 @@ pub async fn update(
     user: &EmailUser,
     properties: Properties,
 ) -> Result<Option<EmailToken>> {
-    let Some(old) = user.token() else {
-        return Ok(None);
-    };
-    let new = EmailToken {
-        scope: properties.scope,
-        expiration_date: properties.expiration_date,
-        updated_at: app.now(),
-        ..old.clone()
-    };
-    let ends_at = properties.expiry().expires_at();
     let key = (&user.id).into();
-    let updated = app.identity.update_email_token(key, &new, ends_at);
-    let updated = updated.await?;
-    Ok(updated.then_some(new))
+    let mut there = user.token().cloned();
+    while let Some(old) = there {
+        let new = EmailToken {
+            scope: properties.scope,
+            expiration_date: properties.expiration_date,
+            updated_at: app.now(),
+            revision: old.revision + 1,
+            ..old.clone()
+        };
+        let ends_at = properties.expiry().expires_at();
+        let updated = app.identity.update_email_token(key, &old, &new, ends_at);
+        match updated.await? {
+            Ok(()) => return Ok(Some(new)),
+            Err(instead) => there = instead.filter(|token| user.counts(token)),
+        }
+    }
+    Ok(None)
 }
 
 /// Ends a user's e-mail token for good; `None` if there is no such token.
@@ -322,16 +381,19 @@ pub async fn update(
 /// # Errors
 /// The database is away.
 pub async fn delete(app: &App, user: &EmailUser) -> Result<Option<EmailToken>> {
-    let Some(token) = user.token() else {
-        return Ok(None);
-    };
-    let (user, id) = ((&user.id).into(), token.token_id);
-    let deleted = app.identity.delete_email_token(user, id).await?;
-    Ok(deleted.then(|| token.clone()))
+    let key = (&user.id).into();
+    let mut there = user.token().cloned();
+    while let Some(token) = there {
+        match app.identity.delete_email_token(key, token.token_id).await? {
+            Ok(()) => return Ok(Some(token)),
+            Err(instead) => there = instead.filter(|token| user.counts(token)),
+        }
+    }
+    Ok(None)
 }
 
 /// A page of the e-mail tokens of an account, or of one ecosystem of it: each with its user, and
-/// the last user that was looked at, unless it was the last of all.
+/// the last place that was looked at, unless it was the last of all.
 ///
 /// From the index, which may lag; the users are read as they are.
 ///
@@ -340,21 +402,23 @@ pub async fn delete(app: &App, user: &EmailUser) -> Result<Option<EmailToken>> {
 pub async fn list(
     app: &App,
     caller: &Verified,
-    after: Option<&UserId>,
+    after: Option<&Place>,
     limit: u32,
-) -> Result<(Vec<(EmailToken, Owner)>, Option<UserId>)> {
+) -> Result<(Vec<(EmailToken, Owner)>, Option<Place>)> {
     let (tokens, last) = app
         .identity
         .email_tokens(&caller.account, caller.ecosystem(), after, limit)
         .await?;
-    let ids = tokens.iter().map(|token| &token.email_user);
+    let ids = tokens.iter().map(|token| &token.user_id);
     let lookup = ids.fold(app.lookup(), |lookup, id| lookup.user(Some(id)));
     let found = lookup.read().await?;
     let listed = tokens.into_iter().filter_map(|token| {
-        let id = &token.email_user;
+        let id = &token.user_id;
         let ecosystem = found.ecosystem_record(id.ecosystem())?;
         let user = found.user_record(id)?;
-        let lives = ecosystem.account.as_ref() == Some(&caller.account) && token.is_of(user);
+        let lives = ecosystem.account.as_ref() == Some(&caller.account)
+            && token.epoch == user.epoch
+            && !app.is_void(token.token_id);
         lives.then(|| (token, user.clone()))
     });
     Ok((listed.collect(), last))

@@ -54,7 +54,7 @@ impl<'a> Record<'a> {
         let date = token.expiration_date.map(ExpirationDate::millis);
         Self {
             email: user.email.as_ref().map_or("", Email::as_given),
-            user_id: &token.email_user,
+            user_id: &token.user_id,
             token_id: token.token_id.to_string(),
             write: token.scope == Scope::ReadWrite,
             expiration_date: date.unwrap_or(token.updated_at.millis()),
@@ -118,9 +118,11 @@ pub fn email_of_body_or_query(request: &Request) -> Result<Email> {
     }
     let (mut body, mut query) = (Fields::json(request)?, Fields::query(request));
     let is_in_both = body.has(EMAIL) && query.has(EMAIL);
-    let in_query = query.optional(EMAIL, Email::parse);
+    let in_query = query
+        .has(EMAIL)
+        .then(|| query.required(EMAIL, Email::parse));
     let email = match in_query {
-        Some(email) if !is_in_both => Some(email),
+        Some(email) if !is_in_both => email,
         _ => body.required(EMAIL, Email::parse),
     };
     both(query.finish(), body.finish())?;

@@ -39,7 +39,12 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>>> + Send
 pub type Handler = for<'a> fn(&'a App, Request) -> Answer<'a>;
 
 /// Runs a handler to a response, whatever comes of it: an error, or too much time.
-async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -> Response<Body> {
+async fn answer(
+    app: &App,
+    handler: Handler,
+    mut request: Request,
+    endpoint: &str,
+) -> Response<Body> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the log says how long a request took"
@@ -47,7 +52,9 @@ async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -
     let started = std::time::Instant::now();
     let request_id = request.lambda_context().request_id;
 
-    let result = match tokio::time::timeout(BUDGET, handler(app, request)).await {
+    let deadline = Deadline::of_now();
+    request.extensions_mut().insert(deadline);
+    let result = match tokio::time::timeout_at(deadline.0, handler(app, request)).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Error::Unavailable {
             cause: "no answer in time".to_owned(),
@@ -66,6 +73,34 @@ async fn answer(app: &App, handler: Handler, request: Request, endpoint: &str) -
         Some(cause) => tracing::error!(endpoint, status, ms, request_id, cause),
     }
     response
+}
+
+/// When a request must have been answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(tokio::time::Instant);
+
+impl Deadline {
+    /// That of a request that comes now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a request may take is no matter of the clock that tokens live by"
+    )]
+    fn of_now() -> Self {
+        Self(tokio::time::Instant::now() + BUDGET)
+    }
+
+    /// Runs something until so much before the deadline; `None` if it did not get done.
+    pub async fn before<T>(self, margin: Duration, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout_at(self.0 - margin, Box::pin(work))
+            .await
+            .ok()
+    }
+}
+
+/// When this request must have been answered.
+pub fn deadline(request: &Request) -> Deadline {
+    let deadline = request.extensions().get::<Deadline>();
+    deadline.copied().unwrap_or_else(Deadline::of_now)
 }
 
 /// Where a request comes from, as the gateway says and not as a header does: a subject of

@@ -1,5 +1,6 @@
 //! The shapes that users' and servers' tokens have on the wire (contract, section 2).
 
+use futures_util::future::try_join;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
@@ -38,9 +39,9 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
 ///
 /// # Errors
 /// The form, or a query field, is wrong.
-pub fn of_form(app: &App, request: &Request) -> Result<Option<PlainToken>> {
+pub fn of_form(request: &Request) -> Result<Option<PlainToken>> {
     let mut form = Fields::form(request)?;
-    let token = form.required("token", |text| Ok::<_, String>(app.token(text)));
+    let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
     // A hint about the type, which a token tells by itself.
     form.optional("token_type_hint", |_| Ok::<_, String>(()));
     both(Fields::query(request).finish(), form.finish()).map(|_| token.flatten())
@@ -115,10 +116,18 @@ pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>
     }
     let key = owner.id.key();
     let now = app.now().seconds();
-    let (tokens, last) = app.identity.tokens(key, page.after, page.limit).await?;
-    let live = tokens
-        .into_iter()
-        .filter(|token| token.counts_for(owner, now) && !app.is_void(token.id));
+    // Tokens of a short code's user count no longer than its environment.
+    let environment = owner.environment.as_ref();
+    let lookup = app.lookup().environment(environment);
+    let (tokens, found) = try_join(
+        app.identity.tokens(key, page.after, page.limit),
+        lookup.read(),
+    )
+    .await?;
+    let (tokens, last) = tokens;
+    let ended = environment.is_some_and(|id| found.environment(id).is_none());
+    let counts = |token: &Token| token.counts_for(owner, now) && !app.is_void(token.id);
+    let live = tokens.into_iter().filter(|token| !ended && counts(token));
     let listed = live.map(|token| Listed {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),

@@ -2,15 +2,15 @@
 
 use aws_sdk_dynamodb::{
     primitives::Blob,
-    types::{AttributeValue, Get, TransactGetItem},
+    types::{AttributeValue, Get, TransactGetItem, TransactWriteItem},
 };
 use serde::Deserialize;
 
 use super::{Identity, Item, Key, from_item, number, to_item, to_value, unavailable};
 use crate::{
-    email_token::{EmailToken, Kept},
+    email_token::{EmailToken, Kept, Place},
     error::{Error, Result},
-    id::{AccountId, EcosystemId, UserId},
+    id::{AccountId, EcosystemId, EnvironmentId},
     identity::users::PasswordRecord,
     owner::{Owner, OwnerKey},
     time::UnixSeconds,
@@ -22,10 +22,11 @@ use crate::{
 pub const EMAIL_TOKENS_INDEX: &str = "email-tokens";
 /// The index's partition key: the account.
 pub const EMAIL_ACCOUNT: &str = "email_account";
-/// The index's sort key: the user, so that an ecosystem's are together.
+/// The index's sort key: the place in the list.
 pub const EMAIL_USER: &str = "email_user";
 /// What the index holds besides its keys and the table's: all but the value.
 pub const EMAIL_TOKENS_PROJECTION: &[&str] = &[
+    "user_id",
     "token_id",
     "scope",
     "expiration_date",
@@ -41,16 +42,15 @@ const SCOPE: &[(&str, &str)] = &[("#scope", "scope")];
 /// What became of an e-mail token that was to be written.
 pub(crate) enum EmailTokenWrite {
     Written,
-    /// The user or its ecosystem is not as it was read.
+    /// The user, or the environment that it is of, is not as it was read.
     UserChanged,
     /// What is there now is not what was read.
-    Instead(Option<Kept>),
+    Instead(Option<Box<Kept>>),
 }
 
 /// What a log-in reads, as it was at one moment.
 pub(crate) struct LogInItems {
     pub(crate) user: Option<Owner>,
-    pub(crate) ecosystem: Option<Owner>,
     pub(crate) password: Option<PasswordRecord>,
     pub(crate) kept: Option<Kept>,
 }
@@ -64,7 +64,6 @@ impl Identity {
     pub(crate) async fn log_in_items(&self, user: OwnerKey) -> Result<LogInItems> {
         let keys = [
             Key::owner(user),
-            Key::owner(user.ecosystem()),
             Key::password(user),
             Key::email_token(user),
         ];
@@ -82,15 +81,13 @@ impl Identity {
             .send()
             .await?;
         let items = output.responses.unwrap_or_default().into_iter();
-        let items: Result<[Option<Item>; 4], _> = items
+        let items: Result<[Option<Item>; 3], _> = items
             .map(|response| response.item.filter(|item| !item.is_empty()))
             .collect::<Vec<_>>()
             .try_into();
-        let [user, ecosystem, password, kept] =
-            items.map_err(|_| unavailable("a read without its items"))?;
+        let [user, password, kept] = items.map_err(|_| unavailable("a read without its items"))?;
         Ok(LogInItems {
             user: user.map(from_item).transpose()?,
-            ecosystem: ecosystem.map(from_item).transpose()?,
             password: password.map(from_item).transpose()?,
             kept: kept.map(from_item).transpose()?,
         })
@@ -106,8 +103,9 @@ impl Identity {
         new: &Kept,
         token: &Token,
         old: Option<&EmailToken>,
+        environment: Option<&EnvironmentId>,
     ) -> Result<EmailTokenWrite> {
-        let user = OwnerKey::from(&new.token.email_user);
+        let user = OwnerKey::from(&new.token.user_id);
         let mut item = to_item(new)?;
         item.extend(Key::email_token(user).to_item()?);
         let put_new = match old {
@@ -127,8 +125,6 @@ impl Identity {
             (":true", AttributeValue::Bool(true)),
         ];
         let is_as_read = "epoch = :epoch AND active = :true";
-        let account = [(":account", to_value(&new.token.email_account)?)];
-        let ecosystem = Key::owner(user.ecosystem()).to_item()?;
         let mut writes = vec![
             put_new,
             check(
@@ -137,7 +133,6 @@ impl Identity {
                 is_as_read,
                 &values,
             )?,
-            check(&self.table, ecosystem, "account = :account", &account)?,
             put(
                 &self.table,
                 to_item(token)?,
@@ -145,6 +140,10 @@ impl Identity {
                 &[],
             )?,
         ];
+        if let Some(environment) = environment {
+            let key = Key::environment(environment).to_item()?;
+            writes.push(check(&self.table, key, "attribute_exists(ecosystem)", &[])?);
+        }
         if let Some(old) = old {
             let key = Key::token(user, old.token_id).to_item()?;
             writes.push(delete(&self.table, key, None, &[])?);
@@ -153,7 +152,7 @@ impl Identity {
             Transacted::Written => EmailTokenWrite::Written,
             Transacted::Refused(mut refused) => match refused.swap_remove(0) {
                 Some(there) if refused.iter().all(Option::is_none) => {
-                    let there = (!there.is_empty()).then(|| from_item(there));
+                    let there = (!there.is_empty()).then(|| from_item(there).map(Box::new));
                     EmailTokenWrite::Instead(there.transpose()?)
                 }
                 _ => EmailTokenWrite::UserChanged,
@@ -161,25 +160,27 @@ impl Identity {
         })
     }
 
-    /// Changes a user's e-mail token and its token's item, if both are there; says whether they were.
+    /// Changes a user's e-mail token and its token's item, if both are as they were read; says
+    /// what is there instead otherwise.
     ///
     /// # Errors
     /// The database is away.
     pub(crate) async fn update_email_token(
         &self,
         user: OwnerKey,
+        old: &EmailToken,
         new: &EmailToken,
         ends_at: Option<UnixSeconds>,
-    ) -> Result<bool> {
+    ) -> Result<Result<(), Option<EmailToken>>> {
         let mut values = vec![
-            (":id", to_value(&new.token_id)?),
-            (":epoch", to_value(&new.epoch)?),
+            (":id", to_value(&old.token_id)?),
+            (":old", to_value(&old.revision)?),
+            (":revision", to_value(&new.revision)?),
             (":scope", to_value(&new.scope)?),
             (":updated_at", to_value(&new.updated_at)?),
-            (":one", AttributeValue::N("1".to_owned())),
         ];
         let mut set =
-            "SET updated_at = :updated_at, revision = revision + :one, #scope = :scope".to_owned();
+            "SET updated_at = :updated_at, revision = :revision, #scope = :scope".to_owned();
         if let Some(date) = &new.expiration_date {
             values.push((":date", to_value(date)?));
             set += ", expiration_date = :date";
@@ -190,7 +191,7 @@ impl Identity {
             &self.table,
             Key::email_token(user).to_item()?,
             &set,
-            "token_id = :id AND epoch = :epoch",
+            "token_id = :id AND revision = :old",
             SCOPE,
             &values,
         )?;
@@ -212,16 +213,19 @@ impl Identity {
             SCOPE,
             &values,
         )?;
-        let written = transact(&self.client, vec![record, token]).await?;
-        Ok(matches!(written, Transacted::Written))
+        self.transact_email_token(vec![record, token]).await
     }
 
-    /// Deletes a user's e-mail token and its token's item, if this is still the one; says whether it
-    /// was.
+    /// Deletes a user's e-mail token and its token's item, if this is still the one; says which one is
+    /// there otherwise.
     ///
     /// # Errors
     /// The database is away.
-    pub(crate) async fn delete_email_token(&self, user: OwnerKey, id: TokenId) -> Result<bool> {
+    pub(crate) async fn delete_email_token(
+        &self,
+        user: OwnerKey,
+        id: TokenId,
+    ) -> Result<Result<(), Option<EmailToken>>> {
         let values = [(":id", to_value(&id)?)];
         let writes = vec![
             delete(
@@ -232,12 +236,27 @@ impl Identity {
             )?,
             delete(&self.table, Key::token(user, id).to_item()?, None, &[])?,
         ];
-        let written = transact(&self.client, writes).await?;
-        Ok(matches!(written, Transacted::Written))
+        self.transact_email_token(writes).await
+    }
+
+    /// Writes a transaction whose first write is an e-mail token; says which one is there if that is
+    /// refused, and none if another write is.
+    async fn transact_email_token(
+        &self,
+        writes: Vec<TransactWriteItem>,
+    ) -> Result<Result<(), Option<EmailToken>>> {
+        match transact(&self.client, writes).await? {
+            Transacted::Written => Ok(Ok(())),
+            Transacted::Refused(mut refused) => {
+                let there = refused.swap_remove(0).filter(|there| !there.is_empty());
+                let there = there.map(from_item::<EmailToken>).transpose()?;
+                Ok(Err(there))
+            }
+        }
     }
 
     /// Reads up to `limit` e-mail tokens of an account, or of one of its ecosystems, in the order
-    /// of their users from the one after `after` on; and the last user that was looked at, unless
+    /// of their places from the one after `after` on; and the last place that was looked at, unless
     /// it was the last. One `Query` of the index, which may lag.
     ///
     /// # Errors
@@ -246,17 +265,20 @@ impl Identity {
         &self,
         account: &AccountId,
         ecosystem: Option<&EcosystemId>,
-        after: Option<&UserId>,
+        after: Option<&Place>,
         limit: u32,
-    ) -> Result<(Vec<EmailToken>, Option<UserId>)> {
+    ) -> Result<(Vec<EmailToken>, Option<Place>)> {
         #[derive(Deserialize)]
         struct Last {
-            email_user: UserId,
+            email_user: Place,
         }
-        let start = after.map(|user| {
-            let mut key = Key::email_token(user.into()).to_item()?;
+        let start = after.map(|place| {
+            let user = place
+                .user()
+                .ok_or_else(|| unavailable("a place of nobody"))?;
+            let mut key = Key::email_token(user).to_item()?;
             key.insert(EMAIL_ACCOUNT.to_owned(), to_value(account)?);
-            key.insert(EMAIL_USER.to_owned(), to_value(user)?);
+            key.insert(EMAIL_USER.to_owned(), to_value(place)?);
             Ok::<_, Error>(key)
         });
         let query = self

@@ -30,8 +30,8 @@ use crate::{
     email::Email,
     email_token::Kept,
     error::{Error, Result},
-    id::EnvironmentId,
-    owner::{Address, Environment, Owner, OwnerKey},
+    id::{EcosystemId, EnvironmentId},
+    owner::{Address, Environment, Owner, OwnerId, OwnerKey},
     time::UnixSeconds,
     token::{PlainToken, Token, TokenId},
 };
@@ -43,6 +43,8 @@ pub type Item = HashMap<String, AttributeValue>;
 pub const PARTITION_KEY: &str = "owner";
 /// The name of the sort key.
 pub const SORT_KEY: &str = "item";
+/// What every token's item has, but that of one that was revoked.
+const TOKEN_HASH: &str = "token_hash";
 /// The sort key of an owner's own record.
 pub const OWNER_ITEM: &str = "owner";
 /// The sort key of an environment's record.
@@ -156,6 +158,12 @@ impl Items {
         self.owners.get(&key)
     }
 
+    /// The record of this very ecosystem: that of another under the same key is none.
+    pub(crate) fn ecosystem(&self, id: &EcosystemId) -> Option<&Owner> {
+        let same = |owner: &&Owner| matches!(&owner.id, OwnerId::Ecosystem(own) if own == id);
+        self.owner(id.into()).filter(same)
+    }
+
     /// A token of an owner.
     pub(crate) fn token(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
         self.tokens.get(&(owner, id))
@@ -197,6 +205,7 @@ impl Items {
                 let key = partition(&item)?;
                 self.email_tokens.insert(key, from_item(item)?);
             }
+            _ if is_revoked(&item) => {}
             _ => {
                 let token: Token = from_item(item)?;
                 self.tokens.insert((token.owner, token.id), token);
@@ -284,7 +293,7 @@ impl Identity {
         }
     }
 
-    /// Deletes an item whose key never comes back, if it is there.
+    /// Deletes an item that nothing brings back, if it is there: what wrote it arrives once.
     ///
     /// # Errors
     /// The database is away.
@@ -328,6 +337,11 @@ pub(crate) fn number(seconds: UnixSeconds) -> AttributeValue {
 
 pub(crate) fn to_item<T: Serialize>(record: &T) -> Result<Item> {
     serde_dynamo::to_item(record).map_err(|_| unreadable::<T>())
+}
+
+/// Whether an item only says that the token under its key was revoked.
+fn is_revoked(item: &Item) -> bool {
+    !item.contains_key(TOKEN_HASH)
 }
 
 /// The partition that an item is in.

@@ -11,6 +11,7 @@ use super::{Identity, Item, Key, from_item, to_item, to_value};
 use crate::{
     error::{Error, Result},
     owner::{Environment, Owner, OwnerKey},
+    transaction::{Transacted, put, transact},
 };
 
 /// What became of an owner that was to be written where none was.
@@ -25,23 +26,24 @@ pub enum Inserted {
 }
 
 impl Identity {
-    /// Writes a new owner, in one conditional `PutItem`. Safe to repeat.
+    /// Writes a new owner, where none is. Safe to repeat: a transaction arrives once, while a put that
+    /// was held up could bring an owner back that has been deleted since, with all its tokens.
     ///
     /// # Errors
     /// The database is away.
     pub async fn insert_owner(&self, owner: &Owner) -> Result<Inserted> {
-        match self
-            .insert(owner_item(owner)?)
-            .await?
-            .map(from_item::<Owner>)
-            .transpose()?
-        {
-            None => Ok(Inserted::New),
-            // Its own earlier write, whose answer was lost, though it has been changed since.
-            Some(old) if old.born == owner.born => Ok(Inserted::New),
-            Some(old) if old.id == owner.id => Ok(Inserted::Existing(old)),
-            Some(_) => Ok(Inserted::KeyTaken),
-        }
+        let absent = "attribute_not_exists(epoch)";
+        let put = put(&self.table, owner_item(owner)?, absent, &[])?;
+        let Transacted::Refused(refused) = transact(&self.client, vec![put]).await? else {
+            return Ok(Inserted::New);
+        };
+        let there = refused.into_iter().flatten().next().unwrap_or_default();
+        let there: Owner = from_item(there)?;
+        Ok(if there.id == owner.id {
+            Inserted::Existing(there)
+        } else {
+            Inserted::KeyTaken
+        })
     }
 
     /// Puts an owner's next state in the place of the one that was read, in one conditional
@@ -106,17 +108,17 @@ impl Identity {
         }
     }
 
-    /// Writes a new environment, in one conditional `PutItem`. Safe to repeat.
+    /// Writes a new environment. Safe to repeat, as [`Identity::insert_owner`] is.
     ///
     /// # Errors
     /// The database is away.
     pub(crate) async fn insert_environment(&self, environment: &Environment) -> Result<()> {
         let mut item = to_item(environment)?;
         item.extend(Key::environment(&environment.id).to_item()?);
-        match self.insert(item).await? {
-            None => Ok(()),
-            Some(old) if from_item::<Environment>(old.clone())? == *environment => Ok(()),
-            Some(_) => Err(Error::Internal {
+        let put = put(&self.table, item, "attribute_not_exists(ecosystem)", &[])?;
+        match transact(&self.client, vec![put]).await? {
+            Transacted::Written => Ok(()),
+            Transacted::Refused(_) => Err(Error::Internal {
                 cause: "a new environment met another under its id".to_owned(),
             }),
         }

@@ -16,11 +16,13 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use super::{
-    Identity, Key, PARTITION_KEY, SORT_KEY, from_item, number, to_item, to_value, unavailable,
+    Identity, Key, PARTITION_KEY, SORT_KEY, from_item, is_revoked, number, to_item, to_value,
+    unavailable,
 };
 use crate::{
     error::{Error, Result},
     owner::{Epoch, OwnerKey},
+    schema::TTL_ATTRIBUTE,
     time::UnixSeconds,
     token::{Expiry, PlainToken, Token, TokenId},
 };
@@ -146,7 +148,8 @@ impl Identity {
         let items = output
             .items
             .ok_or_else(|| unavailable("a query without items"))?;
-        let tokens = items.into_iter().map(from_item).collect::<Result<_>>()?;
+        let tokens = items.into_iter().filter(|item| !is_revoked(item));
+        let tokens = tokens.map(from_item).collect::<Result<_>>()?;
         let last = output
             .last_evaluated_key
             .map(from_item::<Last>)
@@ -156,8 +159,26 @@ impl Identity {
 }
 
 impl Identity {
+    /// Ends a token for good: in the place of its item comes one that says no more than that. It stays
+    /// for an hour, so that a put of the token that was held up finds it; deleted, it would be back.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn revoke(
+        &self,
+        owner: OwnerKey,
+        id: TokenId,
+        now: UnixSeconds,
+    ) -> Result<()> {
+        let mut item = Key::token(owner, id).to_item()?;
+        item.insert(TTL_ATTRIBUTE.to_owned(), number(now.plus(REMEMBERED)));
+        let put = self.client.put_item().table_name(&self.table);
+        put.set_item(Some(item)).send().await?;
+        Ok(())
+    }
+
     /// Deletes what is kept of an owner's tokens that its epoch has ended, in as many calls as it
-    /// takes.
+    /// takes, or until the table has too much to do.
     ///
     /// # Errors
     /// The database is away.
@@ -166,7 +187,7 @@ impl Identity {
         struct Ended {
             #[serde(flatten)]
             key: Key,
-            epoch: Epoch,
+            epoch: Option<Epoch>,
         }
         let mut start = None;
         loop {
@@ -182,18 +203,24 @@ impl Identity {
             // As it is after the tokens were read: an epoch that is no more does not come again,
             // and one that came meanwhile has tokens that live.
             let epoch = self.owner(owner).await?.map(|owner| owner.epoch);
-            let ended = found.iter().filter(|token| Some(token.epoch) != epoch);
+            // What has none says that a token was revoked, and is still needed.
+            let ended = found
+                .iter()
+                .filter(|token| token.epoch.is_some() && token.epoch != epoch);
             let ended: Vec<_> = ended.map(|token| &token.key).collect();
-            try_join_all(ended.chunks(DELETED).map(|keys| self.delete_all(keys))).await?;
+            let deletions = ended.chunks(DELETED).map(|keys| self.delete_all(keys));
+            let all_done = try_join_all(deletions).await?.into_iter().all(|done| done);
             start = output.last_evaluated_key;
-            if start.is_none() {
+            if start.is_none() || !all_done {
                 return Ok(());
             }
+            // The embedded database never waits; whoever limits the time must get a turn.
+            tokio::task::yield_now().await;
         }
     }
 
-    /// Deletes these items; what DynamoDB leaves unprocessed stays.
-    async fn delete_all(&self, keys: &[&Key]) -> Result<()> {
+    /// Deletes these items; says whether none was left unprocessed.
+    async fn delete_all(&self, keys: &[&Key]) -> Result<bool> {
         let deletions = keys.iter().map(|key| {
             let delete = DeleteRequest::builder().set_key(Some(key.to_item()?));
             let delete = delete
@@ -202,10 +229,11 @@ impl Identity {
             Ok(WriteRequest::builder().delete_request(delete).build())
         });
         let call = self.client.batch_write_item();
-        call.request_items(&self.table, deletions.collect::<Result<_>>()?)
+        let output = call
+            .request_items(&self.table, deletions.collect::<Result<_>>()?)
             .send()
             .await?;
-        Ok(())
+        Ok(output.unprocessed_items.is_none_or(|left| left.is_empty()))
     }
 
     /// A strongly consistent query of an owner's tokens, newest first.
@@ -225,8 +253,11 @@ impl Identity {
     }
 }
 
+/// How long it is remembered that a token was revoked, in seconds: longer than any request of ours can
+/// be on its way.
+const REMEMBERED: u32 = 3600;
 /// How many tokens are looked at in one query of a sweep, and how many deleted by one call.
-const SWEPT: i32 = 500;
+const SWEPT: i32 = 100;
 const DELETED: usize = 25;
 
 /// What became of an update of a token's item.

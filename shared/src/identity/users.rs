@@ -1,6 +1,9 @@
 //! Calls about users with an e-mail address or a password.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, TransactWriteItem},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Identity, Key, from_item, owner_item, to_item, to_value};
@@ -48,6 +51,14 @@ pub(crate) enum UserWrite {
     AddressChanged,
 }
 
+/// Why a user's transaction is refused.
+enum Refusal {
+    /// The user is not as it was read, but so.
+    User(Option<Owner>),
+    /// What is kept under an address is not.
+    Address,
+}
+
 impl Identity {
     /// Writes a user with its password and its address, in the place of the state that was read:
     /// one transaction.
@@ -72,32 +83,6 @@ impl Identity {
             None => put(&self.table, owner, "attribute_not_exists(epoch)", &[])?,
             Some(old) => put(&self.table, owner, AS_READ, &as_read(old)?)?,
         }];
-        if let AddressChange::Is(email, gone) = address {
-            let mut item = to_item(&Address {
-                user_id: id.clone(),
-                born: new.born,
-            })?;
-            item.extend(Key::address(email).to_item()?);
-            writes.push(match gone {
-                None => put(&self.table, item, "attribute_not_exists(user_id)", &[])?,
-                Some(gone) => {
-                    let values = [
-                        (":user", to_value(&gone.user_id)?),
-                        (":born", to_value(&gone.born)?),
-                    ];
-                    put(
-                        &self.table,
-                        item,
-                        "user_id = :user AND born = :born",
-                        &values,
-                    )?
-                }
-            });
-        }
-        let old_email = old.and_then(|old| old.email.as_ref());
-        if let (AddressChange::Is(..) | AddressChange::Goes, Some(email)) = (address, old_email) {
-            writes.push(self.delete_address(email, new)?);
-        }
         match password {
             PasswordChange::Stays => {}
             PasswordChange::Goes => {
@@ -110,19 +95,61 @@ impl Identity {
                     born: new.born,
                 })?;
                 item.extend(Key::password(key).to_item()?);
-                // Whatever is there: the owner's condition says that this is the next state.
-                let always = "attribute_not_exists(born) OR attribute_exists(born)";
-                writes.push(put(&self.table, item, always, &[])?);
+                writes.push(put(&self.table, item, None, &[])?);
             }
         }
-        Ok(match transact(&self.client, writes).await? {
-            Transacted::Written => UserWrite::Written,
-            Transacted::Refused(mut refused) => match refused.swap_remove(0) {
-                Some(there) if there.is_empty() => UserWrite::Instead(None),
-                Some(there) => UserWrite::Instead(Some(from_item(there)?)),
-                None => UserWrite::AddressChanged,
-            },
+        if let AddressChange::Is(email, there) = address {
+            let mut item = to_item(&Address {
+                user_id: id.clone(),
+                born: new.born,
+                // Another one with each address that the user gets.
+                epoch: new.epoch,
+            })?;
+            item.extend(Key::address(email).to_item()?);
+            writes.push(match there {
+                None => put(&self.table, item, "attribute_not_exists(user_id)", &[])?,
+                Some(there) => {
+                    let values = [(":epoch", to_value(&there.epoch)?)];
+                    put(&self.table, item, "epoch = :epoch", &values)?
+                }
+            });
+        }
+        let before_old = writes.len();
+        let old_email = old.and_then(|old| old.email.as_ref());
+        if let (AddressChange::Is(..) | AddressChange::Goes, Some(email)) = (address, old_email) {
+            writes.push(self.delete_address(email, new)?);
+        }
+        let refused = self.transact_or_leave(writes, before_old).await?;
+        Ok(match refused {
+            None => UserWrite::Written,
+            Some(Refusal::User(there)) => UserWrite::Instead(there),
+            Some(Refusal::Address) => UserWrite::AddressChanged,
         })
+    }
+
+    /// Writes a user's transaction, whose first write is its record; without the last one, after so
+    /// many, if that alone is refused: an address that another user has is none of this one's to
+    /// delete. Returns why it is refused, if it is.
+    async fn transact_or_leave(
+        &self,
+        mut writes: Vec<TransactWriteItem>,
+        others: usize,
+    ) -> Result<Option<Refusal>> {
+        loop {
+            let mut refused = match transact(&self.client, writes.clone()).await? {
+                Transacted::Written => return Ok(None),
+                Transacted::Refused(refused) => refused,
+            };
+            if refused.len() > others && refused[..others].iter().all(Option::is_none) {
+                writes.truncate(others);
+                continue;
+            }
+            return Ok(Some(match refused.swap_remove(0) {
+                None => Refusal::Address,
+                Some(there) if there.is_empty() => Refusal::User(None),
+                Some(there) => Refusal::User(Some(from_item(there)?)),
+            }));
+        }
     }
 
     /// Deletes a user as it was read, with its password, its address and what is kept of its
@@ -139,23 +166,17 @@ impl Identity {
             of(Key::password(key))?,
             of(Key::email_token(key))?,
         ];
+        let others = writes.len();
         if let Some(email) = &user.email {
             writes.push(self.delete_address(email, user)?);
         }
-        match transact(&self.client, writes).await? {
-            Transacted::Written => Ok(None),
-            Transacted::Refused(mut refused) => match refused.swap_remove(0) {
-                Some(there) if !there.is_empty() => from_item(there).map(Some),
-                _ => Ok(None),
-            },
+        match self.transact_or_leave(writes, others).await? {
+            Some(Refusal::User(there)) => Ok(there),
+            None | Some(Refusal::Address) => Ok(None),
         }
     }
 
-    fn delete_address(
-        &self,
-        email: &Email,
-        user: &Owner,
-    ) -> Result<aws_sdk_dynamodb::types::TransactWriteItem> {
+    fn delete_address(&self, email: &Email, user: &Owner) -> Result<TransactWriteItem> {
         delete(
             &self.table,
             Key::address(email).to_item()?,
@@ -200,7 +221,7 @@ impl Identity {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception) =>
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
             {
                 Ok(())
             }

@@ -92,13 +92,13 @@ async fn insert(
     wanted: &NewCode,
     conditions: Vec<TransactWriteItem>,
 ) -> Result<Transacted> {
-    let (ephemeral, now) = (app.ephemeral()?, app.now().seconds());
+    let (ephemeral, now) = (app.ephemeral()?, app.now());
     let record = Record::new(wanted, grantee, now, &mut *app.rng());
     let mut writes = vec![put(
         &ephemeral.table,
         code_item(code, &record)?,
         "attribute_not_exists(nonce) OR expires_at <= :now",
-        &[(":now", number(now))],
+        &[(":now", number(now.seconds()))],
     )?];
     writes.extend(conditions);
     transact(&ephemeral.client, writes).await
@@ -156,6 +156,12 @@ pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
     };
     if record.expires_at <= now.seconds() {
         return Ok(Exchange::Unknown);
+    }
+    let not_before = app.settings().not_before;
+    if not_before.is_some_and(|not_before| record.made_at < not_before) {
+        // By a token, perhaps, that does not count any more.
+        ephemeral.spend(code, &record).await?;
+        return Ok(Exchange::Void);
     }
     let user = record.grantee.user().clone();
     let id = OwnerId::User(user.clone());

@@ -13,7 +13,7 @@ use crate::{
     id::{EnvironmentId, UserId},
     number::{self, NotInRange},
     owner::Epoch,
-    time::UnixSeconds,
+    time::{Timestamp, UnixSeconds},
     token::{ExpiryType, NewToken, Ttl},
 };
 
@@ -154,6 +154,8 @@ impl Grantee {
 /// A code's item in the ephemeral table, its key apart.
 #[derive(Clone, Serialize, Deserialize)]
 struct Record {
+    /// When it was made.
+    made_at: Timestamp,
     /// A random value that tells it from an earlier or later code of the same characters.
     nonce: Epoch,
     grantee: Grantee,
@@ -166,9 +168,10 @@ struct Record {
 }
 
 impl Record {
-    fn new(wanted: &NewCode, grantee: Grantee, now: UnixSeconds, rng: &mut dyn CryptoRng) -> Self {
-        let expires_at = now.plus(wanted.ttl.0);
+    fn new(wanted: &NewCode, grantee: Grantee, now: Timestamp, rng: &mut dyn CryptoRng) -> Self {
+        let expires_at = now.seconds().plus(wanted.ttl.0);
         Self {
+            made_at: now,
             nonce: Epoch::generate(rng),
             grantee,
             token_expiry_type: wanted.token_expiry_type,

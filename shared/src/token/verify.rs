@@ -85,18 +85,25 @@ impl<'a> Lookup<'a> {
         self
     }
 
-    /// Wants to know what is kept of a user's token, which is no use of it; if a request names one.
+    /// Wants to know what is kept of an owner's token, which is no use of it; if a request names one.
     #[must_use]
-    pub fn token_of(mut self, user: Option<&UserId>, id: Option<TokenId>) -> Self {
-        let key = user.zip(id).map(|(user, id)| Key::token(user.into(), id));
+    pub fn token_of(mut self, owner: Option<impl Into<OwnerKey>>, id: Option<TokenId>) -> Self {
+        let key = owner
+            .zip(id)
+            .map(|(owner, id)| Key::token(owner.into(), id));
         self.keys.extend(key);
         self
     }
 
-    /// Wants to know a user's e-mail token.
+    /// Wants to know a user by its partition, its ecosystem and its e-mail token.
     #[must_use]
-    pub(crate) fn email_token(mut self, id: &UserId) -> Self {
-        self.keys.insert(Key::email_token(id.into()));
+    pub(crate) fn email_user(mut self, user: OwnerKey) -> Self {
+        let keys = [
+            Key::owner(user),
+            Key::owner(user.ecosystem()),
+            Key::email_token(user),
+        ];
+        self.keys.extend(keys);
         self
     }
 
@@ -264,9 +271,9 @@ impl Found {
         self.items.address(email)
     }
 
-    /// What is kept of a user's token.
-    pub fn token_of(&self, user: &UserId, id: TokenId) -> Option<&Token> {
-        self.items.token(user.into(), id)
+    /// What is kept of an owner's token.
+    pub fn token_of(&self, owner: impl Into<OwnerKey>, id: TokenId) -> Option<&Token> {
+        self.items.token(owner.into(), id)
     }
 
     /// What is kept of a user's e-mail token.
