@@ -281,8 +281,8 @@ fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Resul
         }
         Err(error) => match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
-                let old = refusal.item.clone().map(from_item).transpose()?;
-                Ok(Updated::Refused(old))
+                let old = refusal.item.clone().filter(|item| !is_revoked(item));
+                Ok(Updated::Refused(old.map(from_item).transpose()?))
             }
             _ => Err(error.into()),
         },
