@@ -19,6 +19,7 @@ use shared::{
     id::{EcosystemId, EnvironmentId},
     token::{Holder, PlainToken, Scope, verify::Verified},
 };
+use tracing::Instrument;
 
 /// What of an event decides.
 #[derive(Deserialize)]
@@ -106,7 +107,9 @@ struct Statement {
 /// keeps nothing, as it would keep a denial.
 pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Decision, String> {
     let request_id = event.context.request_id;
-    let deciding = tokio::time::timeout(BUDGET, decide(app, event.payload.get()));
+    let span = tracing::info_span!("request", endpoint = crate::AUTHORIZER, request_id);
+    let deciding = decide(app, event.payload.get()).instrument(span);
+    let deciding = tokio::time::timeout(BUDGET, deciding);
     let decided = deciding.await.unwrap_or_else(|_elapsed| {
         Err(Error::Unavailable {
             cause: "no answer in time".to_owned(),

@@ -27,7 +27,12 @@ pub fn start(level: LevelFilter, format: Format) {
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = match format {
         Format::Pretty => lines.with_target(false).boxed(),
-        Format::Json => lines.json().flatten_event(true).with_target(false).boxed(),
+        Format::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_target(false)
+            .boxed(),
     };
     // Fails only where a test started it before.
     let _ = registry().with(lines.with_filter(filter)).try_init();

@@ -80,12 +80,26 @@ impl ValueKey {
         Self::new(Source::Memory(draw(rng)))
     }
 
-    /// The data key: read and unwrapped, or made if there is none yet; once.
+    /// The data key: read and unwrapped, once; `None` if there is none yet.
+    async fn kept_key(&self, app: &App) -> Result<Option<&Key>> {
+        let find = async || match app.identity.value_key().await {
+            Ok(Some(wrapped)) => self.unwrap(&wrapped).await.map_err(Some),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        };
+        match self.data_key.get_or_try_init(find).await {
+            Ok(key) => Ok(Some(key)),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
+    }
+
+    /// The data key, which is made if there is none yet.
     async fn data_key(&self, app: &App) -> Result<&Key> {
-        let find = async || {
-            if let Some(wrapped) = app.identity.value_key().await? {
-                return self.unwrap(&wrapped).await;
-            }
+        if let Some(key) = self.kept_key(app).await? {
+            return Ok(key);
+        }
+        let make = async || {
             let (key, wrapped) = self.make(app).await?;
             match app.identity.insert_value_key(wrapped).await? {
                 None => Ok(key),
@@ -93,7 +107,7 @@ impl ValueKey {
                 Some(theirs) => self.unwrap(&theirs).await,
             }
         };
-        self.data_key.get_or_try_init(find).await
+        self.data_key.get_or_try_init(make).await
     }
 
     /// A new data key, and itself wrapped.
@@ -164,7 +178,7 @@ impl App {
     /// Unwraps the data key before the first request comes, for an endpoint that needs it.
     pub async fn warm_up_value_key(&self) {
         if let Some(key) = &self.value_key
-            && let Err(error) = key.data_key(self).await
+            && let Err(error) = key.kept_key(self).await
         {
             // Not fatal: the first request will say the same to its caller.
             tracing::warn!(cause = ?error, "the value key cannot be used");
@@ -179,7 +193,8 @@ impl App {
 
     /// Opens a value that was sealed for this record.
     pub(crate) async fn open(&self, sealed: &Sealed, bound_to: &str) -> Result<Zeroizing<String>> {
-        let key = self.value_key()?.data_key(self).await?;
+        let key = self.value_key()?.kept_key(self).await?;
+        let key = key.ok_or_else(|| unavailable(&"there is none, though it sealed this"))?;
         let value = open(key, &sealed.0, bound_to.as_bytes())?;
         let value = str::from_utf8(&value).map_err(|_| unavailable(&"a value is not text"))?;
         Ok(Zeroizing::new(value.to_owned()))

@@ -211,6 +211,20 @@ async fn a_token_that_only_reads_only_reads() {
     }
 }
 
+#[tokio::test]
+async fn a_sliding_credential_is_renewed_wherever_it_is_used() {
+    let service = Service::start().await;
+    let kind = shared::token::ExpiryType::SlidingTtl;
+    for (method, path) in requests(&service).await {
+        let account = service.token_of(&service.account, kind).await;
+        service.clock.advance(1);
+        service.database.take_calls();
+        service.call(&account, method, &path, "").await;
+        let calls = service.database.take_operations();
+        assert!(calls.contains(&"UpdateItem".to_owned()), "{method} {path}");
+    }
+}
+
 #[test]
 fn every_endpoint_has_its_file_and_its_test_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use tokenry::embedded::Embedded;
 use tokio::sync::Notify;
 
+use crate::rights;
+
 /// One call that reached the database, in the order of arrival.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -180,6 +182,7 @@ impl Database {
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body = request.body().bytes().unwrap_or_default();
         let mut wanted: Value = serde_json::from_slice(body).expect("the SDK sends JSON");
+        rights::note(&operation, &wanted);
         let fault = self.arrive(&operation, &wanted);
         // What runs at once gets in between, as it would over a network.
         tokio::task::yield_now().await;

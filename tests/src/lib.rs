@@ -5,6 +5,7 @@ mod answer;
 mod database;
 mod event;
 mod past;
+mod rights;
 mod service;
 
 pub use answer::{Answer, TestClock};

@@ -25,7 +25,7 @@ use tokenry::{
 };
 use tokio::net::TcpListener;
 
-use crate::{Answer, Database, Event, TestClock};
+use crate::{Answer, Database, Event, TestClock, rights};
 
 /// A service of its own for one test: its database, its port, its clock.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ impl Service {
     /// # Panics
     /// If it does not start.
     pub async fn start_with(settings: Settings) -> Self {
+        rights::start();
         let database = Database::new(Embedded::in_memory().expect("a database"));
         let client = embedded::client(database.clone());
         create_tables(&client, IDENTITY, EPHEMERAL)

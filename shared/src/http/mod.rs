@@ -11,6 +11,7 @@ pub mod user;
 use std::{pin::Pin, time::Duration};
 
 use lambda_http::{Body, Request, RequestExt, Response, request::RequestContext};
+use tracing::Instrument;
 
 pub use self::{
     credential::{credential, of_header},
@@ -54,7 +55,10 @@ async fn answer(
 
     let deadline = Deadline::of_now();
     request.extensions_mut().insert(deadline);
-    let result = match tokio::time::timeout_at(deadline.0, handler(app, request)).await {
+    // What is logged meanwhile says of which request it is.
+    let span = tracing::info_span!("request", endpoint, request_id);
+    let handling = handler(app, request).instrument(span);
+    let result = match tokio::time::timeout_at(deadline.0, handling).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Error::Unavailable {
             cause: "no answer in time".to_owned(),
