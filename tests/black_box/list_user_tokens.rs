@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use shared::{
     directory::mint,
-    id::UserId,
     token::{ExpiryType, NewToken, Ttl},
 };
 use tests::{Answer, Service};
@@ -78,14 +77,7 @@ async fn a_minted_token_is_in_the_next_list_and_never_a_secret() {
 async fn of_10_000_tokens_each_is_on_one_page_newest_first_and_the_expired_on_none() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    let id = UserId::parse(&bob).unwrap();
-    let owner = service
-        .app
-        .identity()
-        .owner((&id).into())
-        .await
-        .unwrap()
-        .unwrap();
+    let owner = service.owner(&bob).await;
     let mut live = Vec::new();
     for number in 0..10_000 {
         // One in five is dead when the list is asked for.

@@ -1,7 +1,7 @@
 //! Renewal, revocation and verification of one token at once.
 
 use futures_util::future::{join, join_all};
-use shared::{directory::mint, id::UserId, token::NewToken};
+use shared::{directory::mint, token::NewToken};
 use tests::{Event, Service};
 
 #[tokio::test]
@@ -59,14 +59,7 @@ async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
 async fn a_put_of_a_token_that_arrives_after_its_revocation_brings_nothing_back() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    let id = UserId::parse(&bob).unwrap();
-    let owner = service
-        .app
-        .identity()
-        .owner((&id).into())
-        .await
-        .unwrap()
-        .unwrap();
+    let owner = service.owner(&bob).await;
     for by in ["its id", "itself", "all"] {
         let made = mint(&service.app, &owner, NewToken::default()).await;
         let (record, token) = made.unwrap();

@@ -17,14 +17,7 @@ async fn revoke_all(service: &Service, user: &str) -> u16 {
 
 /// Makes tokens past the API.
 async fn make_tokens(service: &Service, user: &str, count: usize) {
-    let id = shared::id::UserId::parse(user).unwrap();
-    let owner = service
-        .app
-        .identity()
-        .owner((&id).into())
-        .await
-        .unwrap()
-        .unwrap();
+    let owner = service.owner(user).await;
     for _ in 0..count {
         let wanted = NewToken::default();
         mint(&service.app, &owner, wanted).await.unwrap();

@@ -106,6 +106,16 @@ impl Service {
         self.database.take_calls();
     }
 
+    /// A user, as it is now.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn owner(&self, user: &str) -> Owner {
+        let read = self.app.identity().owner(key_of(user)).await;
+        self.database.take_calls();
+        read.expect("the user is read").expect("a user")
+    }
+
     /// A user's record, as the table keeps it.
     ///
     /// # Panics
