@@ -14,8 +14,9 @@ import sys
 
 from samcli.yamlhelper import yaml_parse
 
+from emulator import ENDPOINTS
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ENDPOINT = re.compile(r'endpoint!\("([\w-]+)", (\w+) "([^"]+)", \w+(?:, (\w+))?\)')
 TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTable"}
 # The one call during init (shared/src/identity/mod.rs, `warm_up`), which no request makes.
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
@@ -58,17 +59,14 @@ def main():
         for name, of in template["Resources"].items()
         if of["Type"] == "AWS::Serverless::Function"
     }
-    source = (ROOT / "functions/src/lib.rs").read_text()
-    endpoints = {name: (method, path, uses) for name, method, path, uses in ENDPOINT.findall(source)}
-
     routes = set()
     for handler, (name, function) in functions.items():
         if name != "".join(word.capitalize() for word in handler.split("-")):
             problems.append(f"{handler}: its logical id is {name}")
         for event in function.get("Events", {}).values():
             routes.add((handler, event["Properties"]["Method"], event["Properties"]["Path"]))
-    same("routes", routes, {(name, method, path) for name, (method, path, _) in endpoints.items()})
-    same("functions", set(functions), set(endpoints) | {AUTHORIZER})
+    same("routes", routes, {(name, method, path) for name, (method, path, _) in ENDPOINTS.items()})
+    same("functions", set(functions), set(ENDPOINTS) | {AUTHORIZER})
 
     made = {}
     for line in pathlib.Path(sys.argv[1]).read_text().splitlines():
@@ -78,7 +76,7 @@ def main():
             resource += f"/index/{call['index']}"
         made.setdefault(call["function"], set()).add((resource, "dynamodb:" + call["action"]))
     for handler, (_, function) in functions.items():
-        uses = endpoints.get(handler, ("", "", ""))[2]
+        uses = ENDPOINTS.get(handler, ("", "", ""))[2]
         given = set(function.get("Environment", {}).get("Variables", {}))
         given &= {"TOKENRY_EPHEMERAL_TABLE", "TOKENRY_VALUE_KEY"}
         wanted = {"TOKENRY_EPHEMERAL_TABLE"} if "Ephemeral" in uses else set()

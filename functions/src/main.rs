@@ -41,12 +41,14 @@ async fn run() -> Result<(), String> {
     let config = Config::from_variables(uses, |name| env::var(name).ok())?;
     log::start(config.log, Format::Json);
 
-    let environment = client::lambda_environment().await;
-    let client = client::dynamodb(&environment);
+    let environment = client::lambda_environment();
+    let client = client::dynamodb(&client::at_endpoint(&environment, "DYNAMODB"));
     let ephemeral = config.ephemeral_table;
     let ephemeral = ephemeral.map(|table| Ephemeral::new(client.clone(), table));
     let value_key = config.value_key.map(|source| match source {
-        ValueKeySource::Kms(arn) => ValueKey::kms(client::kms(&environment), arn),
+        ValueKeySource::Kms(arn) => {
+            ValueKey::kms(client::kms(&client::at_endpoint(&environment, "KMS")), arn)
+        }
         ValueKeySource::File(path) => ValueKey::file(path),
     });
     let app = &App::new(Identity::new(client, config.identity_table))

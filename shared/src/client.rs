@@ -3,14 +3,13 @@
 use std::{fmt, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
-    environment::EnvironmentVariableRegionProvider,
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
 };
 use aws_sdk_dynamodb::{
     Client,
     config::{
-        Builder, StalledStreamProtectionConfig, interceptors::InterceptorContext,
-        retry::RetryConfig, timeout::TimeoutConfig,
+        Builder, SharedCredentialsProvider, StalledStreamProtectionConfig,
+        interceptors::InterceptorContext, retry::RetryConfig, timeout::TimeoutConfig,
     },
     error::{ProvideErrorMetadata, SdkError},
 };
@@ -65,14 +64,31 @@ fn https() -> SharedHttpClient {
 }
 
 /// The AWS side of a Lambda function: region and credentials from the environment alone, which is
-/// where Lambda puts them, so that nothing else is asked at start.
-pub async fn lambda_environment() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
+/// where Lambda puts them. Not by aws-config's loader, which would link, and ask, whatever else it
+/// knows: profiles, containers, instances.
+pub fn lambda_environment() -> SdkConfig {
+    let credentials = EnvironmentVariableCredentialsProvider::new();
+    let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(https())
-        .region(EnvironmentVariableRegionProvider::new())
-        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-        .load()
-        .await
+        .region(region.map(Region::new))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+/// This with another endpoint than AWS's own for a service, such as `DYNAMODB`, if the environment
+/// names one, as all SDKs take it.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
+pub fn at_endpoint(config: &SdkConfig, service: &str) -> SdkConfig {
+    let url = variable(&format!("AWS_ENDPOINT_URL_{service}"));
+    let mut config = config.clone().into_builder();
+    config.set_endpoint_url(url.or_else(|| variable("AWS_ENDPOINT_URL")));
+    config.build()
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The AWS side of an operator's command: region and credentials from wherever the AWS CLI finds

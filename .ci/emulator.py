@@ -1,0 +1,183 @@
+"""What the scripts share that run the Lambda binary under Lambda's runtime interface emulator.
+
+They need the Python of an environment that has `ministack`, which is a KMS and a DynamoDB of another
+maker, and `aws-sam-cli`, which brings the emulator and boto3.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import samcli
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MACHINE = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+EMULATOR = pathlib.Path(samcli.__file__).parent / f"local/rapid/aws-lambda-rie-{MACHINE}"
+REGION = "eu-central-1"
+ENDPOINT = re.compile(r'endpoint!\("([\w-]+)", (\w+) "([^"]+)", \w+(?:, (\w+))?\)')
+TABLE = (ROOT / "functions/src/lib.rs").read_text()
+# The method, the path and what it uses, by the endpoint's name.
+ENDPOINTS = {name: of for name, *of in ENDPOINT.findall(TABLE)}
+if len(ENDPOINTS) != TABLE.count('endpoint!("'):
+    sys.exit("functions/src/lib.rs: a line of ENDPOINTS is not understood")
+
+
+def must(holds, claim, seen=""):
+    """Says what holds; ends the run at the first claim that does not."""
+    if not holds:
+        sys.exit(f"this does not hold: {claim}\n{seen}")
+    print(f"ok: {claim}", flush=True)
+
+
+def free_ports(count):
+    """Ports that nothing listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def wait_for(port, process):
+    """Returns once the process listens; gives up when it ends, or after a minute."""
+    for _ in range(300):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        time.sleep(0.2)
+    sys.exit(f"{process.args[0]} does not listen")
+
+
+@contextlib.contextmanager
+def running(arguments, port, environment, log):
+    process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(port, process)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def ministack(stack):
+    """Starts it; returns its URL and the variables of a function that works with it."""
+    (port,) = free_ports(1)
+    services = {"SERVICES": "dynamodb,kms", "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
+    arguments = [sys.executable, "-m", "ministack"]
+    stack.enter_context(running(arguments, port, os.environ | services, subprocess.DEVNULL))
+    url = f"http://127.0.0.1:{port}"
+    return url, os.environ | {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "TOKENRY_IDENTITY_TABLE": "identity",
+        "TOKENRY_EPHEMERAL_TABLE": "ephemeral",
+        "TOKENRY_LOG": "trace",
+    }
+
+
+def bootstrap(tokenry, environment):
+    """Makes the tables and the first account; returns the account's token."""
+    arguments = [tokenry, "bootstrap", "--create-tables", "--json"]
+    made = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    must(made.returncode == 0, "tokenry bootstrap makes tables and an account", made.stderr)
+    return json.loads(made.stdout)["accountToken"]
+
+
+class Function:
+    """One function in an execution environment of its own."""
+
+    def __init__(self, stack, binary, environment, name):
+        self.name = name
+        self.log = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+        self.port, runtime = free_ports(2)
+        addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{self.port}"]
+        addresses += ["--runtime-api-address", f"127.0.0.1:{runtime}"]
+        arguments = [EMULATOR, *addresses, binary, name]
+        stack.enter_context(running(arguments, self.port, environment, self.log))
+
+    def event(self, authorization=None, query="", body=None, form=None, parameters=None):
+        """An HTTP API's event (payload 2.0)."""
+        headers = {"authorization": authorization} if authorization else {}
+        if body:
+            body, headers["content-type"] = json.dumps(body), "application/json"
+        if form:
+            body, headers["content-type"] = form, "application/x-www-form-urlencoded"
+        method, path, _ = ENDPOINTS[self.name]
+        route = f"{method} {path}"
+        path = path.format(**parameters or {})
+        event = {
+            "version": "2.0",
+            "routeKey": route,
+            "rawPath": path,
+            "rawQueryString": query,
+            "headers": headers,
+            "pathParameters": parameters or {},
+            "requestContext": {
+                "accountId": "123456789012",
+                "apiId": "api",
+                "http": {
+                    "method": method,
+                    "path": path,
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": "192.0.2.1",
+                },
+                "requestId": "request",
+                "routeKey": route,
+                "stage": "$default",
+                "timeEpoch": 0,
+            },
+            "isBase64Encoded": False,
+        }
+        if body:
+            event["body"] = body
+        return event
+
+    def invoke(self, event):
+        """Sends an event, which is JSON or its text; returns the answer's JSON. Only one at a time."""
+        text = event if isinstance(event, str) else json.dumps(event)
+        url = f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations"
+        try:
+            with urllib.request.urlopen(url, text.encode(), timeout=30) as response:
+                return json.load(response)
+        except (OSError, ValueError) as error:
+            return error
+
+    def answer(self, event):
+        """Sends an event; returns the response's status, headers and body, of JSON what it says."""
+        answer = self.invoke(event)
+        if not isinstance(answer, dict) or "statusCode" not in answer:
+            sys.exit(f"{self.name} does not run: {answer}\n{self.logged()}")
+        headers, body = answer["headers"], answer.get("body") or ""
+        if headers.get("content-type") == "application/json":
+            body = json.loads(body)
+        return answer["statusCode"], headers, body
+
+    def call(self, **request):
+        return self.answer(self.event(**request))
+
+    def succeed(self, status=200, **request):
+        """Calls it; returns the body."""
+        answer = self.call(**request)
+        must(answer[0] == status, f"{self.name} answers {status}", f"{answer}\n{self.logged()}")
+        return answer[2]
+
+    def logged(self):
+        self.log.seek(0)
+        return self.log.read()

@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""Runs every function of the Lambda binary under Lambda's runtime interface emulator.
+
+    lambda.py FUNCTIONS TOKENRY
+
+Both arguments are built binaries; emulator.py says what else it needs. Each function is a process of
+its own with the variables that its line in `ENDPOINTS` asks for, and answers a request that succeeds.
+Then come events that no function should fall over, a table that is away, and a wrong start.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import boto3
+
+from emulator import ENDPOINTS, REGION, ROOT, Function, bootstrap, free_ports, ministack, must
+
+AUTHORIZER = "authorize"
+EMAIL, PASSWORD = "bob@example.com", "correct horse battery"
+LIMIT = 6 * 1024 * 1024  # An event's bytes, at the most.
+WITHIN = 4  # The seconds that a request may take whose table is away.
+
+
+class Run:
+    """The functions that have run, and what all of them need."""
+
+    def __init__(self, stack, functions, tokenry):
+        self.binary = functions
+        self.url, self.environment = ministack(stack)
+        kms = boto3.client(
+            "kms",
+            region_name=REGION,
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        self.key = kms.create_key()["KeyMetadata"]["Arn"]
+        self.account = bootstrap(tokenry, self.environment)
+        self.ran = set()
+        self.logs = ""
+
+    @contextlib.contextmanager
+    def function(self, name, **more):
+        """A function with no other variables than it uses."""
+        uses = ENDPOINTS[name][2] if name in ENDPOINTS else ""
+        variables = self.environment | more
+        if "Ephemeral" not in uses:
+            del variables["TOKENRY_EPHEMERAL_TABLE"]
+        if "ValueKey" in uses:
+            variables["TOKENRY_VALUE_KEY"] = self.key
+        with contextlib.ExitStack() as stack:
+            function = Function(stack, self.binary, variables, name)
+            yield function
+            self.ran.add(name)
+            self.logs += function.logged()
+            started = function.logged().count("INIT START(")
+            must(started == 1, f"{name} ran in one process to the end", function.logged())
+
+    def ask(self, name, status=200, by_account=True, **request):
+        """Runs an endpoint and calls it once; returns the body."""
+        if by_account:
+            request["authorization"] = self.account
+        with self.function(name) as function:
+            return function.succeed(status, **request)
+
+
+def every_endpoint(run, introspect):
+    """Calls each once; returns the secrets that were in the answers."""
+
+    def counts(token):
+        return introspect.succeed(authorization=run.account, form=f"token={token}")["active"]
+
+    def end(name, status=204, **request):
+        body = run.ask(name, status, **request)
+        must(body == "", f"{name} answers nothing else", body)
+
+    ecosystem = run.ask("create-ecosystem", 201)["id"]
+    must(ecosystem.startswith("C"), "an ecosystem's id begins with C", ecosystem)
+    of_ecosystem = {"parameters": {"ecosystemId": ecosystem}}
+    environment = run.ask("create-environment", 201, **of_ecosystem)["id"]
+    must(environment.startswith("E"), "an environment's id begins with E", environment)
+
+    bob = f"{ecosystem};bob"
+    of_bob = {"parameters": {"id": bob}}
+    credentials = {"email": EMAIL, "password": PASSWORD}
+    made = run.ask("put-user", 201, body=credentials, **of_bob)
+    must(made["id"] == bob and made["email"] == EMAIL, "the user has its address", made)
+    must(run.ask("get-user", **of_bob) == made, "get-user answers the same")
+
+    users = run.ask("create-user-token", query="expiryType=SlidingTtl&ttl=900", **of_bob)
+    must(users["expiryType"] == "SlidingTtl", "the user's token slides", users)
+    must(counts(users["token"]), "the user's token counts")
+    listed = run.ask("list-user-tokens", **of_bob)["tokens"]
+    must([one["tokenId"] for one in listed] == [users["tokenId"]], "it is in the list", listed)
+
+    servers = run.ask("create-server-token", **of_ecosystem)
+    must(counts(servers["token"]), "the server's token counts")
+    listed = run.ask("list-server-tokens", **of_ecosystem)["tokens"]
+    must([one["tokenId"] for one in listed] == [servers["tokenId"]], "it is in the list", listed)
+
+    code = run.ask("create-shortcode", 201, body={"environmentId": environment})["shortcode"]
+    must(len(code) == 6, "a code has six characters", code)
+    devices = run.ask("consume-shortcode", by_account=False, body={"shortcode": code})
+    must(devices["environmentId"] == environment, "the device is the environment's", devices)
+    must(counts(devices["token"]), "the device's token counts")
+
+    (record,) = run.ask("create-email-token", 201, body={"email": EMAIL})["data"]
+    must(record["userId"] == bob and record["write"] is True, "an e-mail token may write", record)
+    (value,) = run.ask("get-email-token-value", query=f"email={EMAIL}")["data"]
+    must(counts(value["token"]), "the e-mail token counts")
+    (record,) = run.ask("update-email-token", body={"email": EMAIL, "write": False})["data"]
+    must(record["write"] is False, "the e-mail token may write no more", record)
+    listed = run.ask("list-email-tokens")["data"]
+    must(listed == [record], "it is in the list as it was answered", listed)
+    logged_in = run.ask("log-in-with-password", by_account=False, body=credentials)["data"]
+    must(logged_in == [value], "a log-in answers the same value")
+
+    authorizer(run, users["token"], bob)
+
+    end("revoke-user-token", parameters={"id": bob, "tokenId": users["tokenId"]})
+    must(not counts(users["token"]), "the user's token counts no more")
+    end("revoke-token", 200, by_account=False, form=f"token={devices['token']}")
+    must(not counts(devices["token"]), "the device's token counts no more")
+    of_token = {"ecosystemId": ecosystem, "tokenId": servers["tokenId"]}
+    end("revoke-server-token", parameters=of_token)
+    must(not counts(servers["token"]), "the server's token counts no more")
+    end("revoke-user-tokens", **of_bob)
+    must(not counts(value["token"]), "the e-mail token counts no more")
+    # The token went with the others.
+    (record,) = run.ask("create-email-token", 201, body={"email": EMAIL})["data"]
+    (deleted,) = run.ask("delete-email-token", body={"email": EMAIL})["data"]
+    must(deleted["tokenId"] == record["tokenId"], "it is the token that is deleted", deleted)
+
+    for name, parameters, is_gone in [
+        ("delete-environment", {"environmentId": environment}, "Environment"),
+        ("delete-user", {"id": bob}, "User"),
+        ("delete-ecosystem", {"ecosystemId": ecosystem}, "Ecosystem"),
+    ]:
+        with run.function(name) as function:
+            request = {"authorization": run.account, "parameters": parameters}
+            body = function.succeed(204, **request)
+            must(body == "", f"{name} answers nothing else", body)
+            status, _, text = function.call(**request)
+            (gone,) = parameters.values()
+            wanted = f"{is_gone} with id {gone} does not exist."
+            must((status, text) == (404, wanted), f"{name} leaves nothing", (status, text))
+    return [users["token"], servers["token"], devices["token"], value["token"], code]
+
+
+def authorizer(run, token, owner):
+    """Gives the authorizer each of AWS's examples, with a token and with what is none."""
+    with run.function(AUTHORIZER) as function:
+        answer = function.invoke({"Records": []})
+        refused = isinstance(answer, dict) and "errorMessage" in answer
+        must(refused, f"{AUTHORIZER} decides on no event of another kind", answer)
+        examples = sorted((ROOT / "tests/events").glob("authorizer-*.json"))
+        must(examples, "there are examples")
+        for example in examples:
+            for credential, wanted in [(token, True), ("rubbish", False)]:
+                event = json.loads(example.read_text())
+                for field in {"identitySource", "authorizationToken"} & event.keys():
+                    several = isinstance(event[field], list)
+                    event[field] = [credential] if several else credential
+                if "headers" in event:
+                    event["headers"]["Authorization"] = credential
+                if "multiValueHeaders" in event:
+                    event["multiValueHeaders"]["Authorization"] = [credential]
+                decision = function.invoke(event)
+                claim = f"{AUTHORIZER} {'allows' if wanted else 'denies'} {example.stem}"
+                seen = f"{decision}\n{function.logged()}"
+                must(allows(decision, event) is wanted, claim, seen)
+                if wanted:
+                    must(decision["context"]["sub"] == owner, "it says whose token it is", seen)
+
+
+def allows(decision, event):
+    """Whether a decision lets the request in; None for one in a form that its API does not read."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        if event.get("version") == "2.0":
+            return decision["isAuthorized"]
+        (statement,) = decision["policyDocument"]["Statement"]
+        return {"Allow": True, "Deny": False}.get(statement["Effect"])
+
+
+def odd_events(run, function):
+    """Sends what lambda_http cannot convert, and what is too much."""
+
+    def answers(status, why, event):
+        seen = function.answer(event)
+        must(seen[0] == status, f"{function.name} answers {why} with {status}", seen)
+
+    def event(**more):
+        return function.event(authorization=run.account, form="token=rubbish") | more
+
+    answers(400, "an event of another kind", {"Records": []})
+    for raw in (" ", '"', "\x01", ' "\x01'):
+        answers(400, f"the query {raw!r}", event(rawQueryString=f"a{raw}b=1"))
+    answers(400, "a body that is not base64", event(isBase64Encoded=True, body="*"))
+    for host in ("a b", "[::1", "a/b?c#d"):
+        for credential, status in [(run.account, 200), ("rubbish", 401)]:
+            headers = event()["headers"] | {"host": host, "authorization": credential}
+            answers(status, f"the host {host!r} and a credential", event(headers=headers))
+    empty = len(json.dumps(event(body="")))
+    answers(413, "an event of almost 6 MB", event(body="a" * (LIMIT - 1 - empty)))
+    answers(200, "a right request after all of these", event())
+
+
+def table_away(run):
+    """Calls a function whose table's address refuses, and one whose table's never answers."""
+    (closed,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for why, port in [("refuses", closed), ("is silent", silent.getsockname()[1])]:
+            url = f"http://127.0.0.1:{port}"
+            with run.function("introspect-token", AWS_ENDPOINT_URL=url) as function:
+                for which in ("first", "second"):
+                    start = time.monotonic()
+                    seen = function.call(authorization=run.account, form="token=rubbish")
+                    took = time.monotonic() - start
+                    claim = f"when its table {why} its {which} answer is 503"
+                    must(seen[0] == 503 and seen[1].get("retry-after") == "1", claim, seen)
+                    # The first request waits for the start as well, which Lambda gives 10 seconds.
+                    if port == closed or which == "second":
+                        must(took < WITHIN, f"it comes within {WITHIN} seconds", f"{took:.1f}")
+
+
+def wrong_start(run, name, why, without=""):
+    """Starts the binary as Lambda would, where it can only end."""
+    variables = run.environment | {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "_HANDLER": name}
+    variables.pop(without, None)
+    process = subprocess.run(
+        [os.path.abspath(run.binary)], env=variables, capture_output=True, text=True, timeout=30
+    )
+    lines = process.stderr.splitlines()
+    holds = process.returncode != 0 and len(lines) == 1 and why in lines[0]
+    must(holds, f"the binary ends with the one line {why!r}", f"{process}")
+    must(not process.stdout, "and with nothing else", process.stdout)
+
+
+def main(functions, tokenry):
+    with contextlib.ExitStack() as stack:
+        run = Run(stack, functions, tokenry)
+        with run.function("introspect-token") as introspect:
+            secrets = every_endpoint(run, introspect)
+            odd_events(run, introspect)
+        missing = {*ENDPOINTS, AUTHORIZER} - run.ran
+        must(not missing, "every endpoint has a case here", " ".join(sorted(missing)))
+        table_away(run)
+        wrong_start(run, "no-such-endpoint", 'no endpoint is named "no-such-endpoint"')
+        table = "TOKENRY_IDENTITY_TABLE"
+        wrong_start(run, "introspect-token", f"{table} is not set", without=table)
+        secrets += [run.account, PASSWORD]
+        must(not any(secret in run.logs for secret in secrets), "no log holds a secret", run.logs)
+
+
+main(*sys.argv[1:])
