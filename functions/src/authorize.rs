@@ -110,11 +110,9 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Deci
     let span = tracing::info_span!("request", endpoint = crate::AUTHORIZER, request_id);
     let deciding = decide(app, event.payload.get()).instrument(span);
     let deciding = tokio::time::timeout(BUDGET, deciding);
-    let decided = deciding.await.unwrap_or_else(|_elapsed| {
-        Err(Error::Unavailable {
-            cause: "no answer in time".to_owned(),
-        })
-    });
+    let decided = deciding
+        .await
+        .unwrap_or_else(|_elapsed| Err(Error::out_of_time()));
     match decided {
         Ok((authorized, decision)) => {
             tracing::info!(endpoint = crate::AUTHORIZER, authorized, request_id);

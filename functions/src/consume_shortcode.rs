@@ -47,12 +47,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     };
     let unknown = || Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
     let attempt = deadline(&request).before(REFUND, exchange(app, &code));
-    let exchanged = attempt.await.unwrap_or_else(|| {
-        Err(Error::Unavailable {
-            cause: "no answer in time".to_owned(),
-        })
-    });
-    match exchanged {
+    match attempt.await.flatten() {
         Ok(Exchange::Token(exchanged)) => {
             let answer = shown(&exchanged);
             attempts.refund(charged).await;

@@ -5,8 +5,8 @@ use shared::{
     App, email_token,
     error::Result,
     http::{
-        created, credential,
-        email_token::{Record, data, wanted},
+        created,
+        email_token::{Record, data, managed, wanted},
     },
     token::Scope,
 };
@@ -17,16 +17,8 @@ use shared::{
 /// 400 on the body or a query field, 401, 403, 404 on the address, 409 if there is one that lives or
 /// the user is inactive, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
-    let wanted = wanted(&request, Scope::ReadWrite);
-    let email = wanted.as_ref().ok().map(|(email, _)| email);
-    let lookup = app.lookup().token(&credential).address(email);
-    let found = lookup.read().await?;
-
-    let caller = found.caller(&credential)?;
-    caller.must_manage_email_tokens(Scope::ReadWrite)?;
-    let (email, properties) = wanted?;
-    let user = email_token::find(app, &found, &caller, &email).await?;
+    let asked = wanted(&request, Scope::ReadWrite);
+    let (user, _, properties) = managed(app, &request, asked).await?;
 
     let token = email_token::create(app, &user, properties).await?;
     created(&data(Record::of(&token, &user.user)))

@@ -5,11 +5,9 @@ use shared::{
     App, email_token,
     error::Result,
     http::{
-        credential,
-        email_token::{Record, data, email_of_body_or_query},
+        email_token::{Record, data, email_of_body_or_query, managed},
         ok,
     },
-    token::Scope,
 };
 
 /// Answers 200 with the record of the token that was; from then on it counts nowhere.
@@ -17,15 +15,8 @@ use shared::{
 /// # Errors
 /// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
-    let email = email_of_body_or_query(&request);
-    let lookup = app.lookup().token(&credential).address(email.as_ref().ok());
-    let found = lookup.read().await?;
-
-    let caller = found.caller(&credential)?;
-    caller.must_manage_email_tokens(Scope::ReadWrite)?;
-    let email = email?;
-    let user = email_token::find(app, &found, &caller, &email).await?;
+    let asked = email_of_body_or_query(&request).map(|email| (email, ()));
+    let (user, email, ()) = managed(app, &request, asked).await?;
 
     let deleted = email_token::delete(app, &user).await?;
     let token = deleted.ok_or_else(|| email_token::none(&email))?;

@@ -60,12 +60,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         }
     };
     let attempt = deadline(&request).before(REFUND, attempt);
-    let logged_in = attempt.await.unwrap_or_else(|| {
-        Err(Error::Unavailable {
-            cause: "no answer in time".to_owned(),
-        })
-    });
-    match logged_in {
+    match attempt.await.flatten() {
         Ok(Some(user)) => {
             let (token, ()) = join(user.value(app), attempts.refund(charged)).await;
             value(&token?.ok_or(Error::WrongPassword)?)

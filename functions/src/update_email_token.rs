@@ -5,8 +5,7 @@ use shared::{
     App, email_token,
     error::Result,
     http::{
-        credential,
-        email_token::{Record, data, wanted},
+        email_token::{Record, data, managed, wanted},
         ok,
     },
     token::Scope,
@@ -18,16 +17,8 @@ use shared::{
 /// # Errors
 /// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
-    let wanted = wanted(&request, Scope::Read);
-    let email = wanted.as_ref().ok().map(|(email, _)| email);
-    let lookup = app.lookup().token(&credential).address(email);
-    let found = lookup.read().await?;
-
-    let caller = found.caller(&credential)?;
-    caller.must_manage_email_tokens(Scope::ReadWrite)?;
-    let (email, properties) = wanted?;
-    let user = email_token::find(app, &found, &caller, &email).await?;
+    let asked = wanted(&request, Scope::Read);
+    let (user, email, properties) = managed(app, &request, asked).await?;
 
     let updated = email_token::update(app, &user, properties).await?;
     let token = updated.ok_or_else(|| email_token::none(&email))?;

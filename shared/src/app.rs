@@ -118,8 +118,7 @@ impl App {
 
     /// Whether a token was made before tokens of this deployment count.
     pub fn is_void(&self, id: TokenId) -> bool {
-        let not_before = self.settings.not_before;
-        not_before.is_some_and(|not_before| id.made_at() < not_before)
+        self.settings.voids(id.made_at())
     }
 
     /// The random source, for one draw.

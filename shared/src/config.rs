@@ -47,6 +47,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether what was made then does not count any more.
+    pub fn voids(&self, made_at: Timestamp) -> bool {
+        self.not_before.is_some_and(|time| made_at < time)
+    }
+
     /// Reads the settings from variables; one that is not set has its default.
     ///
     /// # Errors

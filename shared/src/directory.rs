@@ -177,7 +177,7 @@ pub async fn put_user(
     };
     loop {
         let next = match &current {
-            Some(user) if user.id != OwnerId::User(id.clone()) => return Err(KEY_TAKEN),
+            Some(user) if !user.id.is_user(id) => return Err(KEY_TAKEN),
             Some(user) => Owner {
                 version: user.version + 1,
                 ..change.of(user.clone(), &mut *app.rng())
@@ -318,7 +318,7 @@ pub async fn revoke_all(app: &App, user: &Owner, deadline: Deadline) -> Result<(
         };
     }
     let sweep = deadline.before(MARGIN, app.identity.sweep_tokens(key));
-    if let Ok(Some(Err(error))) = tokio::time::timeout(SWEEP, sweep).await {
+    if let Ok(Ok(Err(error))) = tokio::time::timeout(SWEEP, sweep).await {
         tracing::warn!(cause = ?error, "ended tokens are not all deleted");
     }
     Ok(())

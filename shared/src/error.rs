@@ -93,6 +93,13 @@ impl Error {
             message: message.into(),
         })
     }
+
+    /// A request, or what it waits for, that took too long.
+    pub fn out_of_time() -> Self {
+        Self::Unavailable {
+            cause: "no answer in time".to_owned(),
+        }
+    }
 }
 
 impl From<Problem> for Error {

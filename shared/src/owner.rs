@@ -115,6 +115,16 @@ impl OwnerId {
         }
     }
 
+    /// Whether it is this very ecosystem: another id may have its key.
+    pub fn is_ecosystem(&self, id: &EcosystemId) -> bool {
+        matches!(self, Self::Ecosystem(own) if own == id)
+    }
+
+    /// Whether it is this very user: another id may have its key.
+    pub fn is_user(&self, id: &UserId) -> bool {
+        matches!(self, Self::User(own) if own == id)
+    }
+
     /// The id as clients write it.
     pub fn as_str(&self) -> &str {
         match self {
@@ -188,7 +198,7 @@ pub struct Address {
 impl Address {
     /// Whether this user, as it was read, is the one that is named and has this address still.
     pub fn is_of(&self, user: &Owner, email: &Email) -> bool {
-        user.id == OwnerId::User(self.user_id.clone())
+        user.id.is_user(&self.user_id)
             && user.born == self.born
             && user.email.as_ref() == Some(email)
     }

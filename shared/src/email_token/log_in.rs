@@ -97,7 +97,6 @@ async fn read(
             id: id.clone(),
             account,
             kept,
-            not_before: app.settings().not_before,
         };
         (user, password.password_hash)
     }))

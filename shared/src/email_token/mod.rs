@@ -182,25 +182,22 @@ pub struct EmailUser {
     account: AccountId,
     /// What is kept, though another epoch's or made before tokens count.
     kept: Option<Kept>,
-    not_before: Option<Timestamp>,
 }
 
 impl EmailUser {
     /// The user's e-mail token, dead or alive.
-    pub fn token(&self) -> Option<&EmailToken> {
-        self.kept().map(|kept| &kept.token)
+    fn token(&self, app: &App) -> Option<EmailToken> {
+        self.kept(app).map(|kept| kept.token.clone())
     }
 
-    fn kept(&self) -> Option<&Kept> {
-        self.kept.as_ref().filter(|kept| self.counts(&kept.token))
+    fn kept(&self, app: &App) -> Option<&Kept> {
+        let kept = self.kept.as_ref();
+        kept.filter(|kept| self.counts(app, &kept.token))
     }
 
     /// Whether this is the user's token: one of another epoch, or made before tokens count, is none.
-    fn counts(&self, token: &EmailToken) -> bool {
-        let is_void = self
-            .not_before
-            .is_some_and(|time| token.token_id.made_at() < time);
-        token.epoch == self.user.epoch && !is_void
+    fn counts(&self, app: &App, token: &EmailToken) -> bool {
+        token.epoch == self.user.epoch && !app.is_void(token.token_id)
     }
 
     /// The value of the e-mail token, dead or alive; `None` if there is no such token.
@@ -208,7 +205,7 @@ impl EmailUser {
     /// # Errors
     /// The value key or the database is away.
     pub async fn value(&self, app: &App) -> Result<Option<Zeroizing<String>>> {
-        match self.kept() {
+        match self.kept(app) {
             Some(kept) => open(app, &self.id, kept).await.map(Some),
             None => Ok(None),
         }
@@ -254,7 +251,6 @@ pub async fn find(app: &App, found: &Found, caller: &Verified, email: &Email) ->
                 id: id.clone(),
                 account: account.clone(),
                 kept: found.email_token(id).cloned(),
-                not_before: app.settings().not_before,
             })
         }
         _ => Err(unknown()),
@@ -283,7 +279,7 @@ async fn make(app: &App, user: &EmailUser, properties: Properties) -> Result<Mad
     loop {
         let now = app.now();
         if let Some(kept) = &there
-            && user.counts(&kept.token)
+            && user.counts(app, &kept.token)
             && kept.token.is_alive_at(now)
         {
             return Ok(Made::Live(kept.clone()));
@@ -357,7 +353,7 @@ pub async fn update(
     properties: Properties,
 ) -> Result<Option<EmailToken>> {
     let key = (&user.id).into();
-    let mut there = user.token().cloned();
+    let mut there = user.token(app);
     while let Some(old) = there {
         let new = EmailToken {
             scope: properties.scope,
@@ -370,7 +366,7 @@ pub async fn update(
         let updated = app.identity.update_email_token(key, &old, &new, ends_at);
         match updated.await? {
             Ok(()) => return Ok(Some(new)),
-            Err(instead) => there = instead.filter(|token| user.counts(token)),
+            Err(instead) => there = instead.filter(|token| user.counts(app, token)),
         }
     }
     Ok(None)
@@ -382,11 +378,11 @@ pub async fn update(
 /// The database is away.
 pub async fn delete(app: &App, user: &EmailUser) -> Result<Option<EmailToken>> {
     let key = (&user.id).into();
-    let mut there = user.token().cloned();
+    let mut there = user.token(app);
     while let Some(token) = there {
         match app.identity.delete_email_token(key, token.token_id).await? {
             Ok(()) => return Ok(Some(token)),
-            Err(instead) => there = instead.filter(|token| user.counts(token)),
+            Err(instead) => there = instead.filter(|token| user.counts(app, token)),
         }
     }
     Ok(None)

@@ -4,12 +4,14 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use super::{
+    credential,
     fields::{self, Fields},
     response::ok_secret,
 };
 use crate::{
+    app::App,
     email::Email,
-    email_token::{EmailToken, ExpirationDate, Properties},
+    email_token::{self, EmailToken, EmailUser, ExpirationDate, Properties},
     error::{Error, Location, Problem, Result, both},
     id::UserId,
     owner::Owner,
@@ -95,6 +97,28 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
     };
     both(Fields::query(request).finish(), body.finish())?;
     Ok((email.ok_or(MISSING)?, properties))
+}
+
+/// The user that is asked about, and what else is, by whoever may change e-mail tokens.
+///
+/// # Errors
+/// [`Error::Unauthorized`], [`Error::Forbidden`], what is wrong with the request,
+/// [`Error::NotFound`]; the database is away.
+pub async fn managed<T>(
+    app: &App,
+    request: &Request,
+    asked: Result<(Email, T)>,
+) -> Result<(EmailUser, Email, T)> {
+    let credential = credential(app, request)?;
+    let email = asked.as_ref().ok().map(|(email, _)| email);
+    let lookup = app.lookup().token(&credential).address(email);
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    caller.must_manage_email_tokens(Scope::ReadWrite)?;
+    let (email, asked) = asked?;
+    let user = email_token::find(app, &found, &caller, &email).await?;
+    Ok((user, email, asked))
 }
 
 /// The user that a query names.

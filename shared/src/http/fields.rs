@@ -72,9 +72,7 @@ impl<'a> Fields<'a, Cow<'a, str>> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let value = self.take(name)?;
-        parse(&value)
-            .map_err(|message| self.problem(name, message.into()))
-            .ok()
+        self.parsed(name, parse(&value))
     }
 
     /// Takes the field of this name, which must be there.
@@ -83,9 +81,7 @@ impl<'a> Fields<'a, Cow<'a, str>> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        if !self.has(name) {
-            self.problem(name, "field is required".to_owned());
-        }
+        self.require(name);
         self.optional(name, parse)
     }
 }
@@ -126,9 +122,7 @@ impl Fields<'static, Value> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let value = self.take(name)?;
-        parse(value.as_str().unwrap_or_default())
-            .map_err(|message| self.problem(name, message.into()))
-            .ok()
+        self.parsed(name, parse(value.as_str().unwrap_or_default()))
     }
 
     /// Takes the member of this name, which must be there and a text that can be parsed.
@@ -138,9 +132,7 @@ impl Fields<'static, Value> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let text = self.required_text(name, "expected field to be a string")?;
-        parse(&text)
-            .map_err(|message| self.problem(name, message.into()))
-            .ok()
+        self.parsed(name, parse(&text))
     }
 
     /// Takes the member of this name, if it is there and null or a text that can be parsed.
@@ -149,23 +141,19 @@ impl Fields<'static, Value> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Option<T>> {
-        let problem = match self.take(name)? {
-            Value::Null => return Some(None),
-            Value::String(text) => match parse(&text) {
-                Ok(parsed) => return Some(Some(parsed)),
-                Err(message) => message.into(),
-            },
-            _ => "expected field to be a string".to_owned(),
-        };
-        self.problem(name, problem);
-        None
+        match self.take(name)? {
+            Value::Null => Some(None),
+            Value::String(text) => self.parsed(name, parse(&text)).map(Some),
+            _ => {
+                self.problem(name, "expected field to be a string".to_owned());
+                None
+            }
+        }
     }
 
     /// Takes the member of this name, which must be there and a text, of whatever kind.
     pub fn required_text(&mut self, name: &'static str, otherwise: &str) -> Option<String> {
-        if !self.has(name) {
-            self.problem(name, "field is required".to_owned());
-        }
+        self.require(name);
         let Value::String(text) = self.take(name)? else {
             self.problem(name, otherwise.to_owned());
             return None;
@@ -191,9 +179,7 @@ impl Fields<'static, Value> {
             },
             _ => String::new(),
         };
-        parse(&digits)
-            .map_err(|message| self.problem(name, message.into()))
-            .ok()
+        self.parsed(name, parse(&digits))
     }
 
     /// Takes the member of this name, if it is there and true or false.
@@ -251,6 +237,24 @@ impl<V> Fields<'_, V> {
             Ok(())
         } else {
             Err(Error::Invalid(self.problems))
+        }
+    }
+
+    /// What was parsed of a field, or its problem.
+    fn parsed<T, E: Into<String>>(
+        &mut self,
+        name: &'static str,
+        parsed: Result<T, E>,
+    ) -> Option<T> {
+        parsed
+            .map_err(|message| self.problem(name, message.into()))
+            .ok()
+    }
+
+    /// A field that is not there is a problem.
+    fn require(&mut self, name: &'static str) {
+        if !self.has(name) {
+            self.problem(name, "field is required".to_owned());
         }
     }
 

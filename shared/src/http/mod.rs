@@ -58,12 +58,8 @@ async fn answer(
     // What is logged meanwhile says of which request it is.
     let span = tracing::info_span!("request", endpoint, request_id);
     let handling = handler(app, request).instrument(span);
-    let result = match tokio::time::timeout_at(deadline.0, handling).await {
-        Ok(result) => result,
-        Err(_elapsed) => Err(Error::Unavailable {
-            cause: "no answer in time".to_owned(),
-        }),
-    };
+    let outcome = tokio::time::timeout_at(deadline.0, handling).await;
+    let result = outcome.unwrap_or_else(|_elapsed| Err(Error::out_of_time()));
 
     let (mut response, cause) = match result {
         Ok(response) => (response, None),
@@ -93,11 +89,13 @@ impl Deadline {
         Self(tokio::time::Instant::now() + BUDGET)
     }
 
-    /// Runs something until so much before the deadline; `None` if it did not get done.
-    pub async fn before<T>(self, margin: Duration, work: impl Future<Output = T>) -> Option<T> {
-        tokio::time::timeout_at(self.0 - margin, Box::pin(work))
-            .await
-            .ok()
+    /// Runs something until so much before the deadline.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it did not get done.
+    pub async fn before<T>(self, margin: Duration, work: impl Future<Output = T>) -> Result<T> {
+        let done = tokio::time::timeout_at(self.0 - margin, Box::pin(work)).await;
+        done.map_err(|_elapsed| Error::out_of_time())
     }
 }
 

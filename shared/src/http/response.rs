@@ -70,28 +70,17 @@ fn not_stored(mut response: Response<Body>) -> Response<Body> {
 pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
     match error {
         Error::Unauthorized { token_sent } => {
-            let mut response = structured(
-                StatusCode::UNAUTHORIZED,
-                "Unauthorized",
-                "a valid token is required",
-            );
             let challenge = if token_sent {
                 r#"Bearer error="invalid_token""#
             } else {
                 "Bearer"
             };
-            let challenge = HeaderValue::from_static(challenge);
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-            (response, None)
+            (unauthorized("a valid token is required", challenge), None)
         }
-        Error::WrongPassword => {
-            let message = "wrong email address or password";
-            let mut response = structured(StatusCode::UNAUTHORIZED, "Unauthorized", message);
-            // RFC 9110 §15.5.2: a 401 names what would do.
-            let challenge = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-            (response, None)
-        }
+        Error::WrongPassword => (
+            unauthorized("wrong email address or password", "Bearer"),
+            None,
+        ),
         Error::Forbidden => {
             let message = "the token does not allow this";
             (
@@ -159,6 +148,14 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
             Some(cause),
         ),
     }
+}
+
+/// RFC 9110 §15.5.2: a 401 names what would do.
+fn unauthorized(message: &str, challenge: &'static str) -> Response<Body> {
+    let mut response = structured(StatusCode::UNAUTHORIZED, "Unauthorized", message);
+    let challenge = HeaderValue::from_static(challenge);
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    response
 }
 
 pub(super) fn set_request_id(response: &mut Response<Body>, request_id: &str) {

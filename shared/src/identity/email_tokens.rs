@@ -314,15 +314,8 @@ impl Identity {
     /// # Errors
     /// The database is away.
     pub(crate) async fn value_key(&self) -> Result<Option<Vec<u8>>> {
-        let read = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(Key::value_key().to_item()?))
-            .consistent_read(true)
-            .send()
-            .await?;
-        read.item.map(wrapped).transpose()
+        let item = self.get(&Key::value_key()).await?;
+        item.map(wrapped).transpose()
     }
 
     /// Keeps a wrapped data key where none is; returns the one that is there otherwise.

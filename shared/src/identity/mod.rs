@@ -31,7 +31,7 @@ use crate::{
     email_token::Kept,
     error::{Error, Result},
     id::{EcosystemId, EnvironmentId},
-    owner::{Address, Environment, Owner, OwnerId, OwnerKey},
+    owner::{Address, Environment, Owner, OwnerKey},
     time::UnixSeconds,
     token::{PlainToken, Token, TokenId},
 };
@@ -160,8 +160,8 @@ impl Items {
 
     /// The record of this very ecosystem: that of another under the same key is none.
     pub(crate) fn ecosystem(&self, id: &EcosystemId) -> Option<&Owner> {
-        let same = |owner: &&Owner| matches!(&owner.id, OwnerId::Ecosystem(own) if own == id);
-        self.owner(id.into()).filter(same)
+        self.owner(id.into())
+            .filter(|owner| owner.id.is_ecosystem(id))
     }
 
     /// A token of an owner.
@@ -279,6 +279,13 @@ impl Identity {
             }
         }
         Err(unavailable("keys stay unprocessed"))
+    }
+
+    /// Reads one item, strongly consistent.
+    async fn get(&self, key: &Key) -> Result<Option<Item>> {
+        let call = self.client.get_item().table_name(&self.table);
+        let call = call.set_key(Some(key.to_item()?)).consistent_read(true);
+        Ok(call.send().await?.item)
     }
 
     /// Asks for an item that does not exist, so that the connection is open before the first

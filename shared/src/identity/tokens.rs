@@ -156,9 +156,7 @@ impl Identity {
             .transpose()?;
         Ok((tokens, last.map(|last| last.id)))
     }
-}
 
-impl Identity {
     /// Ends a token for good: in the place of its item comes one that says no more than that. It stays
     /// for an hour, so that a put of the token that was held up finds it; deleted, it would be back.
     ///

@@ -190,15 +190,8 @@ impl Identity {
     /// # Errors
     /// The database is away.
     pub(crate) async fn address(&self, email: &Email) -> Result<Option<Address>> {
-        let read = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(Key::address(email).to_item()?))
-            .consistent_read(true)
-            .send()
-            .await?;
-        read.item.map(from_item).transpose()
+        let item = self.get(&Key::address(email)).await?;
+        item.map(from_item).transpose()
     }
 
     /// Puts another hash of the same password in the place of this one, if it is still there.

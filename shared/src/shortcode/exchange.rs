@@ -157,8 +157,7 @@ pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
     if record.expires_at <= now.seconds() {
         return Ok(Exchange::Unknown);
     }
-    let not_before = app.settings().not_before;
-    if not_before.is_some_and(|not_before| record.made_at < not_before) {
+    if app.settings().voids(record.made_at) {
         // By a token, perhaps, that does not count any more.
         ephemeral.spend(code, &record).await?;
         return Ok(Exchange::Void);

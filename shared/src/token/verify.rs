@@ -256,14 +256,13 @@ impl Found {
 
     /// The record of this very ecosystem: that of another under the same key is none.
     pub(crate) fn ecosystem_record(&self, id: &EcosystemId) -> Option<&Owner> {
-        let same = |owner: &&Owner| matches!(&owner.id, OwnerId::Ecosystem(own) if own == id);
-        self.owner(id.into()).filter(same)
+        self.owner(id.into())
+            .filter(|owner| owner.id.is_ecosystem(id))
     }
 
     /// The record of this very user: that of another under the same key is none.
     pub(crate) fn user_record(&self, id: &UserId) -> Option<&Owner> {
-        let same = |owner: &&Owner| matches!(&owner.id, OwnerId::User(own) if own == id);
-        self.owner(id.into()).filter(same)
+        self.owner(id.into()).filter(|owner| owner.id.is_user(id))
     }
 
     /// Whose an e-mail address is said to be.
