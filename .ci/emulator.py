@@ -5,6 +5,7 @@ maker, and `aws-sam-cli`, which brings the emulator and boto3.
 """
 
 import contextlib
+import http.server
 import json
 import os
 import pathlib
@@ -14,7 +15,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.error
 import urllib.request
 
 import samcli
@@ -90,6 +93,41 @@ def ministack(stack):
         "TOKENRY_EPHEMERAL_TABLE": "ephemeral",
         "TOKENRY_LOG": "trace",
     }
+
+
+@contextlib.contextmanager
+def recorded(url, calls):
+    """A KMS that passes everything on to this one, and adds who made which call to `calls`. It knows a function by
+    the path, which is the function's name: the URL is to be continued by that."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            _, action = self.headers["X-Amz-Target"].split(".")
+            calls.add((self.path.strip("/"), action))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            request = urllib.request.Request(url, body, headers)
+            try:
+                answer = urllib.request.urlopen(request, timeout=30)
+            except urllib.error.HTTPError as refusal:
+                answer = refusal
+            with answer:
+                text = answer.read()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def bootstrap(tokenry, environment):

@@ -217,15 +217,30 @@ def table_away(run):
         for why, port in [("refuses", closed), ("is silent", silent.getsockname()[1])]:
             url = f"http://127.0.0.1:{port}"
             with run.function("introspect-token", AWS_ENDPOINT_URL=url) as function:
-                for which in ("first", "second"):
+                for times, which in enumerate(("first", "second"), 1):
                     start = time.monotonic()
                     seen = function.call(authorization=run.account, form="token=rubbish")
                     took = time.monotonic() - start
                     claim = f"when its table {why} its {which} answer is 503"
                     must(seen[0] == 503 and seen[1].get("retry-after") == "1", claim, seen)
+                    counted = list(metrics(function))
+                    must(counted == ["ServiceUnavailable"] * times, "and is counted", function.logged())
                     # The first request waits for the start as well, which Lambda gives 10 seconds.
                     if port == closed or which == "second":
                         must(took < WITHIN, f"it comes within {WITHIN} seconds", f"{took:.1f}")
+
+
+def metrics(function):
+    """The names of the metrics that a function wrote, in CloudWatch's embedded format."""
+    for line in function.logged().splitlines():
+        if "_aws" in line:
+            line = json.loads(line)
+            (described,) = line["_aws"]["CloudWatchMetrics"]
+            (metric,) = described["Metrics"]
+            seen = (described["Namespace"], described["Dimensions"], line["FunctionName"], line[metric["Name"]])
+            # The emulator's name for any function.
+            must(seen == ("Tokenry", [["FunctionName"]], "test_function", 1), "a metric counts one", line)
+            yield metric["Name"]
 
 
 def wrong_start(run, name, why, without=""):

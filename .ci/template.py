@@ -3,8 +3,8 @@
 
     template.py RIGHTS
 
-RIGHTS is what a run of the tests left with `TOKENRY_RIGHTS` set: each call that a function made, one
-JSON object a line. Run it with the Python of an environment that has `aws-sam-cli`.
+RIGHTS is what a run of the tests left with `TOKENRY_RIGHTS` set, and what kms.py added: each call that a function
+made, one JSON object a line. Run it with the Python of an environment that has `aws-sam-cli`.
 """
 
 import json
@@ -21,8 +21,6 @@ TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTa
 # The one call during init (shared/src/identity/mod.rs, `warm_up`), which no request makes.
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
 AUTHORIZER = "authorize"
-# Who makes the key of values if there is none; .ci/kms.py runs both kinds of calls against a KMS.
-MAKES_KEY = {"create-email-token", "log-in-with-password"}
 
 problems = []
 
@@ -71,10 +69,12 @@ def main():
     made = {}
     for line in pathlib.Path(sys.argv[1]).read_text().splitlines():
         call = json.loads(line)
-        resource = TABLES[call["table"]]
-        if call["index"]:
-            resource += f"/index/{call['index']}"
-        made.setdefault(call["function"], set()).add((resource, "dynamodb:" + call["action"]))
+        if "kms" in call:
+            right = ("ValueKey", "kms:" + call["kms"])
+        else:
+            index = f"/index/{call['index']}" if call["index"] else ""
+            right = (TABLES[call["table"]] + index, "dynamodb:" + call["action"])
+        made.setdefault(call["function"], set()).add(right)
     for handler, (_, function) in functions.items():
         uses = ENDPOINTS.get(handler, ("", "", ""))[2]
         given = set(function.get("Environment", {}).get("Variables", {}))
@@ -83,9 +83,6 @@ def main():
         needed = made.get(handler, set()) | {WARM_UP}
         if "ValueKey" in uses:
             wanted.add("TOKENRY_VALUE_KEY")
-            needed.add(("ValueKey", "kms:Decrypt"))
-        if handler in MAKES_KEY:
-            needed.add(("ValueKey", "kms:GenerateDataKey"))
         same(f"{handler}'s variables", given, wanted)
         same(f"{handler}'s rights", rights(function), needed)
 

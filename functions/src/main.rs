@@ -11,6 +11,7 @@ use shared::{
     http::respond,
     identity::Identity,
     log::{self, Format},
+    metrics::Metrics,
     value::ValueKey,
 };
 
@@ -51,10 +52,13 @@ async fn run() -> Result<(), String> {
         }
         ValueKeySource::File(path) => ValueKey::file(path),
     });
+    // Lambda names the function in it: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
+    let metrics = env::var("AWS_LAMBDA_FUNCTION_NAME").ok();
     let app = &App::new(Identity::new(client, config.identity_table))
         .with_ephemeral(ephemeral)
         .with_value_key(value_key)
-        .with_settings(config.settings);
+        .with_settings(config.settings)
+        .with_metrics(metrics.map(Metrics::of_function));
     app.identity().warm_up().await;
     app.warm_up_value_key().await;
     let ended = match endpoint {

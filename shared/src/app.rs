@@ -13,6 +13,7 @@ use crate::{
     ephemeral::Ephemeral,
     error::{Error, Result},
     identity::Identity,
+    metrics::Metrics,
     password::Passwords,
     time::Timestamp,
     token::{Memory, PlainToken, TokenId},
@@ -55,6 +56,7 @@ pub struct App {
     pub(crate) identity: Identity,
     ephemeral: Option<Ephemeral>,
     settings: Settings,
+    pub(crate) metrics: Option<Metrics>,
     pub(crate) memory: Memory,
     pub(crate) passwords: Passwords,
     pub(crate) value_key: Option<ValueKey>,
@@ -80,6 +82,7 @@ impl App {
             identity,
             ephemeral: None,
             settings: Settings::default(),
+            metrics: None,
             memory: Memory::default(),
         }
     }
@@ -102,6 +105,13 @@ impl App {
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// With metrics, where something counts by them.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Option<Metrics>) -> Self {
+        self.metrics = metrics;
         self
     }
 

@@ -13,7 +13,7 @@
 //! | [`id`], [`number`], [`page`], [`time`] | values whose constructors validate |
 //! | [`identity`], [`ephemeral`], [`schema`], [`client`] | the two tables, their schema, the client |
 //! | [`http`] | events in, responses out: credential, fields, statuses |
-//! | [`error`], [`config`], [`log`] | what goes wrong, what is set, what is written down |
+//! | [`error`], [`config`], [`log`], [`metrics`] | what goes wrong, what is set, what is written down and counted |
 
 pub mod access;
 pub mod app;
@@ -29,6 +29,7 @@ pub mod http;
 pub mod id;
 pub mod identity;
 pub mod log;
+pub mod metrics;
 pub mod number;
 pub mod owner;
 pub mod page;

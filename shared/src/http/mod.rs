@@ -66,6 +66,9 @@ async fn answer(
         Err(error) => response::of_error(error),
     };
     response::set_request_id(&mut response, &request_id);
+    if let Some(metrics) = &app.metrics {
+        metrics.count(response.status(), &request_id, app.now());
+    }
     let status = response.status().as_u16();
     let ms = started.elapsed().as_secs_f64() * 1000.0;
     match cause {
