@@ -94,7 +94,7 @@ impl Epoch {
 }
 
 /// The whole id of an owner, by kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", content = "id", rename_all = "lowercase")]
 pub enum OwnerId {
     /// An account.
@@ -137,21 +137,21 @@ impl OwnerId {
 
 /// An owner's state: the item `owner` of its partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "OwnerItem")]
 pub struct Owner {
     /// Who it is.
     #[serde(flatten)]
     pub id: OwnerId,
     /// The account that an ecosystem belongs to; a user's follows from its ecosystem.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
     /// The environment that a short code's user is of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<EnvironmentId>,
     /// A user's e-mail address; the address's own item names the user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
     /// Whether the user has a password, which is kept apart.
-    #[serde(default)]
     pub has_password: bool,
     /// Whether its tokens count.
     pub active: bool,
@@ -163,6 +163,54 @@ pub struct Owner {
     pub born: Epoch,
     /// 1 at first, and one more at each change.
     pub version: u64,
+}
+
+/// An owner's item as it is read. A flattened id would be buffered whole, in what every request waits for.
+#[derive(Deserialize)]
+struct OwnerItem {
+    kind: OwnerKind,
+    id: String,
+    account: Option<AccountId>,
+    environment: Option<EnvironmentId>,
+    email: Option<Email>,
+    #[serde(default)]
+    has_password: bool,
+    active: bool,
+    admin: bool,
+    epoch: Epoch,
+    born: Epoch,
+    version: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OwnerKind {
+    Account,
+    Ecosystem,
+    User,
+}
+
+impl TryFrom<OwnerItem> for Owner {
+    type Error = &'static str;
+
+    fn try_from(item: OwnerItem) -> Result<Self, Self::Error> {
+        Ok(Self {
+            id: match item.kind {
+                OwnerKind::Account => OwnerId::Account(item.id.try_into()?),
+                OwnerKind::Ecosystem => OwnerId::Ecosystem(item.id.try_into()?),
+                OwnerKind::User => OwnerId::User(item.id.try_into()?),
+            },
+            account: item.account,
+            environment: item.environment,
+            email: item.email,
+            has_password: item.has_password,
+            active: item.active,
+            admin: item.admin,
+            epoch: item.epoch,
+            born: item.born,
+            version: item.version,
+        })
+    }
 }
 
 impl Owner {

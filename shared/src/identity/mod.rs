@@ -234,10 +234,11 @@ impl Identity {
     /// The database is away, or leaves keys unprocessed however often it is asked: such a key is
     /// not an absent item.
     pub(crate) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Items> {
-        let keys = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
+        let mut keys = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
         let mut found = Items::default();
-        for batch in keys.chunks(BATCH) {
-            self.read_batch(batch.to_vec(), &mut found).await?;
+        while !keys.is_empty() {
+            let batch = keys.drain(..keys.len().min(BATCH)).collect();
+            self.read_batch(batch, &mut found).await?;
         }
         Ok(found)
     }

@@ -65,7 +65,7 @@ impl ExpiryType {
 /// How and when one token ends, as its item keeps it.
 ///
 /// `expires_at` is the table's TTL attribute: absent from a token that never expires.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "expiry_type")]
 pub enum Expiry {
     /// Never.
@@ -79,7 +79,7 @@ pub enum Expiry {
     /// item outlives its date, so that one that is gone is one that was revoked.
     Email {
         /// The first second of its death.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         ends_at: Option<UnixSeconds>,
     },
     /// When it is not used for a while.
@@ -89,10 +89,10 @@ pub enum Expiry {
         /// The first second of its death, unless it is used before.
         expires_at: UnixSeconds,
         /// The first second of its death however it is used.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         max_expires_at: Option<UnixSeconds>,
         /// When it was last used; absent from a token never used.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         last_used_at: Option<UnixSeconds>,
     },
 }

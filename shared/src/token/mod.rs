@@ -157,6 +157,7 @@ pub struct NewToken {
 
 /// One token as the identity table keeps it: the item `token#<ULID>` of its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "TokenItem")]
 pub struct Token {
     /// The partition of its owner.
     pub owner: OwnerKey,
@@ -173,10 +174,69 @@ pub struct Token {
     /// What it lets its holder do.
     pub scope: Scope,
     /// Its label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<TokenName>,
     /// The owner's epoch when it was made.
     pub epoch: Epoch,
+}
+
+/// A token's item as it is read. A flattened expiry would be buffered whole, in what every request waits for.
+#[derive(Deserialize)]
+struct TokenItem {
+    owner: OwnerKey,
+    item: TokenId,
+    token_hash: TokenHash,
+    expiry_type: ExpiryItem,
+    ttl: Option<Ttl>,
+    expires_at: Option<UnixSeconds>,
+    ends_at: Option<UnixSeconds>,
+    max_expires_at: Option<UnixSeconds>,
+    last_used_at: Option<UnixSeconds>,
+    created_at: UnixSeconds,
+    scope: Scope,
+    name: Option<TokenName>,
+    epoch: Epoch,
+}
+
+#[derive(Deserialize)]
+enum ExpiryItem {
+    Infinite,
+    FixedTtl,
+    Email,
+    SlidingTtl,
+}
+
+impl TryFrom<TokenItem> for Token {
+    type Error = &'static str;
+
+    fn try_from(item: TokenItem) -> Result<Self, Self::Error> {
+        let expires_at = item.expires_at.ok_or("a token that expires says when");
+        let expiry = match item.expiry_type {
+            ExpiryItem::Infinite => Expiry::Infinite,
+            ExpiryItem::FixedTtl => Expiry::FixedTtl {
+                expires_at: expires_at?,
+            },
+            ExpiryItem::Email => Expiry::Email {
+                ends_at: item.ends_at,
+            },
+            ExpiryItem::SlidingTtl => Expiry::SlidingTtl {
+                ttl: item.ttl.ok_or("a sliding token says how long")?,
+                expires_at: expires_at?,
+                max_expires_at: item.max_expires_at,
+                last_used_at: item.last_used_at,
+            },
+        };
+        Ok(Self {
+            owner: item.owner,
+            id: item.item,
+            token_hash: item.token_hash,
+            expiry,
+            created_at: item.created_at,
+            scope: item.scope,
+            name: item.name,
+            epoch: item.epoch,
+        })
+    }
 }
 
 impl Token {
