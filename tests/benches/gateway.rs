@@ -9,14 +9,16 @@
 mod common {
     pub(crate) mod demo;
     pub(crate) mod load;
+    pub(crate) mod reads;
 }
 
 use std::{future::pending, sync::Arc};
 
 use aws_sdk_dynamodb::{Client, types::ReturnValuesOnConditionCheckFailure};
 use common::{
-    demo::{self, keys, read, verification},
+    demo,
     load::{post, posts, rate},
+    reads::{keys, read, verification},
 };
 use shared::{
     App,

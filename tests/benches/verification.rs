@@ -12,6 +12,7 @@
 
 mod common {
     pub(crate) mod demo;
+    pub(crate) mod reads;
 }
 
 use std::{
@@ -35,7 +36,10 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
-use common::demo::{self, read, verification};
+use common::{
+    demo,
+    reads::{self, read, verification},
+};
 use functions::{ENDPOINTS, authorize};
 use futures_util::FutureExt;
 use lambda_http::{Context, LambdaEvent};
@@ -85,7 +89,7 @@ async fn main() {
 
     let whole = database.median_outside(authorize).await;
     assert!(authorize().await.contains(r#""isAuthorized":true"#));
-    let own = demo::keys(own);
+    let own = reads::keys(own);
     let sdk = database
         .median_outside(async || read(&client, &own, 2).await)
         .await;

@@ -1,11 +1,11 @@
-//! A database with an account, a user and a token of each, and reads of it past the service.
+//! A database with an account, a user and a token of each.
 
-use aws_sdk_dynamodb::{Client, types::KeysAndAttributes};
+use aws_sdk_dynamodb::Client;
 use shared::{
     App,
     directory::{Put, UserChange, create_account, create_ecosystem, mint, put_user},
     id::UserId,
-    identity::{Identity, Key},
+    identity::Identity,
     owner::Owner,
     schema::create_tables,
     token::{NewToken, PlainToken},
@@ -33,32 +33,4 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, Owner, PlainToken
 async fn token_of(app: &App, owner: &Owner) -> PlainToken {
     let wanted = NewToken::default();
     mint(app, owner, wanted).await.expect("a token").1
-}
-
-/// What a verification reads: the two tokens and their owners.
-pub(crate) fn verification(caller: &PlainToken, token: &PlainToken) -> KeysAndAttributes {
-    keys([
-        Key::owner(caller.owner()),
-        Key::of(caller),
-        Key::owner(token.owner()),
-        Key::of(token),
-    ])
-}
-
-/// Some keys, as the service asks for them.
-pub(crate) fn keys<const N: usize>(keys: [Key; N]) -> KeysAndAttributes {
-    let keys = keys.map(|key| serde_dynamo::to_item(key).expect("a key"));
-    KeysAndAttributes::builder()
-        .set_keys(Some(keys.into()))
-        .consistent_read(true)
-        .build()
-        .expect("keys")
-}
-
-/// Reads these items, which are so many, with nothing but the SDK.
-pub(crate) async fn read(client: &Client, keys: &KeysAndAttributes, items: usize) {
-    let call = client.batch_get_item();
-    let call = call.request_items(IDENTITY, keys.clone());
-    let read = call.send().await.expect("an answer").responses;
-    assert_eq!(read.expect("items")[IDENTITY].len(), items);
 }
