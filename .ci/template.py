@@ -21,6 +21,11 @@ TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTa
 # The one call during init (shared/src/identity/mod.rs, `warm_up`), which no request makes.
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
 AUTHORIZER = "authorize"
+# The table that is used in place of IdentityTable after a restore.
+RESTORED = "RestoredTableArn"
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+PARAMETERS = set(TEMPLATE["Parameters"])
+VARIABLES = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
 
 problems = []
 
@@ -33,17 +38,36 @@ def same(what, said, expected):
         problems.append(f"{what}: {one} is missing in the template")
 
 
+def named(resource):
+    """The resource that a policy's statement names, and the index of it."""
+    if "Fn::If" in resource:
+        condition, restored, own = resource["Fn::If"]
+        name = named(own)
+        instead = name.replace("IdentityTable", RESTORED)
+        if condition != "IsRestored" or RESTORED not in instead or named(restored) != instead:
+            problems.append(f"{resource}: its table is not the restored one in place of the stack's")
+        return name
+    if "Ref" in resource:
+        return resource["Ref"]
+    if "Fn::GetAtt" in resource:
+        name = resource["Fn::GetAtt"]
+        return name[0] if isinstance(name, list) else name.split(".")[0]
+    return re.sub(r"\$\{(\w+?)(\.Arn)?\}", r"\1", resource["Fn::Sub"])
+
+
+def parameters(value):
+    """The parameters that a value depends on, by `Ref` or within a `Sub`."""
+    text = json.dumps(value)
+    found = re.findall(r'"Ref": "(\w+)"', text) + re.findall(r"\$\{(\w+)\}", text)
+    return set(found) & PARAMETERS
+
+
 def rights(function):
     """The pairs of resource and action that a function's policies allow."""
     allowed = set()
     for policy in function["Policies"]:
         for statement in policy["Statement"]:
-            resource = statement["Resource"]
-            if "Fn::GetAtt" in resource:
-                name = resource["Fn::GetAtt"]
-                name = name[0] if isinstance(name, list) else name.split(".")[0]
-            else:
-                name = re.sub(r"\$\{(\w+)\.Arn\}", r"\1", resource["Fn::Sub"])
+            name = named(statement["Resource"])
             actions = statement["Action"]
             actions = [actions] if isinstance(actions, str) else actions
             allowed |= {(name, action) for action in actions}
@@ -51,10 +75,9 @@ def rights(function):
 
 
 def main():
-    template = yaml_parse((ROOT / "template.yaml").read_text())
     functions = {
         of["Properties"]["Handler"]: (name, of["Properties"])
-        for name, of in template["Resources"].items()
+        for name, of in TEMPLATE["Resources"].items()
         if of["Type"] == "AWS::Serverless::Function"
     }
     routes = set()
@@ -85,6 +108,10 @@ def main():
             wanted.add("TOKENRY_VALUE_KEY")
         same(f"{handler}'s variables", given, wanted)
         same(f"{handler}'s rights", rights(function), needed)
+        # A parameter that a version's description does not name comes into force with the next code.
+        variables = VARIABLES | function.get("Environment", {}).get("Variables", {})
+        described = parameters(function["VersionDescription"])
+        same(f"{handler}'s version's description", described, parameters(variables))
 
     if problems:
         sys.exit("\n".join(problems))
