@@ -1,0 +1,87 @@
+"""Holds the metrics of template.yaml's alarms and dashboard against those that AWS and the functions write.
+
+CloudWatch takes any name, and a wrong one is an alarm that never goes off. Sources: the pages "Working with metrics for
+HTTP APIs" (API Gateway), "Types of metrics for Lambda functions" and "DynamoDB metrics and dimensions".
+"""
+
+import json
+import re
+
+from costs import OPERATIONS, section
+
+KNOWN = {
+    "AWS/ApiGateway": ({"4xx", "5xx", "Count", "Latency", "IntegrationLatency"}, {("ApiId",)}),
+    "AWS/Lambda": (
+        {"Errors", "Throttles", "Duration", "Invocations", "ConcurrentExecutions"},
+        # Without one, of the whole account.
+        {("FunctionName",), ()},
+    ),
+    "AWS/DynamoDB": (
+        {
+            "ConsumedReadCapacityUnits",
+            "ConsumedWriteCapacityUnits",
+            "ReadThrottleEvents",
+            "WriteThrottleEvents",
+        },
+        {("TableName",)},
+    ),
+    # What the functions write themselves, by the name of the error.
+    "Tokenry": ({"TooManyRequests", "ServiceUnavailable", "InternalError"}, {("FunctionName",)}),
+}
+TYPES = {
+    "ApiId": {"AWS::Serverless::HttpApi"},
+    "FunctionName": {"AWS::Serverless::Function"},
+    "TableName": {"AWS::DynamoDB::Table"},
+}
+# What the dashboard's body calls the table that is in use.
+IN_USE = "Identity"
+
+
+def problems(template):
+    """What is wrong with the metrics, and which functions the dashboard leaves out."""
+    resources = template["Resources"]
+    types = {name: of["Type"] for name, of in resources.items()} | {IN_USE: "AWS::DynamoDB::Table"}
+    functions = {name for name, kind in types.items() if kind == "AWS::Serverless::Function"}
+    found = []
+
+    def check(where, namespace, metric, dimensions):
+        metrics, known = KNOWN.get(namespace, (set(), set()))
+        if metric not in metrics or tuple(dimensions) not in known:
+            found.append(f"{where}: nobody writes {namespace} {metric} by {list(dimensions)}")
+        for dimension, resource in dimensions.items():
+            if types.get(resource) not in TYPES.get(dimension, ()):
+                found.append(f"{where}: {resource} is no {dimension}")
+
+    for name, alarm in resources.items():
+        if alarm["Type"] == "AWS::CloudWatch::Alarm":
+            of = alarm["Properties"]
+            dimensions = {one["Name"]: one["Value"]["Ref"] for one in of.get("Dimensions", [])}
+            check(name, of["Namespace"], of["MetricName"], dimensions)
+
+    body, _ = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    for widget in json.loads(body)["widgets"]:
+        of = widget["properties"]
+        whole, shown = [], set()
+        for metric in of.get("metrics", []):
+            fields = [field for field in metric if isinstance(field, str)]
+            if not fields:
+                (namespace, dimension, name) = re.search(
+                    r"\{(\w+),(\w+)\} MetricName=\"(\w+)\"", metric[0]["expression"]
+                ).groups()
+                check(of["title"], namespace, name, {dimension: min(functions)})
+                continue
+            # Three dots stand for all but the last of the line before.
+            whole = whole[:-1] + fields[1:] if fields[0] == "..." else fields
+            named = [re.sub(r"\$\{(\w+)\}", r"\1", field) for field in whole]
+            check(of["title"], *named[:2], dict(zip(named[2::2], named[3::2])))
+            shown |= set(named[3:])
+        if "of each function" in of["title"] and shown != functions:
+            found.append(f"dashboard, {of['title']}: not {functions ^ shown}")
+    alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
+    if alarms != set(re.findall(r"\$\{(\w+)\.Arn\}", body)):
+        found.append(f"dashboard: its alarms are not {alarms}")
+    watch = section(OPERATIONS.read_text(), "Watch")
+    documented = set(re.findall(r"^\| `(\w+)` \|", watch, re.M))
+    if alarms != documented:
+        found.append(f"docs/OPERATIONS.md, Watch: its alarms are not {alarms}")
+    return found

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Stands in for `aws`, `sam` and `cargo run`, so that commands can be run where there is no account.
+
+    stand_in.py aws|sam|cargo ARGUMENT…
+
+The arguments go through the real command's own parser, and for `aws` through its check of every field against the
+service's model; only the request is not sent. What is answered has the service's shape with the fields' names for
+values, but for a stack's outputs and parameters, which are the template's: so a `--query` that finds nothing in it
+is a mistake. It needs the Python of an environment that has `aws-sam-cli` and `awscli`.
+
+STAND_IN_LOG is a file that is told of each command, STAND_IN_OUTPUTS the outputs that a stack has besides, as JSON,
+STAND_IN_FAIL the beginning of the one command that fails, STAND_IN_TOKENRY the `tokenry` that `cargo run` runs, and
+STAND_IN_TOKEN the account token that it gives out.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tomllib
+import types
+
+from samcli.yamlhelper import yaml_parse
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "template.yaml"
+# What the services call the beginning of another page.
+PAGE = ("token", "marker", "lastevaluatedbackuparn")
+
+
+def stack():
+    """A stack of the template, as `describe-stacks` shows it."""
+    template = yaml_parse(TEMPLATE.read_text())
+    outputs = dict.fromkeys(template["Outputs"], "output") | json.loads(os.environ["STAND_IN_OUTPUTS"])
+    parameters = {name: of["Default"] for name, of in template["Parameters"].items()}
+    return {
+        "StackName": "stack",
+        "StackStatus": "UPDATE_COMPLETE",
+        "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
+        "Parameters": [
+            {"ParameterKey": key, "ParameterValue": str(value)} for key, value in parameters.items()
+        ],
+    }
+
+
+def answer(operation):
+    """What the service might answer."""
+    from botocore.utils import ArgumentGenerator
+
+    if operation.name == "DescribeStacks":
+        return {"Stacks": [stack()]}
+    if operation.name == "DescribeStackResources":
+        resources = yaml_parse(TEMPLATE.read_text())["Resources"]
+        named = [{"PhysicalResourceId": name, "ResourceType": of["Type"]} for name, of in resources.items()]
+        return {"StackResources": named}
+    if operation.name == "GetTemplate":
+        return {"TemplateBody": TEMPLATE.read_text()}
+    if operation.output_shape is None:
+        return {}
+
+    class Sample(ArgumentGenerator):
+        """Names for values, as long as values must be."""
+
+        def _generate_skeleton(self, shape, stack, name=""):
+            value = super()._generate_skeleton(shape, stack, name)
+            least = shape.metadata.get("min", 0) if shape.type_name == "string" else 0
+            return value.ljust(least, "-") if least else value
+
+    said = Sample(use_member_names=True).generate_skeleton(operation.output_shape)
+    # There is no other page.
+    return {key: value for key, value in said.items() if not key.lower().endswith(PAGE)}
+
+
+def aws(arguments):
+    """Parses and checks the arguments; prints an answer."""
+    from awscli.clidriver import create_clidriver
+    from botocore.client import BaseClient
+
+    requests = []
+
+    def make_request(_client, operation, _request, _context):
+        requests.append(operation.name)
+        # What it waits for is seen at once.
+        if "wait" in arguments[:2]:
+            sys.exit(0)
+        return types.SimpleNamespace(status_code=200), answer(operation)
+
+    BaseClient._make_request = make_request
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = create_clidriver().main(arguments)
+    said = printed.getvalue()
+    if code == 0 and not requests:
+        sys.exit("no request comes of it")
+    if code == 0 and "--query" in arguments and said.strip() in ("", "None", "null", "[]"):
+        sys.exit(f"the query finds nothing in an answer to {requests[0]}")
+    print(said, end="")
+    return code
+
+
+def sam(arguments):
+    """Parses the arguments, with what samconfig.toml says, and runs nothing."""
+    import click
+    from samcli.cli.main import cli
+
+    name, command, rest, context = "sam", cli, arguments, None
+    try:
+        context = command.make_context(name, rest)
+        while isinstance(command, click.MultiCommand):
+            rest = context.protected_args + context.args
+            name, command, rest = command.resolve_command(context, rest)
+            context = command.make_context(name, rest, parent=context)
+    except click.ClickException as error:
+        sys.exit(error.format_message())
+    configured = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    environment = context.params.get("config_env") or "default"
+    if environment not in configured:
+        sys.exit(f"samconfig.toml has no {environment}")
+    known = {parameter.name for parameter in command.params}
+    for key in configured[environment].get(name, {}).get("parameters", {}):
+        if key not in known:
+            sys.exit(f"samconfig.toml, {environment}: sam {name} has no {key}")
+    overrides = context.params.get("parameter_overrides") or {}
+    unknown = set(overrides) - {one["ParameterKey"] for one in stack()["Parameters"]}
+    if unknown:
+        sys.exit(f"the template has no parameters {unknown}")
+    log({"overrides": overrides, "stack": context.params.get("stack_name")})
+    return 0
+
+
+def cargo(arguments):
+    """Runs what `cargo run` would, and says another account token."""
+    if arguments[:2] != ["run", "--"]:
+        sys.exit("not `cargo run --`")
+    command = [os.environ["STAND_IN_TOKENRY"], *arguments[2:]]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    sys.stderr.write(ran.stderr)
+    if ran.returncode == 0:
+        made = json.loads(ran.stdout) | {"accountToken": os.environ["STAND_IN_TOKEN"]}
+        print(json.dumps(made, separators=(",", ":")))
+    return ran.returncode
+
+
+def log(line):
+    with open(os.environ["STAND_IN_LOG"], "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def main(command, *arguments):
+    arguments = list(arguments)
+    log({"command": [command, *arguments]})
+    failing = os.environ.get("STAND_IN_FAIL")
+    if failing and " ".join([command, *arguments]).startswith(failing):
+        return 1
+    return {"aws": aws, "sam": sam, "cargo": cargo}[command](arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
