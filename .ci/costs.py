@@ -1,7 +1,7 @@
 """What a million calls of each endpoint cost, from the units and the prices that stand in the documents.
 
-The units are in docs/ARCHITECTURE.md ("Calls"), where tests count them; the prices and the tables that follow from both are
-in docs/OPERATIONS.md ("Cost").
+The units are in docs/ARCHITECTURE.md ("Calls"), and tests count them; the prices, and the table that
+follows from both, are in docs/OPERATIONS.md ("Cost").
 """
 
 import re
@@ -46,6 +46,7 @@ ROWS = {
     "`log-in-with-password`": ["`log-in-with-password`"],
 }
 HASHES = {"`put-user` with an address or a password", "`log-in-with-password`"}
+ALARMS = 5
 READS = re.compile(r"(?:(\d+) (?:or|to) )?(\d+) read")
 WRITES = re.compile(r"(?:(\d+) to )?(\d+) write(?: \((?:[a-z ]+ )?(\d+)\))?")
 TRANSACTION = re.compile(r"and the transaction's (\d+) to (\d+)")
@@ -90,25 +91,34 @@ def costs(memory):
     lines = []
     for label, names in ROWS.items():
         summed = [units(calls[name]) for name in names]
-        reads, writes = ([sum(one[kind][end] for one in summed) for end in (0, 1)] for kind in (0, 1))
+        reads, writes = (
+            [sum(one[kind][end] for one in summed) for end in (0, 1)] for kind in (0, 1)
+        )
         read = prices["DynamoDB, a million read request units"]
         write = prices["DynamoDB, a million write request units"]
         database = [reads[end] * read + writes[end] * write for end in (0, 1)]
         hashes = " that hashes a password" if label in HASHES else ""
         duration = prices[f"milliseconds billed of a call{hashes}"] / 1000 * 1e6
-        size = max(memory[name] for name in re.findall(r"`([\w-]+)`", label) or ["introspect-token"])
+        size = max(
+            memory[name] for name in re.findall(r"`([\w-]+)`", label) or ["introspect-token"]
+        )
         rest = prices["Lambda, a million requests"]
         rest += duration * size / 1024 * prices["Lambda, a GB-second on arm64"]
-        rest += prices["bytes of log of a call, the API's included"] / 1e9 * 1e6 * prices["CloudWatch Logs, a GB taken in"]
+        logged = prices["bytes of log of a call, the API's included"] / 1e9 * 1e6
+        rest += logged * prices["CloudWatch Logs, a GB taken in"]
         if "authorize" not in label:
             rest += prices["API Gateway, a million requests of an HTTP API"]
         cells = [label, span(*reads, "{}"), span(*writes, "{}")]
         cells += [span(*database, "{:.2f}"), span(*(one + rest for one in database), "{:.2f}")]
         lines.append(f"| {' | '.join(cells)} |")
-    monthly = prices["KMS, a key a month"] + 5 * prices["CloudWatch, an alarm a month"]
+    monthly = prices["KMS, a key a month"] + ALARMS * prices["CloudWatch, an alarm a month"]
     monthly += prices["CloudWatch, a dashboard a month"]
     sentence = f"A stack that nobody calls costs {monthly:.2f} a month: the key, five alarms, the dashboard."
-    return ["| endpoint | read | write | DynamoDB | in all |", "| --- | --- | --- | --- | --- |", *lines], sentence
+    return [
+        "| endpoint | read | write | DynamoDB | in all |",
+        "| --- | --- | --- | --- | --- |",
+        *lines,
+    ], sentence
 
 
 def problems(memory):

@@ -18,7 +18,8 @@ if stack_says StackStatus; then
   # As it was sent, with the addresses of its code; and the parameters, which `sam deploy` takes in quotes.
   aws cloudformation get-template --stack-name "$stack" --template-stage Original \
     --query TemplateBody --output text >"$before/template.yaml"
-  stack_says "Parameters[?ParameterKey!='Canary'].join('', [ParameterKey, '=\"', ParameterValue, '\"'])" >"$before/parameters"
+  stack_says "Parameters[?ParameterKey!='Canary'].join('', [ParameterKey, '=\"', ParameterValue, '\"'])" \
+    >"$before/parameters"
 else
   first=yes
 fi

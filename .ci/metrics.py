@@ -77,6 +77,11 @@ def problems(template):
             shown |= set(named[3:])
         if "of each function" in of["title"] and shown != functions:
             found.append(f"dashboard, {of['title']}: not {functions ^ shown}")
+    # A brake that is named and not referred to.
+    names = [of["Properties"].get("AlarmName") for of in resources.values()]
+    for brake in template["Globals"]["Function"]["DeploymentPreference"]["Alarms"]:
+        if brake not in names and brake.get("Ref") not in resources:
+            found.append(f"DeploymentPreference: there is no alarm {brake}")
     alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
     if alarms != set(re.findall(r"\$\{(\w+)\.Arn\}", body)):
         found.append(f"dashboard: its alarms are not {alarms}")

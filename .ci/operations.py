@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Holds docs/OPERATIONS.md, the deployment and the dashboard to what can be known of them without an account.
+"""Holds docs/OPERATIONS.md, deployment and dashboard to what can be known without an account.
 
     operations.py TOKENRY
 
-TOKENRY is the built command. Every block marked `sh` of docs/OPERATIONS.md is run, in its order and in one shell, and so
-are README.md's `sam` commands and the deployment with its roll-back: `aws` and `sam` are stand-ins that parse and check as
-the real ones do (stand_in.py), the API is `tokenry serve`, and the table is a DynamoDB of another maker.
+TOKENRY is the built command. Every block marked `sh` of docs/OPERATIONS.md is run, in its order and in
+one shell, and so are README.md's `sam` commands and the deployment with its roll-back: `aws` and `sam` are
+stand-ins that parse and check as the real ones do (stand_in.py), the API is `tokenry serve`, and the table
+is a DynamoDB of another maker.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from samcli.yamlhelper import yaml_parse
 
 import costs
 import metrics
-from emulator import ROOT, ministack, must
+from emulator import ROOT, bootstrap, ministack, must
 
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 # CloudWatch Logs Insights' own words in the queries.
@@ -38,11 +39,8 @@ class Run:
     def __init__(self, stack, tokenry):
         self.directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.log = self.directory / "log"
-        url, environment = ministack(stack)
-        made = subprocess.run(
-            [tokenry, "bootstrap", "--create-tables"], env=environment, capture_output=True, text=True
-        )
-        must(made.returncode == 0, "tokenry bootstrap makes the tables", made.stderr)
+        _, environment = ministack(stack)
+        bootstrap(tokenry, environment)
 
         errors = stack.enter_context((self.directory / "served").open("w"))
         served = subprocess.Popen(
@@ -58,7 +56,9 @@ class Run:
         for command in ("aws", "sam", "cargo"):
             stand_in = self.directory / "bin" / command
             stand_in.parent.mkdir(exist_ok=True)
-            stand_in.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/.ci/stand_in.py {command} "$@"\n')
+            stand_in.write_text(
+                f'#!/bin/sh\nexec {sys.executable} {ROOT}/.ci/stand_in.py {command} "$@"\n'
+            )
             stand_in.chmod(0o755)
         outputs = {"Url": self.start["url"], "IdentityTableName": "identity"}
         self.environment = environment | {
@@ -109,7 +109,9 @@ def documents(run):
     queries = [one[one.index("--query-string") + 1] for one in commands if "--query-string" in one]
     deployed = [one for one in run.logged("overrides") if "RestoredTableArn" in one]
     must(
-        deployed[0]["RestoredTableArn"] and deployed[0]["NotBefore"] and not deployed[1]["RestoredTableArn"],
+        deployed[0]["RestoredTableArn"]
+        and deployed[0]["NotBefore"]
+        and not deployed[1]["RestoredTableArn"],
         "a restored table comes with a NotBefore, and goes again",
         deployed,
     )
@@ -132,32 +134,78 @@ def deployment(run):
     user = f"{run.start['ecosystemId']};smoke"
     good = {"TOKENRY_TOKEN": run.start["accountToken"], "TOKENRY_USER": user}
     workflow = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())
-    scripts = [step["run"] for job in workflow["jobs"].values() for step in job.get("steps", []) if "run" in step]
+    scripts = [
+        step["run"]
+        for job in workflow["jobs"].values()
+        for step in job.get("steps", [])
+        if "run" in step
+    ]
     for script in scripts:
         checked = subprocess.run(["bash", "-n", "-c", script], capture_output=True, text=True)
-        must(checked.returncode == 0, f"deploy.yml's {script.splitlines()[0]!r} is bash", checked.stderr)
+        must(
+            checked.returncode == 0,
+            f"deploy.yml's {script.splitlines()[0]!r} is bash",
+            checked.stderr,
+        )
     steps = [script for script in scripts if re.match(r"sam |\.ci/deploy\.sh ", script)]
     code, printed = run.bash("\n".join(steps), **good)
     sams = [one[1] for one in run.logged("command") if one[0] == "sam"]
-    must(code == 0 and sams == ["build", "deploy", "deploy"], "deploy.yml builds once and deploys twice", printed)
-    must(run.logged("stack")[1:] == ["tokenry-staging", "tokenry-production"], "staging is before production")
-    must(printed.count("ok: revoked, it counts no more") == 2, "each time a token is minted and revoked", printed)
+    must(
+        code == 0 and sams == ["build", "deploy", "deploy"],
+        "deploy.yml builds once and deploys twice",
+        printed,
+    )
+    must(
+        run.logged("stack")[1:] == ["tokenry-staging", "tokenry-production"],
+        "staging is before production",
+    )
+    must(
+        printed.count("ok: revoked, it counts no more") == 2,
+        "each time a token is minted and revoked",
+        printed,
+    )
 
     bad = good | {"TOKENRY_TOKEN": "tk_ai_no"}
     code, printed = run.bash(".ci/deploy.sh production", **bad)
     overrides = run.logged("overrides")
     before = {name: str(of["Default"]) for name, of in TEMPLATE["Parameters"].items()}
-    must(code != 0 and len(overrides) == 2, "what does not work is followed by another deployment, and fails", printed)
-    must(overrides[1] == before | {"Canary": "false"}, "of the parameters before, at once", overrides[1])
-    (template,) = [one[one.index("--template-file") + 1] for one in run.logged("command") if "--template-file" in one]
-    must(template.endswith("/template.yaml") and ".aws-sam" not in template, "and of the template before", template)
+    must(
+        code != 0 and len(overrides) == 2,
+        "what does not work is followed by another deployment, and fails",
+        printed,
+    )
+    must(
+        overrides[1] == before | {"Canary": "false"},
+        "of the parameters before, at once",
+        overrides[1],
+    )
+    (template,) = [
+        one[one.index("--template-file") + 1]
+        for one in run.logged("command")
+        if "--template-file" in one
+    ]
+    must(
+        template.endswith("/template.yaml") and ".aws-sam" not in template,
+        "and of the template before",
+        template,
+    )
 
     code, printed = run.bash(".ci/deploy.sh production", STAND_IN_FAIL="sam deploy", **good)
     must(code != 0 and "ok:" not in printed, "what is not deployed is not tried", printed)
-    code, printed = run.bash(".ci/deploy.sh production", STAND_IN_FAIL="aws cloudformation describe-stacks")
-    must(code == 0 and len(run.logged("overrides")) == 1, "a first deployment needs no token", printed)
+    code, printed = run.bash(
+        ".ci/deploy.sh production", STAND_IN_FAIL="aws cloudformation describe-stacks"
+    )
+    must(
+        code == 0 and len(run.logged("overrides")) == 1,
+        "a first deployment needs no token",
+        printed,
+    )
     code, printed = run.bash(".ci/deploy.sh production")
-    must(code != 0 and not run.logged("overrides"), "a later one does, before anything is changed", printed)
+    must(
+        code != 0 and not run.logged("overrides"),
+        "a later one does, before anything is changed",
+        printed,
+    )
 
 
 def stand_ins(run):
@@ -186,7 +234,11 @@ def main(tokenry):
     default = TEMPLATE["Globals"]["Function"]["MemorySize"]
     memory = {name: of.get("MemorySize", default) for name, of in functions.items()}
     problems = costs.problems(memory) + metrics.problems(TEMPLATE)
-    must(not problems, "costs follow from units and prices, and metrics are written", "\n".join(problems))
+    must(
+        not problems,
+        "costs follow from units and prices, and metrics are written",
+        "\n".join(problems),
+    )
     must(shutil.which("curl"), "there is curl")
     with contextlib.ExitStack() as stack:
         run = Run(stack, tokenry)

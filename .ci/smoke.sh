@@ -34,5 +34,6 @@ must "it is the user's" grep -qF "\"sub\":\"$user\"" <<<"$claims"
 printf %s "$token" | call POST /api/auth/revoke --data-urlencode token@-
 must "revoked, it counts no more" [ "$(introspect)" = '{"active":false}' ]
 
-status=$(curl --silent --max-time 10 --request POST --output /dev/null --write-out '%{http_code}' "$url/api/users/$user/tokens")
+status=$(curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' \
+  --request POST "$url/api/users/$user/tokens")
 must "who shows no token gets none" [ "$status" = 401 ]

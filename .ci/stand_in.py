@@ -34,7 +34,9 @@ PAGE = ("token", "marker", "lastevaluatedbackuparn")
 def stack():
     """A stack of the template, as `describe-stacks` shows it."""
     template = yaml_parse(TEMPLATE.read_text())
-    outputs = dict.fromkeys(template["Outputs"], "output") | json.loads(os.environ["STAND_IN_OUTPUTS"])
+    outputs = dict.fromkeys(template["Outputs"], "output") | json.loads(
+        os.environ["STAND_IN_OUTPUTS"]
+    )
     parameters = {name: of["Default"] for name, of in template["Parameters"].items()}
     return {
         "StackName": "stack",
@@ -54,7 +56,10 @@ def answer(operation):
         return {"Stacks": [stack()]}
     if operation.name == "DescribeStackResources":
         resources = yaml_parse(TEMPLATE.read_text())["Resources"]
-        named = [{"PhysicalResourceId": name, "ResourceType": of["Type"]} for name, of in resources.items()]
+        named = [
+            {"PhysicalResourceId": name, "ResourceType": of["Type"]}
+            for name, of in resources.items()
+        ]
         return {"StackResources": named}
     if operation.name == "GetTemplate":
         return {"TemplateBody": TEMPLATE.read_text()}

@@ -45,7 +45,9 @@ def named(resource):
         name = named(own)
         instead = name.replace("IdentityTable", RESTORED)
         if condition != "IsRestored" or RESTORED not in instead or named(restored) != instead:
-            problems.append(f"{resource}: its table is not the restored one in place of the stack's")
+            problems.append(
+                f"{resource}: its table is not the restored one in place of the stack's"
+            )
         return name
     if "Ref" in resource:
         return resource["Ref"]
@@ -115,7 +117,9 @@ def main():
 
     if problems:
         sys.exit("\n".join(problems))
-    print(f"{len(functions)} functions have the routes and the rights that they need, and no others")
+    print(
+        f"{len(functions)} functions have the routes and the rights that they need, and no others"
+    )
 
 
 main()
