@@ -24,6 +24,7 @@ from samcli.yamlhelper import yaml_parse
 
 import costs
 import metrics
+import resources
 from emulator import ROOT, bootstrap, ministack, must
 
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
@@ -233,10 +234,10 @@ def main(tokenry):
     }
     default = TEMPLATE["Globals"]["Function"]["MemorySize"]
     memory = {name: of.get("MemorySize", default) for name, of in functions.items()}
-    problems = costs.problems(memory) + metrics.problems(TEMPLATE)
+    problems = costs.problems(memory) + metrics.problems(TEMPLATE) + resources.problems(TEMPLATE)
     must(
         not problems,
-        "costs follow from units and prices, and metrics are written",
+        "costs follow, metrics are written, resources are in order",
         "\n".join(problems),
     )
     must(shutil.which("curl"), "there is curl")

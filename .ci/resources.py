@@ -1,0 +1,59 @@
+"""What SAM makes of template.yaml: how many resources, and whether they can be made in some order."""
+
+import copy
+import graphlib
+import re
+
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+from costs import OPERATIONS
+from emulator import REGION
+
+COUNT = re.compile(r"500 resources; this one has (\d+)")
+
+
+def transformed(template, **parameters):
+    """The template's resources as CloudFormation gets them."""
+    template = copy.deepcopy(template)
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    defaults = {name: str(of["Default"]) for name, of in template["Parameters"].items()}
+    translator = Translator({}, Parser(), None, boto3.Session(region_name=REGION))
+    values = defaults | {"AWS::Region": REGION} | parameters
+    return translator.translate(template, values)["Resources"]
+
+
+def references(value):
+    """What a value refers to, an update policy included."""
+    if isinstance(value, list):
+        for one in value:
+            yield from references(one)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if key == "Ref":
+                yield one
+            elif key == "Fn::GetAtt":
+                yield one[0] if isinstance(one, list) else one.split(".")[0]
+            else:
+                text = one[0] if isinstance(one, list) and one else one
+                if key == "Fn::Sub":
+                    yield from re.findall(r"\$\{(\w+)(?:\.\w+)?\}", text)
+                yield from references(one)
+
+
+def problems(template):
+    """A circle of references, and a count that docs/OPERATIONS.md does not give."""
+    found = []
+    for canary in ("true", "false"):
+        resources = transformed(template, Canary=canary)
+        graph = {name: set(references(of)) & set(resources) for name, of in resources.items()}
+        try:
+            graphlib.TopologicalSorter(graph).prepare()
+        except graphlib.CycleError as circle:
+            found.append(f"template.yaml, Canary={canary}: {' needs '.join(circle.args[1])}")
+    most = len(transformed(template, Canary="true"))
+    said = COUNT.search(OPERATIONS.read_text())
+    if not said or int(said[1]) != most:
+        found.append(f"docs/OPERATIONS.md, Quotas: the stack has {most} resources")
+    return found
