@@ -8,7 +8,9 @@ import json
 import re
 
 from costs import OPERATIONS, section
+from emulator import ROOT
 
+WRITTEN = (ROOT / "shared/src/metrics.rs").read_text()
 KNOWN = {
     "AWS/ApiGateway": ({"4xx", "5xx", "Count", "Latency", "IntegrationLatency"}, {("ApiId",)}),
     "AWS/Lambda": (
@@ -25,8 +27,8 @@ KNOWN = {
         },
         {("TableName",)},
     ),
-    # What the functions write themselves, by the name of the error.
-    "Tokenry": ({"TooManyRequests", "ServiceUnavailable", "InternalError"}, {("FunctionName",)}),
+    # What the functions write themselves.
+    "Tokenry": (set(re.findall(r'StatusCode::\w+ => "(\w+)"', WRITTEN)), {("FunctionName",)}),
 }
 TYPES = {
     "ApiId": {"AWS::Serverless::HttpApi"},
