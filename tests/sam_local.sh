@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Runs the whole template under `sam local start-api`: makes an account, an ecosystem and a user there, mints a
+# token, and asks whether it holds, until it is revoked.
+#
+# It needs a Rust toolchain, Python 3 and root on Debian or a like of it, whose packages it installs if they are
+# missing, and ends with 77 and a line that says why where that is not so. The functions run in a Docker engine of
+# its own, in namespaces of its own: no process, mount, network or file of it outlives the script, however that ends.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'sam local: %s\n' "$*"; }
+cannot() { say "cannot run here: $*"; exit 77; }
+fail() { say "this does not hold: $*" >&2; exit 1; }
+
+VENV=$PWD/target/ci-venv
+BUILT=.aws-sam/build
+# In a network of its own any address and port is free.
+HERE=10.0.0.1
+DATABASE=http://$HERE:4566
+API=http://127.0.0.1:3000
+case $(uname -m) in
+  x86_64) ARCHITECTURE=x86_64 ;;
+  aarch64) ARCHITECTURE=arm64 ;;
+  *) cannot "Lambda knows no $(uname -m)" ;;
+esac
+export PATH=$VENV/bin:$PATH SAM_CLI_TELEMETRY=0 PYTHONDONTWRITEBYTECODE=1
+export AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+
+# What the namespaces are entered with: packages, the functions as they are deployed, the command.
+prepare() {
+  if ! command -v dockerd >/dev/null || ! command -v busybox >/dev/null; then
+    command -v apt-get >/dev/null || cannot "there is no dockerd, and no apt-get to install it"
+    # The run level keeps the packages from starting a daemon.
+    { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+      --no-install-recommends docker.io iptables busybox-static; } >/dev/null
+  fi
+  [[ -x $VENV/bin/sam ]] || python3 -m venv "$VENV"
+  pip install --quiet --disable-pip-version-check -r .ci/requirements.txt
+  sam build --parameter-overrides "Architecture=$ARCHITECTURE"
+  cargo build --locked -p tokenry
+}
+
+# The base image under the name that SAM asks for, with the little of it that a function needs. The image says where
+# the database is, because SAM passes no variable that the template does not name.
+import_image() {
+  local root=/run/root applet
+  mkdir -p $root/{bin,tmp,var/task}
+  cp "$(command -v busybox)" $root/bin/busybox
+  for applet in chmod mv sh true; do ln -s busybox "$root/bin/$applet"; done
+  ldd $BUILT/IntrospectToken/bootstrap | grep -o '/[^ ]*' | xargs cp -L --parents -t $root
+  tar -C $root -c . | docker import --change "ENV AWS_ENDPOINT_URL=$DATABASE" - "$1" >/dev/null
+}
+
+# start NAME COMMAND...: runs it in the background, with a log that `wait_for` shows.
+start() {
+  local name=$1
+  shift
+  "$@" >"/run/$name.log" 2>&1 &
+}
+
+# wait_for NAME COMMAND...: returns once the command succeeds; false after a minute, with the end of NAME's log.
+wait_for() {
+  local name=$1
+  shift
+  for _ in {1..300}; do
+    if "$@" >/dev/null 2>&1; then return; fi
+    sleep 0.2
+  done
+  tail -n 20 "/run/$name.log" >&2
+  return 1
+}
+
+# call STATUS METHOD PATH [CURL'S ARGUMENTS]: prints the body of the answer, whose status must be as said.
+call() {
+  local status=$1 method=$2 path=$3 answer
+  shift 3
+  answer=$(curl -sS --globoff --max-time 60 -X "$method" -H "Authorization: $ACCOUNT_TOKEN" -w '\n%{http_code}' "$@" "$API$path")
+  if [[ ${answer##*$'\n'} != "$status" ]]; then
+    tail -n 40 /run/sam.log >&2
+    fail "$method ${path%%\?*} answers $status, and not ${answer##*$'\n'}"
+  fi
+  say "$method ${path%%/C*} answers $status" >&2
+  printf '%s' "${answer%$'\n'*}"
+}
+
+# field NAME: that field of the JSON that comes in.
+field() { sed -nE "s/.*\"$1\":\"([^\"]*)\".*/\1/p"; }
+
+introspect() { call 200 POST /api/auth/introspect --data-urlencode "token=$1"; }
+
+# Inside the namespaces.
+run() {
+  # Docker's, SAM's and everyone's files: gone with the namespace.
+  mount -t tmpfs tmpfs /run
+  mkdir /run/home /run/tmp
+  export HOME=/run/home TMPDIR=/run/tmp DOCKER_HOST=unix:///run/docker.sock
+  busybox ip link set lo up
+
+  printf '{}' >/run/daemon.json
+  # Published ports go through Docker's own proxy, so that no packet filter is needed.
+  start dockerd dockerd --config-file /run/daemon.json --host $DOCKER_HOST --data-root /run/docker-data \
+    --exec-root /run/docker --pidfile /run/docker.pid --exec-opt native.cgroupdriver=cgroupfs \
+    --cgroup-parent "$CGROUP" --bip $HERE/24 --iptables=false --ip6tables=false
+  wait_for dockerd docker info || cannot "no Docker engine starts"
+  local image=public.ecr.aws/lambda/provided:al2023-$ARCHITECTURE
+  import_image "$image"
+  docker run --rm "$image" true || cannot "the Docker engine runs no container"
+
+  SERVICES=dynamodb BIND_HOST=$HERE GATEWAY_PORT=${DATABASE##*:} start ministack python -m ministack
+  wait_for ministack curl -sS $DATABASE || fail "the database starts"
+  # SAM gives the functions the tables' logical ids.
+  ACCOUNT_TOKEN=$(AWS_ENDPOINT_URL=$DATABASE TOKENRY_IDENTITY_TABLE=IdentityTable \
+    TOKENRY_EPHEMERAL_TABLE=EphemeralTable target/debug/tokenry bootstrap --create-tables --json | field accountToken)
+
+  start sam sam local start-api --skip-pull-image --warm-containers LAZY --no-watch \
+    --parameter-overrides "Architecture=$ARCHITECTURE"
+  wait_for sam curl -sS $API || fail "sam local start-api starts"
+  local mounted routes
+  mounted=$(grep -c '^Mounting .* at http' /run/sam.log)
+  routes=$(grep -c 'Type: HttpApi$' template.yaml)
+  [[ $mounted == "$routes" ]] || fail "SAM mounts $routes functions, and not $mounted"
+
+  local ecosystem user minted token answer
+  ecosystem=$(call 201 POST /api/ecosystems | field id)
+  user="$ecosystem;auth0%7Cann"
+  call 201 PUT "/api/users/$user" -H 'Content-Type: application/json' -d '{}' >/dev/null
+  minted=$(call 200 POST "/api/users/$user/tokens?expiryType=SlidingTtl&ttl=900")
+  token=$(field token <<<"$minted")
+  answer=$(introspect "$token")
+  [[ $answer == *'"active":true'* && $answer == *"\"sub\":\"$ecosystem;auth0|ann\""* ]] || fail "the token holds"
+  call 204 DELETE "/api/users/$user/tokens/$(field tokenId <<<"$minted")" >/dev/null
+  [[ $(introspect "$token") == '{"active":false}' ]] || fail "a revoked token holds no more"
+  say "$mounted functions are mounted; a token was minted, held, was revoked, and holds no more"
+}
+
+if [[ ${1-} == inside ]]; then
+  run
+  exit
+fi
+[[ $(id -u) == 0 ]] || cannot "a Docker engine needs root"
+NAMESPACES=(unshare --mount --net --pid --fork --kill-child --mount-proc)
+"${NAMESPACES[@]}" true || cannot "there are no namespaces to be had"
+prepare
+export CGROUP=/tokenry-sam-local-$$
+# The last process of the namespaces takes all others with it; its groups of processes remain, empty.
+trap 'find /sys/fs/cgroup -depth -type d -path "*$CGROUP*" -exec rmdir {} + 2>/dev/null || true' EXIT
+"${NAMESPACES[@]}" "$0" inside
