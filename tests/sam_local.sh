@@ -11,6 +11,8 @@ cd "$(dirname "$0")/.."
 say() { printf 'sam local: %s\n' "$*"; }
 cannot() { say "cannot run here: $*"; exit 77; }
 fail() { say "this does not hold: $*" >&2; exit 1; }
+# The same, with the end of what SAM and the functions logged.
+broken() { tail -n 40 /run/sam.log >&2; fail "$@"; }
 
 VENV=$PWD/target/ci-venv
 BUILT=.aws-sam/build
@@ -74,11 +76,8 @@ wait_for() {
 call() {
   local status=$1 method=$2 path=$3 answer
   shift 3
-  answer=$(curl -sS --globoff --max-time 60 -X "$method" -H "Authorization: $ACCOUNT_TOKEN" -w '\n%{http_code}' "$@" "$API$path")
-  if [[ ${answer##*$'\n'} != "$status" ]]; then
-    tail -n 40 /run/sam.log >&2
-    fail "$method ${path%%\?*} answers $status, and not ${answer##*$'\n'}"
-  fi
+  answer=$(curl -sS --max-time 60 -X "$method" -H "Authorization: $ACCOUNT_TOKEN" -w '\n%{http_code}' "$@" "$API$path")
+  [[ ${answer##*$'\n'} == "$status" ]] || broken "$method ${path%%\?*} answers $status, and not ${answer##*$'\n'}"
   say "$method ${path%%/C*} answers $status" >&2
   printf '%s' "${answer%$'\n'*}"
 }
@@ -115,22 +114,28 @@ run() {
   start sam sam local start-api --skip-pull-image --warm-containers LAZY --no-watch \
     --parameter-overrides "Architecture=$ARCHITECTURE"
   wait_for sam curl -sS $API || fail "sam local start-api starts"
-  local mounted routes
-  mounted=$(grep -c '^Mounting .* at http' /run/sam.log)
-  routes=$(grep -c 'Type: HttpApi$' template.yaml)
-  [[ $mounted == "$routes" ]] || fail "SAM mounts $routes functions, and not $mounted"
+  # `Mounting CreateUserToken at http://127.0.0.1:3000/api/users/{id}/tokens [POST]`: each one starts, and itself
+  # refuses who shows no credential.
+  local functions=0 url method answer
+  while read -r url method; do
+    answer=$(curl -sS --globoff --max-time 60 -o /dev/null -w '%{http_code} %header{x-request-id}' -X "$method" "$url")
+    [[ $answer == 4??\ ?* ]] || broken "$method ${url#"$API"} is answered by its function, and not with $answer"
+    functions=$((functions + 1))
+  done < <(sed -nE 's/^Mounting .* at (.*) \[(.*)\]$/\1 \2/p' /run/sam.log)
+  [[ $functions == "$(grep -c 'Type: HttpApi$' template.yaml)" ]] || broken "SAM mounts all functions, not $functions"
+  say "$functions functions start and answer"
 
-  local ecosystem user minted token answer
+  local ecosystem user minted token
   ecosystem=$(call 201 POST /api/ecosystems | field id)
   user="$ecosystem;auth0%7Cann"
   call 201 PUT "/api/users/$user" -H 'Content-Type: application/json' -d '{}' >/dev/null
   minted=$(call 200 POST "/api/users/$user/tokens?expiryType=SlidingTtl&ttl=900")
   token=$(field token <<<"$minted")
   answer=$(introspect "$token")
-  [[ $answer == *'"active":true'* && $answer == *"\"sub\":\"$ecosystem;auth0|ann\""* ]] || fail "the token holds"
+  [[ $answer == *'"active":true'* && $answer == *"\"sub\":\"$ecosystem;auth0|ann\""* ]] || broken "the token holds"
   call 204 DELETE "/api/users/$user/tokens/$(field tokenId <<<"$minted")" >/dev/null
-  [[ $(introspect "$token") == '{"active":false}' ]] || fail "a revoked token holds no more"
-  say "$mounted functions are mounted; a token was minted, held, was revoked, and holds no more"
+  [[ $(introspect "$token") == '{"active":false}' ]] || broken "a revoked token holds no more"
+  say "a token was minted, held, was revoked, and holds no more"
 }
 
 if [[ ${1-} == inside ]]; then
@@ -142,6 +147,19 @@ NAMESPACES=(unshare --mount --net --pid --fork --kill-child --mount-proc)
 "${NAMESPACES[@]}" true || cannot "there are no namespaces to be had"
 prepare
 export CGROUP=/tokenry-sam-local-$$
-# The last process of the namespaces takes all others with it; its groups of processes remain, empty.
-trap 'find /sys/fs/cgroup -depth -type d -path "*$CGROUP*" -exec rmdir {} + 2>/dev/null || true' EXIT
-"${NAMESPACES[@]}" "$0" inside
+# With the first process of the namespaces all others end; the control groups of the containers remain, empty, a moment
+# later.
+finish() {
+  kill -KILL "$INSIDE" 2>/dev/null || true
+  for _ in {1..50}; do
+    if find /sys/fs/cgroup -depth -type d -path "*$CGROUP*" -exec rmdir {} + 2>/dev/null; then return; fi
+    sleep 0.1
+  done
+}
+# The namespaces do not outlive this process either.
+setpriv --pdeathsig KILL "${NAMESPACES[@]}" "$0" inside &
+INSIDE=$!
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+wait "$INSIDE"
