@@ -31,10 +31,17 @@ export AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1 AWS_ACCESS_KEY_ID
 # What the namespaces are entered with: packages, the functions as they are deployed, the command.
 prepare() {
   if ! command -v dockerd >/dev/null || ! command -v busybox >/dev/null; then
-    command -v apt-get >/dev/null || cannot "there is no dockerd, and no apt-get to install it"
+    command -v apt-get >/dev/null || cannot "there is no apt-get to install docker.io and busybox-static"
+    apt-get update -qq
+    local packages=()
+    command -v busybox >/dev/null || packages+=(busybox-static)
+    if ! command -v dockerd >/dev/null; then
+      packages+=(docker.io)
+      # Newer releases have the client apart.
+      if apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
+    fi
     # The run level keeps the packages from starting a daemon.
-    { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-      --no-install-recommends docker.io iptables busybox-static; } >/dev/null
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   fi
   [[ -x $VENV/bin/sam ]] || python3 -m venv "$VENV"
   pip install --quiet --disable-pip-version-check -r .ci/requirements.txt
@@ -49,6 +56,7 @@ import_image() {
   mkdir -p $root/{bin,tmp,var/task}
   cp "$(command -v busybox)" $root/bin/busybox
   for applet in chmod mv sh true; do ln -s busybox "$root/bin/$applet"; done
+  # `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`
   ldd $BUILT/IntrospectToken/bootstrap | grep -o '/[^ ]*' | xargs cp -L --parents -t $root
   tar -C $root -c . | docker import --change "ENV AWS_ENDPOINT_URL=$DATABASE" - "$1" >/dev/null
 }
