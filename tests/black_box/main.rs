@@ -30,6 +30,7 @@ mod log_in_limits;
 mod log_in_with_password;
 mod model;
 mod not_before;
+mod openapi;
 mod other_routes;
 mod put_user;
 mod races;

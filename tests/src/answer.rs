@@ -60,6 +60,17 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// The body as what its content type says: JSON, or text.
+    ///
+    /// # Panics
+    /// If it is not JSON.
+    pub fn content(&self) -> Value {
+        match self.header("content-type") {
+            Some("application/json") => self.json(),
+            _ => self.body.clone().into(),
+        }
+    }
+
     /// A header's value, or nothing.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)

@@ -42,6 +42,8 @@ pub enum Fault {
     Throttled,
     /// Refused because a transaction is at work on the item.
     TransactionConflict,
+    /// Refused because the role does not allow it.
+    Denied,
     /// A server error without a cause.
     ServerError,
     /// All keys come back unprocessed.
@@ -207,6 +209,7 @@ impl Database {
             Some(Fault::TransactionConflict) => {
                 return Ok(refusal("TransactionConflictException", 400));
             }
+            Some(Fault::Denied) => return Ok(refusal("AccessDeniedException", 400)),
             Some(Fault::ServerError) => return Ok(refusal("InternalServerError", 500)),
             Some(Fault::Unprocessed) => {
                 let left = json!({ "Responses": {}, "UnprocessedKeys": wanted["RequestItems"] });

@@ -8,7 +8,7 @@ use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
 use shared::{App, http::respond};
 
-use crate::Answer;
+use crate::{Answer, openapi};
 
 /// An HTTP API event (payload 2.0) under construction.
 #[derive(Clone, Debug)]
@@ -100,11 +100,11 @@ impl Event {
 ///
 /// # Panics
 /// If what comes back is not what API Gateway can read.
-pub async fn invoke(app: &App, endpoint: &str, event: &Value) -> Answer {
+pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
     let endpoint = row(endpoint);
     let mut context = Context::default();
     context.request_id = "from-lambda".into();
-    let payload = to_raw_value(event).expect("JSON is JSON");
+    let payload = to_raw_value(sent).expect("JSON is JSON");
     let event = LambdaEvent::new(payload, context);
     let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
     let answer = serde_json::to_value(answer).expect("an answer is JSON");
@@ -119,11 +119,13 @@ pub async fn invoke(app: &App, endpoint: &str, event: &Value) -> Answer {
             );
         }
     }
-    Answer {
+    let answer = Answer {
         status: u16::try_from(answer["statusCode"].as_u64().expect("a status")).expect("a status"),
         headers,
         body: answer["body"].as_str().unwrap_or_default().to_owned(),
-    }
+    };
+    openapi::check(app, endpoint, &openapi::Sent::as_event(sent), &answer);
+    answer
 }
 
 fn row(endpoint: &str) -> &'static functions::Endpoint {

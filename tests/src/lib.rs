@@ -4,6 +4,7 @@
 mod answer;
 mod database;
 mod event;
+pub mod openapi;
 mod past;
 mod rights;
 mod service;

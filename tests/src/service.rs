@@ -25,7 +25,7 @@ use tokenry::{
 };
 use tokio::net::TcpListener;
 
-use crate::{Answer, Database, Event, TestClock, rights};
+use crate::{Answer, Database, Event, TestClock, openapi, rights};
 
 /// A service of its own for one test: its database, its port, its clock.
 #[derive(Debug)]
@@ -179,7 +179,9 @@ impl Service {
     /// # Panics
     /// If nothing comes back.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.expect("a response");
+        let request = request.build().expect("a request");
+        let sent = request.try_clone().expect("a body in memory");
+        let response = self.http.execute(request).await.expect("a response");
         let header = |(name, value): (&reqwest::header::HeaderName, &_)| {
             let value: &reqwest::header::HeaderValue = value;
             (
@@ -187,11 +189,15 @@ impl Service {
                 String::from_utf8_lossy(value.as_bytes()).into_owned(),
             )
         };
-        Answer {
+        let answer = Answer {
             status: response.status().as_u16(),
             headers: response.headers().iter().map(header).collect(),
             body: response.text().await.expect("text"),
+        };
+        if let Some((endpoint, sent)) = openapi::Sent::over_http(&sent) {
+            openapi::check(&self.app, endpoint, &sent, &answer);
         }
+        answer
     }
 
     /// Sends a request with a credential, and perhaps a JSON body.

@@ -1,0 +1,71 @@
+//! Requests with the mistakes that the document's examples of a 400 are about.
+
+use serde_json::Value;
+use tests::Event;
+
+use super::scene::ADDRESS;
+
+/// A request with the mistake that an example of a 400 is about.
+pub(super) fn broken(mut event: Event, example: &str) -> Event {
+    let query = |event: Event, field: &str| {
+        let before = event.json["rawQueryString"].as_str().unwrap_or_default();
+        let query = format!("{before}&{field}");
+        event.query(query.trim_start_matches('&'))
+    };
+    let body = |mut event: Event, name: &str, value: Value| {
+        let text = event.json["body"].as_str().unwrap();
+        let Ok(mut body) = serde_json::from_str::<Value>(text) else {
+            event.json["body"] = format!("{text}&{name}=1").into();
+            return event;
+        };
+        body[name] = value;
+        event.json_body(&body.to_string())
+    };
+    let of_query = event.json["rawQueryString"] != "";
+    match example {
+        "fieldNotAllowed" => query(event, "query"),
+        "credentialTwice" => event.header("authorization", "one,another"),
+        "userId" if event.json["pathParameters"]["id"].is_null() => {
+            event.json_body(r#"{"userId":"bob"}"#)
+        }
+        "environmentId" if event.json["pathParameters"].is_null() => {
+            event.json_body(r#"{"environmentId":"58521fd8a5d9b5cc21987502"}"#)
+        }
+        "userId" => event.parameter("id", "bob"),
+        "ecosystemId" | "environmentId" | "tokenId" => event.parameter(example, "x"),
+        "expiryType" => query(event, "expiryType=Never"),
+        "ttlNoNumber" => query(event, "ttl=1.5"),
+        "ttlNotPositive" => query(event, "ttl=0"),
+        "ttlTooLarge" => query(event, "ttl=315360001"),
+        "ttlTwice" => query(event, "ttl=1&ttl=1"),
+        "name" => query(event, "name="),
+        "limitTooLarge" => query(event, "limit=101"),
+        "cursor" => query(event, "cursor=x"),
+        "tokenRequired" => event.form(""),
+        "tokenTwice" => event.form("token=a&token=b"),
+        "notUtf8" => {
+            event.json["isBase64Encoded"] = true.into();
+            event.form("/w==")
+        }
+        "bodyFieldNotAllowed" => body(event, "field", 1.into()),
+        "noObject" => event.json_body("[]"),
+        "several" if event.json["routeKey"] == "POST /api/auth/shortcode/create" => {
+            query(body(event, "shortCodeTtl", 3601.into()), "query")
+        }
+        "several" => event.json_body(r#"{"write":1,"expiration_date":"1"}"#),
+        "shortcode" => event.json_body(r#"{"shortcode":"A6ER7"}"#),
+        "neitherOrBoth" | "shortcodeRequired" | "bothRequired" => event.json_body("{}"),
+        "email" if of_query => event.query("email=bob"),
+        "email" => body(event, "email", "bob".into()),
+        "emailRequired" => {
+            event.json["body"] = Value::Null;
+            event.query("")
+        }
+        "emailTwice" => query(event, &format!("email={ADDRESS}")),
+        "passwordTooShort" => body(event, "password", "1234567".into()),
+        "passwordTooLong" => body(event, "password", "x".repeat(257).into()),
+        "noBoolean" => body(event, "admin", 1.into()),
+        "wrongPassword" => body(event, "password", "wrong".into()),
+        _ => panic!("how one gets to {example} is not known"),
+    }
+}

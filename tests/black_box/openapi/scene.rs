@@ -1,0 +1,271 @@
+//! How one gets to each answer that the document shows.
+
+use functions::Endpoint;
+use futures_util::future::join;
+use serde_json::{Value, json};
+use tests::{Answer, Event, Fault, Service, openapi::Part};
+
+use super::{bodies, mistakes::broken};
+
+/// The document's user's address.
+pub(super) const ADDRESS: &str = "bob@example.com";
+const PASSWORD: &str = "correct horse battery";
+/// What a user's or a server's token is made with, so that a list shows what the document does.
+const LAPTOP: &str = "expiryType=SlidingTtl&ttl=900&name=laptop";
+/// What the document's requests are about, and nobody has.
+const ECOSYSTEM: &str = "C58521fd8a5d9b5cc21987501";
+const ENVIRONMENT: &str = "E58521fd8a5d9b5cc21987502";
+const TOKEN_ID: &str = "01KDVDNAFMFDHADR9JK9PFNKW4";
+const CODE: &str = "a6e-r7d";
+
+/// A service with what the requests of the document are about.
+pub(super) struct Scene {
+    pub(super) service: Service,
+    /// The document's user.
+    user: String,
+    /// The token that is asked about.
+    token: String,
+    /// What stands for the ids of the document.
+    ids: Vec<(&'static str, String)>,
+}
+
+impl Scene {
+    /// What is there when this answer of this endpoint is wanted.
+    pub(super) async fn of(endpoint: &Endpoint, status: &str, example: &str) -> Self {
+        let service = Service::start().await;
+        let ecosystem = service.ecosystem.id.as_str().to_owned();
+        let mut scene = Self {
+            user: format!("{ecosystem};bob"),
+            token: String::new(),
+            ids: Vec::new(),
+            service,
+        };
+        let unknown = if status == "404" { example } else { "" };
+
+        let has_address = endpoint.path.starts_with("/_/") || example == "withAddress";
+        let user = match endpoint.name {
+            "log-in-with-password" => json!({ "email": ADDRESS, "password": PASSWORD }),
+            _ if has_address && unknown != "address" => json!({ "email": ADDRESS }),
+            _ => json!({}),
+        };
+        scene.put_user(&user).await;
+        let to_ecosystem = |name| scene.event(name).parameter("ecosystemId", &ecosystem);
+        let environment = scene.made(to_ecosystem("create-environment")).await;
+        let user_token = scene
+            .made(scene.event("create-user-token").query(LAPTOP))
+            .await;
+        let server_token = scene
+            .made(to_ecosystem("create-server-token").query(LAPTOP))
+            .await;
+        scene.service.clock.advance(5);
+        for token in [&user_token, &server_token] {
+            let asking = scene
+                .service
+                .introspection(token["token"].as_str().unwrap());
+            scene.made(asking).await;
+        }
+        let is_made = endpoint.name == "create-email-token" && example != "live";
+        if has_address && !is_made && !["address", "token"].contains(&unknown) {
+            let body = json!({ "email": ADDRESS }).to_string();
+            scene
+                .made(scene.event("create-email-token").json_body(&body))
+                .await;
+        }
+
+        let of_environment = json!({ "environmentId": environment["id"] });
+        let of_user = json!({ "userId": scene.user, "tokenExpiryType": "SlidingTtl" });
+        let code_for = if example == "ofUser" {
+            of_user
+        } else {
+            of_environment
+        };
+        let code = scene
+            .event("create-shortcode")
+            .json_body(&code_for.to_string());
+        let code = scene.made(code).await["shortcode"].clone();
+        let asked = match example {
+            "infinite" => {
+                scene
+                    .made(
+                        scene
+                            .event("create-user-token")
+                            .query("expiryType=Infinite"),
+                    )
+                    .await
+            }
+            "ofServer" => scene.made(to_ecosystem("create-server-token")).await,
+            "ofAccount" => json!({ "token": scene.service.account_token }),
+            "ofCode" => {
+                let body = json!({ "shortcode": code }).to_string();
+                scene
+                    .made(scene.event("consume-shortcode").json_body(&body))
+                    .await
+            }
+            _ => user_token.clone(),
+        };
+        let of_server = endpoint.name == "revoke-server-token";
+        let named = if of_server {
+            &server_token
+        } else {
+            &user_token
+        };
+
+        let known = [
+            ("ecosystem", ECOSYSTEM, ecosystem.into()),
+            ("environment", ENVIRONMENT, environment["id"].clone()),
+            ("token id", TOKEN_ID, named["tokenId"].clone()),
+            ("shortcode", CODE, code),
+        ];
+        let ids = known.iter().filter(|(what, ..)| *what != unknown);
+        let ids = ids.map(|(_, shown, id)| (*shown, id.as_str().unwrap().to_owned()));
+        scene.ids = ids.collect();
+        scene.token.push_str(asked["token"].as_str().unwrap());
+        scene.service.database.take_calls();
+        scene
+    }
+
+    /// A request by the account, about the user if it is about one.
+    fn event(&self, endpoint: &'static str) -> Event {
+        Event::to(endpoint)
+            .header("authorization", &self.service.account_token)
+            .parameter("id", &self.user)
+    }
+
+    /// What is answered to a request that is granted.
+    async fn made(&self, event: Event) -> Value {
+        let answer = event.send(&self.service.app).await;
+        assert!(answer.status < 300, "{event:?}: {answer:?}");
+        answer.content()
+    }
+
+    async fn put_user(&self, body: &Value) {
+        let event = self.event("put-user").json_body(&body.to_string());
+        self.made(event).await;
+    }
+
+    /// A text of the document with the ids that there are.
+    fn filled(&self, text: &str) -> String {
+        let ids = self.ids.iter();
+        ids.fold(text.to_owned(), |text, (shown, id)| text.replace(shown, id))
+    }
+
+    /// A request that is right, by the account: the one that the document shows by this name, or its first.
+    pub(super) fn request(&self, endpoint: &Endpoint, name: &str) -> Event {
+        let mut event =
+            Event::to(endpoint.name).header("authorization", &self.service.account_token);
+        for parameter in endpoint
+            .path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{'))
+        {
+            let parameter = parameter.trim_end_matches('}');
+            let value = match parameter {
+                "id" => format!("{ECOSYSTEM};bob"),
+                "ecosystemId" => ECOSYSTEM.to_owned(),
+                "environmentId" => ENVIRONMENT.to_owned(),
+                _ => TOKEN_ID.to_owned(),
+            };
+            event = event.parameter(parameter, &self.filled(&value));
+        }
+        if endpoint.name == "get-email-token-value" {
+            event = event.query(&format!("email={ADDRESS}"));
+        }
+        let bodies = bodies(&Part::operation(endpoint).unwrap());
+        let named = bodies.iter().find(|(of, _)| of == name);
+        match named.or_else(|| bodies.first()) {
+            Some((_, body)) if body.get("token").is_some() => {
+                event.form(&format!("token={}", self.token))
+            }
+            Some((_, body)) => event.json_body(&self.filled(&body.to_string())),
+            None => event,
+        }
+    }
+
+    /// Asks so that this answer comes.
+    pub(super) async fn answer(&self, endpoint: &Endpoint, status: &str, example: &str) -> Answer {
+        let service = &self.service;
+        let event = self.request(endpoint, example);
+        let event = match (status, example) {
+            ("200", "infinite") if endpoint.path.ends_with("/tokens") => {
+                event.query("expiryType=Infinite")
+            }
+            ("200", "inactive") => event.form("token=any"),
+            ("201", _) if endpoint.name == "put-user" => {
+                self.made(self.event("delete-user")).await;
+                event
+            }
+            ("400", _) => broken(event, example),
+            ("401", "wrong") => broken(event, "wrongPassword"),
+            ("401", _) => event.header("authorization", ""),
+            ("403", _) => {
+                let ann = service.user("ann").await;
+                let token = self.event("create-user-token").parameter("id", &ann);
+                let token = self.made(token).await["token"].clone();
+                event.header("authorization", token.as_str().unwrap())
+            }
+            ("404", "user") => {
+                self.made(self.event("delete-user")).await;
+                self.request(endpoint, "forUser")
+            }
+            ("404", "ecosystem") => self.request(endpoint, "forUser"),
+            ("409", _) => return self.conflict(endpoint, example).await,
+            ("413", _) => event.json_body(&" ".repeat(16 * 1024 + 1)),
+            ("415", _) => event.header("content-type", "text/plain"),
+            ("429", _) => {
+                let mistake = match endpoint.name {
+                    "consume-shortcode" => "shortcode",
+                    _ => "wrongPassword",
+                };
+                let wrong = broken(event.clone(), mistake);
+                while wrong.send(&service.app).await.status != 429 {}
+                event
+            }
+            ("500", _) => return self.with(Fault::Denied, &event).await,
+            ("503", _) => return self.with(Fault::Unreachable, &event).await,
+            _ => event,
+        };
+        event.send(&service.app).await
+    }
+
+    /// Asks while the database fails.
+    async fn with(&self, fault: Fault, event: &Event) -> Answer {
+        self.service.database.fail_always(Some(fault));
+        let answer = event.send(&self.service.app).await;
+        self.service.database.fail_always(None);
+        answer
+    }
+
+    /// Asks for what the state of things does not allow.
+    async fn conflict(&self, endpoint: &Endpoint, example: &str) -> Answer {
+        let service = &self.service;
+        let event = match example {
+            "address" => self.request(endpoint, "everything"),
+            _ => self.request(endpoint, "forUser"),
+        };
+        match example {
+            "inactive" => self.put_user(&json!({ "active": false })).await,
+            "address" => {
+                let ann = service.user("ann").await;
+                let put = self.event("put-user").parameter("id", &ann);
+                let body = json!({ "email": ADDRESS }).to_string();
+                self.made(put.json_body(&body)).await;
+            }
+            "key" => {
+                let ann = self.user.replace(";bob", ";ann");
+                service.set_owner_id(&self.user, &ann).await;
+            }
+            "changed" => {
+                // What was read is not so any more when the transaction comes.
+                let late = ("TransactWriteItems", Fault::NotBefore("Query"));
+                service.database.fail([late]);
+                let revoke = async {
+                    service.database.has_arrived("TransactWriteItems").await;
+                    self.made(self.event("revoke-user-tokens")).await;
+                };
+                return join(event.send(&service.app), revoke).await.0;
+            }
+            _ => {}
+        }
+        event.send(&service.app).await
+    }
+}

@@ -1,0 +1,353 @@
+//! `openapi.yaml`, held against every answer that a test gets and every request that one succeeds with.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+use functions::{ENDPOINTS, Endpoint};
+use jsonschema::{Registry, RegistryBuilder, Validator};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use regex::Regex;
+use serde_json::{Value, json};
+use shared::{App, shortcode::CodeSpace};
+
+use crate::Answer;
+
+/// The file.
+pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    serde_saphyr::from_str(include_str!("../../openapi.yaml")).expect("openapi.yaml is YAML")
+});
+
+/// What the document is called where a schema refers to it.
+const URI: &str = "urn:tokenry:openapi";
+/// What of a path no URI has.
+const BRACES: &AsciiSet = &CONTROLS.add(b'{').add(b'}');
+/// Headers of HTTP itself.
+const OF_HTTP: [&str; 3] = ["content-length", "content-type", "date"];
+
+/// A part of the document: the pointer to it.
+#[derive(Clone, Debug)]
+pub struct Part(String);
+
+impl Part {
+    /// An endpoint's path, with what all methods share.
+    fn path(endpoint: &Endpoint) -> Option<Self> {
+        Self("/paths".to_owned()).get(endpoint.path)
+    }
+
+    /// An endpoint's operation; none if the document does not have it.
+    pub fn operation(endpoint: &Endpoint) -> Option<Self> {
+        Self::path(endpoint)?.get(&endpoint.method.as_str().to_lowercase())
+    }
+
+    /// The JSON of it.
+    ///
+    /// # Panics
+    /// If a reference leads nowhere.
+    pub fn value(&self) -> &'static Value {
+        let value = DOCUMENT.pointer(&self.0);
+        value.unwrap_or_else(|| panic!("openapi.yaml has no {}", self.0))
+    }
+
+    /// What stands under a name, or in an array at a number; what it refers to, if it is a reference.
+    pub fn get(&self, name: &str) -> Option<Self> {
+        let part = self.member(name);
+        let reference = DOCUMENT.pointer(&part.0)?["$ref"].as_str();
+        Some(reference.map_or(part, |to| Self(to.trim_start_matches('#').to_owned())))
+    }
+
+    /// The named parts of the object, or the numbered ones of the array, that is under a name.
+    pub fn each(&self, name: &str) -> Vec<(String, Self)> {
+        let Some(of) = self.get(name) else {
+            return Vec::new();
+        };
+        let names: Vec<String> = match of.value() {
+            Value::Object(members) => members.keys().cloned().collect(),
+            Value::Array(elements) => (0..elements.len()).map(|at| at.to_string()).collect(),
+            _ => Vec::new(),
+        };
+        let parts = names.into_iter();
+        parts
+            .filter_map(|name| of.get(&name).map(|part| (name, part)))
+            .collect()
+    }
+
+    fn member(&self, name: &str) -> Self {
+        let name = name.replace('~', "~0").replace('/', "~1");
+        Self(format!("{}/{name}", self.0))
+    }
+
+    fn text(&self, name: &str) -> &'static str {
+        self.value()[name].as_str().unwrap_or_default()
+    }
+
+    fn required(&self) -> bool {
+        self.value()["required"] == true
+    }
+
+    /// Whether a value is as the schema of this part says.
+    fn admits(&self, value: &Value) -> Result<(), String> {
+        let errors = validator(&self.member("schema"))
+            .iter_errors(value)
+            .fold(String::new(), |text, error| {
+                format!("{text}\n  at {}: {error}", error.instance_path())
+            });
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Whether a text is, or the number that it writes.
+    fn admits_text(&self, text: &str) -> Result<(), String> {
+        let as_text = self.admits(&text.into());
+        let number = text.parse::<u64>().ok();
+        as_text.or_else(|problem| number.map_or(Err(problem), |number| self.admits(&number.into())))
+    }
+}
+
+/// The validator of a schema, compiled once.
+fn validator(schema: &Part) -> Arc<Validator> {
+    static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
+        let registry = Registry::new().add(URI, &*DOCUMENT);
+        registry
+            .and_then(RegistryBuilder::prepare)
+            .expect("a document")
+    });
+    static COMPILED: Mutex<BTreeMap<String, Arc<Validator>>> = Mutex::new(BTreeMap::new());
+
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let compile = || {
+        let pointer = utf8_percent_encode(&schema.0, BRACES);
+        let schema = json!({ "$ref": format!("{URI}#{pointer}") });
+        let options = jsonschema::options().with_registry(&REGISTRY);
+        let validator = options.build(&schema);
+        Arc::new(validator.unwrap_or_else(|error| panic!("{schema}: {error}")))
+    };
+    compiled
+        .entry(schema.0.clone())
+        .or_insert_with(compile)
+        .clone()
+}
+
+/// Whether two values are the same but for their ids, tokens, codes and times.
+pub fn alike(one: &Value, other: &Value) -> bool {
+    without_what_varies(one) == without_what_varies(other)
+}
+
+/// The text of a value, with a star for each id, token, code and time in it.
+fn without_what_varies(value: &Value) -> String {
+    static VARYING: LazyLock<Regex> = LazyLock::new(|| {
+        let varying = [
+            "tk_[asu][ifs]_[0-9A-Za-z]{83}",
+            "[ACE][0-9a-f]{24}",
+            "[0-7][0-9A-HJKMNP-TV-Z]{25}",
+            r"\b[2-9A-HJKMNP-TV-Z]{6}\b",
+            "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z",
+            "[0-9]{10,13}",
+        ];
+        Regex::new(&varying.join("|")).expect("a pattern")
+    });
+    VARYING.replace_all(&value.to_string(), "*").into_owned()
+}
+
+/// What was sent to an endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    path: Vec<(String, String)>,
+    query: Vec<(String, String)>,
+    content_type: String,
+    /// Empty if there is none, or one that is not looked at.
+    body: Vec<u8>,
+}
+
+impl Sent {
+    /// A request over HTTP, and the endpoint whose route it is on.
+    pub(crate) fn over_http(request: &reqwest::Request) -> Option<(&'static Endpoint, Self)> {
+        let url = request.url();
+        let (endpoint, path) = ENDPOINTS.iter().find_map(|endpoint| {
+            let path = parameters(endpoint.path, url.path())?;
+            (endpoint.method == request.method()).then_some((endpoint, path))
+        })?;
+        let content_type = request.headers().get("content-type");
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let body = request.body().and_then(reqwest::Body::as_bytes);
+        let sent = Self {
+            path,
+            query: pairs(url.query().unwrap_or_default().as_bytes()),
+            content_type: content_type.unwrap_or_default().to_owned(),
+            body: body.unwrap_or_default().to_vec(),
+        };
+        Some((endpoint, sent))
+    }
+
+    /// A request as an HTTP API's event.
+    pub(crate) fn as_event(event: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let parameters = event["pathParameters"].as_object().into_iter().flatten();
+        let base64 = event["isBase64Encoded"] == true;
+        Self {
+            path: parameters
+                .map(|(name, value)| (name.clone(), decoded(&text(value)).into_owned()))
+                .collect(),
+            query: pairs(text(&event["rawQueryString"]).as_bytes()),
+            content_type: text(&event["headers"]["content-type"]),
+            body: if base64 {
+                Vec::new()
+            } else {
+                text(&event["body"]).into_bytes()
+            },
+        }
+    }
+}
+
+/// The parameters of a path that is on a route.
+fn parameters(route: &str, path: &str) -> Option<Vec<(String, String)>> {
+    let (route, path): (Vec<_>, Vec<_>) = (route.split('/').collect(), path.split('/').collect());
+    let mut parameters = Vec::new();
+    for (part, given) in route.iter().zip(&path) {
+        match part
+            .strip_prefix('{')
+            .and_then(|part| part.strip_suffix('}'))
+        {
+            Some(name) if !given.is_empty() => {
+                parameters.push((name.to_owned(), decoded(given).into_owned()));
+            }
+            None if part == given => {}
+            _ => return None,
+        }
+    }
+    (route.len() == path.len()).then_some(parameters)
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
+fn pairs(urlencoded: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(urlencoded).into_owned().collect()
+}
+
+/// Holds an answer of an endpoint, and what was asked if it was granted, against the document.
+///
+/// # Panics
+/// If they are not as it says.
+pub(crate) fn check(app: &App, endpoint: &Endpoint, sent: &Sent, answer: &Answer) {
+    let mut lengths = CodeSpace::MIN_LENGTH..=CodeSpace::MAX_LENGTH;
+    let code_space = Some(app.settings().code_space);
+    if !lengths.any(|length| CodeSpace::of_length(length) == code_space) {
+        // Codes that no deployment has, and a test only so that there are few.
+        return;
+    }
+    let mut held = in_response(endpoint, answer);
+    if answer.status < 300 {
+        held = held.and_then(|()| in_request(endpoint, sent));
+    }
+    if let Err(problem) = held {
+        panic!(
+            "openapi.yaml says otherwise of {}: {problem}\n{sent:?}\n{answer:?}",
+            endpoint.name
+        );
+    }
+}
+
+fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
+    let status = answer.status.to_string();
+    let response = Part::operation(endpoint).and_then(|of| of.get("responses")?.get(&status));
+    let response = response.ok_or("no such status")?;
+
+    let mut documented = BTreeSet::from(OF_HTTP.map(str::to_owned));
+    for (name, header) in response.each("headers") {
+        let name = name.to_lowercase();
+        match answer.header(&name) {
+            Some(value) => header
+                .admits_text(value)
+                .map_err(|error| format!("{name}: {error}"))?,
+            None if header.required() => return Err(format!("no {name}")),
+            None => {}
+        }
+        documented.insert(name);
+    }
+    if let Some(name) = answer
+        .headers
+        .keys()
+        .find(|name| !documented.contains(*name))
+    {
+        return Err(format!("a header {name}"));
+    }
+
+    match (response.get("content"), answer.header("content-type")) {
+        (None, None) if answer.body.is_empty() => Ok(()),
+        (Some(content), Some(content_type)) => {
+            let media_type = media_type(content_type);
+            let content = content
+                .get(&media_type)
+                .ok_or(format!("a body of {media_type}"))?;
+            content.admits(&answer.content())
+        }
+        _ => Err("a body, or none".to_owned()),
+    }
+}
+
+fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
+    let operation = Part::operation(endpoint).ok_or("no such operation")?;
+    let mut parameters = operation.each("parameters");
+    parameters.extend(
+        Part::path(endpoint)
+            .iter()
+            .flat_map(|path| path.each("parameters")),
+    );
+    let mut documented = BTreeSet::new();
+    for (_, parameter) in parameters {
+        let (name, place) = (parameter.text("name"), parameter.text("in"));
+        let given = if place == "path" {
+            &sent.path
+        } else {
+            &sent.query
+        };
+        documented.insert((place, name));
+        match given.iter().find(|(of, _)| of == name) {
+            Some((_, value)) => {
+                parameter
+                    .admits_text(value)
+                    .map_err(|error| format!("{name}: {error}"))?;
+            }
+            None if parameter.required() => return Err(format!("no {name}")),
+            None => {}
+        }
+    }
+    let of_query = sent.query.iter().map(|(name, _)| ("query", name.as_str()));
+    if let Some((_, name)) = of_query
+        .into_iter()
+        .find(|field| !documented.contains(field))
+    {
+        return Err(format!("a query field {name}"));
+    }
+
+    if let Some(body) = operation
+        .get("requestBody")
+        .filter(|_| !sent.body.is_empty())
+    {
+        let media_type = media_type(&sent.content_type);
+        let content = body
+            .get("content")
+            .and_then(|content| content.get(&media_type));
+        let content = content.ok_or(format!("a request body of {media_type}"))?;
+        let body = match media_type.as_str() {
+            "application/json" => serde_json::from_slice(&sent.body).expect("it was granted"),
+            _ => pairs(&sent.body).into_iter().collect(),
+        };
+        content
+            .admits(&body)
+            .map_err(|error| format!("the request's body: {error}"))?;
+    }
+    Ok(())
+}
+
+fn media_type(content_type: &str) -> String {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().to_lowercase()
+}
