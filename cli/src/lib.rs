@@ -1,7 +1,8 @@
-//! The `tokenry` command's parts: the local gateway, the embedded database, and what `serve` and
-//! `bootstrap` do.
+//! The `tokenry` command's parts: the local gateway, the embedded database, what `serve` and
+//! `bootstrap` do, and the console of the API.
 
 pub mod bootstrap;
+pub mod console;
 pub mod embedded;
 pub mod gateway;
 pub mod serve;

@@ -1,16 +1,25 @@
 //! The `tokenry` command.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue, Error, ErrorKind},
+};
+use clap_complete::Shell;
 use tokenry::{
     bootstrap::{self, Bootstrap},
+    console::{
+        Console,
+        failure::{EXIT_CODES, Failure, Kind},
+        output,
+    },
     serve::{self, Serve},
 };
 
 /// User tokens on your own cloud account
 #[derive(Debug, Parser)]
-#[command(name = "tokenry", version, args_conflicts_with_subcommands = true)]
+#[command(name = "tokenry", version, args_conflicts_with_subcommands = true, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -22,20 +31,63 @@ struct Cli {
 enum Command {
     Serve(Serve),
     Bootstrap(Bootstrap),
+    #[command(flatten)]
+    Console(Console),
+    /// Print a shell's completions of this command
+    Completions {
+        shell: Shell,
+    },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| without_values(error).exit());
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => serve::run(args).await,
-        Command::Bootstrap(args) => bootstrap::run(args).await,
+        Command::Serve(args) => serve::run(args).await.map_err(other),
+        Command::Bootstrap(args) => bootstrap::run(args).await.map_err(other),
+        // Nothing else runs, so that it may block.
+        Command::Console(console) => console.run(),
+        Command::Completions { shell } => completions(shell),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(line) => {
-            eprintln!("{line}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            // Not `eprintln!`, which panics when nobody listens.
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            failure.exit_code()
         }
     }
+}
+
+fn other(line: String) -> Failure {
+    Failure::new(Kind::Other, line)
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tokenry", &mut script);
+    output::print(String::from_utf8_lossy(&script).trim_end())
+}
+
+/// Takes out of clap's words what may be a secret that somebody gave as an argument: a value where
+/// none belongs, and whatever looks like a token.
+fn without_values(mut error: Error) -> Error {
+    let stray = matches!(
+        error.kind(),
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues
+    );
+    for kind in [
+        ContextKind::InvalidArg,
+        ContextKind::InvalidValue,
+        ContextKind::InvalidSubcommand,
+    ] {
+        let Some(ContextValue::String(text)) = error.get(kind) else {
+            continue;
+        };
+        if text.contains("tk_") || (stray && !text.starts_with('-')) {
+            error.remove(kind);
+            error.remove(ContextKind::Suggested);
+        }
+    }
+    error
 }

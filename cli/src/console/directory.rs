@@ -1,0 +1,185 @@
+//! `tokenry ecosystem`, `environment` and `user`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+use shared::id::{EcosystemId, EnvironmentId, UserId};
+use ureq::http::Method;
+
+use super::{
+    Run,
+    client::{Payload, segment},
+    deleted, ecosystem_id, ecosystem_path, environment_id,
+    failure::Failure,
+    options::Options,
+    secret::Secret,
+    token::UserTokens,
+    user_id, user_path,
+};
+
+/// Ecosystems
+#[derive(Clone, Debug, Subcommand)]
+pub enum Ecosystem {
+    /// Make an ecosystem
+    Create,
+    /// End an ecosystem, with its users and their tokens
+    Delete {
+        /// As in C58521fd8a5d9b5cc21987501
+        #[arg(value_parser = ecosystem_id)]
+        ecosystem_id: EcosystemId,
+    },
+}
+
+impl Run for Ecosystem {
+    fn run(self, options: &Options) -> Result<(), Failure> {
+        let (client, output) = (options.client()?, options.output());
+        match self {
+            Self::Create => {
+                let made = client.call(Method::POST, "/api/ecosystems", Payload::Nothing)?;
+                output.record(&made, &["id"])
+            }
+            Self::Delete { ecosystem_id } => {
+                let path = ecosystem_path(&ecosystem_id);
+                client.call(Method::DELETE, &path, Payload::Nothing)?;
+                output.done(&deleted(ecosystem_id))
+            }
+        }
+    }
+}
+
+/// Environments
+#[derive(Clone, Debug, Subcommand)]
+pub enum Environment {
+    /// Make an environment
+    Create {
+        /// As in C58521fd8a5d9b5cc21987501
+        #[arg(value_parser = ecosystem_id)]
+        ecosystem_id: EcosystemId,
+    },
+    /// End an environment, with the tokens of its short codes' users
+    Delete {
+        /// As in E58521fd8a5d9b5cc21987501
+        #[arg(value_parser = environment_id)]
+        environment_id: EnvironmentId,
+    },
+}
+
+impl Run for Environment {
+    fn run(self, options: &Options) -> Result<(), Failure> {
+        let (client, output) = (options.client()?, options.output());
+        match self {
+            Self::Create { ecosystem_id } => {
+                let path = format!("{}/environments", ecosystem_path(&ecosystem_id));
+                let made = client.call(Method::POST, &path, Payload::Nothing)?;
+                output.record(&made, &["id"])
+            }
+            Self::Delete { environment_id } => {
+                let path = format!("/api/environments/{}", segment(&environment_id));
+                client.call(Method::DELETE, &path, Payload::Nothing)?;
+                output.done(&deleted(environment_id))
+            }
+        }
+    }
+}
+
+/// Users
+#[derive(Clone, Debug, Subcommand)]
+pub enum User {
+    /// Make a user, or change what is given of one; another address, a password, or --active=false
+    /// ends all its tokens
+    Put(PutUser),
+    /// Look at a user
+    Get(OneUser),
+    /// End a user, with all its tokens
+    Delete(OneUser),
+    /// Its tokens
+    #[command(flatten)]
+    Tokens(UserTokens),
+}
+
+/// A user
+#[derive(Clone, Debug, Args)]
+pub struct OneUser {
+    /// ECOSYSTEM;NAME, as in 'C58521fd8a5d9b5cc21987501;bob'
+    #[arg(value_parser = user_id)]
+    user_id: UserId,
+}
+
+/// A user, and what it is to be
+#[derive(Clone, Debug, Args)]
+pub struct PutUser {
+    #[command(flatten)]
+    user: OneUser,
+    /// The e-mail address
+    #[arg(long)]
+    email: Option<String>,
+    /// Take the e-mail address away
+    #[arg(long, conflicts_with = "email")]
+    no_email: bool,
+    /// Ask for a password, 8 to 256 characters
+    #[arg(long)]
+    password: bool,
+    /// Take the password away
+    #[arg(long, conflicts_with = "password")]
+    no_password: bool,
+    /// Whether the user's own token may manage its ecosystem's e-mail tokens
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    admin: Option<bool>,
+    /// Whether the user's tokens count
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    active: Option<bool>,
+}
+
+impl PutUser {
+    /// The fields that are given; null takes one away.
+    fn body(&self) -> Result<Map<String, Value>, Failure> {
+        let password = self
+            .password
+            .then(|| Secret::ask_new("the password"))
+            .transpose()?;
+        let given = [
+            ("email", self.email.clone().map(Value::from), self.no_email),
+            (
+                "password",
+                password.map(|it| it.reveal().into()),
+                self.no_password,
+            ),
+            ("admin", self.admin.map(Value::from), false),
+            ("active", self.active.map(Value::from), false),
+        ];
+        let given = given.into_iter().filter_map(|(name, value, taken_away)| {
+            let value = value.or(taken_away.then_some(Value::Null))?;
+            Some((name.to_owned(), value))
+        });
+        Ok(given.collect())
+    }
+}
+
+impl Run for User {
+    fn run(self, options: &Options) -> Result<(), Failure> {
+        const SHOWN: &[&str] = &["id", "email", "admin", "active"];
+        let output = options.output();
+        match self {
+            Self::Put(put) => {
+                let client = options.client()?;
+                let body = Payload::Json(put.body()?);
+                let user = client.call(Method::PUT, &user_path(&put.user.user_id), body)?;
+                output.record(&user, SHOWN)
+            }
+            Self::Get(OneUser { user_id }) => {
+                let path = user_path(&user_id);
+                let user = options
+                    .client()?
+                    .call(Method::GET, &path, Payload::Nothing)?;
+                output.record(&user, SHOWN)
+            }
+            Self::Delete(OneUser { user_id }) => {
+                let path = user_path(&user_id);
+                options
+                    .client()?
+                    .call(Method::DELETE, &path, Payload::Nothing)?;
+                output.done(&deleted(user_id))
+            }
+            Self::Tokens(tokens) => tokens.run(options),
+        }
+    }
+}

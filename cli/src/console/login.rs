@@ -1,0 +1,57 @@
+//! `tokenry login`: makes the profile.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+use ureq::http::{Method, StatusCode};
+
+use super::{Run, client::Payload, failure::Failure, options::Options, output, token::INTROSPECT};
+
+/// What `login` is given besides the options: nothing.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Login {}
+
+/// As much of an introspection as is told.
+#[derive(Deserialize)]
+struct Introspection {
+    holder: String,
+    ecosystem_id: Option<String>,
+}
+
+impl Run for Login {
+    /// Asks for the token, looks whether it holds, and keeps it.
+    fn run(self, options: &Options) -> Result<(), Failure> {
+        let (profile, path) = options.login()?;
+        let client = options.connect(&profile.url, Some(profile.token.clone()));
+
+        // A token is asked about by itself. A user's may not ask, which only one that holds is told.
+        let asked = Payload::Token(profile.token.clone());
+        let (status, headers, body) = client.exchange(Method::POST, INTROSPECT, asked)?;
+        let told = match status {
+            StatusCode::OK => body.parse()?,
+            StatusCode::FORBIDDEN => Introspection {
+                holder: "user".to_owned(),
+                ecosystem_id: None,
+            },
+            _ => return Err(client.refusal(status, &headers, &body)),
+        };
+        profile.write(&path)?;
+
+        let (url, path) = (client.url(), path.display().to_string());
+        let output = options.output();
+        if output.json {
+            let holder = told.holder;
+            return output::print(
+                &json!({ "url": url, "profile": path, "holder": holder }).to_string(),
+            );
+        }
+        let of = told
+            .ecosystem_id
+            .map(|id| format!(" of {id}"))
+            .unwrap_or_default();
+        output.done(&format!(
+            "The {} token{of} for {url} is kept in {path}.",
+            told.holder
+        ))
+    }
+}

@@ -1,0 +1,204 @@
+//! The options that every command of the console has, and what they say together with the
+//! environment and the profile: which API, with which token.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use url::{Host, Url};
+
+use super::{
+    client::Client,
+    failure::Failure,
+    output::Output,
+    profile::{self, Profile},
+    secret::Secret,
+};
+
+/// The variable with the address.
+const URL: &str = "TOKENRY_URL";
+/// The variable with the token.
+const TOKEN: &str = "TOKENRY_TOKEN";
+
+/// Options of every command that calls the API
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Options {
+    /// The API's address; else the profile's
+    #[arg(long, global = true, env = URL, hide_env_values = true)]
+    url: Option<String>,
+    /// Read the token from this file (-: a prompt, or standard input); else from TOKENRY_TOKEN,
+    /// else from the profile
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The profile, which `tokenry login` writes [default: tokenry/profile.json in ~/.config]
+    #[arg(long, global = true, value_name = "FILE", env = "TOKENRY_PROFILE")]
+    profile: Option<PathBuf>,
+    /// Send tokens over http:// to another machine, for everybody in between to read
+    #[arg(long, global = true)]
+    allow_http: bool,
+    /// How long an answer may take
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    timeout: u16,
+    /// Print the API's answer as it is, in one line (nothing where it is empty)
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Options {
+    /// The way to the API with the caller's token.
+    ///
+    /// # Errors
+    /// There is no address or no token, or one of them cannot be used.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let chosen = self.url.as_deref().filter(|url| !url.is_empty());
+        let url = chosen.map(|url| self.address(url)).transpose()?;
+        let token = self.given_token()?;
+        if let (Some(url), Some(token)) = (&url, &token) {
+            return Ok(self.connect(url, Some(token.clone())));
+        }
+
+        let path = self.profile_path()?;
+        let profile = self.kept(&path)?;
+        let (kept_url, kept_token) = profile.map(|kept| (kept.url, kept.token)).unzip();
+        let token = match (token, kept_token) {
+            (Some(token), _) => token,
+            // The profile's token is for the profile's API alone.
+            (None, Some(token)) if url.is_none() || url == kept_url => token,
+            (None, Some(_)) => {
+                return Err(Failure::usage(format!(
+                    "no token for this address: the profile {} is for another",
+                    path.display()
+                )));
+            }
+            (None, None) => return Err(missing("token", "--token-file", TOKEN, &path)),
+        };
+        let url = url.or(kept_url);
+        let url = url.ok_or_else(|| missing("address", "--url", URL, &path))?;
+        Ok(self.connect(&url, Some(token)))
+    }
+
+    /// The way to the API without a token, for what needs none.
+    ///
+    /// # Errors
+    /// There is no address, or it cannot be used.
+    pub fn client_without_token(&self) -> Result<Client, Failure> {
+        Ok(self.connect(&self.url()?, None))
+    }
+
+    /// What `tokenry login` is to keep: the address, and a token that is asked for.
+    ///
+    /// # Errors
+    /// As those of [`Options::client`].
+    pub fn login(&self) -> Result<(Profile, PathBuf), Failure> {
+        let (url, path) = (self.url()?, self.profile_path()?);
+        let token = match &self.token_file {
+            Some(file) => Secret::from_file(file, "the token")?,
+            None => Secret::ask("the token")?,
+        };
+        let token = token.into_token("what was given")?;
+        Ok((Profile { url, token }, path))
+    }
+
+    /// The way to this API with this token.
+    pub fn connect(&self, url: &str, token: Option<Secret>) -> Client {
+        let timeout = Duration::from_secs(self.timeout.into());
+        Client::new(url.to_owned(), token, timeout)
+    }
+
+    /// How answers are printed.
+    pub fn output(&self) -> Output {
+        Output { json: self.json }
+    }
+
+    fn url(&self) -> Result<String, Failure> {
+        if let Some(url) = self.url.as_deref().filter(|url| !url.is_empty()) {
+            return self.address(url);
+        }
+        let path = self.profile_path()?;
+        let kept = self.kept(&path)?;
+        Ok(kept
+            .ok_or_else(|| missing("address", "--url", URL, &path))?
+            .url)
+    }
+
+    /// The profile, if there is one, with its address and token as they are used.
+    fn kept(&self, path: &Path) -> Result<Option<Profile>, Failure> {
+        let Some(Profile { url, token }) = Profile::read(path)? else {
+            return Ok(None);
+        };
+        let of_profile =
+            |failure| Failure::usage(format!("the profile {}: {failure}", path.display()));
+        Ok(Some(Profile {
+            url: self.address(&url).map_err(of_profile)?,
+            token: token.into_token("its token").map_err(of_profile)?,
+        }))
+    }
+
+    fn profile_path(&self) -> Result<PathBuf, Failure> {
+        let given = self.profile.clone();
+        given
+            .filter(|path| !path.as_os_str().is_empty())
+            .map_or_else(profile::default_path, Ok)
+    }
+
+    /// The token of the flag or of the environment.
+    fn given_token(&self) -> Result<Option<Secret>, Failure> {
+        if let Some(file) = &self.token_file {
+            let token = Secret::from_file(file, "the token")?;
+            return token.into_token("what the token's file holds").map(Some);
+        }
+        match env::var(TOKEN) {
+            Ok(token) if token.is_empty() => Ok(None),
+            Ok(token) => Secret::from(token).into_token(TOKEN).map(Some),
+            Err(env::VarError::NotPresent) => Ok(None),
+            Err(env::VarError::NotUnicode(_)) => {
+                Err(Failure::usage(format!("{TOKEN} is no token")))
+            }
+        }
+    }
+
+    /// An address in one form, without a `/` at its end. What is refused is not repeated, since it
+    /// may hold a password.
+    fn address(&self, text: &str) -> Result<String, Failure> {
+        let refused = |why| Err(Failure::usage(format!("the API's address {why}")));
+        let Ok(url) = Url::parse(text) else {
+            return refused("is no URL");
+        };
+        let is_loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            None => return refused("names no host"),
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback || self.allow_http => {}
+            "http" => {
+                return refused(
+                    "begins with http://, which shows the token to everybody in between; \
+                     --allow-http allows it",
+                );
+            }
+            _ => return refused("does not begin with https:// or http://"),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refused("holds a user name or password");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return refused("holds a query or fragment");
+        }
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    }
+}
+
+fn missing(what: &str, flag: &str, variable: &str, profile: &Path) -> Failure {
+    Failure::usage(format!(
+        "no {what}: give {flag}, set {variable}, or run `tokenry login` (there is no profile {})",
+        profile.display()
+    ))
+}

@@ -1,0 +1,119 @@
+//! The profile: the API's address and a token, in a file that only its owner can read.
+
+use std::{
+    fs::{DirBuilder, File},
+    io::{self, ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use etcetera::BaseStrategy;
+use serde::Deserialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    failure::{Failure, Kind},
+    secret::Secret,
+};
+
+/// What `tokenry login` keeps.
+#[derive(Debug, Deserialize)]
+pub struct Profile {
+    /// The API's address.
+    pub url: String,
+    /// The token that the commands send.
+    pub token: Secret,
+}
+
+/// Where the profile is, unless it is said: `tokenry/profile.json` in the user's directory of
+/// settings (XDG's).
+///
+/// # Errors
+/// There is no home directory.
+pub fn default_path() -> Result<PathBuf, Failure> {
+    let strategy = etcetera::choose_base_strategy()
+        .map_err(|_| Failure::usage("there is no home directory: give --profile"))?;
+    Ok(strategy.config_dir().join("tokenry/profile.json"))
+}
+
+impl Profile {
+    /// Reads a profile; none if there is no file.
+    ///
+    /// # Errors
+    /// It cannot be read, or others can read it, or it is no profile. What is in the file is not
+    /// told.
+    pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
+        let cannot = |cause: &dyn std::fmt::Display| {
+            Failure::usage(format!(
+                "cannot use the profile {}: {cause}",
+                path.display()
+            ))
+        };
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(cannot(&error)),
+        };
+        if let Some(mode) = open_to_others(&file).map_err(|error| cannot(&error))? {
+            let cause = format!("its mode {mode:04o} lets others read the token (chmod 600 it)");
+            return Err(cannot(&cause));
+        }
+        let mut text = Zeroizing::new(Vec::new());
+        file.read_to_end(&mut text)
+            .map_err(|error| cannot(&error))?;
+        // The parser's own words may quote the file, and the token in it.
+        serde_json::from_slice(&text).map(Some).map_err(|error| {
+            cannot(&format!(
+                "it is not JSON with url and token (line {}, column {}); `tokenry login` makes a new one",
+                error.line(),
+                error.column()
+            ))
+        })
+    }
+
+    /// Writes the profile: with mode 0600 from the first byte on, and whole or not at all.
+    ///
+    /// # Errors
+    /// The file or its directory cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), Failure> {
+        self.try_write(path).map_err(|error| {
+            let line = format!("cannot write the profile {}: {error}", path.display());
+            Failure::new(Kind::Other, line)
+        })
+    }
+
+    fn try_write(&self, path: &Path) -> io::Result<()> {
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let mut builder = DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(directory)?;
+
+        let text = json!({ "url": self.url, "token": self.token.reveal() });
+        let text = Zeroizing::new(text.to_string());
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+/// The file's mode, if anybody but its owner may do anything with it.
+#[cfg(unix)]
+fn open_to_others(file: &File) -> io::Result<Option<u32>> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
+fn open_to_others(_file: &File) -> io::Result<Option<u32>> {
+    Ok(None)
+}
