@@ -45,8 +45,7 @@ async fn main() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args).await.map_err(other),
         Command::Bootstrap(args) => bootstrap::run(args).await.map_err(other),
-        // Nothing else runs, so that it may block.
-        Command::Console(console) => console.run(),
+        Command::Console(console) => console.run().await,
         Command::Completions { shell } => completions(shell),
     };
     match done {

@@ -180,7 +180,10 @@ impl Client {
     /// What a status that is no success means, in the API's own words where it has some.
     pub fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &Body) -> Failure {
         let (url, body) = (&self.url, body.0.as_str());
-        if status == StatusCode::NOT_FOUND && body.ends_with(" does not exist.") {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        // API Gateway tells of a path that it does not know in JSON, other servers in pages.
+        let is_text = header(CONTENT_TYPE).is_some_and(|it| it.starts_with("text/plain"));
+        if status == StatusCode::NOT_FOUND && is_text && body.lines().count() == 1 {
             return Failure::new(Kind::NotFound, body);
         }
         let kind = match status.as_u16() {
@@ -197,7 +200,6 @@ impl Client {
             // API Gateway's own.
             Err(_) => format!("{url} answers {status}"),
         };
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(seconds) = header(RETRY_AFTER) {
             line = format!("{line} (again in {seconds} s)");
         } else if status.is_server_error()

@@ -10,7 +10,8 @@ Exit codes of the commands that call the API:
   2  usage: an argument, a variable, the profile, or a value that the API does not take (400, 413)
   3  refused: the credential, its rights, a conflict, too many attempts (401, 403, 409, 429)
   4  not found; of introspect: the token is not active
-  5  unavailable: no server, no answer in time, or the API says so (502, 503, 504)";
+  5  unavailable: no server, no answer in time, or the API says so (502, 503, 504)
+  130  interrupted";
 
 /// The kind of a failure, which the exit code tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Kind {
     NotFound = 4,
     /// There is no answer, or one that asks to try again.
     Unavailable = 5,
+    /// By ctrl-C: 128 and the signal's number, as shells have it.
+    Interrupted = 130,
 }
 
 /// A failure. Its line holds no secret and no control character.
@@ -46,6 +49,11 @@ impl Failure {
     /// What the command was given is wrong.
     pub fn usage(line: impl fmt::Display) -> Self {
         Self::new(Kind::Usage, line)
+    }
+
+    /// Somebody pressed ctrl-C.
+    pub fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted")
     }
 
     /// The code that the process ends with.

@@ -21,13 +21,14 @@ pub mod secret;
 pub mod shortcode;
 pub mod token;
 
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 use clap::{Args, Subcommand};
 use shared::{
     id::{EcosystemId, EnvironmentId, UserId},
     token::TokenId,
 };
+use tokio::sync::oneshot;
 
 use failure::Failure;
 use options::Options;
@@ -57,12 +58,31 @@ pub enum Console {
     Revoke(Leaf<token::Revoke>),
 }
 
+/// How long a prompt that is interrupted may take to leave the terminal as it was.
+const GRACE: Duration = Duration::from_millis(200);
+
 impl Console {
-    /// Runs the command.
+    /// Runs the command, to its end or to ctrl-C.
     ///
     /// # Errors
     /// What went wrong, in one line.
-    pub fn run(self) -> Result<(), Failure> {
+    ///
+    /// # Panics
+    /// The command panicked.
+    pub async fn run(self) -> Result<(), Failure> {
+        let (tell, mut running) = oneshot::channel();
+        // Not the runtime's, which would wait for it when the process is to end.
+        std::thread::spawn(|| tell.send(self.run_blocking()));
+        tokio::select! {
+            done = &mut running => done.expect("no command panics"),
+            _ = tokio::signal::ctrl_c() => {
+                let _ = tokio::time::timeout(GRACE, running).await;
+                Err(Failure::interrupted())
+            }
+        }
+    }
+
+    fn run_blocking(self) -> Result<(), Failure> {
         match self {
             Self::Login(leaf) => leaf.run(),
             Self::Ecosystem(group) => group.run(),

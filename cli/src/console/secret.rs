@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::failure::{Failure, Kind};
+use super::failure::Failure;
 
 /// More than any secret that the API takes.
 const MAX_LENGTH: u64 = 16 * 1024;
@@ -33,9 +33,7 @@ impl Secret {
         match rpassword::prompt_password(format!("{}: ", capitalised(what))) {
             Ok(text) if text.is_empty() => Err(Failure::usage(format!("{what} is needed"))),
             Ok(text) => Ok(Self(text.into())),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {
-                Err(Failure::new(Kind::Other, "interrupted"))
-            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(Failure::interrupted()),
             Err(error) => Err(unreadable(what, "the terminal", &error)),
         }
     }

@@ -1,0 +1,189 @@
+//! Answers that a real server gives on a bad day only, or another kind of server.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    process::Command,
+    thread::{self, JoinHandle},
+};
+
+use crate::{refusal, run, tokenry};
+
+/// A server that answers so many requests with this: its address, and what it was sent.
+fn server(requests: usize, answer: &str) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = answer.to_owned();
+    let sent = thread::spawn(move || {
+        let mut sent = String::new();
+        for stream in listener.incoming().take(requests) {
+            let mut stream = stream.unwrap();
+            let mut buffer = [0; 4096];
+            let length = stream.read(&mut buffer).unwrap();
+            sent.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        sent
+    });
+    (url, sent)
+}
+
+fn answer(head: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+fn command(url: &str, arguments: &[&str]) -> Command {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = tokenry(home.path(), arguments);
+    command
+        .env("TOKENRY_URL", url)
+        .env("TOKENRY_TOKEN", "wrong");
+    command
+}
+
+#[test]
+fn each_status_has_its_exit_code() {
+    let structured =
+        r#"{"errorType":"Kind","errors":[{"path":"p","message":"m"},{"message":"n"}]}"#;
+    let theirs = "answers 404 Not Found and not as Tokenry does: is it the API's address?";
+    for (head, body, code, said) in [
+        (
+            "503 Service Unavailable\r\nretry-after: 7",
+            structured,
+            5,
+            "Kind: p: m; n (again in 7 s)",
+        ),
+        (
+            "503 Service Unavailable",
+            r#"{"message":"x"}"#,
+            5,
+            "answers 503 Service Unavailable",
+        ),
+        ("504 Gateway Timeout", "", 5, "answers 504 Gateway Timeout"),
+        (
+            "500 Internal Server Error\r\nx-request-id: 1f",
+            structured,
+            1,
+            "Kind: p: m; n (request 1f)",
+        ),
+        (
+            "429 Too Many Requests",
+            r#"{"message":"x"}"#,
+            3,
+            "answers 429 Too Many Requests",
+        ),
+        ("413 Payload Too Large", structured, 2, "Kind: p: m; n"),
+        ("404 Not Found", r#"{"message":"Not Found"}"#, 1, theirs),
+        ("404 Not Found", "<html>tk_\n</html>", 1, theirs),
+        (
+            "404 Not Found\r\ncontent-type: text/plain",
+            "404\nnot found",
+            1,
+            theirs,
+        ),
+        (
+            "200 OK",
+            "<html>tk_</html>",
+            1,
+            "the answer is not Tokenry's: is it the API's address?",
+        ),
+        (
+            "200 OK",
+            "",
+            1,
+            "the answer is not Tokenry's: is it the API's address?",
+        ),
+        (
+            "404 Not Found\r\ncontent-type: text/plain; charset=utf-8",
+            "\u{1b}[2J x does not exist.",
+            4,
+            "\\u{1b}[2J x does not exist.",
+        ),
+    ] {
+        let (url, _sent) = server(1, &answer(head, body));
+        let line = refusal(command(&url, &["ecosystem", "create"]), code, "");
+        assert!(
+            line.trim_start_matches(&format!("{url} ")) == said,
+            "{line}"
+        );
+    }
+    let (url, _sent) = server(1, "SSH-2.0-OpenSSH\r\n");
+    let line = refusal(command(&url, &["ecosystem", "create"]), 1, "");
+    assert!(
+        line.starts_with(&format!("cannot talk to {url}: ")),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    target.set_nonblocking(true).unwrap();
+    let location = format!("http://{}/secret", target.local_addr().unwrap());
+    for status in ["301 Moved Permanently", "307 Temporary Redirect"] {
+        let (url, sent) = server(1, &answer(&format!("{status}\r\nlocation: {location}"), ""));
+        let line = refusal(command(&url, &["ecosystem", "create"]), 1, "");
+        assert!(
+            line.starts_with(&format!("{url} answers {status} ")),
+            "{line}"
+        );
+        assert!(
+            sent.join()
+                .unwrap()
+                .contains("authorization: Bearer wrong\r\n")
+        );
+    }
+    assert!(target.accept().is_err(), "somebody was redirected");
+}
+
+#[test]
+fn a_table_does_not_move_the_cursor() {
+    let list = r#"{"tokens":[{"tokenId":"a","name":"\u001b[2J\u009b\n"}],"cursor":null}"#;
+    let (url, _sent) = server(1, &answer("200 OK", list));
+    let user = "C58521fd8a5d9b5cc21987501;bob";
+    let ran = run(command(&url, &["user", "list-tokens", user]), "");
+    assert_eq!(ran.code, 0);
+    assert!(ran.stdout.contains(r"\u{1b}[2J\u{9b}\n"), "{ran:?}");
+}
+
+#[test]
+fn a_list_without_an_end_ends() {
+    let (url, _sent) = server(2, &answer("200 OK", r#"{"tokens":[],"cursor":"again"}"#));
+    let line = refusal(
+        command(
+            &url,
+            &["user", "list-tokens", "C58521fd8a5d9b5cc21987501;bob"],
+        ),
+        1,
+        "",
+    );
+    assert_eq!(line, "the API's list does not end: its cursor stays");
+}
+
+#[test]
+fn what_is_sent_is_what_the_contract_says() {
+    let user = "C58521fd8a5d9b5cc21987501;auth0|a+b";
+    let arguments = ["user", "create-token", user, "--name", "a&b c"];
+    let (url, sent) = server(1, &answer("200 OK", "{}"));
+    assert_eq!(
+        run(command(&format!("{url}/stage/"), &arguments), "").code,
+        0
+    );
+    let sent = sent.join().unwrap();
+    let line = "POST /stage/api/users/C58521fd8a5d9b5cc21987501%3Bauth0%7Ca%2Bb/tokens?name=a%26b+c HTTP/1.1\r\n";
+    assert!(sent.starts_with(line), "{sent}");
+    assert!(sent.contains("content-length: 0\r\n"), "{sent}");
+
+    // An address goes into the body wherever the API takes it from there.
+    let (url, sent) = server(1, &answer("200 OK", r#"{"data":[{}]}"#));
+    run(
+        command(&url, &["email-token", "delete", "a@example.com"]),
+        "",
+    );
+    assert!(
+        sent.join()
+            .unwrap()
+            .starts_with("DELETE /_/user-token HTTP/1.1\r\n")
+    );
+}

@@ -1,0 +1,378 @@
+//! Each command as it should go, for people and for programs.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::{Serve, rows, run, text, tokenry};
+
+#[test]
+fn ecosystems_and_environments_are_made_and_ended() {
+    let serve = Serve::start();
+    let table = serve.ok(&["ecosystem", "create"]);
+    let [row] = &rows(&table)[..] else {
+        panic!("{table}")
+    };
+    let ["id", id] = row[..] else {
+        panic!("{table}")
+    };
+
+    let environment = text(&serve.json(&["environment", "create", id]), "id");
+    assert!(
+        serve
+            .ok(&["environment", "create", id])
+            .starts_with("id  E")
+    );
+    assert_eq!(
+        serve.ok(&["environment", "delete", &environment]),
+        format!("{environment} is deleted.\n")
+    );
+    let line = serve.refusal(4, &["environment", "delete", &environment]);
+    assert_eq!(
+        line,
+        format!("Environment with id {environment} does not exist.")
+    );
+
+    // The API's answer is empty, and so is what a program gets.
+    assert_eq!(serve.ok(&["ecosystem", "delete", id, "--json"]), "");
+    let line = serve.refusal(4, &["ecosystem", "delete", id]);
+    assert_eq!(line, format!("Ecosystem with id {id} does not exist."));
+}
+
+#[test]
+fn a_user_is_made_looked_at_changed_and_ended() {
+    let serve = Serve::start();
+    let id = format!("{};auth0|59ad5e8843f89ba26c5b80ca", serve.ecosystem_id);
+    let made = serve.json(&["user", "put", &id]);
+    assert_eq!(
+        made,
+        json!({"id": id, "email": null, "admin": false, "active": true})
+    );
+    let email = ["--email", "ann@example.com", "--admin", "--active=false"];
+    let changed = serve.json(&[&["user", "put", &id], &email[..]].concat());
+    let ann = json!({"id": id, "email": "ann@example.com", "admin": true, "active": false});
+    assert_eq!(changed, ann);
+    // What is left out keeps its value.
+    assert_eq!(serve.json(&["user", "put", &id]), ann);
+    let table = serve.ok(&["user", "get", &id]);
+    let shown = [
+        ["id", &id],
+        ["email", "ann@example.com"],
+        ["admin", "true"],
+        ["active", "false"],
+    ];
+    assert_eq!(rows(&table), shown);
+    let table = serve.ok(&["user", "put", &id, "--no-email", "--admin=false"]);
+    assert_eq!(rows(&table)[1..3], [["email", "-"], ["admin", "false"]]);
+    assert_eq!(
+        serve.ok(&["user", "delete", &id]),
+        format!("{id} is deleted.\n")
+    );
+    let line = serve.refusal(4, &["user", "get", &id]);
+    assert_eq!(line, format!("User with id {id} does not exist."));
+}
+
+#[test]
+fn a_users_tokens_are_minted_listed_and_revoked() {
+    let serve = Serve::start();
+    let user = serve.user_id.as_str();
+    let sliding = [
+        "--expiry-type",
+        "SlidingTtl",
+        "--ttl",
+        "60",
+        "--max-ttl",
+        "90",
+        "--name",
+        "laptop",
+    ];
+    let table = serve.ok(&[&["user", "create-token", user], &sliding[..]].concat());
+    let rows_of_table = rows(&table);
+    let names: Vec<_> = rows_of_table.iter().map(|row| row[0]).collect();
+    assert_eq!(names, ["token", "tokenId", "expiryType", "expiresAt"]);
+    let (token, id) = (rows_of_table[0][1], rows_of_table[1][1]);
+
+    let told = serve.ok_with(token, &["introspect"]);
+    assert_eq!(
+        rows(&told)[0..3],
+        [["active", "true"], ["sub", user], ["holder", "user"]]
+    );
+    let told = serve.json_with(token, &["introspect"]);
+    assert_eq!(
+        (text(&told, "jti"), text(&told, "expiry_type")),
+        (id.into(), "SlidingTtl".into())
+    );
+
+    let infinite = serve.json(&["user", "create-token", user, "--expiry-type", "Infinite"]);
+    let table = serve.ok(&["user", "list-tokens", user]);
+    let listed = rows(&table);
+    let heading = [
+        "tokenId",
+        "name",
+        "expiryType",
+        "createdAt",
+        "lastUsedAt",
+        "expiresAt",
+    ];
+    assert_eq!(listed[0], heading);
+    assert_eq!(
+        listed[1][..3],
+        [text(&infinite, "tokenId").as_str(), "-", "Infinite"]
+    );
+    assert_eq!(listed[1][5], "never");
+    assert_eq!(listed[2][..3], [id, "laptop", "SlidingTtl"]);
+
+    assert_eq!(
+        serve.ok(&["user", "revoke-token", user, id]),
+        format!("{id} is revoked.\n")
+    );
+    assert_eq!(
+        serve.ok(&["user", "revoke-token", user, "--all"]),
+        format!("All tokens of {user} are revoked.\n")
+    );
+    assert_eq!(
+        serve.json(&["user", "list-tokens", user]),
+        json!({"tokens": [], "cursor": null})
+    );
+}
+
+#[test]
+fn a_list_goes_to_its_end_unless_a_page_is_wanted() {
+    let serve = Serve::start();
+    // One more than the API's longest page.
+    let path = format!("{}/api/users/{}/tokens", serve.url, serve.user_id);
+    for _ in 0..101 {
+        let request = ureq::post(&path).header("authorization", &serve.account_token);
+        request.send_empty().expect("a token");
+    }
+    let list = ["user", "list-tokens", &serve.user_id];
+    let whole = serve.json(&list);
+    assert_eq!(whole["tokens"].as_array().unwrap().len(), 101);
+    assert_eq!(whole["cursor"], Value::Null);
+    assert_eq!(serve.ok(&list).lines().count(), 102);
+
+    let first = serve.json(&[&list[..], &["--limit", "100"]].concat());
+    let cursor = text(&first, "cursor");
+    let table = serve.ok(&[&list[..], &["--limit", "100"]].concat());
+    assert!(
+        table.ends_with(&format!("\nThe next page: --cursor {cursor}\n")),
+        "{table}"
+    );
+    let second = serve.json(&[&list[..], &["--cursor", &cursor]].concat());
+    let both = [&first["tokens"], &second["tokens"]].map(|page| page.as_array().unwrap().clone());
+    assert_eq!(both.concat(), *whole["tokens"].as_array().unwrap());
+}
+
+#[test]
+fn a_server_token_is_minted_works_is_listed_and_revoked() {
+    let serve = Serve::start();
+    let ecosystem = serve.ecosystem_id.as_str();
+    let made = serve.json(&["server-token", "create", ecosystem, "--name", "backend"]);
+    let (token, id) = (text(&made, "token"), text(&made, "tokenId"));
+    let with_it = |arguments: &[&str]| {
+        let mut command = serve.command(arguments);
+        command.env("TOKENRY_TOKEN", &token);
+        run(command, "")
+    };
+    assert_eq!(with_it(&["user", "get", &serve.user_id]).code, 0);
+    // What is forbidden is refused.
+    let ran = with_it(&["ecosystem", "create"]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (3, "Forbidden: the token does not allow this\n")
+    );
+
+    let table = serve.ok(&["server-token", "list", ecosystem]);
+    assert_eq!(rows(&table)[1][..2], [id.as_str(), "backend"]);
+    serve.ok(&["server-token", "revoke", ecosystem, &id]);
+    assert_eq!(with_it(&["user", "get", &serve.user_id]).code, 3);
+}
+
+#[test]
+fn a_token_is_told_of_and_revoked_by_itself() {
+    let serve = Serve::start();
+    let token = serve.token(&[]);
+    // Its owner needs no credential to end it.
+    let mut command = tokenry(serve.home.path(), &["revoke"]);
+    command.env("TOKENRY_URL", &serve.url);
+    let ran = run(command, &token);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+
+    let ran = run(serve.command(&["introspect", "--json"]), &token);
+    let expected = (4, "{\"active\":false}\n", "the token is not active\n");
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        expected
+    );
+    let ran = run(serve.command(&["introspect"]), "rubbish\n");
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, "active  false\n"));
+}
+
+#[test]
+fn a_short_code_is_made_and_gives_its_token() {
+    let serve = Serve::start();
+    let create = ["shortcode", "create", "--user-id", &serve.user_id];
+    let sliding = [
+        "--ttl",
+        "60",
+        "--token-expiry-type",
+        "SlidingTtl",
+        "--token-ttl",
+        "120",
+    ];
+    let made = serve.json(&[&create[..], &sliding[..]].concat());
+    let code = text(&made, "shortcode");
+    let got = run(
+        serve.command(&["shortcode", "consume", "--json"]),
+        &code.to_lowercase(),
+    );
+    assert_eq!(got.code, 0);
+    let got: Value = serde_json::from_str(&got.stdout).unwrap();
+    assert_eq!(
+        (text(&got, "userId"), text(&got, "expiryType")),
+        (serve.user_id.clone(), "SlidingTtl".into())
+    );
+
+    let environment = text(
+        &serve.json(&["environment", "create", &serve.ecosystem_id]),
+        "id",
+    );
+    let table = serve.ok(&["shortcode", "create", "--environment-id", &environment]);
+    let made = rows(&table);
+    assert_eq!(
+        (made[0][0], &made[2]),
+        ("shortcode", &vec!["environmentId", &environment])
+    );
+    // The code is within the name of its user, which is no secret by then.
+    let mut command = tokenry(
+        serve.home.path(),
+        &["shortcode", "consume", "--url", &serve.url],
+    );
+    command.env("TOKENRY_TOKEN", "");
+    let output = command.stdin(piped(made[0][1])).output().unwrap();
+    let got = String::from_utf8(output.stdout).unwrap();
+    let token = rows(&got)[0][1].to_owned();
+    assert_eq!(
+        rows(&serve.ok_with(&token, &["introspect"]))[5],
+        ["environment_id", &environment]
+    );
+}
+
+/// A pipe with this line in it.
+fn piped(line: &str) -> std::process::Stdio {
+    let echo = Command::new("printf")
+        .args(["%s\n", line])
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    echo.expect("printf").stdout.expect("a pipe").into()
+}
+
+#[test]
+fn an_email_token_is_made_read_changed_and_ended() {
+    let serve = Serve::start();
+    let email = "demo@example.com";
+    serve.ok(&["user", "put", &serve.user_id, "--email", email]);
+    let date = ["--write=false", "--expiration-date", "2030-01-01T00:00:00Z"];
+    let made = serve.json(&[&["email-token", "create", email], &date[..]].concat());
+    let record = &made["data"][0];
+    assert_eq!(record["write"], false);
+    assert_eq!(record["expiration_date"], 1_893_456_000_000_u64);
+
+    let table = serve.ok(&["email-token", "list"]);
+    let listed = rows(&table);
+    let heading = [
+        "email",
+        "userId",
+        "tokenId",
+        "write",
+        "expiryType",
+        "expiration_date",
+        "created_at",
+        "updated_at",
+    ];
+    assert_eq!(listed[0], heading);
+    let id = record["tokenId"].as_str().unwrap();
+    let expected = [
+        email,
+        &serve.user_id,
+        id,
+        "false",
+        "FixedTtl",
+        "2030-01-01T00:00:00Z",
+    ];
+    assert_eq!(listed[1][..6], expected);
+    assert_eq!(
+        serve.json(&["email-token", "list"])["data"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+
+    let table = serve.ok(&["email-token", "update", email, "--write"]);
+    assert_eq!(
+        rows(&table)[3..6],
+        [
+            ["write", "true"],
+            ["expiryType", "Infinite"],
+            ["expiration_date", "never"]
+        ]
+    );
+    let value = serve.ok(&["email-token", "value", email]);
+    let token = rows(&value)[0][1];
+    let asked = serve.ok_with(token, &["introspect"]);
+    assert_eq!(rows(&asked)[3], ["scope", "read write"]);
+    let table = serve.ok(&["email-token", "delete", email]);
+    assert_eq!(rows(&table)[2], ["tokenId", id]);
+    serve.refusal(4, &["email-token", "value", email]);
+}
+
+#[test]
+fn a_password_is_set_logged_in_with_and_taken_away() {
+    let serve = Serve::start();
+    let (email, password) = ("demo@example.com", "  correct horse\n");
+    let put = ["user", "put", &serve.user_id];
+    serve.ok_with(
+        password,
+        &[&put[..], &["--email", email, "--password"]].concat(),
+    );
+    let value = serve.ok_with(password, &["log-in", email]);
+    assert_eq!(value, serve.ok(&["email-token", "value", email]));
+    let log_in = |password| run(serve.command(&["log-in", email]), password);
+    // A password is as it was typed, white space and all.
+    assert_eq!(log_in("correct horse\n").code, 3);
+    serve.ok(&[&put[..], &["--no-password"]].concat());
+    let ran = log_in(password);
+    let expected = (3, "Unauthorized: wrong email address or password\n");
+    assert_eq!((ran.code, ran.stderr.as_str()), expected);
+}
+
+#[test]
+fn completions_complete() {
+    let home = tempfile::tempdir().unwrap();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = run(tokenry(home.path(), &["completions", shell]), "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        assert!(ran.stdout.contains("create-token"), "{shell}");
+    }
+    // As bash asks at `tokenry user create-t<TAB>`.
+    let script = r#"source /dev/stdin
+        COMP_WORDS=(tokenry user create-t) COMP_CWORD=2
+        _tokenry tokenry create-t user
+        echo "${COMPREPLY[@]}""#;
+    let completions = tokenry(home.path(), &["completions", "bash"])
+        .spawn()
+        .unwrap()
+        .stdout
+        .unwrap();
+    let output = Command::new("bash")
+        .args(["-c", script])
+        .stdin(completions)
+        .output();
+    let output = output.expect("bash");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "create-token\n",
+        "{output:?}"
+    );
+}

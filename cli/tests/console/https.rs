@@ -1,0 +1,70 @@
+//! The API behind TLS, as it is when it is deployed.
+
+use std::{io, sync::Arc};
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+};
+
+use crate::{Serve, run, tokenry};
+
+/// Takes TLS off and hands on to this address: its own address.
+async fn tls_before(address: String, config: ServerConfig) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let mut server = TcpStream::connect(&address).await?;
+            // A client that does not trust the certificate goes.
+            if let Ok(mut client) = acceptor.accept(stream).await {
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            }
+        }
+        #[expect(unreachable_code, reason = "it names the type")]
+        Ok::<(), io::Error>(())
+    });
+    format!("https://localhost:{port}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_counts_if_the_system_trusts_its_issuer() {
+    let serve = Serve::start();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a certificate and its key");
+    let address = serve.url.replace("http://", "");
+    let url = tls_before(address, config).await;
+    let roots = serve.home.path().join("roots.pem");
+    std::fs::write(&roots, made.cert.pem()).unwrap();
+
+    let get = |trusted: bool| {
+        let mut command = tokenry(serve.home.path(), &["user", "get", &serve.user_id]);
+        command
+            .env("TOKENRY_URL", &url)
+            .env("TOKENRY_TOKEN", &serve.account_token);
+        if trusted {
+            command.env("SSL_CERT_FILE", &roots);
+        }
+        run(command, "")
+    };
+    assert_eq!(get(true).code, 0);
+    let ran = get(false);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (1, 1), "{ran:?}");
+    assert!(
+        ran.stderr
+            .starts_with(&format!("{url} cannot be trusted: ")),
+        "{ran:?}"
+    );
+}

@@ -1,0 +1,239 @@
+//! `tokenry login`, and the profile that it makes.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::{Ran, Serve, profile, refusal, run, tokenry};
+
+impl Serve {
+    /// Logs in with this token.
+    fn log_in(&self, token: &str) -> Ran {
+        let arguments = ["login", "--url", &self.url];
+        run(tokenry(self.home.path(), &arguments), &format!("{token}\n"))
+    }
+
+    /// Runs `user get` with nothing but the profile.
+    fn get(&self, arguments: &[&str]) -> Ran {
+        let get = ["user", "get", &self.user_id];
+        run(
+            tokenry(self.home.path(), &[&get[..], arguments].concat()),
+            "",
+        )
+    }
+
+    fn profile(&self) -> std::path::PathBuf {
+        profile(self.home.path())
+    }
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn the_profile_is_its_owners_to_read_and_enough_for_every_command() {
+    let serve = Serve::start();
+    let path = serve.profile();
+    let ran = serve.log_in(&serve.account_token);
+    let told = format!(
+        "The account token for {} is kept in {}.\n",
+        serve.url,
+        path.display()
+    );
+    assert_eq!((ran.code, ran.stdout, ran.stderr), (0, told, String::new()));
+    assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o700, 0o600));
+    let kept: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(
+        kept,
+        json!({"url": serve.url, "token": serve.account_token})
+    );
+    assert_eq!(serve.get(&[]).code, 0);
+
+    // A new one takes the place of an old one, whose mode and content do not matter.
+    fs::write(&path, "garbage").unwrap();
+    set_mode(&path, 0o644);
+    assert_eq!(serve.log_in(&serve.account_token).code, 0);
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(serve.get(&[]).code, 0);
+    // Without --url it is for the same address.
+    let ran = run(
+        tokenry(serve.home.path(), &["login", "--json"]),
+        &serve.account_token,
+    );
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        told,
+        json!({"url": serve.url, "profile": path, "holder": "account"})
+    );
+}
+
+#[test]
+fn every_holders_token_can_be_kept() {
+    let serve = Serve::start();
+    let server = serve.json(&["server-token", "create", &serve.ecosystem_id]);
+    let ran = serve.log_in(server["token"].as_str().unwrap());
+    let told = format!("The server token of {} for ", serve.ecosystem_id);
+    assert!(ran.stdout.starts_with(&told), "{ran:?}");
+    let ran = serve.log_in(&serve.token(&[]));
+    assert!(ran.stdout.starts_with("The user token for "), "{ran:?}");
+    assert_eq!(serve.get(&[]).code, 3);
+}
+
+#[test]
+fn a_token_that_does_not_hold_is_not_kept() {
+    let serve = Serve::start();
+    let revoked = serve.token(&[]);
+    serve.ok_with(&revoked, &["revoke"]);
+    for (token, code) in [
+        ("wrong", 3),
+        (revoked.as_str(), 3),
+        ("two words", 2),
+        ("", 2),
+    ] {
+        let ran = run(
+            tokenry(serve.home.path(), &["login", "--url", &serve.url]),
+            &format!("{token}\n"),
+        );
+        assert_eq!(
+            (ran.code, ran.stdout.as_str(), ran.stderr.lines().count()),
+            (code, "", 1)
+        );
+    }
+    assert!(!serve.profile().exists());
+    let line = refusal(tokenry(serve.home.path(), &["login"]), 2, "wrong");
+    assert!(line.starts_with("no address: "), "{line}");
+}
+
+#[test]
+fn flags_come_before_the_environment_and_that_before_the_profile() {
+    let serve = Serve::start();
+    let other = Serve::start();
+    assert_eq!(serve.log_in(&serve.account_token).code, 0);
+    let get = |url: Option<&str>, variable: Option<&str>, token: Option<&str>| {
+        let mut arguments = vec!["user", "get", &serve.user_id];
+        arguments.extend(url.into_iter().flat_map(|url| ["--url", url]));
+        let mut command = tokenry(serve.home.path(), &arguments);
+        variable.map(|url| command.env("TOKENRY_URL", url));
+        token.map(|token| command.env("TOKENRY_TOKEN", token));
+        run(command, "")
+    };
+    assert_eq!(get(None, None, None).code, 0);
+    assert_eq!(get(None, None, Some("wrong")).code, 3);
+    assert_eq!(
+        get(Some(&format!("{}/", serve.url)), Some(&other.url), None).code,
+        0
+    );
+    assert_eq!(
+        get(None, Some(&other.url), Some(&other.account_token)).code,
+        4
+    );
+    // The profile's token goes nowhere else.
+    let ran = get(Some(&other.url), None, None);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr
+            .starts_with("no token for this address: the profile "),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn another_profile_may_be_named() {
+    let serve = Serve::start();
+    let path = serve.home.path().join("a/b/other.json");
+    let named = path.to_str().unwrap();
+    let login = ["login", "--url", &serve.url, "--profile", named];
+    assert_eq!(
+        run(tokenry(serve.home.path(), &login), &serve.account_token).code,
+        0
+    );
+    assert!(!serve.profile().exists());
+    assert_eq!(serve.get(&["--profile", named]).code, 0);
+    let mut command = tokenry(serve.home.path(), &["user", "get", &serve.user_id]);
+    command.env("TOKENRY_PROFILE", named);
+    assert_eq!(run(command, "").code, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_broken_profile_is_one_line_that_holds_nothing_of_it() {
+    let serve = Serve::start();
+    let path = serve.profile();
+    assert_eq!(serve.log_in(&serve.account_token).code, 0);
+    let whole = fs::read_to_string(&path).unwrap();
+    let url = serve.url.as_str();
+    for (content, mode, said) in [
+        (
+            whole.as_str(),
+            0o644,
+            "its mode 0644 lets others read the token (chmod 600 it)",
+        ),
+        (&whole, 0o660, "its mode 0660 "),
+        (
+            &whole[..whole.len() - 1],
+            0o600,
+            "it is not JSON with url and token (line 1, ",
+        ),
+        ("", 0o600, "it is not JSON with url and token (line 1, "),
+        (r#""tk_uf_secret""#, 0o600, "it is not JSON "),
+        (r#"{"url":"tk_uf_secret"}"#, 0o600, "it is not JSON "),
+        (r#"{"token":"tk_uf_secret"}"#, 0o600, "it is not JSON "),
+        (
+            r#"{"url":7,"token":"tk_uf_secret"}"#,
+            0o600,
+            "it is not JSON ",
+        ),
+        (
+            r#"{"url":"tk_uf_secret","token":"x"}"#,
+            0o600,
+            "the API's address is no URL",
+        ),
+        (
+            r#"{"url":"http://example.com","token":"tk_uf_secret"}"#,
+            0o600,
+            "the API's address begins with http://",
+        ),
+        (
+            &format!(r#"{{"url":"{url}","token":"tk_uf secret"}}"#),
+            0o600,
+            "its token is no token",
+        ),
+    ] {
+        fs::write(&path, content).unwrap();
+        set_mode(&path, mode);
+        let line = refusal(
+            tokenry(serve.home.path(), &["user", "get", &serve.user_id]),
+            2,
+            "",
+        );
+        assert!(
+            line.contains(said) && line.contains(path.to_str().unwrap()),
+            "{line}"
+        );
+        assert!(!line.contains("secret"), "{line}");
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    set_mode(&path, 0o700);
+    let line = refusal(
+        tokenry(serve.home.path(), &["user", "get", &serve.user_id]),
+        2,
+        "",
+    );
+    assert!(line.starts_with("cannot use the profile "), "{line}");
+    let ran = serve.log_in(&serve.account_token);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (1, 1), "{ran:?}");
+    // With flags and variables the profile is not looked at.
+    serve.ok(&["user", "get", &serve.user_id]);
+}

@@ -1,0 +1,177 @@
+//! The console as a process, against a real `tokenry serve`.
+
+mod canned;
+mod commands;
+mod https;
+mod login;
+mod refusals;
+#[cfg(unix)]
+mod terminal;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server that is killed when the test ends, and a home directory without a profile.
+struct Serve {
+    child: Child,
+    url: String,
+    account_token: String,
+    ecosystem_id: String,
+    user_id: String,
+    home: TempDir,
+}
+
+impl Serve {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tokenry"))
+            .args(["serve", "--memory", "--port", "0", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("standard output"));
+        stdout.read_line(&mut line).expect("a line");
+        let start: Value = serde_json::from_str(&line).expect("one line of JSON");
+        let text = |name: &str| start[name].as_str().expect("a text").to_owned();
+        Self {
+            child,
+            url: text("url"),
+            account_token: text("accountToken"),
+            ecosystem_id: text("ecosystemId"),
+            user_id: text("userId"),
+            home: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    /// The command with the server's address and the account's token in the environment.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = tokenry(self.home.path(), arguments);
+        command
+            .env("TOKENRY_URL", &self.url)
+            .env("TOKENRY_TOKEN", &self.account_token);
+        command
+    }
+
+    /// Runs a command that succeeds: what it prints.
+    fn ok(&self, arguments: &[&str]) -> String {
+        self.ok_with("", arguments)
+    }
+
+    /// As [`Serve::ok`], with these lines as standard input.
+    fn ok_with(&self, input: &str, arguments: &[&str]) -> String {
+        let ran = run(self.command(arguments), input);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{arguments:?}");
+        ran.stdout
+    }
+
+    /// As [`Serve::ok`], with `--json`: the one line that is printed.
+    fn json(&self, arguments: &[&str]) -> Value {
+        self.json_with("", arguments)
+    }
+
+    /// As [`Serve::ok_with`], with `--json`.
+    fn json_with(&self, input: &str, arguments: &[&str]) -> Value {
+        let line = self.ok_with(input, &[arguments, &["--json"]].concat());
+        assert_eq!(line.lines().count(), 1, "{line}");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    /// Runs a command that fails with this exit code: its one line.
+    fn refusal(&self, code: i32, arguments: &[&str]) -> String {
+        refusal(self.command(arguments), code, "")
+    }
+
+    /// A token of the user demo.
+    fn token(&self, arguments: &[&str]) -> String {
+        let made = self.json(&[&["user", "create-token", &self.user_id], arguments].concat());
+        text(&made, "token")
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// The command, with nothing in its environment but this home directory.
+fn tokenry(home: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command with these lines as standard input, which it never repeats.
+fn run(mut command: Command, input: &str) -> Ran {
+    let mut child = command.spawn().expect("the command starts");
+    let mut stdin = child.stdin.take().expect("standard input");
+    // A command that needs none may have ended already.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("the command ends");
+    let ran = Ran {
+        code: output.status.code().expect("an exit code"),
+        stdout: String::from_utf8(output.stdout).expect("text"),
+        stderr: String::from_utf8(output.stderr).expect("text"),
+    };
+    for secret in input.lines().filter(|line| !line.is_empty()) {
+        let repeated = ran.stdout.contains(secret) || ran.stderr.contains(secret);
+        assert!(!repeated, "{secret}: {ran:?}");
+    }
+    ran
+}
+
+/// Runs a command that fails with this exit code and prints nothing else: its one line.
+fn refusal(command: Command, code: i32, input: &str) -> String {
+    let ran = run(command, input);
+    assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{ran:?}");
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    assert!(!ran.stderr.contains("tk_"), "{ran:?}");
+    ran.stderr.trim_end().to_owned()
+}
+
+/// The path where the profile is unless it is said.
+fn profile(home: &Path) -> PathBuf {
+    home.join(".config/tokenry/profile.json")
+}
+
+fn text(value: &Value, name: &str) -> String {
+    let text = value[name].as_str();
+    text.unwrap_or_else(|| panic!("{name} in {value}"))
+        .to_owned()
+}
+
+/// The rows of a table: cells are two spaces apart.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    table
+        .lines()
+        .map(|line| {
+            line.split("  ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty())
+                .collect()
+        })
+        .collect()
+}

@@ -1,0 +1,290 @@
+//! What goes wrong: the exit code, one line, and no secret.
+
+use std::{io::pipe, net::TcpListener, process::Command};
+
+use crate::{Serve, refusal, run, tokenry};
+
+#[test]
+fn what_the_api_does_not_take_is_usage() {
+    let serve = Serve::start();
+    let line = serve.refusal(
+        2,
+        &[
+            "user",
+            "create-token",
+            &serve.user_id,
+            "--ttl",
+            "0",
+            "--name",
+            "",
+        ],
+    );
+    assert_eq!(
+        line,
+        "InvalidParams: ttl: field must be a positive number; \
+         name: field must be 1 to 64 characters, none of them a control character"
+    );
+}
+
+#[test]
+fn what_clap_does_not_take_is_usage() {
+    let home = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["user"][..],
+        &["user", "get"],
+        &["user", "get", "bob"],
+        &[
+            "user",
+            "get",
+            "C58521fd8a5d9b5cc21987501;bob",
+            "--timeout",
+            "0",
+        ],
+        &["user", "revoke-token", "C58521fd8a5d9b5cc21987501;bob"],
+        // An unset variable does not revoke all.
+        &["user", "revoke-token", "C58521fd8a5d9b5cc21987501;bob", ""],
+        &[
+            "user",
+            "revoke-token",
+            "C58521fd8a5d9b5cc21987501;bob",
+            "..",
+        ],
+        &["ecosystem", "delete", ""],
+        &["shortcode", "create"],
+        &[
+            "user",
+            "create-token",
+            "C58521fd8a5d9b5cc21987501;bob",
+            "--expiry-type",
+            "Never",
+        ],
+        &[
+            "email-token",
+            "create",
+            "a@example.com",
+            "--expiration-date",
+            "tomorrow",
+        ],
+    ] {
+        let ran = run(tokenry(home.path(), arguments), "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+        assert!(
+            ran.stderr.starts_with("error: ") || arguments.len() == 1,
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_that_is_given_as_an_argument_is_not_repeated() {
+    let home = tempfile::tempdir().unwrap();
+    let (user, secret) = ("C58521fd8a5d9b5cc21987501;bob", "tk_uf_secret");
+    for arguments in [
+        &["introspect", secret][..],
+        &["revoke", secret],
+        &["login", secret],
+        &["login", &format!("--token={secret}")],
+        &["login", &format!("--{secret}")],
+        &["user", "get", secret],
+        &["user", secret],
+        &[secret],
+        &["shortcode", "consume", "secret"],
+        &["log-in", "a@example.com", "secret"],
+        &["user", "put", user, "--password", "secret"],
+        &["user", "put", user, "--password=secret"],
+    ] {
+        let ran = run(tokenry(home.path(), arguments), "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+        assert!(!ran.stderr.contains("secret"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_wrong_token_is_refused() {
+    let serve = Serve::start();
+    let command = || serve.command(&["user", "get", &serve.user_id]);
+    let mut wrong = command();
+    wrong.env("TOKENRY_TOKEN", "wrong");
+    assert_eq!(
+        refusal(wrong, 3, ""),
+        "Unauthorized: a valid token is required"
+    );
+
+    // What no header can carry is not sent.
+    for token in ["two words", "tokén", "a\nb", " "] {
+        let mut command = command();
+        command.env("TOKENRY_TOKEN", token);
+        assert_eq!(refusal(command, 2, ""), "TOKENRY_TOKEN is no token");
+    }
+}
+
+#[test]
+fn a_token_comes_from_a_file_or_standard_input_before_the_environment() {
+    let serve = Serve::start();
+    let file = serve.home.path().join("token");
+    std::fs::write(&file, format!("{}\n", serve.account_token)).unwrap();
+    let get = ["user", "get", &serve.user_id, "--token-file"];
+    let with = |source: &str, input: &str| {
+        let mut command = serve.command(&[&get[..], &[source]].concat());
+        command.env("TOKENRY_TOKEN", "wrong");
+        run(command, input).code
+    };
+    assert_eq!(with(file.to_str().unwrap(), ""), 0);
+    assert_eq!(with("-", &serve.account_token), 0);
+    assert_eq!(with("-", "another"), 3);
+    assert_eq!(with("-", ""), 2);
+    assert_eq!(with("/nowhere", ""), 2);
+
+    // Then the token that is asked about.
+    let token = serve.token(&[]);
+    let both = format!("{}\n{token}\n", serve.account_token);
+    let told = serve.ok_with(&both, &["introspect", "--token-file", "-"]);
+    assert!(told.starts_with("active        true\n"), "{told}");
+    let line = serve.refusal(2, &["introspect"]);
+    assert_eq!(line, "the token to ask about is not in standard input");
+}
+
+#[test]
+fn a_conflict_and_too_many_attempts_are_refused() {
+    let serve = Serve::start();
+    serve.ok(&["user", "put", &serve.user_id, "--active=false"]);
+    let line = serve.refusal(3, &["user", "create-token", &serve.user_id]);
+    assert!(line.starts_with("Conflict: "), "{line}");
+
+    for _ in 0..5 {
+        let ran = run(serve.command(&["shortcode", "consume"]), "not a code\n");
+        let expected = (2, "InvalidParams: shortcode: invalid shortcode\n");
+        assert_eq!((ran.code, ran.stderr.as_str()), expected);
+    }
+    let line = refusal(serve.command(&["shortcode", "consume"]), 3, "AAAAAA\n");
+    let expected = "TooManyRequests: too many failed attempts, try again later (again in ";
+    assert!(line.starts_with(expected), "{line}");
+}
+
+#[test]
+fn an_unknown_code_is_not_found() {
+    let serve = Serve::start();
+    let ran = run(serve.command(&["shortcode", "consume"]), "aaa-aaa\n");
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (4, "Shortcode AAAAAA does not exist.\n")
+    );
+}
+
+#[test]
+fn without_an_address_or_a_token_nothing_is_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let user = ["user", "get", "C58521fd8a5d9b5cc21987501;bob"];
+    let line = refusal(tokenry(home.path(), &user), 2, "");
+    assert!(
+        line.starts_with("no token: give --token-file, set TOKENRY_TOKEN, "),
+        "{line}"
+    );
+    let mut command = tokenry(home.path(), &user);
+    command.env("TOKENRY_TOKEN", "wrong").env("TOKENRY_URL", "");
+    let line = refusal(command, 2, "");
+    assert!(
+        line.starts_with("no address: give --url, set TOKENRY_URL, "),
+        "{line}"
+    );
+    let line = refusal(tokenry(home.path(), &["revoke"]), 2, "wrong");
+    assert!(line.starts_with("no address: "), "{line}");
+}
+
+#[test]
+fn an_address_that_would_give_the_token_away_is_refused_and_not_repeated() {
+    let home = tempfile::tempdir().unwrap();
+    for url in [
+        "secret",
+        "ftp://127.0.0.1/secret",
+        "http://secret.example.com",
+        "http://127.0.0.1.secret.example.com",
+        "http://localhost@secret.example.com",
+        "https://ann:secret@example.com",
+        "https://example.com/?token=secret",
+        "https://example.com/#secret",
+    ] {
+        let mut command = tokenry(home.path(), &["ecosystem", "create", "--url", url]);
+        command.env("TOKENRY_TOKEN", "wrong");
+        let line = refusal(command, 2, "");
+        assert!(line.starts_with("the API's address "), "{line}");
+        assert!(!line.contains("secret"), "{line}");
+    }
+}
+
+#[test]
+fn no_server_is_unavailable() {
+    let home = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for (url, said) in [
+        (format!("http://{closed}"), "cannot reach http://127.0.0.1:"),
+        (
+            "https://tokenry.invalid".to_owned(),
+            "cannot reach https://tokenry.invalid: ",
+        ),
+    ] {
+        let mut command = tokenry(home.path(), &["ecosystem", "create", "--url", &url]);
+        command.env("TOKENRY_TOKEN", "wrong");
+        let line = refusal(command, 5, "");
+        assert!(line.starts_with(said), "{line}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_unavailable() {
+    let home = tempfile::tempdir().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let arguments = ["ecosystem", "create", "--timeout", "1", "--url", &url];
+    let mut command = tokenry(home.path(), &arguments);
+    command.env("TOKENRY_TOKEN", "wrong");
+    assert_eq!(
+        refusal(command, 5, ""),
+        format!("{url} did not answer within 1 s")
+    );
+}
+
+#[test]
+fn a_reader_that_has_gone_is_a_failure_only_where_a_secret_is_lost() {
+    let serve = Serve::start();
+    let closed = |mut command: Command| {
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        command.stdout(writer);
+        run(command, "")
+    };
+    let user = serve.user_id.as_str();
+    for arguments in [
+        &["user", "get", user][..],
+        &["user", "get", user, "--json"],
+        &["user", "list-tokens", user],
+        &["user", "delete", &format!("{user}2")],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let ran = closed(serve.command(arguments));
+        assert!(
+            ran.stderr.is_empty() || ran.code == 4,
+            "{arguments:?}: {ran:?}"
+        );
+        assert!([0, 4].contains(&ran.code), "{arguments:?}: {ran:?}");
+    }
+    let ran = closed(serve.command(&["user", "create-token", user]));
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr
+            .starts_with("what the API made could not be printed, "),
+        "{ran:?}"
+    );
+    assert_eq!(ran.stderr.lines().count(), 1);
+
+    // Nobody to tell of a failure either.
+    let mut command = serve.command(&["user", "get", &format!("{user}2")]);
+    let (reader, writer) = pipe().unwrap();
+    drop(reader);
+    command.stderr(writer);
+    assert_eq!(run(command, "").code, 4);
+}

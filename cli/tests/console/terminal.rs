@@ -1,0 +1,111 @@
+//! Prompts, at a pseudo-terminal.
+
+use std::process::Command;
+
+use rexpect::{
+    process::WaitStatus,
+    session::{PtySession, spawn_command},
+};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use crate::Serve;
+
+/// Runs a command at a terminal that echoes, and says afterwards whether it still does.
+const SHELL: &str = r#"stty echo
+    "$@"
+    code=$?
+    stty -a | tr ' ' '\n' | grep -x -e echo -e -echo
+    exit $code"#;
+
+impl Serve {
+    /// Runs a command at a terminal.
+    fn at_terminal(&self, arguments: &[&str]) -> PtySession {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SHELL, "sh", env!("CARGO_BIN_EXE_tokenry")])
+            .args(arguments)
+            .env("HOME", self.home.path())
+            .env("TOKENRY_URL", &self.url)
+            .env("TOKENRY_TOKEN", &self.account_token);
+        spawn_command(command, Some(20_000)).expect("a terminal")
+    }
+}
+
+/// Waits until it is asked for this, and the terminal does not echo.
+fn asked(session: &mut PtySession, prompt: &str) {
+    session.exp_string(prompt).expect("a prompt");
+    let terminal = session.process().get_file_handle().expect("a terminal");
+    let echoes = || {
+        let modes = tcgetattr(&terminal)
+            .expect("a terminal's modes")
+            .local_modes;
+        modes.contains(LocalModes::ECHO)
+    };
+    for _ in 0..10_000_000 {
+        if !echoes() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("the terminal echoes");
+}
+
+/// What the terminal shows until the command ends, and the exit code. It echoes again.
+fn rest(mut session: PtySession) -> (String, i32) {
+    let shown = session.exp_eof().expect("an end").replace('\r', "");
+    let Ok(WaitStatus::Exited(_, code)) = session.process().wait() else {
+        panic!("it did not end by itself: {shown}");
+    };
+    let shown = shown.strip_suffix("\necho\n").expect("an echo");
+    (shown.trim_start().to_owned(), code)
+}
+
+#[test]
+fn a_secret_is_not_echoed() {
+    let serve = Serve::start();
+    let token = serve.token(&[]);
+    let mut session = serve.at_terminal(&["introspect"]);
+    asked(&mut session, "The token to ask about: ");
+    session.send_line(&token).unwrap();
+    let (shown, code) = rest(session);
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.starts_with("active        true\n"), "{shown}");
+    assert!(!shown.contains(&token), "{shown}");
+}
+
+#[test]
+fn a_new_password_is_asked_for_twice() {
+    let serve = Serve::start();
+    let email = "demo@example.com";
+    let put = [
+        "user",
+        "put",
+        &serve.user_id,
+        "--email",
+        email,
+        "--password",
+    ];
+    for (again, expected) in [("correct house", 2), ("correct horse", 0)] {
+        let mut session = serve.at_terminal(&put);
+        asked(&mut session, "The password: ");
+        session.send_line("correct horse").unwrap();
+        asked(&mut session, "The password again: ");
+        session.send_line(again).unwrap();
+        let (shown, code) = rest(session);
+        assert_eq!(code, expected, "{shown}");
+        assert!(!shown.contains("correct"), "{shown}");
+    }
+    serve.ok_with("correct horse", &["log-in", email]);
+}
+
+#[test]
+fn an_interrupted_or_empty_prompt_asks_nothing() {
+    let serve = Serve::start();
+    for (typed, said, expected) in [('c', "interrupted", 130), ('m', "the token is needed", 2)] {
+        let mut session = serve.at_terminal(&["login"]);
+        asked(&mut session, "The token: ");
+        session.send_control(typed).unwrap();
+        assert_eq!(rest(session), (said.to_owned(), expected));
+    }
+    assert!(!crate::profile(serve.home.path()).exists());
+}
