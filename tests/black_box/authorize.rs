@@ -4,7 +4,7 @@ use functions::authorize;
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
 use shared::token::ExpiryType;
-use tests::{Fault, Service};
+use tests::{Fault, Service, pause};
 
 use crate::expiry::forge;
 
@@ -288,7 +288,7 @@ async fn without_the_database_it_is_an_error_and_never_an_allow() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
-    tokio::time::pause();
+    let _paused = pause();
     for fault in [
         Fault::NoAnswer,
         Fault::Unreachable,

@@ -10,12 +10,12 @@ async fn a_server_token_works_in_its_ecosystem() {
     let bob = service.user("bob").await;
     let path = format!("/api/ecosystems/{}/tokens", service.ecosystem.id.as_str());
     for (query, prefix, expires_at) in [
-        ("", "tk_sf_", Some("2026-01-01T01:00:00Z")),
+        ("", "tk_sf_", Some("2100-01-01T01:00:00Z")),
         ("?expiryType=Infinite&name=build", "tk_si_", None),
         (
             "?expiryType=SlidingTtl&ttl=60&maxTtl=30",
             "tk_ss_",
-            Some("2026-01-01T00:00:30Z"),
+            Some("2100-01-01T00:00:30Z"),
         ),
     ] {
         let answer = service.manage("POST", &format!("{path}{query}"), "").await;

@@ -25,7 +25,7 @@ async fn a_token_is_fixed_for_an_hour_unless_asked_otherwise() {
     );
     let minted = answer.json();
     assert_eq!(minted["expiryType"], "FixedTtl");
-    assert_eq!(minted["expiresAt"], "2026-01-01T01:00:00Z");
+    assert_eq!(minted["expiresAt"], "2100-01-01T01:00:00Z");
     assert_eq!(minted["tokenId"].as_str().unwrap().len(), 26);
     assert_eq!(minted.as_object().unwrap().len(), 4);
     assert!(answer.token().starts_with("tk_uf_"));
@@ -47,31 +47,31 @@ async fn each_kind_says_when_it_expires() {
             "expiryType=FixedTtl&ttl=1",
             "FixedTtl",
             "tk_uf_",
-            Some("2026-01-01T00:00:01Z"),
+            Some("2100-01-01T00:00:01Z"),
         ),
         (
             "ttl=0060&maxTtl=30",
             "FixedTtl",
             "tk_uf_",
-            Some("2026-01-01T00:00:30Z"),
+            Some("2100-01-01T00:00:30Z"),
         ),
         (
             "expiryType=SlidingTtl",
             "SlidingTtl",
             "tk_us_",
-            Some("2026-01-01T01:00:00Z"),
+            Some("2100-01-01T01:00:00Z"),
         ),
         (
             "expiryType=SlidingTtl&ttl=315360000&maxTtl=60&name=%F0%9F%94%91+of+bob",
             "SlidingTtl",
             "tk_us_",
-            Some("2026-01-01T00:01:00Z"),
+            Some("2100-01-01T00:01:00Z"),
         ),
         (
             "expiryType=SlidingTtl&ttl=315360000&maxTtl=315360000",
             "SlidingTtl",
             "tk_us_",
-            Some("2035-12-30T00:00:00Z"),
+            Some("2109-12-30T00:00:00Z"),
         ),
     ] {
         let answer = service.mint(&bob, query).await;

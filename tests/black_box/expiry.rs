@@ -2,8 +2,7 @@
 
 use serde_json::json;
 use shared::token::ExpiryType;
-use tests::{Fault, Service, TestClock};
-use tokenry::embedded::IDENTITY;
+use tests::{Fault, Service, TestClock, pause};
 
 #[tokio::test]
 async fn a_fixed_token_dies_on_its_second_though_it_is_used() {
@@ -133,7 +132,7 @@ async fn a_renewal_that_arrives_after_somebody_was_told_that_the_token_is_dead_r
         // A use on the last second, whose renewal gets lost or late on its way.
         service.clock.advance(4);
         service.database.fail([("UpdateItem", fault.clone())]);
-        tokio::time::pause();
+        let paused = pause();
         let early = tokio::spawn({
             let event = use_it.clone();
             async move { event.send(&early).await }
@@ -153,13 +152,13 @@ async fn a_renewal_that_arrives_after_somebody_was_told_that_the_token_is_dead_r
         service
             .client
             .scan()
-            .table_name(IDENTITY)
+            .table_name(&service.tables.identity)
             .limit(1)
             .send()
             .await
             .unwrap();
         assert_eq!(early.await.unwrap().json()["active"], false, "{fault:?}");
-        tokio::time::resume();
+        drop(paused);
         for environment in [&late, &service.another_environment()] {
             assert_eq!(
                 use_it.send(environment).await.json()["active"],
@@ -186,7 +185,7 @@ async fn a_renewal_that_wins_against_the_end_is_told_to_both() {
     service
         .database
         .fail([("UpdateItem", Fault::NotBefore("Scan"))]);
-    tokio::time::pause();
+    let paused = pause();
     let early = tokio::spawn({
         let event = use_it.clone();
         async move { event.send(&early).await }
@@ -205,7 +204,7 @@ async fn a_renewal_that_wins_against_the_end_is_told_to_both() {
     service
         .client
         .scan()
-        .table_name(IDENTITY)
+        .table_name(&service.tables.identity)
         .limit(1)
         .send()
         .await
@@ -213,7 +212,7 @@ async fn a_renewal_that_wins_against_the_end_is_told_to_both() {
     assert_eq!(early.await.unwrap().json()["active"], true);
     service.token_items(&bob).await;
     let late = late.await.unwrap();
-    tokio::time::resume();
+    drop(paused);
     assert_eq!(late.json()["active"], true, "{late:?}");
     assert!(service.is_active(&token).await);
 }

@@ -181,7 +181,7 @@ async fn a_window_that_ended_meanwhile_is_the_one_that_is_refunded() {
         service
             .client
             .scan()
-            .table_name(tokenry::embedded::EPHEMERAL)
+            .table_name(&service.tables.ephemeral)
             .send()
             .await
             .unwrap();

@@ -7,7 +7,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use shared::{App, directory::create_ecosystem, time::UnixSeconds, token::ExpiryType};
-use tests::{Event, Service, TestClock};
+use tests::{Event, Service, TestClock, rounds};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -358,7 +358,7 @@ fn half() {
     service.clock.advance(1000);
     assert!(service.app.now().seconds().0 > TestClock::START);
     let mut runner = TestRunner::new(Config {
-        cases: 5000,
+        cases: rounds(5000),
         failure_persistence: None,
         ..Config::default()
     });

@@ -11,7 +11,7 @@ use crate::{
 
 /// The same deployment with the time set to the second after the clock's start.
 fn after(service: &Service) -> App {
-    let not_before = Timestamp::parse("2026-01-01T00:00:01Z");
+    let not_before = Timestamp::parse("2100-01-01T00:00:01Z");
     service.another_environment().with_settings(Settings {
         not_before,
         ..Settings::default()

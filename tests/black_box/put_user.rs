@@ -188,7 +188,7 @@ async fn a_change_that_arrives_after_deletion_and_re_creation_brings_no_token_ba
         let scan = service
             .client
             .scan()
-            .table_name(tokenry::embedded::IDENTITY)
+            .table_name(&service.tables.identity)
             .limit(1);
         scan.send().await.unwrap();
     };

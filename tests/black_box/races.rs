@@ -2,7 +2,7 @@
 
 use futures_util::future::{join, join_all};
 use shared::{directory::mint, token::NewToken};
-use tests::{Event, Service};
+use tests::{Event, Service, rounds};
 
 #[tokio::test]
 async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
@@ -10,7 +10,7 @@ async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
     let other = service.another_environment();
     let bob = service.user("bob").await;
     let account = &service.account_token;
-    for round in 0..1000 {
+    for round in 0..rounds(1000) {
         let minted = Event::to("create-user-token")
             .header("authorization", account)
             .parameter("id", &bob)

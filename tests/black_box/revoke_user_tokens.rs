@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use shared::{directory::mint, token::NewToken};
-use tests::{Event, Fault, Service};
+use tests::{Event, Fault, Service, pause};
 
 use crate::{
     assert_unknown,
@@ -117,12 +117,12 @@ async fn a_sweep_that_hangs_does_not_keep_the_answer_for_more_than_two_seconds()
         let revoke = Event::to("revoke-user-tokens")
             .header("authorization", &service.account_token)
             .parameter("id", &bob);
-        tokio::time::pause();
+        let paused = pause();
         #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
         let started = tokio::time::Instant::now();
         let answer = revoke.send(&service.app).await;
         let took = started.elapsed();
-        tokio::time::resume();
+        drop(paused);
         assert_eq!(answer.status, 204, "{answer:?}");
         assert!(took <= std::time::Duration::from_secs(2), "{took:?}");
         service.database.take_faults();
@@ -143,9 +143,9 @@ async fn a_sweep_takes_no_longer_than_the_request_has() {
     let revoke = Event::to("revoke-user-tokens")
         .header("authorization", &service.account_token)
         .parameter("id", &bob);
-    tokio::time::pause();
+    let paused = pause();
     let answer = revoke.send(&service.app).await;
-    tokio::time::resume();
+    drop(paused);
     service.database.take_faults();
     assert_eq!(answer.status, 204, "{answer:?}");
     assert!(!service.is_active(&token).await);

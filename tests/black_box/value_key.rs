@@ -12,7 +12,6 @@ use shared::{
     value::ValueKey,
 };
 use tests::{Answer, Event, Fault, Service};
-use tokenry::embedded::IDENTITY;
 
 use crate::create_email_token::{BOB, PASSWORD, datum, with_bob};
 
@@ -101,7 +100,10 @@ async fn kept(service: &Service, user: &str) -> Item {
 }
 
 async fn put(service: &Service, item: Item) {
-    let put = service.client.put_item().table_name(IDENTITY);
+    let put = service
+        .client
+        .put_item()
+        .table_name(&service.tables.identity);
     let put = put.set_item(Some(item)).send().await;
     put.expect("the item is written");
 }
@@ -173,7 +175,10 @@ async fn the_key_file_does_not_hold_the_data_key_nor_the_table_the_key_of_the_fi
     }
 
     // Where the wrapped data key is lost, the file makes another one but not the same again.
-    let delete = service.client.delete_item().table_name(IDENTITY);
+    let delete = service
+        .client
+        .delete_item()
+        .table_name(&service.tables.identity);
     let delete = [PARTITION_KEY, SORT_KEY]
         .into_iter()
         .fold(delete, |delete, name| delete.key(name, first[name].clone()));

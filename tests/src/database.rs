@@ -1,4 +1,4 @@
-//! The embedded database with every call written down, and faults where a test wants them.
+//! A test's database with every call written down, and faults where a test wants them.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokenry::embedded::Embedded;
 use tokio::sync::Notify;
 
-use crate::rights;
+use crate::{endpoint::Endpoint, rights};
 
 /// One call that reached the database, in the order of arrival.
 #[derive(Clone, Debug)]
@@ -76,19 +76,31 @@ struct State {
     always: Option<Fault>,
 }
 
+/// What carries the calls out.
+#[derive(Clone, Debug)]
+enum Store {
+    Embedded(Embedded),
+    Endpoint(Endpoint),
+}
+
 /// A database that a test can look into and break.
 #[derive(Clone, Debug)]
 pub struct Database {
-    embedded: Embedded,
+    store: Store,
     state: Arc<Mutex<State>>,
     arrival: Arc<Notify>,
 }
 
 impl Database {
-    /// Over an embedded database.
-    pub fn new(embedded: Embedded) -> Self {
+    /// Over the database that this run is for: one embedded for this test alone, or one at an
+    /// address that all tests share.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn of_this_run() -> Self {
+        let embedded = || Store::Embedded(Embedded::in_memory().expect("a database"));
         Self {
-            embedded,
+            store: Endpoint::of_this_run().map_or_else(embedded, Store::Endpoint),
             state: Arc::default(),
             arrival: Arc::default(),
         }
@@ -227,7 +239,10 @@ impl Database {
             wanted["ReturnConsumedCapacity"] = "TOTAL".into();
         }
         *request.body_mut() = SdkBody::from(wanted.to_string());
-        let response = self.embedded.call(request).await?;
+        let response = match &self.store {
+            Store::Embedded(embedded) => embedded.call(request).await?,
+            Store::Endpoint(endpoint) => endpoint.call(request).await?,
+        };
         let said: Value = serde_json::from_slice(response.body().bytes().unwrap_or_default())
             .expect("the database answers in JSON");
         self.weigh(&request_as_sent, units(&said["ConsumedCapacity"]));

@@ -8,7 +8,7 @@ use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
 use shared::{App, http::respond};
 
-use crate::{Answer, openapi};
+use crate::{Answer, openapi, pause};
 
 /// An HTTP API event (payload 2.0) under construction.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl Event {
     }
 }
 
-/// Sends any JSON to an endpoint, as Lambda would.
+/// Sends any JSON to an endpoint, as Lambda would. It takes none of tokio's time but what is waited for.
 ///
 /// # Panics
 /// If what comes back is not what API Gateway can read.
@@ -106,6 +106,7 @@ pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
     context.request_id = "from-lambda".into();
     let payload = to_raw_value(sent).expect("JSON is JSON");
     let event = LambdaEvent::new(payload, context);
+    let _pause = pause();
     let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
     let answer = serde_json::to_value(answer).expect("an answer is JSON");
     // A REST API reads the headers from the second field, an HTTP API from the first.

@@ -6,7 +6,6 @@ use shared::{
     identity::{Item, Key, PARTITION_KEY, SORT_KEY},
     owner::{Owner, OwnerKey},
 };
-use tokenry::embedded::{EPHEMERAL, IDENTITY};
 
 use crate::Service;
 
@@ -19,7 +18,7 @@ impl Service {
         let scan = self
             .client
             .scan()
-            .table_name(IDENTITY)
+            .table_name(&self.tables.identity)
             .filter_expression("begins_with(#item, :token)")
             .expression_attribute_names("#item", SORT_KEY)
             .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
@@ -34,7 +33,12 @@ impl Service {
     /// # Panics
     /// If it cannot be read.
     pub async fn identity_items(&self) -> Vec<Item> {
-        let scan = self.client.scan().table_name(IDENTITY).send().await;
+        let scan = self
+            .client
+            .scan()
+            .table_name(&self.tables.identity)
+            .send()
+            .await;
         self.database.take_calls();
         scan.expect("the table is read").items.unwrap_or_default()
     }
@@ -52,7 +56,7 @@ impl Service {
     /// If there is none.
     pub async fn password_hash(&self, user: &str) -> String {
         let key = serde_dynamo::to_item(Key::password(key_of(user))).expect("a key");
-        let call = self.client.get_item().table_name(IDENTITY);
+        let call = self.client.get_item().table_name(&self.tables.identity);
         let read = call.set_key(Some(key)).send().await;
         self.database.take_calls();
         let item = read.expect("the item is read").item.expect("a password");
@@ -64,7 +68,12 @@ impl Service {
     /// # Panics
     /// If it cannot be read.
     pub async fn ephemeral_items(&self) -> Vec<Item> {
-        let scan = self.client.scan().table_name(EPHEMERAL).send().await;
+        let scan = self
+            .client
+            .scan()
+            .table_name(&self.tables.ephemeral)
+            .send()
+            .await;
         self.database.take_calls();
         scan.expect("the table is read").items.unwrap_or_default()
     }
@@ -95,7 +104,7 @@ impl Service {
     async fn set(&self, key: Key, name: &str, value: AttributeValue) {
         self.client
             .update_item()
-            .table_name(IDENTITY)
+            .table_name(&self.tables.identity)
             .set_key(Some(serde_dynamo::to_item(key).expect("a key")))
             .update_expression("SET #name = :value")
             .expression_attribute_names("#name", name)
@@ -122,7 +131,7 @@ impl Service {
     /// If it cannot be read.
     pub async fn owner_item(&self, user: &str) -> Option<Item> {
         let key = serde_dynamo::to_item(Key::owner(key_of(user))).expect("a key");
-        let call = self.client.get_item().table_name(IDENTITY);
+        let call = self.client.get_item().table_name(&self.tables.identity);
         let read = call
             .set_key(Some(key))
             .send()
@@ -143,7 +152,7 @@ impl Service {
         let items = self
             .client
             .query()
-            .table_name(IDENTITY)
+            .table_name(&self.tables.identity)
             .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
             .expression_attribute_names("#owner", PARTITION_KEY)
             .expression_attribute_names("#item", SORT_KEY)

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tokenry::embedded::{EPHEMERAL, IDENTITY};
 use tracing::{
     Subscriber,
     field::{Field, Visit},
@@ -70,6 +71,9 @@ pub(crate) fn note(operation: &str, request: &Value) {
         return;
     };
     for (table, action) in actions(operation, request) {
+        let table = [IDENTITY, EPHEMERAL]
+            .into_iter()
+            .find(|name| table.starts_with(name));
         let index = &request["IndexName"];
         let seen =
             json!({ "function": function, "table": table, "index": index, "action": action });

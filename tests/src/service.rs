@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use rand::{SeedableRng, rngs::StdRng};
+use rand::{
+    SeedableRng, TryRng,
+    rngs::{StdRng, SysRng},
+};
 use serde_json::json;
 use shared::{
     App,
@@ -20,12 +23,31 @@ use shared::{
     value::ValueKey,
 };
 use tokenry::{
-    embedded::{self, EPHEMERAL, Embedded, IDENTITY},
+    embedded::{self, EPHEMERAL, IDENTITY},
     gateway,
 };
 use tokio::net::TcpListener;
 
 use crate::{Answer, Database, Event, TestClock, openapi, rights};
+
+/// The names of a service's tables, which no other service has: tests may share a database.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// Of owners and their tokens.
+    pub identity: String,
+    /// Of short codes and attempts.
+    pub ephemeral: String,
+}
+
+impl Tables {
+    fn of_its_own() -> Self {
+        let random = SysRng.try_next_u64().expect("the system is random");
+        Self {
+            identity: format!("{IDENTITY}-{random:016x}"),
+            ephemeral: format!("{EPHEMERAL}-{random:016x}"),
+        }
+    }
+}
 
 /// A service of its own for one test: its database, its port, its clock.
 #[derive(Debug)]
@@ -38,6 +60,8 @@ pub struct Service {
     pub database: Database,
     /// The SDK's client of the database.
     pub client: aws_sdk_dynamodb::Client,
+    /// The names of its tables.
+    pub tables: Tables,
     /// An account's id.
     pub account_id: AccountId,
     /// The account.
@@ -62,13 +86,14 @@ impl Service {
     /// If it does not start.
     pub async fn start_with(settings: Settings) -> Self {
         rights::start();
-        let database = Database::new(Embedded::in_memory().expect("a database"));
+        let database = Database::of_this_run();
         let client = embedded::client(database.clone());
-        create_tables(&client, IDENTITY, EPHEMERAL)
-            .await
-            .expect("tables");
+        let tables = Tables::of_its_own();
+        let made = create_tables(&client, &tables.identity, &tables.ephemeral).await;
+        made.expect("tables");
         let clock = TestClock::new();
-        let app = Arc::new(another_environment(&client, &clock).with_settings(settings));
+        let app = another_environment(&client, &tables, &clock).with_settings(settings);
+        let app = Arc::new(app);
 
         let (account_id, account) = create_account(&app).await.expect("an account");
         let account_token = token_of(&app, &account, ExpiryType::Infinite).await;
@@ -84,6 +109,7 @@ impl Service {
             clock,
             database,
             client,
+            tables,
             account_id,
             account,
             account_token,
@@ -96,7 +122,8 @@ impl Service {
     /// Another execution environment of the same deployment: the same tables and clock, with
     /// nothing remembered.
     pub fn another_environment(&self) -> App {
-        another_environment(&self.client, &self.clock).with_settings(self.app.settings().clone())
+        another_environment(&self.client, &self.tables, &self.clock)
+            .with_settings(self.app.settings().clone())
     }
 
     /// Makes a user of the ecosystem.
@@ -118,9 +145,12 @@ impl Service {
     /// If it cannot be made.
     pub async fn person(&self, name: &str, email: &str, password: &str) -> String {
         let id = format!("{};{name}", self.ecosystem.id.as_str());
-        let body = json!({ "email": email, "password": password }).to_string();
-        let path = format!("/api/users/{id}");
-        let made = self.manage("PUT", &path, &body).await;
+        let made = Event::to("put-user")
+            .header("authorization", &self.account_token)
+            .parameter("id", &id)
+            .json_body(&json!({ "email": email, "password": password }).to_string())
+            .send(&self.app)
+            .await;
         assert_eq!(made.status, 201, "{made:?}");
         self.database.take_calls();
         id
@@ -295,12 +325,16 @@ impl Service {
     }
 }
 
-fn another_environment(client: &aws_sdk_dynamodb::Client, clock: &TestClock) -> App {
+fn another_environment(
+    client: &aws_sdk_dynamodb::Client,
+    tables: &Tables,
+    clock: &TestClock,
+) -> App {
     // No two environments draw alike.
     static SEED: AtomicU64 = AtomicU64::new(0);
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
-    let identity = Identity::new(client.clone(), IDENTITY.to_owned());
-    let ephemeral = Ephemeral::new(client.clone(), EPHEMERAL.to_owned());
+    let identity = Identity::new(client.clone(), tables.identity.clone());
+    let ephemeral = Ephemeral::new(client.clone(), tables.ephemeral.clone());
     // One key for all environments of a test, as of a deployment.
     let value_key = ValueKey::in_memory(&mut StdRng::seed_from_u64(0));
     App::with(identity, clock.clock(), StdRng::seed_from_u64(seed))

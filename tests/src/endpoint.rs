@@ -1,0 +1,62 @@
+//! A DynamoDB at an address, of whatever make, for which the whole suite can be run.
+
+use std::sync::{LazyLock, mpsc};
+
+use aws_smithy_runtime_api::{
+    client::{
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use tokio::{runtime::Runtime, task::spawn_blocking};
+
+use crate::pause;
+
+/// One for all tests, so that they share its connections.
+static HTTP: LazyLock<(Runtime, reqwest::Client)> = LazyLock::new(|| {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    (runtime.expect("a runtime"), reqwest::Client::new())
+});
+
+/// The DynamoDB that `TOKENRY_TEST_ENDPOINT` names, such as `http://127.0.0.1:8000`. It gets requests
+/// whose signatures are nobody's.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint(String);
+
+impl Endpoint {
+    /// The one that this run is for, if it is not for the embedded database.
+    pub(crate) fn of_this_run() -> Option<Self> {
+        std::env::var("TOKENRY_TEST_ENDPOINT").ok().map(Self)
+    }
+
+    /// Passes a request on. It takes none of tokio's time, so that no test depends on how fast the
+    /// database is: the clock is stopped, and does not run ahead while something blocks.
+    pub(crate) async fn call(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let _pause = pause();
+        let (_until_dropped, blocked) = mpsc::channel::<()>();
+        spawn_blocking(move || blocked.recv());
+        let answer = HTTP.0.spawn(send(self.0.clone(), request)).await;
+        let answer = answer.expect("a call does not panic");
+        answer.map_err(|error| ConnectorError::io(error.into()))
+    }
+}
+
+async fn send(url: String, request: HttpRequest) -> reqwest::Result<HttpResponse> {
+    let mut call = HTTP.1.post(url);
+    for (name, value) in request.headers() {
+        // The body is another than the one that was signed, as is the host.
+        if !["content-length", "host"].contains(&name) {
+            call = call.header(name, value);
+        }
+    }
+    let body = request.body().bytes().unwrap_or_default().to_vec();
+    let answer = call.body(body).send().await?;
+    let status = StatusCode::try_from(answer.status().as_u16()).expect("a status is a status");
+    let body = answer.bytes().await?;
+    Ok(HttpResponse::new(status, SdkBody::from(body.to_vec())))
+}
