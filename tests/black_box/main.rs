@@ -34,6 +34,7 @@ mod openapi;
 mod other_routes;
 mod put_user;
 mod races;
+mod refusals;
 mod revoke_server_token;
 mod revoke_token;
 mod revoke_user_token;
@@ -98,9 +99,6 @@ pub(crate) fn assert_unknown(answer: &Answer, text: &str) {
     );
 }
 
-/// The endpoints that need no credential.
-const WITHOUT_CREDENTIAL: &[&str] = &["consume-shortcode", "log-in-with-password", "revoke-token"];
-
 /// A request to every endpoint that needs a credential, as method and path, for what holds for all: to a user, an
 /// environment and a token that exist.
 pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
@@ -119,7 +117,7 @@ pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
     };
     functions::ENDPOINTS
         .iter()
-        .filter(|endpoint| !WITHOUT_CREDENTIAL.contains(&endpoint.name))
+        .filter(|endpoint| refusals::needs_credential(endpoint.name))
         .map(|endpoint| (endpoint.method.as_str(), fill(endpoint.path)))
         .collect()
 }

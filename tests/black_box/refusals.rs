@@ -1,0 +1,302 @@
+//! What each endpoint answers to whom it does not let in: one row for each, with one good request of its
+//! own. An endpoint without a row fails by its name.
+
+use std::collections::BTreeSet;
+
+use functions::ENDPOINTS;
+use serde_json::json;
+use tests::{Answer, Service};
+
+use crate::{
+    assert_forbidden, assert_unauthorized,
+    consume_shortcode::code,
+    create_email_token::{BOB, PASSWORD, ask, server, token_of_user, with_bob},
+};
+
+/// What an answer must be: its status, and of some its whole body.
+struct Said(u16, &'static str);
+
+/// Answers as if it did not exist.
+const UNKNOWN: Said = Said(404, "");
+const FORBIDDEN: Said = Said(403, "");
+const INACTIVE: Said = Said(200, r#"{"active":false}"#);
+const EMPTY_PAGE: Said = Said(200, r#"{"cursor":null,"data":[]}"#);
+
+/// Who needs a credential, and what a wrong one gets.
+enum Refusals {
+    /// A 401 to none and to rubbish, and this to each of these.
+    Needed {
+        /// Another account.
+        foreign: Said,
+        /// A server of another ecosystem of this account.
+        server: Said,
+        /// A user, of the ecosystem but not the one that it is about.
+        user: Said,
+    },
+    /// None is needed, and a wrong one changes nothing: what the first request gets, and all others.
+    Open { first: u16, others: u16 },
+}
+
+use Refusals::{Needed, Open};
+
+/// An endpoint's row.
+struct Row {
+    endpoint: &'static str,
+    query: &'static str,
+    /// A JSON object, or a form, in which `BOB`, `EMAIL`, `PASSWORD`, `TOKEN` and `CODE` stand for what exists.
+    body: &'static str,
+    refusals: Refusals,
+    /// The status that the account itself gets.
+    good: u16,
+}
+
+const fn row(endpoint: &'static str, body: &'static str, refusals: Refusals, good: u16) -> Row {
+    Row {
+        endpoint,
+        query: "",
+        body,
+        refusals,
+        good,
+    }
+}
+
+/// What names an ecosystem in its path: the account sees whether it exists, the server may know nothing.
+const IN_PATH: Refusals = Needed {
+    foreign: UNKNOWN,
+    server: FORBIDDEN,
+    user: FORBIDDEN,
+};
+
+/// What is found by an address or an environment's id alone, which do not say whose they are.
+const BY_ITSELF: Refusals = Needed {
+    foreign: UNKNOWN,
+    server: UNKNOWN,
+    user: FORBIDDEN,
+};
+
+const EMAIL: &str = r#"{"email":"EMAIL"}"#;
+
+const ROWS: &[Row] = &[
+    row("create-user-token", "", IN_PATH, 200),
+    row("list-user-tokens", "", IN_PATH, 200),
+    row("revoke-user-tokens", "", IN_PATH, 204),
+    row("revoke-user-token", "", IN_PATH, 204),
+    row(
+        "revoke-token",
+        "token=TOKEN",
+        Open {
+            first: 200,
+            others: 200,
+        },
+        200,
+    ),
+    row(
+        "introspect-token",
+        "token=TOKEN",
+        Needed {
+            foreign: INACTIVE,
+            server: INACTIVE,
+            user: FORBIDDEN,
+        },
+        200,
+    ),
+    row(
+        "create-ecosystem",
+        "",
+        // Another account makes one of its own.
+        Needed {
+            foreign: Said(201, ""),
+            server: FORBIDDEN,
+            user: FORBIDDEN,
+        },
+        201,
+    ),
+    row("delete-ecosystem", "", IN_PATH, 204),
+    row("create-environment", "", IN_PATH, 201),
+    row("delete-environment", "", BY_ITSELF, 204),
+    row("put-user", r#"{"admin":true}"#, IN_PATH, 200),
+    row("get-user", "", IN_PATH, 200),
+    row("delete-user", "", IN_PATH, 204),
+    row("create-server-token", "", IN_PATH, 200),
+    row("list-server-tokens", "", IN_PATH, 200),
+    row("revoke-server-token", "", IN_PATH, 204),
+    row("create-shortcode", r#"{"userId":"BOB"}"#, IN_PATH, 201),
+    row(
+        "consume-shortcode",
+        r#"{"shortcode":"CODE"}"#,
+        Open {
+            first: 200,
+            others: 404,
+        },
+        404,
+    ),
+    row("create-email-token", EMAIL, BY_ITSELF, 201),
+    row(
+        "list-email-tokens",
+        "",
+        Needed {
+            foreign: EMPTY_PAGE,
+            server: EMPTY_PAGE,
+            user: FORBIDDEN,
+        },
+        200,
+    ),
+    row("update-email-token", EMAIL, BY_ITSELF, 200),
+    row("delete-email-token", EMAIL, BY_ITSELF, 200),
+    Row {
+        query: "?email=EMAIL",
+        ..row("get-email-token-value", "", BY_ITSELF, 200)
+    },
+    row(
+        "log-in-with-password",
+        r#"{"email":"EMAIL","password":"PASSWORD"}"#,
+        Open {
+            first: 200,
+            others: 200,
+        },
+        200,
+    ),
+];
+
+/// Whether an endpoint asks who is calling.
+pub(crate) fn needs_credential(endpoint: &str) -> bool {
+    let row = ROWS.iter().find(|row| row.endpoint == endpoint);
+    row.is_none_or(|row| matches!(row.refusals, Needed { .. }))
+}
+
+#[test]
+fn every_endpoint_has_its_row() {
+    let rows: BTreeSet<_> = ROWS.iter().map(|row| row.endpoint).collect();
+    let endpoints: BTreeSet<_> = ENDPOINTS.iter().map(|endpoint| endpoint.name).collect();
+    assert_eq!(rows, endpoints);
+    assert_eq!(rows.len(), ROWS.len(), "each once");
+}
+
+/// A row's request, to a service in which everything exists that it is about.
+struct Case<'a> {
+    row: &'a Row,
+    service: Service,
+    method: &'static str,
+    path: String,
+    body: String,
+}
+
+impl<'a> Case<'a> {
+    async fn new(row: &'a Row) -> Self {
+        let (service, bob) = with_bob().await;
+        let environment = service.environment(&service.ecosystem).await;
+        let (server_token, _) = service.server_token(&service.ecosystem).await;
+        let minted = service.mint(&bob, "").await.json();
+        let token = minted["token"].as_str().expect("a token");
+        let (_, code) = code(&service, json!({ "userId": bob })).await;
+        if row.endpoint != "create-email-token" {
+            let made = ask(&service, "POST", &json!({ "email": BOB })).await;
+            assert_eq!(made.status, 201, "{made:?}");
+        }
+
+        let endpoint = ENDPOINTS
+            .iter()
+            .find(|endpoint| endpoint.name == row.endpoint);
+        let endpoint = endpoint.expect("a row is of an endpoint");
+        let of_server = endpoint.path.starts_with("/api/ecosystems");
+        let id = if of_server {
+            server_token.as_str()
+        } else {
+            minted["tokenId"].as_str().expect("an id")
+        };
+        let path = format!("{}{}", endpoint.path, row.query)
+            .replace("{id}", &bob)
+            .replace("{ecosystemId}", service.ecosystem.id.as_str())
+            .replace("{environmentId}", &environment)
+            .replace("{tokenId}", id)
+            .replace("EMAIL", BOB);
+        let body = row
+            .body
+            .replace("BOB", &bob)
+            .replace("EMAIL", BOB)
+            .replace("PASSWORD", PASSWORD)
+            .replace("TOKEN", token)
+            .replace("CODE", &code);
+        let method = endpoint.method.as_str();
+        Self {
+            row,
+            service,
+            method,
+            path,
+            body,
+        }
+    }
+
+    async fn send(&self, credential: Option<&str>) -> Answer {
+        let mut request = self
+            .service
+            .request(self.method, &self.path)
+            .body(self.body.clone());
+        if let Some(credential) = credential {
+            request = request.header("authorization", credential);
+        }
+        let content_type = match self.body.as_bytes() {
+            [] => return self.service.send(request).await,
+            [b'{', ..] => "application/json",
+            _ => "application/x-www-form-urlencoded",
+        };
+        self.service
+            .send(request.header("content-type", content_type))
+            .await
+    }
+
+    /// What it says to a credential, and who has that.
+    async fn says(&self, who: &str, credential: &str, expected: &Said) {
+        let answer = self.send(Some(credential)).await;
+        let name = self.row.endpoint;
+        assert_eq!(answer.status, expected.0, "{name}, {who}: {answer:?}");
+        if expected.0 == 403 {
+            assert_forbidden(&answer);
+        }
+        if !expected.1.is_empty() {
+            let body: serde_json::Value = serde_json::from_str(expected.1).expect("JSON");
+            assert_eq!(answer.json(), body, "{name}, {who}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_credential_a_malformed_a_foreign_and_a_wrong_holders_get_what_the_row_says() {
+    for row in ROWS {
+        let case = Case::new(row).await;
+        let service = &case.service;
+        let (foreign, _) = service.another_account().await;
+        let elsewhere = service.another_ecosystem().await;
+        let elsewhere = server(service, &elsewhere).await;
+        let eve = service.user("eve").await;
+        let eve = token_of_user(service, &eve).await;
+        let malformed = service.account_token.replace("tk_ai", "tk_as");
+
+        let none = case.send(None).await;
+        match &row.refusals {
+            Needed {
+                foreign: another_account,
+                server,
+                user,
+            } => {
+                assert_unauthorized(&none, "Bearer");
+                let rubbish = case.send(Some(&malformed)).await;
+                assert_unauthorized(&rubbish, r#"Bearer error="invalid_token""#);
+                case.says("another account", &foreign, another_account)
+                    .await;
+                case.says("a server elsewhere", &elsewhere, server).await;
+                case.says("another user", &eve, user).await;
+            }
+            Open { first, others } => {
+                assert_eq!(none.status, *first, "{}: {none:?}", row.endpoint);
+                let others = Said(*others, "");
+                for credential in [&malformed, &foreign, &elsewhere, &eve] {
+                    case.says("whoever", credential, &others).await;
+                }
+            }
+        }
+        // The request was right, and none of them has changed what it is about.
+        case.says("the account", &service.account_token, &Said(row.good, ""))
+            .await;
+    }
+}
