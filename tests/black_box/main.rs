@@ -18,6 +18,7 @@ mod delete_user;
 mod events;
 mod expiry;
 mod faults;
+mod fuzz;
 mod get_email_token_value;
 mod get_user;
 mod guesses;

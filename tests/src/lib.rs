@@ -7,6 +7,7 @@ mod answer;
 mod database;
 mod endpoint;
 mod event;
+pub mod fuzz;
 pub mod openapi;
 mod past;
 mod pause;

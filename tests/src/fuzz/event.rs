@@ -1,0 +1,173 @@
+//! What comes from API Gateway: whole events, and the fields in their queries and bodies.
+
+use std::{
+    collections::BTreeMap,
+    sync::{LazyLock, Mutex},
+};
+
+use functions::ENDPOINTS;
+use lambda_http::{Context, LambdaEvent, Request};
+use serde_json::{Value, json, value::RawValue};
+use shared::{
+    App,
+    http::{Answer, Handler, fields::Fields, ok, respond},
+};
+use tokio::runtime::Runtime;
+
+use crate::{Event, Service};
+
+/// One for all runs: a fuzzer makes hundreds a second.
+static SERVICE: LazyLock<Mutex<(Runtime, Service, String)>> = LazyLock::new(|| {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    let service = runtime.block_on(Service::start());
+    let bob = runtime.block_on(service.user("bob"));
+    Mutex::new((runtime, service, bob))
+});
+
+/// A whole event, which the first byte sends to one of the endpoints: whatever it is, the answer is one
+/// that API Gateway can read, of the contract's form, and no failure of ours. `TOKEN`, `BOB` and
+/// `ECOSYSTEM` in it stand for what exists.
+pub fn event(data: &[u8]) {
+    let Some((endpoint, text)) = data.split_first() else {
+        return;
+    };
+    let endpoint = &ENDPOINTS[usize::from(*endpoint) % ENDPOINTS.len()];
+    let text = String::from_utf8_lossy(text);
+    let service = SERVICE.lock().expect("no run panicked");
+    let (runtime, service, bob) = &*service;
+
+    let text = text
+        .replace("TOKEN", &service.account_token)
+        .replace("BOB", bob)
+        .replace("ECOSYSTEM", service.ecosystem.id.as_str());
+    // What is no JSON, Lambda itself does not pass on.
+    let Ok(payload) = RawValue::from_string(text) else {
+        return;
+    };
+    let answer = answered(runtime, &service.app, endpoint.handler, payload);
+    service.database.take_calls();
+    let status = answer["statusCode"].as_u64().expect("a status");
+    assert!((200..500).contains(&status), "{}: {answer}", endpoint.name);
+    let header = |name: &str| {
+        answer["headers"]
+            .get(name)
+            .or(answer["multiValueHeaders"].get(name))
+    };
+    assert!(header("x-request-id").is_some(), "{answer}");
+    let body = answer["body"].as_str().unwrap_or_default();
+    if status >= 400 && status != 404 {
+        let body: Value = serde_json::from_str(body).expect("an error is JSON");
+        assert!(body["errorType"].is_string(), "{answer}");
+        assert!(
+            body["errors"]
+                .as_array()
+                .is_some_and(|errors| !errors.is_empty()),
+            "{answer}"
+        );
+    }
+}
+
+/// A query, a form and a JSON object of the same bytes, each read for the fields `a` (a text) and `n` (a
+/// number): what is read is what a plain reading of the whole finds, and the rest is refused.
+pub fn fields(data: &[u8]) {
+    let text = &*String::from_utf8_lossy(data);
+    let service = SERVICE.lock().expect("no run panicked");
+    let (runtime, service, _) = &*service;
+
+    let read = |event: Event, handler: Handler| {
+        let payload = RawValue::from_string(event.json.to_string()).expect("JSON");
+        let answer = answered(runtime, &service.app, handler, payload);
+        let body: Value =
+            serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
+        (answer["statusCode"].as_u64().expect("a status"), body)
+    };
+
+    let mut pairs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        pairs
+            .entry(name.into_owned())
+            .or_default()
+            .push(value.into_owned());
+    }
+    let is_allowed = pairs
+        .iter()
+        .all(|(name, values)| name == "a" && values.len() == 1);
+    let event = || Event::to("introspect-token");
+    for (status, body) in [
+        read(event().query(text), |_, request| of_query(&request)),
+        read(event().form(text), |_, request| of_form(&request)),
+    ] {
+        if text.len() > shared::http::MAX_BODY && status == 413 {
+            continue;
+        }
+        assert_eq!(
+            status,
+            if is_allowed { 200 } else { 400 },
+            "{text:?}: {body}"
+        );
+        if is_allowed {
+            let value = pairs.get("a").map(|values| &values[0]);
+            assert_eq!(body, json!({ "a": value }), "{text:?}");
+        }
+    }
+
+    let (status, body) = read(event().json_body(text), |_, request| of_json(&request));
+    let object = serde_json::from_str::<serde_json::Map<String, Value>>(text);
+    match object {
+        // Of members of one name this reading keeps the last.
+        Ok(object) if status == 200 => {
+            let is_known = |name: &String| name == "a" || name == "n";
+            assert!(object.keys().all(is_known), "{text:?}");
+            let number = object.get("n").and_then(Value::as_u64);
+            assert_eq!(
+                body,
+                json!({ "a": object.get("a"), "n": number }),
+                "{text:?}"
+            );
+        }
+        Ok(_) => assert!([400, 413].contains(&status), "{text:?}: {body}"),
+        Err(_) => {
+            assert!([400, 413].contains(&status), "{text:?}: {body}");
+            assert_ne!(body["errorType"], "InvalidParams", "{text:?}");
+        }
+    }
+    service.database.take_calls();
+}
+
+fn answered(runtime: &Runtime, app: &App, handler: Handler, payload: Box<RawValue>) -> Value {
+    let event = LambdaEvent::new(payload, Context::default());
+    let Ok(answer) = runtime.block_on(respond(app, "fuzz", handler, event));
+    serde_json::to_value(answer).expect("an answer is JSON")
+}
+
+fn of_query(request: &Request) -> Answer<'static> {
+    let mut fields = Fields::query(request);
+    let a = fields.optional("a", |text| Ok::<_, String>(text.to_owned()));
+    let finished = fields.finish();
+    Box::pin(async move { finished.and_then(|()| ok(&json!({ "a": a }))) })
+}
+
+fn of_form(request: &Request) -> Answer<'static> {
+    let read = Fields::form(request).and_then(|mut fields| {
+        let a = fields.optional("a", |text| Ok::<_, String>(text.to_owned()));
+        fields.finish().map(|()| a)
+    });
+    Box::pin(async move { ok(&json!({ "a": read? })) })
+}
+
+fn of_json(request: &Request) -> Answer<'static> {
+    let read = Fields::json(request).and_then(|mut fields| {
+        let a = fields
+            .nullable("a", |text| Ok::<_, String>(text.to_owned()))
+            .flatten();
+        let n = fields.number("n", |digits| {
+            shared::number::positive_long(digits, u64::MAX)
+        });
+        fields.finish().map(|()| (a, n))
+    });
+    Box::pin(async move {
+        let (a, n) = read?;
+        ok(&json!({ "a": a, "n": n }))
+    })
+}
