@@ -22,8 +22,7 @@ def wait_for_server(server):
     """Returns once the server answers anything; gives up when it ends."""
     while server.poll() is None:
         try:
-            urllib.request.urlopen(URL)
-        except urllib.error.HTTPError:
+            urllib.request.urlopen(URL).close()
             return
         except OSError:
             time.sleep(0.2)

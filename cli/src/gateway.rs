@@ -30,10 +30,12 @@ use serde_json::{json, value::to_raw_value};
 use shared::{App, http::respond};
 use tokio::net::TcpListener;
 
+use crate::page;
+
 /// What API Gateway takes at the most.
 const MAX_PAYLOAD: usize = 10 * 1024 * 1024;
 
-/// Serves every endpoint on this listener until `stop` is ready and the requests under way have
+/// Serves every endpoint, and the API's page, on this listener until `stop` is ready and the requests under way have
 /// been answered.
 ///
 /// # Errors
@@ -61,12 +63,13 @@ fn routes(app: &Arc<App>) -> Router {
         router = router.route(endpoint.path, on(method, handle));
     }
     router
+        .merge(page::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
 }
 
 /// API Gateway's own answer to what no route matches.
-async fn not_found() -> Response {
+pub(crate) async fn not_found() -> Response {
     message(StatusCode::NOT_FOUND, "Not Found")
 }
 

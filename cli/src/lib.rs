@@ -5,6 +5,7 @@ pub mod bootstrap;
 pub mod console;
 pub mod embedded;
 pub mod gateway;
+mod page;
 pub mod serve;
 
 /// The SDK allocates much, and the embedded database more: this one answers 1.6 times as many

@@ -208,7 +208,8 @@ fn announce(args: &Serve, url: &str, start: &Start) {
         };
         writeln!(
             out,
-            "Tokenry listens on {url} ({kept}). Mint a token for the user demo:\n\n  \
+            "Tokenry listens on {url} ({kept}). A browser shows the API there, to read and to try.\n\
+             Mint a token for the user demo:\n\n  \
              curl -X POST -H 'Authorization: {account_token}' '{url}/api/users/{user_id}/tokens'\n"
         )
     };

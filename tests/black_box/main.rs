@@ -33,6 +33,7 @@ mod model;
 mod not_before;
 mod openapi;
 mod other_routes;
+mod page;
 mod put_user;
 mod races;
 mod refusals;

@@ -11,7 +11,9 @@ async fn an_unknown_route_or_method_is_the_gateways_own_404() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (method, path) in [
-        ("GET", "/"),
+        ("GET", "/nothing"),
+        ("POST", "/"),
+        ("PUT", "/openapi.yaml"),
         ("GET", "/api/auth/introspect"),
         ("PATCH", "/api/auth/introspect"),
         ("OPTIONS", "/api/auth/introspect"),

@@ -1,0 +1,40 @@
+//! The API's page on `/`, and `openapi.yaml`; `.ci/page.py` opens the page in a browser.
+
+use tests::Service;
+
+#[tokio::test]
+async fn the_contract_is_served_as_it_is() {
+    let service = Service::start().await;
+    let answer = service.send(service.request("GET", "/openapi.yaml")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/yaml"));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(answer.body, include_str!("../../openapi.yaml"));
+}
+
+#[tokio::test]
+async fn the_page_may_load_and_call_its_own_origin_alone() {
+    let service = Service::start().await;
+    let answer = service.send(service.request("GET", "/")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("text/html"));
+    let policy = answer.header("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    for source in [" *", "http:", "https:", "unsafe-eval", "script-src 'unsafe"] {
+        assert!(!policy.contains(source), "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn both_answer_get_alone() {
+    let service = Service::start().await;
+    for path in ["/", "/openapi.yaml", "/swagger-ui.css"] {
+        let answer = service.send(service.request("GET", path)).await;
+        assert_eq!(answer.status, 200, "{path}");
+        for method in ["HEAD", "POST", "DELETE", "OPTIONS"] {
+            let answer = service.send(service.request(method, path)).await;
+            assert_eq!(answer.status, 404, "{method} {path}");
+        }
+    }
+    assert!(service.database.take_calls().is_empty());
+}
