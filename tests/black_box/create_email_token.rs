@@ -247,6 +247,20 @@ async fn a_token_that_may_only_read_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_whole_number_is_one_however_json_writes_it() {
+    let (service, _) = with_bob().await;
+    for raw in ["1893456000000", "1893456000000.0", "1.893456e12"] {
+        let body = format!(r#"{{"email":"{BOB}","expiration_date":{raw}}}"#);
+        let answer = service.manage("POST", PATH, &body).await;
+        assert_eq!(answer.status, 201, "{raw}: {answer:?}");
+        let record = &answer.json()["data"][0];
+        assert_eq!(record["expiration_date"], 1_893_456_000_000_u64, "{raw}");
+        let body = json!({ "email": BOB }).to_string();
+        assert_eq!(service.manage("DELETE", PATH, &body).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_body_is_told_and_changes_nothing() {
     let (service, _) = with_bob().await;
     let long = format!("{}@example.com", "a".repeat(10_000));

@@ -168,13 +168,10 @@ impl Fields<'static, Value> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        // Beyond this serde_json keeps no integer.
-        const INTEGERS: f64 = 18_446_744_073_709_551_615.0;
-
-        // A text of digits is no number; a number with a point or an exponent is no whole one.
+        // A text of digits is no number. However a number is written, 60.0 is 60, as to JSON Schema.
         let digits = match self.take(name)? {
             Value::Number(number) => match number.as_f64() {
-                Some(huge) if huge >= INTEGERS && number.is_f64() => format!("{huge:.0}"),
+                Some(whole) if number.is_f64() && whole.fract() == 0.0 => format!("{whole:.0}"),
                 _ => number.to_string(),
             },
             _ => String::new(),
