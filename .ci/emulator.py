@@ -22,6 +22,8 @@ import urllib.request
 
 import samcli
 
+from serve import must
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MACHINE = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 EMULATOR = pathlib.Path(samcli.__file__).parent / f"local/rapid/aws-lambda-rie-{MACHINE}"
@@ -32,13 +34,6 @@ TABLE = (ROOT / "functions/src/lib.rs").read_text()
 ENDPOINTS = {name: of for name, *of in ENDPOINT.findall(TABLE)}
 if len(ENDPOINTS) != TABLE.count('endpoint!("'):
     sys.exit("functions/src/lib.rs: a line of ENDPOINTS is not understood")
-
-
-def must(holds, claim, seen=""):
-    """Says what holds; ends the run at the first claim that does not."""
-    if not holds:
-        sys.exit(f"this does not hold: {claim}\n{seen}")
-    print(f"ok: {claim}", flush=True)
 
 
 def free_ports(count):
