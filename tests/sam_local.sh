@@ -114,7 +114,9 @@ run() {
   docker run --rm "$image" true || cannot "the Docker engine runs no container"
 
   SERVICES=dynamodb BIND_HOST=$HERE GATEWAY_PORT=${DATABASE##*:} start ministack python -m ministack
-  wait_for ministack curl -sS $DATABASE || fail "the database starts"
+  # Its first answer takes longer than the command waits.
+  wait_for ministack curl -sSf -H 'X-Amz-Target: DynamoDB_20120810.ListTables' -d '{}' $DATABASE \
+    || fail "the database starts"
   # SAM gives the functions the tables' logical ids.
   ACCOUNT_TOKEN=$(AWS_ENDPOINT_URL=$DATABASE TOKENRY_IDENTITY_TABLE=IdentityTable \
     TOKENRY_EPHEMERAL_TABLE=EphemeralTable target/debug/tokenry bootstrap --create-tables --json | field accountToken)
