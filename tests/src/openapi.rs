@@ -161,7 +161,7 @@ pub struct Sent {
     query: Vec<(String, String)>,
     content_type: String,
     /// Empty if there is none, or one that is not looked at.
-    body: Vec<u8>,
+    body: String,
 }
 
 impl Sent {
@@ -177,9 +177,9 @@ impl Sent {
         let body = request.body().and_then(reqwest::Body::as_bytes);
         let sent = Self {
             path,
-            query: pairs(url.query().unwrap_or_default().as_bytes()),
+            query: pairs(url.query().unwrap_or_default()),
             content_type: content_type.unwrap_or_default().to_owned(),
-            body: body.unwrap_or_default().to_vec(),
+            body: String::from_utf8_lossy(body.unwrap_or_default()).into_owned(),
         };
         Some((endpoint, sent))
     }
@@ -193,12 +193,12 @@ impl Sent {
             path: parameters
                 .map(|(name, value)| (name.clone(), decoded(&text(value)).into_owned()))
                 .collect(),
-            query: pairs(text(&event["rawQueryString"]).as_bytes()),
+            query: pairs(&text(&event["rawQueryString"])),
             content_type: text(&event["headers"]["content-type"]),
             body: if base64 {
-                Vec::new()
+                String::new()
             } else {
-                text(&event["body"]).into_bytes()
+                text(&event["body"])
             },
         }
     }
@@ -227,8 +227,10 @@ fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-fn pairs(urlencoded: &[u8]) -> Vec<(String, String)> {
-    form_urlencoded::parse(urlencoded).into_owned().collect()
+fn pairs(urlencoded: &str) -> Vec<(String, String)> {
+    form_urlencoded::parse(urlencoded.as_bytes())
+        .into_owned()
+        .collect()
 }
 
 /// Holds an answer of an endpoint, and what was asked if it was granted, against the document.
@@ -337,7 +339,7 @@ fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
             .and_then(|content| content.get(&media_type));
         let content = content.ok_or(format!("a request body of {media_type}"))?;
         let body = match media_type.as_str() {
-            "application/json" => serde_json::from_slice(&sent.body).expect("it was granted"),
+            "application/json" => serde_json::from_str(&sent.body).expect("it was granted"),
             _ => pairs(&sent.body).into_iter().collect(),
         };
         content
