@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Calls `tokenry serve` with what chance makes of openapi.yaml, and holds each answer against it.
+
+    schemathesis.py TOKENRY [SEED]
+
+It needs the Python of an environment that has `schemathesis`, whose settings are schemathesis.toml.
+Every run makes other requests; the seed that it prints makes them again.
+"""
+
+import collections
+import concurrent.futures
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import subprocess
+import sys
+import urllib.request
+
+from serve import serving
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SETTINGS = (ROOT / ".ci/schemathesis.toml").read_text()
+REPORTS = ROOT / "target/schemathesis"
+# How many requests there must be, and how many each run may make of an endpoint in each phase.
+REQUESTS = 20_000
+EXAMPLES = {"account": 400, "server": 200, "nobody": 130}
+
+
+def prepare(start):
+    """Gives users addresses and passwords; returns the `Authorization` header of each run that has one."""
+    account = f"Bearer {start['accountToken']}"
+
+    def ask(method, path, body=None):
+        url = f"{start['url']}/api/{path}"
+        headers = {"Authorization": account, "Content-Type": "application/json"}
+        body = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(url, body, headers, method=method)
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    ecosystem = start["ecosystemId"]
+    for name in ("ann", "bob"):
+        user = {"email": f"{name}@example.com", "password": "correct horse battery"}
+        ask("PUT", f"users/{ecosystem};{name}", user)
+    server = ask("POST", f"ecosystems/{ecosystem}/tokens?expiryType=Infinite")["token"]
+    return {"account": account, "server": server}
+
+
+def run(tokenry, seed, who):
+    """One run against a server of its own; returns its report, its output and the statuses that were logged."""
+    directory = REPORTS / who
+    directory.mkdir(parents=True)
+    with (directory / "serve.log").open("w+") as log:
+        with serving(tokenry, log) as start:
+            settings = directory / "schemathesis.toml"
+            settings.write_text(SETTINGS.replace("ECOSYSTEM", start["ecosystemId"]))
+            header = prepare(start).get(who)
+            command = [sys.executable, "-m", "schemathesis.cli", "--config-file", settings]
+            command += ["run", f"{start['url']}/openapi.yaml", "--no-color"]
+            command += ["--seed", str(seed), "--max-examples", str(EXAMPLES[who])]
+            command += ["--report-json-path", directory / "report.json"]
+            command += ["--header", f"Authorization: {header}"] if header else []
+            # Away from this directory, whose files are named as the modules are.
+            ran = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+        log.seek(0)
+        lines = (json.loads(line) for line in log)
+        statuses = collections.Counter(line["status"] for line in lines if "endpoint" in line)
+    output = ran.stdout + ran.stderr
+    (directory / "output.txt").write_text(output)
+    if not (directory / "report.json").exists():
+        sys.exit(f"schemathesis did not run: {output}")
+    report = json.loads((directory / "report.json").read_text())
+    return report, output, statuses, ran.returncode
+
+
+def main(tokenry, seed=None):
+    seed = int(seed) if seed else secrets.randbelow(2**32)
+    print(f"seed {seed}", flush=True)
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    tokenry = pathlib.Path(tokenry).resolve()
+    sent, answered, failed = 0, collections.Counter(), []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = {who: pool.submit(run, tokenry, seed, who) for who in EXAMPLES}
+        for who, each in runs.items():
+            report, output, statuses, ended = each.result()
+            sent += report["test_cases"]["generated"]
+            answered += statuses
+            if ended != 0 or report["failures"] or report["errors"]:
+                failed.append(who)
+                print(output)
+            print(f"{who}: {sorted(statuses.items())}", flush=True)
+    print(f"{sent} requests by the reports, {answered.total()} by the logs, seed {seed}")
+    if failed:
+        sys.exit(f"schemathesis: failures as {', '.join(failed)}, seed {seed}")
+    if any(status >= 500 for status in answered):
+        sys.exit(f"schemathesis: an answer of 500 or more, seed {seed}")
+    if min(sent, answered.total()) < REQUESTS:
+        sys.exit(f"schemathesis: fewer than {REQUESTS} requests, seed {seed}")
+
+
+main(*sys.argv[1:])
