@@ -4,8 +4,8 @@
     kms.py FUNCTIONS TOKENRY RIGHTS
 
 The first two arguments are built binaries; to RIGHTS is added which function made which call of KMS, for template.py.
-emulator.py says what else it needs. Each endpoint is a process of
-its own under an emulator of its own, so that one process wraps the data key and others unwrap it.
+emulator.py says what else it needs. Each endpoint is a process of its own under an emulator of its own, so that one
+process wraps the data key and others unwrap it.
 """
 
 import base64

@@ -187,6 +187,25 @@ def allows(decision, event):
         return {"Allow": True, "Deny": False}.get(statement["Effect"])
 
 
+def proxy_events(run, function, token):
+    """Gives the function each of AWS's examples, as it is, and as a request that the function grants."""
+    examples = sorted((ROOT / "tests/events").glob("proxy-*.json"))
+    must(examples, "there are examples")
+    for example in examples:
+        event = json.loads(example.read_text())
+        seen = function.answer(event)
+        must(seen[0] == 401, f"{function.name} answers {example.stem} without a credential with 401", seen)
+        headers = {"authorization": run.account, "content-type": "application/x-www-form-urlencoded"}
+        event["headers"] |= headers
+        if "multiValueHeaders" in event:
+            event["multiValueHeaders"] |= {name: [value] for name, value in headers.items()}
+        # A query is refused here.
+        queries = {"rawQueryString": "", "queryStringParameters": None, "multiValueQueryStringParameters": None}
+        answer = function.invoke(event | queries | {"body": f"token={token}"})
+        granted = answer["statusCode"] == 200 and '"active":true' in answer["body"]
+        must(granted, f"{function.name} grants {example.stem} with one", answer)
+
+
 def odd_events(run, function):
     """Sends what lambda_http cannot convert, and what is too much."""
 
@@ -261,6 +280,7 @@ def main(functions, tokenry):
         run = Run(stack, functions, tokenry)
         with run.function("introspect-token") as introspect:
             secrets = every_endpoint(run, introspect)
+            proxy_events(run, introspect, run.account)
             odd_events(run, introspect)
         missing = {*ENDPOINTS, AUTHORIZER} - run.ran
         must(not missing, "every endpoint has a case here", " ".join(sorted(missing)))
