@@ -23,9 +23,16 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = (ROOT / ".ci/schemathesis.toml").read_text()
 REPORTS = ROOT / "target/schemathesis"
 SEED = 20261122
-# How many requests there must be, and how many each run may make of an endpoint in each phase.
+# How many requests there must be.
 REQUESTS = 20_000
-EXAMPLES = {"account": 400, "server": 200, "nobody": 130}
+# Who calls, and how much. Following links, schemathesis gives up by chance, and begins again until its time is over.
+EACH = "--phases=examples,coverage,fuzzing"
+RUNS = {
+    "account": [EACH, "--max-examples=480"],
+    "server": [EACH, "--max-examples=280"],
+    "nobody": [EACH, "--max-examples=160"],
+    "account-by-links": ["--phases=stateful", "--max-time=60"],
+}
 
 
 def prepare(start):
@@ -45,7 +52,7 @@ def prepare(start):
         user = {"email": f"{name}@example.com", "password": "correct horse battery"}
         ask("PUT", f"users/{ecosystem};{name}", user)
     server = ask("POST", f"ecosystems/{ecosystem}/tokens?expiryType=Infinite")["token"]
-    return {"account": account, "server": server}
+    return {"account": account, "account-by-links": account, "server": server}
 
 
 def run(tokenry, seed, who):
@@ -59,8 +66,7 @@ def run(tokenry, seed, who):
             header = prepare(start).get(who)
             command = [sys.executable, "-m", "schemathesis.cli", "--config-file", settings]
             command += ["run", f"{start['url']}/openapi.yaml", "--no-color"]
-            command += ["--seed", str(seed), "--max-examples", str(EXAMPLES[who])]
-            command += ["--report-json-path", directory / "report.json"]
+            command += ["--seed", str(seed), *RUNS[who], "--report-json-path", directory / "report.json"]
             command += ["--header", f"Authorization: {header}"] if header else []
             # Away from this directory, whose files are named as the modules are.
             ran = subprocess.run(command, cwd=directory, capture_output=True, text=True)
@@ -81,7 +87,7 @@ def main(tokenry, seed=SEED):
     tokenry = pathlib.Path(tokenry).resolve()
     sent, answered, failed = 0, collections.Counter(), []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        runs = {who: pool.submit(run, tokenry, seed, who) for who in EXAMPLES}
+        runs = {who: pool.submit(run, tokenry, seed, who) for who in RUNS}
         for who, each in runs.items():
             report, output, statuses, ended = each.result()
             sent += report["test_cases"]["generated"]
