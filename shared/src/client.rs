@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
     },
     error::{ProvideErrorMetadata, SdkError},
 };
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::{
     http::SharedHttpClient,
     retries::classifiers::{ClassifyRetry, RetryAction},
@@ -57,10 +57,23 @@ pub fn with_limits(config: Builder) -> Builder {
 
 /// The HTTPS client: rustls with ring. aws-lc gathers jitter entropy at its first handshake,
 /// which is 50 ms of CPU and, at 128 MB of Lambda memory, 842 ms of wall time against 22 ms.
-fn https() -> SharedHttpClient {
+fn https(roots: TrustStore) -> SharedHttpClient {
+    let tls = TlsContext::builder().with_trust_store(roots).build();
     aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls.expect("a trust store is all that it needs"))
         .build_https()
+}
+
+/// Who is believed to say which server is AWS's: Amazon alone, unless the environment names other roots, as OpenSSL
+/// takes them. To read the system's 140 at each start takes longer than the rest of init, and any of them would do to
+/// pose as the database.
+fn lambda_roots() -> TrustStore {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(variable);
+    if named.iter().any(Option::is_some) {
+        return TrustStore::default();
+    }
+    TrustStore::empty().with_pem_certificate(include_bytes!("amazon-roots.pem"))
 }
 
 /// The AWS side of a Lambda function: region and credentials from the environment alone, which is
@@ -71,7 +84,7 @@ pub fn lambda_environment() -> SdkConfig {
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .http_client(https())
+        .http_client(https(lambda_roots()))
         .region(region.map(Region::new))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build()
@@ -92,10 +105,10 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// The AWS side of an operator's command: region and credentials from wherever the AWS CLI finds
-/// them without a browser (environment, profile, container, instance).
+/// them without a browser (environment, profile, container, instance), and the system's roots.
 pub async fn operator_environment() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(https())
+        .http_client(https(TrustStore::default()))
         .load()
         .await
 }

@@ -1,11 +1,9 @@
 //! How long a function takes to start, and with its first request, beside a bare `lambda_http` binary of the same
-//! profile under the same Runtime API: `SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt cargo bench -p tests --bench
-//! start`, where that is the system's file of roots, as template.yaml names one.
+//! profile under the same Runtime API: `cargo bench -p tests --bench start`.
 //!
 //! Start is from the process to its first question for an event. It holds one call of the database, which opens the
 //! connection while Lambda gives a whole processor. What that costs is measured beside, in a process that is warm: a new
-//! client, which reads the system's roots, and its first call. The artifact's size stands beside too, which a cold start
-//! has to read.
+//! client and its first call. The artifact's size stands beside too, which a cold start has to read.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 

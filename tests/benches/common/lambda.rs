@@ -99,6 +99,8 @@ impl Function {
             .with_state(runtime);
         let api = serve(router).await;
         let process = Command::new(binary)
+            // The variables that Lambda sets, and no others.
+            .env_clear()
             .env("_HANDLER", handler)
             .env("AWS_LAMBDA_RUNTIME_API", api)
             .env("AWS_LAMBDA_FUNCTION_NAME", handler)
