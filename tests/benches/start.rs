@@ -171,6 +171,8 @@ fn built() -> PathBuf {
             "--example",
             "bare",
         ])
+        // Where functions/.cargo/config.toml holds, as for `sam build`.
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../functions"))
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the functions do not build");

@@ -1,5 +1,5 @@
 //! The work of one verification outside the database, in microseconds on one thread: `cargo bench
-//! -p tests --bench verification`.
+//! -p tests --bench verification`. Called in `functions/`, it is optimised as the Lambda binary is.
 //!
 //! A verification is the introspection of a user's FixedTtl token with the account's, from the
 //! event to the answer's bytes. What passes inside the SDK's HTTP connector is the database's and
