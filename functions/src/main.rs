@@ -59,7 +59,10 @@ async fn run() -> Result<(), String> {
         .with_value_key(value_key)
         .with_settings(config.settings)
         .with_metrics(metrics.map(Metrics::of_function));
-    app.identity().warm_up().await;
+    if let Err(error) = app.identity().warm_up().await {
+        // Not fatal: the first request will say the same to its caller.
+        tracing::warn!(cause = ?error, "the identity table does not answer");
+    }
     app.warm_up_value_key().await;
     let ended = match endpoint {
         Some(endpoint) => {

@@ -1,5 +1,7 @@
 //! Whose certificates the Lambda binary believes.
 
+mod self_signed;
+
 use std::{
     io::Read,
     net::{TcpListener, TcpStream},
@@ -7,22 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use tokio_rustls::rustls::{
-    ServerConfig, ServerConnection, StreamOwned, crypto::ring, pki_types::PrivateKeyDer,
-};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A server with a certificate of its own making, and that certificate as PEM.
-fn server() -> (TcpListener, ServerConfig, String) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let config = ServerConfig::builder_with_provider(ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .expect("a certificate and its key");
-    let listener = TcpListener::bind("localhost:0").expect("a port");
-    (listener, config, made.cert.pem())
+fn listener() -> TcpListener {
+    TcpListener::bind("localhost:0").expect("a port")
 }
 
 /// A function whose table is there.
@@ -58,8 +48,8 @@ impl Drop for Function {
 }
 
 /// The first bytes of what this connection asks the server, or why it asks nothing.
-fn asked(connection: TcpStream, config: &Arc<ServerConfig>) -> Result<String, String> {
-    let server = ServerConnection::new(config.clone()).expect("a connection");
+fn asked(connection: TcpStream, config: Arc<ServerConfig>) -> Result<String, String> {
+    let server = ServerConnection::new(config).expect("a connection");
     let mut bytes = [0; 4];
     StreamOwned::new(server, connection)
         .read_exact(&mut bytes)
@@ -69,24 +59,25 @@ fn asked(connection: TcpStream, config: &Arc<ServerConfig>) -> Result<String, St
 
 #[test]
 fn a_database_that_the_named_roots_vouch_for_is_asked() {
-    let (listener, config, pem) = server();
+    let (config, pem) = self_signed::localhost();
+    let listener = listener();
     let roots = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(roots.path(), pem).expect("a file");
     let path = roots.path().to_str().expect("text");
     let _function = Function::start(&listener, &[("SSL_CERT_FILE", path)]);
     let (connection, _) = listener.accept().expect("a connection");
-    assert_eq!(asked(connection, &config.into()), Ok("POST".to_owned()));
+    assert_eq!(asked(connection, config), Ok("POST".to_owned()));
 }
 
 #[test]
 fn a_database_that_amazon_does_not_vouch_for_is_not_asked() {
-    let (listener, config, _) = server();
-    let config = Arc::new(config);
+    let (config, _) = self_signed::localhost();
+    let listener = listener();
     // An empty variable is none, as in template.yaml.
     for variables in [&[][..], &[("SSL_CERT_FILE", "")]] {
         let _function = Function::start(&listener, variables);
         let (connection, _) = listener.accept().expect("a connection");
-        let refusal = asked(connection, &config).expect_err("no question");
+        let refusal = asked(connection, config.clone()).expect_err("no question");
         assert!(refusal.contains("UnknownCA"), "{refusal}");
     }
 }

@@ -66,8 +66,8 @@ fn https(roots: TrustStore) -> SharedHttpClient {
 }
 
 /// Who is believed to say which server is AWS's: Amazon alone, unless the environment names other roots, as OpenSSL
-/// takes them. To read the system's 140 at each start takes longer than the rest of init, and any of them would do to
-/// pose as the database.
+/// takes them. To read the system's 140 would take a quarter of each start, and any of them would do to pose as the
+/// database.
 fn lambda_roots() -> TrustStore {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(variable);
     if named.iter().any(Option::is_some) {

@@ -20,11 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_dynamodb::{
-    config::{Credentials, Region, SharedCredentialsProvider},
-    primitives::Blob,
-    types::AttributeValue,
-};
+use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider};
 use common::{
     demo,
     lambda::{Database, Function},
@@ -32,8 +28,7 @@ use common::{
 use flate2::{Compression, write::DeflateEncoder};
 use shared::{
     client::{dynamodb, lambda_environment},
-    identity::{OWNER_ITEM, PARTITION_KEY, SORT_KEY},
-    owner::OwnerKey,
+    identity::Identity,
 };
 use tests::Event;
 use tokenry::embedded::{self, Embedded, IDENTITY};
@@ -165,11 +160,8 @@ async fn warm_up(database: &Database) -> f64 {
         .region(Region::from_static("eu-central-1"))
         .endpoint_url(&database.url)
         .build();
-    let nobody = AttributeValue::B(Blob::new([0; OwnerKey::LENGTH]));
-    let call = dynamodb(&environment).get_item().table_name(IDENTITY);
-    let call = call.key(PARTITION_KEY, nobody);
-    let call = call.key(SORT_KEY, AttributeValue::S(OWNER_ITEM.to_owned()));
-    call.send().await.expect("an answer");
+    let identity = Identity::new(dynamodb(&environment), IDENTITY.to_owned());
+    identity.warm_up().await.expect("an answer");
     millis(started.elapsed())
 }
 

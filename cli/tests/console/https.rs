@@ -6,18 +6,15 @@ use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
-};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-use crate::{Serve, run, tokenry};
+use crate::{Serve, run, self_signed, tokenry};
 
 /// Takes TLS off and hands on to this address: its own address.
-async fn tls_before(address: String, config: ServerConfig) -> String {
+async fn tls_before(address: String, config: Arc<ServerConfig>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = TlsAcceptor::from(config);
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await?;
@@ -36,18 +33,11 @@ async fn tls_before(address: String, config: ServerConfig) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_counts_if_the_system_trusts_its_issuer() {
     let serve = Serve::start();
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let config = ServerConfig::builder_with_provider(ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .expect("a certificate and its key");
+    let (config, pem) = self_signed::localhost();
     let address = serve.url.replace("http://", "");
     let url = tls_before(address, config).await;
     let roots = serve.home.path().join("roots.pem");
-    std::fs::write(&roots, made.cert.pem()).unwrap();
+    std::fs::write(&roots, pem).unwrap();
 
     let get = |trusted: bool| {
         let mut command = tokenry(serve.home.path(), &["user", "get", &serve.user_id]);

@@ -5,6 +5,8 @@ mod commands;
 mod https;
 mod login;
 mod refusals;
+#[path = "../../../functions/tests/self_signed/mod.rs"]
+mod self_signed;
 #[cfg(unix)]
 mod terminal;
 

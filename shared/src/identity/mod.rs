@@ -292,14 +292,14 @@ impl Identity {
 
     /// Asks for an item that does not exist, so that the connection is open before the first
     /// request comes: during init Lambda gives a whole CPU, afterwards a share.
-    pub async fn warm_up(&self) {
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn warm_up(&self) -> Result<()> {
         let nobody = Key::owner(OwnerKey::NOBODY);
-        let Ok(key) = nobody.to_item() else { return };
         let call = self.client.get_item().table_name(&self.table);
-        if let Err(error) = call.set_key(Some(key)).send().await {
-            // Not fatal: the first request will say the same to its caller.
-            tracing::warn!(cause = ?Error::from(error), "the identity table does not answer");
-        }
+        call.set_key(Some(nobody.to_item()?)).send().await?;
+        Ok(())
     }
 
     /// Deletes an item that nothing brings back, if it is there: what wrote it arrives once.

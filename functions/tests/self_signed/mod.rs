@@ -1,0 +1,18 @@
+//! A server that no system trusts. The console's tests have this file as well.
+
+use std::sync::Arc;
+
+use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+
+/// TLS for `localhost` with a certificate of its own making, and that certificate as PEM.
+pub(crate) fn localhost() -> (Arc<ServerConfig>, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a certificate and its key");
+    (config.into(), made.cert.pem())
+}
