@@ -5,6 +5,7 @@ use serde::Serialize;
 use shared::{
     App,
     access::no_environment,
+    directory::must_be_active,
     error::{Error, Result, both},
     http::{created_secret, credential, fields::Fields},
     id::{EcosystemId, EnvironmentId, UserId},
@@ -23,8 +24,8 @@ enum Target {
 ///
 /// # Errors
 /// 400 on the body or a query field, 401, 403, also for a user's token that asks for anybody but
-/// itself, 404 on the environment, or the ecosystem and then the user, 409 on an inactive user,
-/// 413, 415.
+/// itself, 404 on the environment, or the ecosystem and then the user, 409 on a user that is
+/// inactive or of a deleted environment, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let (named, target, wanted) = asked(&request);
@@ -55,9 +56,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     match target {
         Target::User(id) => {
             let user = found.user(&caller, &id)?;
-            if !user.active {
-                return Err(Error::Conflict("user is inactive"));
-            }
+            must_be_active(app, &user).await?;
             let code = create_for_user(app, &id, &user, &wanted).await?;
             created_secret(&Created {
                 shortcode: code.reveal(),

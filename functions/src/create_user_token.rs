@@ -3,8 +3,8 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::mint,
-    error::{Error, Result, both},
+    directory::{mint, must_be_active},
+    error::{Result, both},
     http::{
         credential,
         token::{minted, new_token},
@@ -17,7 +17,7 @@ use shared::{
 ///
 /// # Errors
 /// 400 on the user's id or a query field, 401, 403, 404 on the ecosystem, then on the user, 409
-/// on an inactive user, 413.
+/// on a user that is inactive or of a deleted environment, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);
@@ -28,9 +28,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
     let (id, wanted) = both(id, new_token(&request))?;
     let user = found.user(&caller, &id)?;
-    if !user.active {
-        return Err(Error::Conflict("user is inactive"));
-    }
+    must_be_active(app, &user).await?;
 
     let (token, plain) = mint(app, &user, wanted).await?;
     minted(&token, &plain)

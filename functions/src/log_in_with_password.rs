@@ -26,7 +26,7 @@ const OF_ADDRESS: u32 = 100;
 ///
 /// # Errors
 /// 400 on the body or a query field, which is no attempt; 401, one and the same, on a wrong password, an
-/// unknown address, and a user that is inactive or has no password; 413, 415, 429.
+/// unknown address, and a user that is inactive, has no password or is of a deleted environment; 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (email, password) = given(&request)?;
     let (of_address, source) = (email.normal(), source(&request));

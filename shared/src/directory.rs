@@ -145,6 +145,32 @@ impl UserChange {
     }
 }
 
+/// Whether the environment that a user is of lives, if it is of one, as only a short code's user is: for such a one a read.
+///
+/// # Errors
+/// The database is away.
+pub(crate) async fn environment_lives(app: &App, user: &Owner) -> Result<bool> {
+    let Some(environment) = &user.environment else {
+        return Ok(true);
+    };
+    let lookup = app.lookup().environment(Some(environment));
+    Ok(lookup.read().await?.environment(environment).is_some())
+}
+
+/// Lets a user have another token or code, unless none of its tokens would count.
+///
+/// # Errors
+/// [`Error::Conflict`] if it is inactive or its environment was deleted; the database is away.
+pub async fn must_be_active(app: &App, user: &Owner) -> Result<()> {
+    if !user.active {
+        return Err(Error::Conflict("user is inactive"));
+    }
+    if !environment_lives(app, user).await? {
+        return Err(Error::Conflict("user is of a deleted environment"));
+    }
+    Ok(())
+}
+
 /// What became of a user that was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {

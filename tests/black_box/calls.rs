@@ -1,6 +1,6 @@
 //! What reaches the database: round trips are the latency, capacity units the bill.
 
-use crate::create_email_token;
+use crate::{consume_shortcode, create_email_token};
 use shared::token::ExpiryType;
 use tests::{Fault, Service, pause};
 
@@ -15,6 +15,22 @@ async fn minting_is_a_read_of_four_items_and_a_write() {
         .map(|c| (c.operation.as_str(), c.capacity))
         .collect();
     assert_eq!(shape, [("BatchGetItem", 4.0), ("PutItem", 1.0)]);
+
+    // A short code's user is of an environment, which must be there.
+    let environment = service.environment(&service.ecosystem).await;
+    let body = serde_json::json!({ "environmentId": environment });
+    let (made, code) = consume_shortcode::code(&service, body).await;
+    consume_shortcode::consume(&service, &code).await;
+    service.database.take_calls();
+    let user = made["userId"].as_str().unwrap();
+    assert_eq!(service.mint(user, "").await.status, 200);
+    let calls = service.database.take_calls();
+    let shape: Vec<_> = calls
+        .iter()
+        .map(|c| (c.operation.as_str(), c.capacity))
+        .collect();
+    let reads = [("BatchGetItem", 4.0), ("BatchGetItem", 1.0)];
+    assert_eq!(shape, [&reads[..], &[("PutItem", 1.0)]].concat());
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! `DELETE /api/environments/{environmentId}`
 
+use serde_json::json;
 use tests::Service;
 
-use crate::{assert_invalid, assert_unknown};
+use crate::{
+    assert_invalid, assert_unknown,
+    consume_shortcode::{code, consume},
+};
 
 async fn environment(service: &Service, ecosystem: &str) -> String {
     let path = format!("/api/ecosystems/{ecosystem}/environments");
@@ -76,5 +80,57 @@ async fn an_id_of_the_wrong_form_is_a_400() {
             &answer,
             &[("path", "environmentId", "invalid environment id")],
         );
+    }
+}
+
+#[tokio::test]
+async fn its_users_get_nothing_more() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    let mut users = Vec::new();
+    for email in ["ann@example.com", "bob@example.com"] {
+        let (made, code) = code(&service, json!({ "environmentId": environment })).await;
+        assert_eq!(consume(&service, &code).await.status, 200);
+        let id = made["userId"].as_str().unwrap().to_owned();
+        let put = json!({ "email": email, "password": "correct horse" }).to_string();
+        let path = format!("/api/users/{id}");
+        assert_eq!(service.manage("PUT", &path, &put).await.status, 200);
+        users.push((id, email));
+    }
+    // One has an e-mail token, the other none.
+    let ann = service.log_in("192.0.2.1", users[0].1, "correct horse");
+    assert_eq!(ann.await.status, 200);
+    let path = format!("/api/environments/{environment}");
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+
+    for (id, email) in &users {
+        let refused = [
+            service.mint(id, "").await,
+            service
+                .manage(
+                    "POST",
+                    "/api/auth/shortcode/create",
+                    &json!({ "userId": id }).to_string(),
+                )
+                .await,
+            service
+                .manage(
+                    "POST",
+                    "/_/user-token",
+                    &json!({ "email": email }).to_string(),
+                )
+                .await,
+        ];
+        for answer in refused {
+            assert_eq!(answer.status, 409, "{answer:?}");
+            assert_eq!(
+                answer.json()["errors"][0]["message"],
+                "user is of a deleted environment"
+            );
+        }
+        let right = service.log_in("192.0.2.1", email, "correct horse").await;
+        let wrong = service.log_in("192.0.2.1", email, "another horse").await;
+        assert_eq!(right.status, 401, "{right:?}");
+        assert_eq!(right.body, wrong.body);
     }
 }

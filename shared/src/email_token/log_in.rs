@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::{EmailUser, Made, Properties, make, open};
 use crate::{
     app::App,
+    directory::environment_lives,
     email::Email,
     error::{Error, Result},
     identity::{Key, LogInItems},
@@ -35,7 +36,8 @@ pub struct LoggedIn {
 }
 
 /// Tries a password for an address; `None` if it is wrong, or the address unknown, without a
-/// password, or an inactive user's: the same calls in each case, and a hash of the same work.
+/// password, or an inactive user's: the same calls in each case, and a hash of the same work. `None` as
+/// well for the right one of a user whose environment was deleted.
 ///
 /// # Errors
 /// The database is away.
@@ -52,7 +54,12 @@ pub async fn try_log_in(
         Verdict::Right => None,
         Verdict::RightButWeak => Some(password),
     };
-    Ok(user.zip(hash).map(|(user, hash)| LoggedIn {
+    let Some((user, hash)) = user.zip(hash) else {
+        return Ok(None);
+    };
+    // Not before: it may be a call more, and a wrong password is to take as many as an unknown address.
+    let lives = environment_lives(app, &user.user).await?;
+    Ok(lives.then(|| LoggedIn {
         email: email.clone(),
         address,
         user,
@@ -133,7 +140,11 @@ impl LoggedIn {
                     Made::Live(kept) => return open(app, &user.id, &kept).await.map(Some),
                     // All its tokens were revoked, say: the password may be right still.
                     Made::UserChanged => match read(app, &email, address.as_ref()).await? {
-                        Some((again, same)) if same == hash => user = again,
+                        Some((again, same))
+                            if same == hash && environment_lives(app, &again.user).await? =>
+                        {
+                            user = again;
+                        }
                         _ => return Ok(None),
                     },
                 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 pub use self::log_in::{LoggedIn, address, try_log_in};
 use crate::{
     app::App,
+    directory::must_be_active,
     email::Email,
     error::{Error, Result},
     id::{AccountId, EcosystemId, UserId},
@@ -329,12 +330,10 @@ async fn make(app: &App, user: &EmailUser, properties: Properties) -> Result<Mad
 /// Makes a user's e-mail token.
 ///
 /// # Errors
-/// [`Error::Conflict`] if there is one that lives, or the user is inactive; the value key or the
+/// [`Error::Conflict`] if there is one that lives, or the user is inactive or of a deleted environment; the value key or the
 /// database is away.
 pub async fn create(app: &App, user: &EmailUser, properties: Properties) -> Result<EmailToken> {
-    if !user.user.active {
-        return Err(Error::Conflict("user is inactive"));
-    }
+    must_be_active(app, &user.user).await?;
     match make(app, user, properties).await? {
         Made::New(token, _) => Ok(token),
         Made::Live(_) => Err(Error::Conflict("user has a live token")),
