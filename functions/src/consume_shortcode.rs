@@ -2,6 +2,7 @@
 
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
+use serde_json::Value;
 use shared::{
     App,
     attempts::{Budget, REFUND},
@@ -16,8 +17,6 @@ use shared::{
 /// How many attempts of one source may fail in a window, and how long that is, in seconds.
 const FAILURES: u32 = 5;
 const WINDOW: u64 = 15 * 60;
-/// What a client is told of what is no code.
-const INVALID: &str = "invalid shortcode";
 
 /// Answers 200 with the token, shown this once. No credential is needed: the code is one.
 ///
@@ -37,12 +36,14 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let attempts = app.ephemeral()?;
     let charged = attempts.charge(&budgets, app.now().seconds()).await?;
 
-    let Some(code) = app.settings().code_space.parse(&typed) else {
+    // What is no text is as malformed as a text that is no code.
+    let code = typed.as_str();
+    let Some(code) = code.and_then(|typed| app.settings().code_space.parse(typed)) else {
         attempts.failed(charged).await;
         return Err(Error::from(Problem {
             location: Location::Body,
             path: "shortcode",
-            message: INVALID.into(),
+            message: "invalid shortcode".into(),
         }));
     };
     let unknown = || Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
@@ -70,9 +71,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 }
 
 /// The code as it was typed.
-fn typed(request: &Request) -> Result<String> {
+fn typed(request: &Request) -> Result<Value> {
     let mut body = Fields::json(request)?;
-    let typed = body.required_text("shortcode", INVALID);
+    let typed = body.required_value("shortcode");
     both(Fields::query(request).finish(), body.finish())?;
     typed.ok_or(Error::InvalidBody("the body has no shortcode"))
 }

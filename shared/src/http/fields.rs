@@ -131,7 +131,10 @@ impl Fields<'static, Value> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let text = self.required_text(name, "expected field to be a string")?;
+        let Value::String(text) = self.required_value(name)? else {
+            self.problem(name, "expected field to be a string".to_owned());
+            return None;
+        };
         self.parsed(name, parse(&text))
     }
 
@@ -151,14 +154,10 @@ impl Fields<'static, Value> {
         }
     }
 
-    /// Takes the member of this name, which must be there and a text, of whatever kind.
-    pub fn required_text(&mut self, name: &'static str, otherwise: &str) -> Option<String> {
+    /// Takes the member of this name, which must be there, whatever it is.
+    pub fn required_value(&mut self, name: &'static str) -> Option<Value> {
         self.require(name);
-        let Value::String(text) = self.take(name)? else {
-            self.problem(name, otherwise.to_owned());
-            return None;
-        };
-        Some(text)
+        self.take(name)
     }
 
     /// Takes the member of this name, if it is there and a number that can be parsed from its
