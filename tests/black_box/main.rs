@@ -86,6 +86,10 @@ pub(crate) fn assert_invalid(answer: &Answer, errors: &[(&str, &str, &str)]) {
 pub(crate) fn assert_forbidden(answer: &Answer) {
     assert_eq!(answer.status, 403, "{answer:?}");
     assert_eq!(answer.json()["errorType"], "Forbidden");
+    assert_eq!(
+        answer.header("www-authenticate"),
+        Some(r#"Bearer error="insufficient_scope""#)
+    );
 }
 
 /// Asserts a 404 of the contract's form.

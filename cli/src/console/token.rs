@@ -33,7 +33,7 @@ pub struct NewToken {
     /// Seconds of life, or of idleness of a SlidingTtl; 3600 unless given
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
-    /// Seconds after which even a used token ends
+    /// Seconds after which even a used token ends, unless it is Infinite
     #[arg(long, value_name = "SECONDS")]
     max_ttl: Option<u64>,
     /// A label, 1 to 64 characters

@@ -83,10 +83,9 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
         ),
         Error::Forbidden => {
             let message = "the token does not allow this";
-            (
-                structured(StatusCode::FORBIDDEN, "Forbidden", message),
-                None,
-            )
+            let response = structured(StatusCode::FORBIDDEN, "Forbidden", message);
+            let challenge = r#"Bearer error="insufficient_scope""#;
+            (challenged(response, challenge), None)
         }
         Error::Invalid(problems) => {
             let body = json!({ "errorType": "InvalidParams", "errors": problems });
@@ -150,9 +149,13 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
     }
 }
 
-/// RFC 9110 §15.5.2: a 401 names what would do.
 fn unauthorized(message: &str, challenge: &'static str) -> Response<Body> {
-    let mut response = structured(StatusCode::UNAUTHORIZED, "Unauthorized", message);
+    let response = structured(StatusCode::UNAUTHORIZED, "Unauthorized", message);
+    challenged(response, challenge)
+}
+
+/// RFC 6750 §3: a response names what would do, for want of a token and for want of rights.
+fn challenged(mut response: Response<Body>, challenge: &'static str) -> Response<Body> {
     let challenge = HeaderValue::from_static(challenge);
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response
