@@ -38,11 +38,18 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of this kind; what could move a terminal's cursor is written out in the line.
+    /// A failure of this kind. What could move a terminal's cursor is written out in the line, and what looks like a token
+    /// is left out: one may have been given for a file's name.
     pub fn new(kind: Kind, line: impl fmt::Display) -> Self {
+        let line = printable(&line.to_string());
+        let mut parts = line.split("tk_");
+        let first = parts.next().unwrap_or_default().to_owned();
+        let of_token = |c: char| c.is_ascii_alphanumeric() || c == '_';
         Self {
             kind,
-            line: printable(&line.to_string()),
+            line: parts.fold(first, |line, part| {
+                line + "***" + part.trim_start_matches(of_token)
+            }),
         }
     }
 

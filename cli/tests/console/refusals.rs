@@ -92,6 +92,8 @@ fn a_secret_that_is_given_as_an_argument_is_not_repeated() {
         &["log-in", "a@example.com", "secret"],
         &["user", "put", user, "--password", "secret"],
         &["user", "put", user, "--password=secret"],
+        &["introspect", "--token-file", secret],
+        &["user", "get", user, "--profile", "./tk_uf_secret.json"],
     ] {
         let ran = run(tokenry(home.path(), arguments), "");
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
