@@ -1,6 +1,11 @@
 //! Events as Lambda delivers them: what lambda_http cannot convert, and both kinds of API.
 
-use serde_json::{Value, json};
+use lambda_http::{Context, LambdaEvent, Request};
+use serde_json::{Value, json, value::to_raw_value};
+use shared::{
+    App,
+    http::{Answer, respond},
+};
 use tests::{Event, Service, invoke};
 
 use crate::assert_invalid;
@@ -129,6 +134,22 @@ async fn a_body_that_is_not_the_base64_it_is_said_to_be_is_a_400_after_the_crede
     assert_eq!(answer.status, 400, "{answer:?}");
     assert_eq!(answer.json()["errorType"], "InvalidBody");
     assert_eq!(event("|").send(&service.app).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
+    fn panics(_app: &App, _request: Request) -> Answer<'_> {
+        Box::pin(async { panic!("a mistake of ours") })
+    }
+    let service = Service::start().await;
+    let event = mint(&service).await;
+    let sent = LambdaEvent::new(to_raw_value(&event.json).unwrap(), Context::default());
+    let Ok(answer) = respond(&service.app, "create-user-token", panics, sent).await;
+    let answer = serde_json::to_value(answer).unwrap();
+    assert_eq!(answer["statusCode"], 500, "{answer}");
+    let expected = r#"{"errorType":"InternalError","errors":[{"message":"the request failed"}]}"#;
+    assert_eq!(answer["body"], expected);
+    assert_eq!(event.send(&service.app).await.status, 200);
 }
 
 #[tokio::test]
