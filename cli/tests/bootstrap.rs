@@ -1,6 +1,9 @@
 //! `tokenry bootstrap` as a process, against a DynamoDB behind a socket.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use dynoxide::Database;
 use serde_json::Value;
@@ -8,6 +11,10 @@ use tokio::net::TcpListener;
 
 /// Runs `tokenry bootstrap` against an endpoint.
 async fn bootstrap(endpoint: &str, arguments: &'static [&'static str]) -> Output {
+    output(command(endpoint, arguments)).await
+}
+
+fn command(endpoint: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
     command
         .arg("bootstrap")
@@ -17,6 +24,10 @@ async fn bootstrap(endpoint: &str, arguments: &'static [&'static str]) -> Output
         .env("AWS_ACCESS_KEY_ID", "id")
         .env("AWS_SECRET_ACCESS_KEY", "secret")
         .env("TOKENRY_IDENTITY_TABLE", "identity");
+    command
+}
+
+async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output())
         .await
         .expect("the command is run")
@@ -84,6 +95,37 @@ async fn an_account_gets_one_more_token() {
     let more: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(more["accountId"], id);
     assert_ne!(more["accountToken"], made["accountToken"]);
+}
+
+/// What an operator's profile says, and what the command says with it.
+async fn with_profile(endpoint: &str, profile: &str) -> Output {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("config");
+    fs::write(&config, format!("[profile operator]\n{profile}\n")).expect("a file");
+    let mut command = command(endpoint, CREATE);
+    command
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_CONFIG_FILE", &config)
+        .env("AWS_PROFILE", "operator")
+        .env("HOME", home.path());
+    output(command).await
+}
+
+#[tokio::test]
+async fn an_operators_profile_may_name_a_process_or_a_log_in() {
+    let (_database, endpoint) = database().await;
+    let credentials = tempfile::NamedTempFile::new().expect("a file");
+    let json = r#"{"Version":1,"AccessKeyId":"id","SecretAccessKey":"secret"}"#;
+    fs::write(&credentials, json).expect("a file");
+    let process = format!("credential_process = cat {}", credentials.path().display());
+    let output = with_profile(&endpoint, &process).await;
+    assert!(output.status.success(), "{output:?}");
+
+    let sso = "sso_start_url = https://example.awsapps.com/start\nsso_region = eu-central-1\n\
+               sso_account_id = 111122223333\nsso_role_name = operator";
+    let line = one_line(&with_profile(&endpoint, sso).await);
+    assert!(line.contains("sso/cache"), "nobody has logged in: {line}");
 }
 
 #[tokio::test]

@@ -105,7 +105,8 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// The AWS side of an operator's command: region and credentials from wherever the AWS CLI finds
-/// them without a browser (environment, profile, container, instance), and the system's roots.
+/// them (environment, profile, container, instance), and the system's roots. Profiles of a process and of SSO need
+/// aws-config's features for them, which a function does without.
 pub async fn operator_environment() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(https(TrustStore::default()))
