@@ -12,29 +12,40 @@ before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT
 
 stack_says() { aws cloudformation describe-stacks --stack-name "$stack" --query "Stacks[0].$1" --output text; }
+works() { .ci/smoke.sh "$(stack_says "Outputs[?OutputKey=='Url'].OutputValue | [0]")" "$TOKENRY_USER"; }
 
-if stack_says StackStatus; then
+if ! status=$(stack_says StackStatus 2>"$before/error"); then
+  # That there is no stack is the one answer that lets a deployment go untried.
+  grep -q 'does not exist' "$before/error" || { cat "$before/error" >&2 && exit 1; }
+  status=none
+fi
+# In review is one whose first deployment never began.
+if [[ $status == none || $status == REVIEW_IN_PROGRESS ]]; then
+  first=yes
+else
   : "${TOKENRY_TOKEN:?is needed to try what is deployed}" "${TOKENRY_USER:?is needed to try what is deployed}"
   # As it was sent, with the addresses of its code; and the parameters, which `sam deploy` takes in quotes.
   aws cloudformation get-template --stack-name "$stack" --template-stage Original \
     --query TemplateBody --output text >"$before/template.yaml"
   stack_says "Parameters[?ParameterKey!='Canary'].join('', [ParameterKey, '=\"', ParameterValue, '\"'])" \
     >"$before/parameters"
-else
-  first=yes
+  works || broken=before
 fi
 
 # A canary that sets off an alarm, or whatever else fails, CloudFormation takes back itself.
 sam deploy --config-env "$stage"
 [ -z "${first-}" ] || exit 0
 
-url=$(stack_says "Outputs[?OutputKey=='Url'].OutputValue | [0]")
-if ! .ci/smoke.sh "$url" "$TOKENRY_USER"; then
+if ! works; then
+  if [ -n "${broken-}" ]; then
+    echo "$stack does not work, nor did it before: is TOKENRY_TOKEN still good?" >&2
+    exit 1
+  fi
   echo "$stack does not work: back to the version before" >&2
   read -ra parameters <"$before/parameters"
   # At once, whatever the alarms say. SAM looks for its file beside the template.
   sam deploy --config-env "$stage" --config-file "$PWD/samconfig.toml" --template-file "$before/template.yaml" \
     --parameter-overrides "${parameters[@]}" Canary=false
-  .ci/smoke.sh "$url" "$TOKENRY_USER"
+  works
   exit 1
 fi

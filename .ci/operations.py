@@ -110,6 +110,11 @@ def documents(run):
     queries = [one[one.index("--query-string") + 1] for one in commands if "--query-string" in one]
     deployed = [one for one in run.logged("overrides") if "RestoredTableArn" in one]
     must(
+        [one["Canary"] for one in run.logged("overrides")[1:3]] == ["true", "false"],
+        "a parameter is changed by a canary unless that is asked for",
+        run.logged("overrides"),
+    )
+    must(
         deployed[0]["RestoredTableArn"]
         and deployed[0]["NotBefore"]
         and not deployed[1]["RestoredTableArn"],
@@ -161,18 +166,22 @@ def deployment(run):
         "staging is before production",
     )
     must(
-        printed.count("ok: revoked, it counts no more") == 2,
-        "each time a token is minted and revoked",
+        printed.count("ok: revoked, it counts no more") == 4,
+        "each time a token is minted and revoked, before and after",
         printed,
     )
 
-    bad = good | {"TOKENRY_TOKEN": "tk_ai_no"}
-    code, printed = run.bash(".ci/deploy.sh production", **bad)
+    code, printed = run.bash(".ci/deploy.sh production", STAND_IN_BREAKS="1", **good)
     overrides = run.logged("overrides")
     before = {name: str(of["Default"]) for name, of in TEMPLATE["Parameters"].items()}
     must(
         code != 0 and len(overrides) == 2,
         "what does not work is followed by another deployment, and fails",
+        printed,
+    )
+    must(
+        printed.count("ok: revoked, it counts no more") == 2,
+        "what was there before works again",
         printed,
     )
     must(
@@ -191,14 +200,29 @@ def deployment(run):
         template,
     )
 
-    code, printed = run.bash(".ci/deploy.sh production", STAND_IN_FAIL="sam deploy", **good)
-    must(code != 0 and "ok:" not in printed, "what is not deployed is not tried", printed)
-    code, printed = run.bash(
-        ".ci/deploy.sh production", STAND_IN_FAIL="aws cloudformation describe-stacks"
+    bad = good | {"TOKENRY_TOKEN": "tk_ai_no"}
+    code, printed = run.bash(".ci/deploy.sh production", **bad)
+    must(
+        code != 0 and len(run.logged("overrides")) == 1 and "nor did it before" in printed,
+        "what did not work before either stays",
+        printed,
     )
+
+    code, printed = run.bash(".ci/deploy.sh production", STAND_IN_FAIL="sam deploy", **good)
+    must(code != 0 and printed.count("ok: revoked") == 1, "what is not deployed is not tried", printed)
+    away = {"STAND_IN_FAIL": "aws cloudformation describe-stacks"}
+    said = "An error occurred (ValidationError): Stack with id tokenry-production does not exist"
+    code, printed = run.bash(".ci/deploy.sh production", STAND_IN_SAYS=said, **away)
     must(
         code == 0 and len(run.logged("overrides")) == 1,
         "a first deployment needs no token",
+        printed,
+    )
+    said = "An error occurred (AccessDenied): not authorized"
+    code, printed = run.bash(".ci/deploy.sh production", STAND_IN_SAYS=said, **away)
+    must(
+        code != 0 and not run.logged("overrides") and said in printed,
+        "a stack that cannot be looked at is not changed",
         printed,
     )
     code, printed = run.bash(".ci/deploy.sh production")

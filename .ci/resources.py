@@ -11,6 +11,8 @@ from samtranslator.translator.translator import Translator
 from costs import OPERATIONS
 from emulator import REGION
 
+# What SAM gives a function, for its logs, and CodeDeploy, for the aliases.
+MANAGED = ("/service-role/AWSLambdaBasicExecutionRole", "/service-role/AWSCodeDeployRoleForLambda")
 COUNT = re.compile(r"500 resources; this one has (\d+)")
 
 
@@ -43,7 +45,8 @@ def references(value):
 
 
 def problems(template):
-    """A circle of references, and a count that docs/OPERATIONS.md does not give."""
+    """A circle of references, a role with a managed policy that docs/ARCHITECTURE.md does not name, a wrong count in
+    docs/OPERATIONS.md."""
     found = []
     for canary in ("true", "false"):
         resources = transformed(template, Canary=canary)
@@ -52,7 +55,13 @@ def problems(template):
             graphlib.TopologicalSorter(graph).prepare()
         except graphlib.CycleError as circle:
             found.append(f"template.yaml, Canary={canary}: {' needs '.join(circle.args[1])}")
-    most = len(transformed(template, Canary="true"))
+    resources = transformed(template, Canary="true")
+    for name, of in resources.items():
+        policies = of["Properties"].get("ManagedPolicyArns", [])
+        other = [policy for policy in policies if not policy.endswith(MANAGED)]
+        if other:
+            found.append(f"template.yaml: {name} has {other}")
+    most = len(resources)
     said = COUNT.search(OPERATIONS.read_text())
     if not said or int(said[1]) != most:
         found.append(f"docs/OPERATIONS.md, Quotas: the stack has {most} resources")

@@ -9,7 +9,8 @@ values, but for a stack's outputs and parameters, which are the template's: so a
 is a mistake. It needs the Python of an environment that has `aws-sam-cli` and `awscli`.
 
 STAND_IN_LOG is a file that is told of each command, STAND_IN_OUTPUTS the outputs that a stack has besides, as JSON,
-STAND_IN_FAIL the beginning of the one command that fails, STAND_IN_TOKENRY the `tokenry` that `cargo run` runs, and
+STAND_IN_FAIL the beginning of the one command that fails and STAND_IN_SAYS what it says, STAND_IN_BREAKS that the first
+deployment does not work, STAND_IN_TOKENRY the `tokenry` that `cargo run` runs, and
 STAND_IN_TOKEN the account token that it gives out.
 """
 
@@ -31,12 +32,20 @@ TEMPLATE = ROOT / "template.yaml"
 PAGE = ("token", "marker", "lastevaluatedbackuparn")
 
 
+def broken():
+    """Whether what is deployed does not work."""
+    deployed = pathlib.Path(os.environ["STAND_IN_LOG"]).read_text().count('"command": ["sam", "deploy"')
+    return "STAND_IN_BREAKS" in os.environ and deployed == 1
+
+
 def stack():
     """A stack of the template, as `describe-stacks` shows it."""
     template = yaml_parse(TEMPLATE.read_text())
     outputs = dict.fromkeys(template["Outputs"], "output") | json.loads(
         os.environ["STAND_IN_OUTPUTS"]
     )
+    if broken():
+        outputs["Url"] = "http://127.0.0.1:1"
     parameters = {name: of["Default"] for name, of in template["Parameters"].items()}
     return {
         "StackName": "stack",
@@ -54,13 +63,13 @@ def answer(operation):
 
     if operation.name == "DescribeStacks":
         return {"Stacks": [stack()]}
-    if operation.name == "DescribeStackResources":
+    if operation.name == "ListStackResources":
         resources = yaml_parse(TEMPLATE.read_text())["Resources"]
         named = [
             {"PhysicalResourceId": name, "ResourceType": of["Type"]}
             for name, of in resources.items()
         ]
-        return {"StackResources": named}
+        return {"StackResourceSummaries": named}
     if operation.name == "GetTemplate":
         return {"TemplateBody": TEMPLATE.read_text()}
     if operation.output_shape is None:
@@ -159,7 +168,7 @@ def main(command, *arguments):
     log({"command": [command, *arguments]})
     failing = os.environ.get("STAND_IN_FAIL")
     if failing and " ".join([command, *arguments]).startswith(failing):
-        return 1
+        sys.exit(os.environ.get("STAND_IN_SAYS", 1))
     return {"aws": aws, "sam": sam, "cargo": cargo}[command](arguments)
 
 
