@@ -23,7 +23,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from serve import must, serving
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BROWSERS = ("chromium", "google-chrome")
+# The first is the one that the driver of GitHub's machines is for.
+BROWSERS = ("google-chrome", "chromium")
 FLAGS = (
     "--headless",
     "--no-sandbox",

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -18,14 +19,23 @@ SERVER = "cargo run"
 URL = "http://127.0.0.1:3000"
 
 
+def answers():
+    """Whether anything answers at the README's address."""
+    try:
+        urllib.request.urlopen(URL).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def wait_for_server(server):
     """Returns once the server answers anything; gives up when it ends."""
     while server.poll() is None:
-        try:
-            urllib.request.urlopen(URL).close()
+        if answers():
             return
-        except OSError:
-            time.sleep(0.2)
+        time.sleep(0.2)
     sys.exit("README: the server did not start")
 
 
@@ -36,6 +46,8 @@ def main():
     if len(commands) != len(blocks) - 1:
         sys.exit(f"README: not one block that is `{SERVER}`")
 
+    if answers():
+        sys.exit(f"README: {URL} is taken")
     server = subprocess.Popen(
         SERVER.split(), cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -45,11 +57,11 @@ def main():
         run = subprocess.Popen(
             ["bash", "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
-        answers = []
+        given = []
         for line in run.stdout:
             print(line, end="", flush=True)
             if line.startswith("{"):
-                answers.append(set(json.loads(line)))
+                given.append(set(json.loads(line)))
         if run.wait() != 0:
             sys.exit("README: a command failed")
     finally:
@@ -61,7 +73,7 @@ def main():
         sys.exit(f"README: no curl line in what the server printed:\n{printed}")
     shown = [set(json.loads(line)) for line in re.findall(r"^{.*}$", readme, re.M)]
     for shape in shown:
-        if shape not in answers:
+        if shape not in given:
             sys.exit(f"README: no command answered with the fields {sorted(shape)}")
     if server.returncode != 0:
         sys.exit(f"README: the server ended with {server.returncode}")
