@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploys what `sam build` has built, tries it, and puts the version before back if it does not work.
+# Deploys what `sam build` has built, tries it, and if it does not work puts back the version before, if that did.
 #
 #     TOKENRY_TOKEN=tk_… TOKENRY_USER='C…;smoke' deploy.sh STAGE
 #
