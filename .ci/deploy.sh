@@ -21,7 +21,7 @@ if ! status=$(stack_says StackStatus 2>"$before/error"); then
 fi
 # In review is one whose first deployment never began.
 if [[ $status == none || $status == REVIEW_IN_PROGRESS ]]; then
-  first=yes
+  was=absent
 else
   : "${TOKENRY_TOKEN:?is needed to try what is deployed}" "${TOKENRY_USER:?is needed to try what is deployed}"
   # As it was sent, with the addresses of its code; and the parameters, which `sam deploy` takes in quotes.
@@ -29,23 +29,21 @@ else
     --query TemplateBody --output text >"$before/template.yaml"
   stack_says "Parameters[?ParameterKey!='Canary'].join('', [ParameterKey, '=\"', ParameterValue, '\"'])" \
     >"$before/parameters"
-  works || broken=before
+  if works; then was=working; else was=broken; fi
 fi
 
 # A canary that sets off an alarm, or whatever else fails, CloudFormation takes back itself.
 sam deploy --config-env "$stage"
-[ -z "${first-}" ] || exit 0
-
-if ! works; then
-  if [ -n "${broken-}" ]; then
-    echo "$stack does not work, nor did it before: is TOKENRY_TOKEN still good?" >&2
-    exit 1
-  fi
-  echo "$stack does not work: back to the version before" >&2
-  read -ra parameters <"$before/parameters"
-  # At once, whatever the alarms say. SAM looks for its file beside the template.
-  sam deploy --config-env "$stage" --config-file "$PWD/samconfig.toml" --template-file "$before/template.yaml" \
-    --parameter-overrides "${parameters[@]}" Canary=false
-  works
+if [ $was = absent ] || works; then exit 0; fi
+if [ $was = broken ]; then
+  echo "$stack does not work, nor did it before: is TOKENRY_TOKEN still good?" >&2
   exit 1
 fi
+
+echo "$stack does not work: back to the version before" >&2
+read -ra parameters <"$before/parameters"
+# At once, whatever the alarms say. SAM looks for its file beside the template.
+sam deploy --config-env "$stage" --config-file "$PWD/samconfig.toml" --template-file "$before/template.yaml" \
+  --parameter-overrides "${parameters[@]}" Canary=false
+works
+exit 1

@@ -108,8 +108,9 @@ def documents(run):
     must(code == 0, f"the {len(steps)} blocks of docs/OPERATIONS.md run", printed)
     commands = run.logged("command")
     queries = [one[one.index("--query-string") + 1] for one in commands if "--query-string" in one]
-    deployed = [one for one in run.logged("overrides") if "RestoredTableArn" in one]
-    changed = [one for one in run.logged("overrides") if "LogLevel" in one]
+    overrides = run.logged("overrides")
+    deployed = [one for one in overrides if "RestoredTableArn" in one]
+    changed = [one for one in overrides if "LogLevel" in one]
     must(
         changed == [{"LogLevel": "debug", "Canary": "true"}],
         "a parameter is changed by a canary unless another way is asked for",

@@ -48,14 +48,14 @@ def problems(template):
     """A circle of references, a role with a managed policy that docs/ARCHITECTURE.md does not name, a wrong count in
     docs/OPERATIONS.md."""
     found = []
-    for canary in ("true", "false"):
-        resources = transformed(template, Canary=canary)
+    stacks = {canary: transformed(template, Canary=canary) for canary in ("true", "false")}
+    for canary, resources in stacks.items():
         graph = {name: set(references(of)) & set(resources) for name, of in resources.items()}
         try:
             graphlib.TopologicalSorter(graph).prepare()
         except graphlib.CycleError as circle:
             found.append(f"template.yaml, Canary={canary}: {' needs '.join(circle.args[1])}")
-    resources = transformed(template, Canary="true")
+    resources = stacks["true"]
     for name, of in resources.items():
         policies = of["Properties"].get("ManagedPolicyArns", [])
         other = [policy for policy in policies if not policy.endswith(MANAGED)]

@@ -2,7 +2,15 @@
 
 use crate::{consume_shortcode, create_email_token};
 use shared::token::ExpiryType;
-use tests::{Fault, Service, pause};
+use tests::{Call, Fault, Service, pause};
+
+/// What these calls are, and what they consumed.
+pub(crate) fn shape(calls: &[Call]) -> Vec<(&str, f64)> {
+    calls
+        .iter()
+        .map(|call| (call.operation.as_str(), call.capacity))
+        .collect()
+}
 
 #[tokio::test]
 async fn minting_is_a_read_of_four_items_and_a_write() {
@@ -10,11 +18,7 @@ async fn minting_is_a_read_of_four_items_and_a_write() {
     let bob = service.user("bob").await;
     service.mint(&bob, "expiryType=SlidingTtl").await;
     let calls = service.database.take_calls();
-    let shape: Vec<_> = calls
-        .iter()
-        .map(|c| (c.operation.as_str(), c.capacity))
-        .collect();
-    assert_eq!(shape, [("BatchGetItem", 4.0), ("PutItem", 1.0)]);
+    assert_eq!(shape(&calls), [("BatchGetItem", 4.0), ("PutItem", 1.0)]);
 
     // A short code's user is of an environment, which must be there.
     let environment = service.environment(&service.ecosystem).await;
@@ -25,12 +29,8 @@ async fn minting_is_a_read_of_four_items_and_a_write() {
     let user = made["userId"].as_str().unwrap();
     assert_eq!(service.mint(user, "").await.status, 200);
     let calls = service.database.take_calls();
-    let shape: Vec<_> = calls
-        .iter()
-        .map(|c| (c.operation.as_str(), c.capacity))
-        .collect();
     let reads = [("BatchGetItem", 4.0), ("BatchGetItem", 1.0)];
-    assert_eq!(shape, [&reads[..], &[("PutItem", 1.0)]].concat());
+    assert_eq!(shape(&calls), [&reads[..], &[("PutItem", 1.0)]].concat());
 }
 
 #[tokio::test]
@@ -50,11 +50,7 @@ async fn verifying_an_infinite_or_a_fixed_token_is_one_read() {
             let answer = service.introspection(&token).send(&environment).await;
             assert_eq!(answer.json()["active"], true);
             let calls = service.database.take_calls();
-            let shape: Vec<_> = calls
-                .iter()
-                .map(|c| (c.operation.as_str(), c.capacity))
-                .collect();
-            assert_eq!(shape, [("BatchGetItem", capacity)], "{kind}");
+            assert_eq!(shape(&calls), [("BatchGetItem", capacity)], "{kind}");
             let request = &calls[0].request["RequestItems"];
             assert!(
                 request
@@ -82,11 +78,7 @@ async fn verifying_a_sliding_token_is_a_write_beside_the_read() {
     assert!(service.is_active(&token).await);
     let mut calls = service.database.take_calls();
     calls.sort_by(|a, b| a.operation.cmp(&b.operation));
-    let shape: Vec<_> = calls
-        .iter()
-        .map(|c| (c.operation.as_str(), c.capacity))
-        .collect();
-    assert_eq!(shape, [("BatchGetItem", 5.0), ("UpdateItem", 1.0)]);
+    assert_eq!(shape(&calls), [("BatchGetItem", 5.0), ("UpdateItem", 1.0)]);
 }
 
 #[tokio::test]
@@ -167,9 +159,7 @@ async fn the_directory_is_read_at_once_and_written_at_once() {
     let ecosystem = service.ecosystem.id.as_str().to_owned();
     let bob = service.user("bob").await;
     let path = format!("/api/ecosystems/{ecosystem}/environments");
-    let environment = service.manage("POST", &path, "").await.json()["id"].clone();
-    let environment = environment.as_str().unwrap();
-    service.database.take_calls();
+    let environment = service.environment(&service.ecosystem).await;
     let (token, _) = service.server_token(&service.ecosystem).await;
     let (read, put, delete) = ("BatchGetItem", "PutItem", "DeleteItem");
     // New owners and environments: in a transaction, which arrives once.
@@ -237,10 +227,7 @@ async fn the_directory_is_read_at_once_and_written_at_once() {
         let answer = service.manage(method, path, body).await;
         assert!(answer.status < 300, "{method} {path}: {answer:?}");
         let made = service.database.take_calls();
-        let mut made: Vec<_> = made
-            .iter()
-            .map(|c| (c.operation.as_str(), c.capacity))
-            .collect();
+        let mut made = shape(&made);
         made.sort_by(|a, b| a.partial_cmp(b).unwrap());
         let mut calls = calls;
         calls.sort_by(|a, b| a.partial_cmp(b).unwrap());
@@ -337,10 +324,6 @@ async fn e_mail_tokens_make_no_more_calls_than_these() {
         let answer = service.manage(method, path, body).await;
         assert!(answer.status < 300, "{method} {path}: {answer:?}");
         let made = service.database.take_calls();
-        let made: Vec<_> = made
-            .iter()
-            .map(|c| (c.operation.as_str(), c.capacity))
-            .collect();
-        assert_eq!(made, calls, "{method} {path}");
+        assert_eq!(shape(&made), calls, "{method} {path}");
     }
 }

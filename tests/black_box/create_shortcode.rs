@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::{config::Settings, shortcode::CodeSpace, token::ExpiryType};
 use tests::{Answer, Fault, Service};
 
-use crate::{assert_forbidden, assert_invalid, assert_unknown};
+use crate::{assert_forbidden, assert_invalid, assert_unknown, calls::shape};
 
 const PATH: &str = "/api/auth/shortcode/create";
 
@@ -269,18 +269,16 @@ async fn it_is_two_round_trips() {
     let environment = service.environment(&service.ecosystem).await;
     create(&service, &json!({ "userId": bob })).await;
     let calls = service.database.take_calls();
-    let shape: Vec<_> = calls
-        .iter()
-        .map(|c| (c.operation.as_str(), c.capacity))
-        .collect();
-    assert_eq!(shape, [("BatchGetItem", 4.0), ("TransactWriteItems", 4.0)]);
+    assert_eq!(
+        shape(&calls),
+        [("BatchGetItem", 4.0), ("TransactWriteItems", 4.0)]
+    );
     create(&service, &json!({ "environmentId": environment })).await;
     let calls = service.database.take_calls();
-    let shape: Vec<_> = calls
-        .iter()
-        .map(|c| (c.operation.as_str(), c.capacity))
-        .collect();
-    assert_eq!(shape, [("BatchGetItem", 3.0), ("TransactWriteItems", 6.0)]);
+    assert_eq!(
+        shape(&calls),
+        [("BatchGetItem", 3.0), ("TransactWriteItems", 6.0)]
+    );
 }
 
 /// A service whose codes are few.

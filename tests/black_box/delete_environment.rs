@@ -8,19 +8,12 @@ use crate::{
     consume_shortcode::{code, consume},
 };
 
-async fn environment(service: &Service, ecosystem: &str) -> String {
-    let path = format!("/api/ecosystems/{ecosystem}/environments");
-    let made = service.manage("POST", &path, "").await.json();
-    made["id"].as_str().expect("an id").to_owned()
-}
-
 #[tokio::test]
 async fn it_is_gone_at_once() {
     let service = Service::start().await;
-    let ecosystem = service.ecosystem.id.as_str();
     let (_, server) = service.server_token(&service.ecosystem).await;
     for credential in [&service.account_token, &server] {
-        let id = environment(&service, ecosystem).await;
+        let id = service.environment(&service.ecosystem).await;
         let path = format!("/api/environments/{id}");
         let answer = service.call(credential, "DELETE", &path, "").await;
         assert_eq!(
@@ -39,7 +32,7 @@ async fn one_that_is_not_the_callers_is_none() {
     let (_, server) = service.server_token(&service.ecosystem).await;
     let (foreign, _) = service.another_account().await;
     let other = service.another_ecosystem().await;
-    let id = environment(&service, other.id.as_str()).await;
+    let id = service.environment(&other).await;
     let path = format!("/api/environments/{id}");
     let text = format!("Environment with id {id} does not exist.");
     for credential in [&server, &foreign] {
@@ -52,7 +45,7 @@ async fn one_that_is_not_the_callers_is_none() {
 async fn one_of_a_deleted_ecosystem_is_none() {
     let service = Service::start().await;
     let ecosystem = service.ecosystem.id.as_str();
-    let id = environment(&service, ecosystem).await;
+    let id = service.environment(&service.ecosystem).await;
     service
         .manage("DELETE", &format!("/api/ecosystems/{ecosystem}"), "")
         .await;
@@ -104,24 +97,18 @@ async fn its_users_get_nothing_more() {
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
 
     for (id, email) in &users {
-        let refused = [
-            service.mint(id, "").await,
-            service
-                .manage(
-                    "POST",
-                    "/api/auth/shortcode/create",
-                    &json!({ "userId": id }).to_string(),
-                )
-                .await,
-            service
-                .manage(
-                    "POST",
-                    "/_/user-token",
-                    &json!({ "email": email }).to_string(),
-                )
-                .await,
-        ];
-        for answer in refused {
+        for (path, body) in [
+            (format!("/api/users/{id}/tokens"), String::new()),
+            (
+                "/api/auth/shortcode/create".to_owned(),
+                json!({ "userId": id }).to_string(),
+            ),
+            (
+                "/_/user-token".to_owned(),
+                json!({ "email": email }).to_string(),
+            ),
+        ] {
+            let answer = service.manage("POST", &path, &body).await;
             assert_eq!(answer.status, 409, "{answer:?}");
             assert_eq!(
                 answer.json()["errors"][0]["message"],

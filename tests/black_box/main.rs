@@ -110,15 +110,14 @@ pub(crate) fn assert_unknown(answer: &Answer, text: &str) {
 pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
     let ecosystem = service.ecosystem.id.as_str().to_owned();
     let bob = service.user("bob").await;
-    let path = format!("/api/ecosystems/{ecosystem}/environments");
-    let environment = service.manage("POST", &path, "").await.json()["id"].clone();
+    let environment = service.environment(&service.ecosystem).await;
     let path = format!("/api/ecosystems/{ecosystem}/tokens");
     let token = service.manage("POST", &path, "").await.json()["tokenId"].clone();
     service.database.take_calls();
     let fill = |path: &str| {
         path.replace("{id}", &bob)
             .replace("{ecosystemId}", &ecosystem)
-            .replace("{environmentId}", environment.as_str().expect("an id"))
+            .replace("{environmentId}", &environment)
             .replace("{tokenId}", token.as_str().expect("an id"))
     };
     functions::ENDPOINTS

@@ -41,15 +41,9 @@ impl Failure {
     /// A failure of this kind. What could move a terminal's cursor is written out in the line, and what looks like a token
     /// is left out: one may have been given for a file's name.
     pub fn new(kind: Kind, line: impl fmt::Display) -> Self {
-        let line = printable(&line.to_string());
-        let mut parts = line.split("tk_");
-        let first = parts.next().unwrap_or_default().to_owned();
-        let of_token = |c: char| c.is_ascii_alphanumeric() || c == '_';
         Self {
             kind,
-            line: parts.fold(first, |line, part| {
-                line + "***" + part.trim_start_matches(of_token)
-            }),
+            line: without_tokens(&printable(&line.to_string())),
         }
     }
 
@@ -73,6 +67,16 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line)
     }
+}
+
+/// A text with `***` for whatever looks like a token.
+fn without_tokens(text: &str) -> String {
+    let mut parts = text.split("tk_");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let of_token = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    parts.fold(first, |text, part| {
+        text + "***" + part.trim_start_matches(of_token)
+    })
 }
 
 /// A text from elsewhere as one line that a terminal shows and does not obey.
