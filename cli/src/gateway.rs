@@ -14,7 +14,12 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{ConnectInfo, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, HOST},
+        uri::Authority,
+    },
+    middleware::{Next, from_fn},
     response::Response,
     routing::{MethodFilter, on},
 };
@@ -66,6 +71,37 @@ fn routes(app: &Arc<App>) -> Router {
         .merge(page::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
+        .layer(from_fn(only_this_machine))
+}
+
+/// Answers 421 to a request for another machine's name. A web page of any site can have its own name
+/// resolve to 127.0.0.1 (DNS rebinding) and would read and change everything here.
+async fn only_this_machine(request: Request, next: Next) -> Response {
+    let of_uri = request.uri().authority().map(Authority::as_str);
+    let of_headers = request.headers().get_all(HOST).iter();
+    let mut named = of_headers
+        .map(|host| host.to_str().unwrap_or_default())
+        .chain(of_uri);
+    if named.all(is_this_machine) {
+        next.run(request).await
+    } else {
+        let text = "Misdirected Request: this server answers for localhost and 127.0.0.1";
+        message(StatusCode::MISDIRECTED_REQUEST, text)
+    }
+}
+
+/// Whether a host, with or without a port, is this machine: `localhost`, a name under it (RFC 6761
+/// section 6.3), or a loopback address.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(host) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = host.host().trim_end_matches('.').to_ascii_lowercase();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => name == "localhost" || name.ends_with(".localhost"),
+    }
 }
 
 /// API Gateway's own answer to what no route matches.

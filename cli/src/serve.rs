@@ -1,7 +1,7 @@
 //! `tokenry serve`: everything on one local port, with the database in this process.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -29,6 +29,12 @@ use crate::{
     embedded::{self, EPHEMERAL, Embedded, IDENTITY},
     gateway,
 };
+
+/// The files of the data directory: the database, the key of e-mail tokens' values, and what the first
+/// start makes.
+const DATABASE: &str = "database.sqlite";
+const VALUE_KEY: &str = "value-key";
+const START: &str = "start.json";
 
 /// How often expired items are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -69,18 +75,31 @@ struct Start {
 /// # Errors
 /// One line that says what is in the way: the directory, the database, the port.
 pub async fn run(args: Serve) -> Result<(), String> {
-    let format = if std::io::stderr().is_terminal() {
+    let format = if io::stderr().is_terminal() {
         Format::Pretty
     } else {
         Format::Json
     };
     log::start(args.log, format);
 
+    // First what may fail without leaving anything behind.
+    let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
+    let address = ("127.0.0.1", args.port);
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on 127.0.0.1:{}: {error}", args.port))?;
+    let url = format!(
+        "http://{}",
+        listener.local_addr().map_err(|e| e.to_string())?
+    );
+
     let database = if args.memory {
         Embedded::in_memory()?
     } else {
         private_directory(&args.data)
-            .and_then(|()| Embedded::open(&args.data.join("database.sqlite")))
+            .and_then(|()| private_files(&args.data))
+            .map_err(|error| error.to_string())
+            .and_then(|()| Embedded::open(&args.data.join(DATABASE)))
             .map_err(|error| format!("cannot use the directory {}: {error}", args.data.display()))?
     };
     let client = embedded::client(database.clone());
@@ -88,12 +107,11 @@ pub async fn run(args: Serve) -> Result<(), String> {
         .await
         .map_err(said)?;
     let ephemeral = Ephemeral::new(client.clone(), EPHEMERAL.to_owned());
-    let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
     let app = App::new(Identity::new(client, IDENTITY.to_owned()));
     let value_key = if args.memory {
         ValueKey::in_memory(&mut *app.rng())
     } else {
-        ValueKey::file(args.data.join("value-key"))
+        ValueKey::file(args.data.join(VALUE_KEY))
     };
     let app = app
         .with_ephemeral(Some(ephemeral))
@@ -104,17 +122,9 @@ pub async fn run(args: Serve) -> Result<(), String> {
     let start = if args.memory {
         first_start(&app).await.map_err(said)?
     } else {
-        kept_start(&app, &args.data.join("start.json")).await?
+        kept_start(&app, &args.data.join(START)).await?
     };
 
-    let address = ("127.0.0.1", args.port);
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("cannot listen on 127.0.0.1:{}: {error}", args.port))?;
-    let url = format!(
-        "http://{}",
-        listener.local_addr().map_err(|e| e.to_string())?
-    );
     announce(&args, &url, &start);
 
     tokio::spawn(sweep(database));
@@ -133,12 +143,44 @@ pub async fn run(args: Serve) -> Result<(), String> {
 }
 
 /// Makes a directory that only its owner can enter, unless it is there.
-fn private_directory(directory: &Path) -> Result<(), String> {
+fn private_directory(directory: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory).map_err(|error| error.to_string())
+    builder.create(directory)
+}
+
+/// Makes the database's file, if there is none, and lets only its owner read what is in the directory.
+/// SQLite gives its other files the mode of the first one.
+#[cfg(unix)]
+fn private_files(directory: &Path) -> io::Result<()> {
+    use std::{
+        fs::{OpenOptions, Permissions, set_permissions},
+        os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    };
+
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(directory.join(DATABASE))?;
+    let beside = ["-wal", "-shm", "-journal"].map(|suffix| format!("{DATABASE}{suffix}"));
+    for file in [DATABASE, VALUE_KEY, START]
+        .into_iter()
+        .chain(beside.iter().map(String::as_str))
+    {
+        match set_permissions(directory.join(file), Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn private_files(_directory: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Makes an account with a token, an ecosystem, and the user `demo`.
@@ -172,7 +214,7 @@ async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
                 }
             }
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(cannot(&error)),
     }
     let start = first_start(app).await.map_err(said)?;
@@ -186,7 +228,7 @@ async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
 
 /// Says where it listens and how it is called. A closed standard output is nobody's loss.
 fn announce(args: &Serve, url: &str, start: &Start) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let Start {
         account_token,
         ecosystem_id,

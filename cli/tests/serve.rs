@@ -205,6 +205,105 @@ async fn the_start_token_is_the_owners_to_read() {
     assert_eq!(mode(&data.join("start.json")), 0o600);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn only_its_owner_reads_what_is_in_the_data_directory() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    let data = tempfile::tempdir().unwrap();
+    let shared = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(data.path(), shared).unwrap();
+    let modes = || {
+        let files = fs::read_dir(data.path()).unwrap().map(Result::unwrap);
+        let mode = |file: &fs::DirEntry| file.metadata().unwrap().permissions().mode() & 0o777;
+        let modes = files.map(|file| (file.file_name().into_string().unwrap(), mode(&file)));
+        modes.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    for restart in [false, true] {
+        let server = Server::on(data.path());
+        assert!(server.mint("").await.is_some());
+        // A person's log-in makes the key of values.
+        let email = serde_json::json!({ "email": "demo@example.com" });
+        for (method, path) in [
+            ("PUT", format!("/api/users/{}", server.text("userId"))),
+            ("POST", "/_/user-token".to_owned()),
+        ] {
+            let request = server
+                .http
+                .request(method.parse().unwrap(), server.text("url") + &path)
+                .header("authorization", server.text("accountToken"))
+                .header("content-type", "application/json");
+            request.body(email.to_string()).send().await.unwrap();
+        }
+        let now = modes();
+        for file in [
+            "database.sqlite",
+            "database.sqlite-wal",
+            "start.json",
+            "value-key",
+        ] {
+            assert!(now.contains_key(file), "{restart}: {now:?}");
+        }
+        assert!(
+            now.values().all(|mode| *mode == 0o600),
+            "{restart}: {now:?}"
+        );
+        // As an earlier release left them; the server dies, so that all of them stay.
+        drop(server);
+        for name in now.keys() {
+            let path = data.path().join(name);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_this_machines_is_misdirected() {
+    let server = Server::start(&["--memory", "--port", "0", "--json"]);
+    let path = format!("/api/users/{}/tokens", server.text("userId"));
+    let ask = async |method: reqwest::Method, path: &str, host: &str| {
+        let request = server
+            .http
+            .request(method, server.text("url") + path)
+            .header("authorization", server.text("accountToken"))
+            .header("host", host);
+        request.send().await.unwrap().status().as_u16()
+    };
+    for (host, is_served) in [
+        ("localhost", true),
+        ("LOCALHOST:3000", true),
+        ("localhost.", true),
+        ("app.localhost:3000", true),
+        ("127.0.0.1", true),
+        ("127.0.0.2:80", true),
+        ("[::1]:3000", true),
+        ("evil.example", false),
+        ("evil.example:3000", false),
+        ("localhost.evil.example", false),
+        ("evillocalhost", false),
+        ("127.0.0.1.evil.example", false),
+        ("192.0.2.1", false),
+        ("[2001:db8::1]:3000", false),
+        ("0.0.0.0", false),
+        ("", false),
+        ("a b", false),
+    ] {
+        let (get, post) = (reqwest::Method::GET, reqwest::Method::POST);
+        let served = if is_served {
+            [200, 200, 200, 404]
+        } else {
+            [421; 4]
+        };
+        let answers = [
+            ask(post, &path, host).await,
+            ask(get.clone(), "/", host).await,
+            ask(get.clone(), "/openapi.yaml", host).await,
+            ask(get, "/nothing", host).await,
+        ];
+        assert_eq!(answers, served, "{host:?}");
+    }
+}
+
 #[tokio::test]
 async fn memory_keeps_nothing() {
     let mut first = Server::start(&["--memory", "--port", "0", "--json"]);
@@ -350,11 +449,28 @@ async fn without_json_it_prints_a_curl_line_that_works_as_it_stands() {
 fn a_taken_port_is_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let line = refusal(&["serve", "--memory", "--port", &port]);
-    assert!(
-        line.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")),
-        "{line}"
-    );
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("data");
+    for arguments in [&["--memory"][..], &["--data", data.to_str().unwrap()]] {
+        let line = refusal(&[&["serve", "--port", &port], arguments].concat());
+        assert!(
+            line.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")),
+            "{line}"
+        );
+    }
+    assert!(!data.exists(), "a failed start leaves nothing behind");
+}
+
+#[test]
+fn a_setting_that_cannot_be_read_is_one_line_and_leaves_nothing_behind() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("data");
+    let mut command = tokenry(&["serve", "--port", "0", "--data", data.to_str().unwrap()]);
+    let output = command.env("TOKENRY_NOT_BEFORE", "yesterday").output();
+    let output = output.expect("the command runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("TOKENRY_NOT_BEFORE"));
+    assert!(!data.exists());
 }
 
 #[test]
