@@ -1,6 +1,8 @@
 //! The tokens of users and ecosystems: `create-token` and its like of `tokenry user`, `tokenry
 //! server-token`, `introspect` and `revoke`.
 
+use std::fmt::Display;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared::{
@@ -89,7 +91,7 @@ impl Run for UserTokens {
                 user_id,
                 token_id: Some(token_id),
                 ..
-            } => revoke_one(&client, output, &of(&user_id), token_id),
+            } => revoke_one(&client, output, &of(&user_id), &user_id, token_id),
             Self::RevokeToken { user_id, .. } => {
                 client.call(Method::DELETE, &of(&user_id), Payload::Nothing)?;
                 output.done(&format!("All tokens of {user_id} are revoked."))
@@ -146,7 +148,7 @@ impl Run for ServerToken {
             Self::Revoke {
                 ecosystem_id,
                 token_id,
-            } => revoke_one(&client, output, &of(&ecosystem_id), token_id),
+            } => revoke_one(&client, output, &of(&ecosystem_id), &ecosystem_id, token_id),
         }
     }
 }
@@ -168,10 +170,18 @@ fn list(client: &Client, output: Output, path: &str, paging: &Paging) -> Result<
     output.list(client, path, "tokens", paging, &shown)
 }
 
-fn revoke_one(client: &Client, output: Output, path: &str, id: TokenId) -> Result<(), Failure> {
-    let path = format!("{path}/{}", segment(id));
+/// Revokes a token of an owner. The API answers alike whether or not the owner has such a token, so the
+/// message says no more than what is true of both.
+fn revoke_one(
+    client: &Client,
+    output: Output,
+    tokens: &str,
+    owner: &impl Display,
+    id: TokenId,
+) -> Result<(), Failure> {
+    let path = format!("{tokens}/{}", segment(id));
     client.call(Method::DELETE, &path, Payload::Nothing)?;
-    output.done(&format!("{id} is revoked."))
+    output.done(&format!("{owner} has no valid token with the id {id}."))
 }
 
 /// What is asked about comes from a prompt or standard input.
