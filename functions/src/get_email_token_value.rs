@@ -11,7 +11,9 @@ use shared::{
     token::Scope,
 };
 
-/// Answers 200 with the value, dead or alive. A user's token, whatever its scope, reads its own.
+/// Answers 200 with the value, dead or alive. A user's token reads its own user's, whatever its scope, and
+/// an administrator's token any in its ecosystem: but only if it has the scopes of the e-mail token and does
+/// not end before it.
 ///
 /// # Errors
 /// 400 on a query field, 401, 403, 404 on the address or its token, 413.
@@ -29,6 +31,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let email = email?;
     let user = email_token::find(app, &found, &caller, &email).await?;
 
-    let token = user.value(app).await?;
+    let token = user.value_for(app, &caller).await?;
     value(&token.ok_or_else(|| email_token::none(&email))?)
 }

@@ -5,6 +5,7 @@ use crate::{
     error::{Error, Result},
     id::{EcosystemId, EnvironmentId, UserId},
     owner::{Environment, Owner, OwnerId},
+    time::UnixSeconds,
     token::{
         Holder, PlainToken, Scope,
         verify::{Found, Verified},
@@ -134,6 +135,25 @@ impl Verified {
     pub fn must_manage_email_tokens(&self, scope: Scope) -> Result<()> {
         let manages = self.holder() != Holder::User || self.admin;
         if manages && self.scope >= scope {
+            Ok(())
+        } else {
+            Err(Error::Forbidden)
+        }
+    }
+
+    /// Checks that a caller may be given another token's value: a user's token must have the scopes of
+    /// that token and must not end before it. A sliding token counts as it stands: it ends when nobody
+    /// uses it from now on.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for a user's token that has less or ends earlier.
+    pub fn must_cover(&self, scope: Scope, expires_at: Option<UnixSeconds>) -> Result<()> {
+        let outlives = match (self.expiry.expires_at(), expires_at) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(other)) => own >= other,
+        };
+        if self.holder() != Holder::User || (outlives && self.scope >= scope) {
             Ok(())
         } else {
             Err(Error::Forbidden)

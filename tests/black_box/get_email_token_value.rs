@@ -1,11 +1,12 @@
 //! `GET /_/user-token/value`.
 
 use serde_json::json;
+use tests::TestClock;
 
 use crate::{
     assert_forbidden, assert_invalid, assert_unknown,
     create_email_token::{
-        BOB, PASSWORD, VALUE, administrator, ask, server, token_of_user, value, with_bob,
+        BOB, PASSWORD, VALUE, administrator, ask, datum, server, token_of_user, value, with_bob,
     },
 };
 
@@ -26,6 +27,73 @@ async fn it_is_the_same_value_each_time_for_whoever_may_read_it() {
         assert_eq!(answer.json(), json!({ "data": [{ "token": token }] }));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
+}
+
+#[tokio::test]
+async fn a_users_token_reads_only_a_value_that_it_outlives() {
+    let (service, bob) = with_bob().await;
+    let admin = administrator(&service).await;
+    let admin_id = service.introspect(&admin).await.json()["sub"].clone();
+    let path = format!("{VALUE}?email={BOB}");
+    let read = async |credential: &str| service.call(credential, "GET", &path, "").await;
+    for (dies_in, refused, granted) in [
+        // It never expires, and they do.
+        (
+            None,
+            vec!["ttl=5", "expiryType=SlidingTtl", "ttl=315360000"],
+            vec!["expiryType=Infinite"],
+        ),
+        (
+            Some(100),
+            vec!["ttl=99", "expiryType=SlidingTtl&ttl=99"],
+            vec![
+                "ttl=100",
+                "expiryType=SlidingTtl&ttl=100",
+                "expiryType=Infinite",
+            ],
+        ),
+    ] {
+        let date = dies_in.map(|seconds| (TestClock::START + seconds) * 1000);
+        let mut body = json!({ "email": BOB });
+        if let Some(date) = date {
+            body["expiration_date"] = date.into();
+        }
+        ask(&service, "POST", &body).await;
+        let value = value(&service, BOB).await;
+        for user in [&bob, admin_id.as_str().unwrap()] {
+            for query in &refused {
+                let credential = service.mint(user, query).await.token();
+                assert_forbidden(&read(&credential).await);
+            }
+            for query in &granted {
+                let credential = service.mint(user, query).await.token();
+                let answer = read(&credential).await;
+                assert_eq!(answer.status, 200, "{user} {query}: {answer:?}");
+                assert_eq!(datum(&answer)["token"], value.as_str());
+            }
+        }
+        ask(&service, "DELETE", &json!({ "email": BOB })).await;
+    }
+}
+
+#[tokio::test]
+async fn a_users_token_reads_only_a_value_whose_scopes_it_has() {
+    let (service, bob) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let minted = service.mint(&bob, "expiryType=Infinite").await.json();
+    let (id, credential) = (&minted["tokenId"], &minted["token"]);
+    let owner = service.owner(&bob).await;
+    service
+        .set_scope(&owner, id.as_str().unwrap(), "read")
+        .await;
+    let path = format!("{VALUE}?email={BOB}");
+    let read = async || {
+        let credential = credential.as_str().unwrap();
+        service.call(credential, "GET", &path, "").await
+    };
+    assert_forbidden(&read().await);
+    ask(&service, "PUT", &json!({ "email": BOB, "write": false })).await;
+    assert_eq!(read().await.status, 200);
 }
 
 #[tokio::test]

@@ -201,15 +201,22 @@ impl EmailUser {
         token.epoch == self.user.epoch && !app.is_void(token.token_id)
     }
 
-    /// The value of the e-mail token, dead or alive; `None` if there is no such token.
+    /// The value of the e-mail token, dead or alive, for a caller; `None` if there is no such token.
     ///
     /// # Errors
-    /// The value key or the database is away.
-    pub async fn value(&self, app: &App) -> Result<Option<Zeroizing<String>>> {
-        match self.kept(app) {
-            Some(kept) => open(app, &self.id, kept).await.map(Some),
-            None => Ok(None),
-        }
+    /// [`Error::Forbidden`] for a user's token that does not cover the e-mail token; the value key or
+    /// the database is away.
+    pub async fn value_for(
+        &self,
+        app: &App,
+        caller: &Verified,
+    ) -> Result<Option<Zeroizing<String>>> {
+        let Some(kept) = self.kept(app) else {
+            return Ok(None);
+        };
+        let expiry = kept.token.properties().expiry();
+        caller.must_cover(kept.token.scope, expiry.expires_at())?;
+        open(app, &self.id, kept).await.map(Some)
     }
 }
 
