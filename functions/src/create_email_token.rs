@@ -17,8 +17,8 @@ use shared::{
 /// 400 on the body or a query field, 401, 403, 404 on the address, 409 if there is one that lives or
 /// the user is inactive or of a deleted environment, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let asked = wanted(&request, Scope::ReadWrite);
-    let (user, _, properties) = managed(app, &request, asked).await?;
+    let ask = |request: &Request| wanted(request, Scope::ReadWrite);
+    let (user, _, properties) = managed(app, &request, ask).await?;
 
     let token = email_token::create(app, &user, properties).await?;
     created(&data(Record::of(&token, &user.user)))

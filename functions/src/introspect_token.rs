@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::{
     App,
     error::Result,
-    http::{credential, ok_secret, token::of_form},
+    http::{credential, ok_secret, token::to_introspect},
     id::EnvironmentId,
     token::{ExpiryType, Holder, Scope, verify::Verified},
 };
@@ -14,10 +14,10 @@ use shared::{
 /// count or that the caller may not know of. It is a use of the token: a sliding one is renewed.
 ///
 /// # Errors
-/// 400 on a form field, 401, 403 for a user's token as the caller, 413, 415.
+/// 400 on the form or a query field, 401, 403 for a user's token as the caller, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
+    let asked = to_introspect(&request).map(|token| token.filter(|token| !app.is_void(token.id())));
     let credential = credential(app, &request)?;
-    let asked = of_form(&request).map(|token| token.filter(|token| !app.is_void(token.id())));
     let mut lookup = app.lookup().token(&credential);
     // A user may not ask, so that its asking is no use of what it asks about.
     if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {

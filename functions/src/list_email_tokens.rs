@@ -56,7 +56,7 @@ fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<Place>)> {
             _ => Ok(place),
         }
     });
-    both(fields::body(request), query.finish())?;
+    both(fields::no_body(request), query.finish())?;
     Ok((limit.unwrap_or(MAX_LIMIT), after))
 }
 

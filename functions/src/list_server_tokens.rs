@@ -16,12 +16,12 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);
-    let page = token::page(&request, id.as_ref().ok().map(Into::into));
     let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
     caller.must_be_account(Scope::Read)?;
+    let page = token::page(&request, id.as_ref().ok().map(Into::into));
     let (id, page) = both(id, page)?;
     let ecosystem = found.ecosystem(&caller, &id)?;
 

@@ -5,15 +5,15 @@ use shared::{
     App,
     directory::revoke_itself,
     error::Result,
-    http::{ok_empty, token::of_form},
+    http::{ok_empty, token::to_revoke},
 };
 
 /// Answers 200, whatever the token was. No credential is needed: the token is one.
 ///
 /// # Errors
-/// 400 on the form or a query field, 413, 415.
+/// 400 on the field `token`, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    if let Some(token) = of_form(&request)? {
+    if let Some(token) = to_revoke(&request)? {
         revoke_itself(app, &token).await?;
     }
     Ok(ok_empty())

@@ -17,8 +17,8 @@ use shared::{
 /// # Errors
 /// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let asked = wanted(&request, Scope::Read);
-    let (user, email, properties) = managed(app, &request, asked).await?;
+    let ask = |request: &Request| wanted(request, Scope::Read);
+    let (user, email, properties) = managed(app, &request, ask).await?;
 
     let updated = email_token::update(app, &user, properties).await?;
     let token = updated.ok_or_else(|| email_token::none(&email))?;

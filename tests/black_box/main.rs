@@ -37,6 +37,7 @@ mod page;
 mod put_user;
 mod races;
 mod refusals;
+mod request_bodies;
 mod revoke_server_token;
 mod revoke_token;
 mod revoke_user_token;

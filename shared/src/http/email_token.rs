@@ -99,7 +99,10 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
     Ok((email.ok_or(MISSING)?, properties))
 }
 
-/// The user that is asked about, and what else is, by whoever may change e-mail tokens.
+/// The user that a request names, and what else it asks for, if the caller may change e-mail tokens.
+///
+/// `ask` reads the request once there is a well-formed credential, and before the caller is verified:
+/// the address that it names is looked up in the same round trip.
 ///
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::Forbidden`], what is wrong with the request,
@@ -107,9 +110,10 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
 pub async fn managed<T>(
     app: &App,
     request: &Request,
-    asked: Result<(Email, T)>,
+    ask: impl FnOnce(&Request) -> Result<(Email, T)>,
 ) -> Result<(EmailUser, Email, T)> {
     let credential = credential(app, request)?;
+    let asked = ask(request);
     let email = asked.as_ref().ok().map(|(email, _)| email);
     let lookup = app.lookup().token(&credential).address(email);
     let found = lookup.read().await?;
@@ -124,11 +128,11 @@ pub async fn managed<T>(
 /// The user that a query names.
 ///
 /// # Errors
-/// A query field is wrong or missing, or the body too large.
+/// A query field is wrong or missing, or there is a body.
 pub fn email_of_query(request: &Request) -> Result<Email> {
     let mut query = Fields::query(request);
     let email = query.required(EMAIL, Email::parse);
-    both(fields::body(request), query.finish())?;
+    both(fields::no_body(request), query.finish())?;
     email.ok_or(MISSING)
 }
 

@@ -9,8 +9,11 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{MAX_BODY, event::Raw};
+use super::{MAX_BODY, MAX_FORM_FIELDS, event::Raw};
 use crate::error::{Error, Location, Problem, Result, both};
+
+/// How many of the fields that are not allowed an error names.
+const MAX_NAMED: usize = 20;
 
 /// One field.
 struct Field<'a, V> {
@@ -32,22 +35,7 @@ impl<'a> Fields<'a, Cow<'a, str>> {
     /// fields given twice.
     pub fn query(request: &'a Request) -> Self {
         let raw = request.extensions().get::<Raw>();
-        Self::urlencoded(Location::Query, raw.map_or("", |raw| &raw.query))
-    }
-
-    /// The fields of a form body; none in an empty body.
-    ///
-    /// # Errors
-    /// The body is too large, not decodable, or (unless it is empty) of another content type than
-    /// `application/x-www-form-urlencoded`.
-    pub fn form(request: &'a Request) -> Result<Self> {
-        let body = body_of_type(request, "application/x-www-form-urlencoded")?;
-        let text =
-            str::from_utf8(body).map_err(|_| Error::InvalidBody("the body is not UTF-8 text"))?;
-        Ok(Self::urlencoded(Location::Body, text))
-    }
-
-    fn urlencoded(location: Location, raw: &'a str) -> Self {
+        let raw = raw.map_or("", |raw| &raw.query);
         let pairs = raw.split('&').filter(|pair| !pair.is_empty());
         let untaken = pairs.map(|pair| {
             let parsed = form_urlencoded::parse(pair.as_bytes()).next();
@@ -58,11 +46,26 @@ impl<'a> Fields<'a, Cow<'a, str>> {
                 value,
             }
         });
-        Self {
-            location,
-            untaken: untaken.collect(),
-            problems: Vec::new(),
-        }
+        Self::new(Location::Query, untaken)
+    }
+
+    /// The first [`MAX_FORM_FIELDS`] fields of a form body, and whether there are more; none in an
+    /// empty body.
+    ///
+    /// # Errors
+    /// The body is too large, not decodable, or (unless it is empty) of another content type than
+    /// `application/x-www-form-urlencoded`.
+    pub fn form(request: &'a Request) -> Result<(Self, bool)> {
+        let body = body_of_type(request, "application/x-www-form-urlencoded")?;
+        let mut pairs = form_urlencoded::parse(body);
+        let first = pairs.by_ref().take(MAX_FORM_FIELDS);
+        let untaken = first.map(|(name, value)| Field {
+            raw_name: name.clone(),
+            name,
+            value,
+        });
+        let fields = Self::new(Location::Body, untaken);
+        Ok((fields, pairs.next().is_some()))
     }
 
     /// Takes the field of this name, if it is there and can be parsed.
@@ -93,19 +96,18 @@ impl Fields<'static, Value> {
     /// The body is too large, not decodable, of another content type than `application/json`
     /// (unless it is empty), or no JSON object.
     pub fn json(request: &Request) -> Result<Self> {
-        let body = body_of_type(request, "application/json")?;
-        let Members(members) = serde_json::from_slice(body)
-            .map_err(|_| Error::InvalidBody("the body is not a JSON object"))?;
+        Self::members(body_of_type(request, "application/json")?)
+            .map_err(|_| Error::InvalidBody("the body is not a JSON object"))
+    }
+
+    fn members(body: &[u8]) -> serde_json::Result<Self> {
+        let Members(members) = serde_json::from_slice(body)?;
         let untaken = members.into_iter().map(|(name, value)| Field {
             raw_name: name.clone().into(),
             name: name.into(),
             value,
         });
-        Ok(Self {
-            location: Location::Body,
-            untaken: untaken.collect(),
-            problems: Vec::new(),
-        })
+        Ok(Self::new(Location::Body, untaken))
     }
 
     /// The text of the member of this name, if it is one; leaves it where it is.
@@ -188,7 +190,15 @@ impl Fields<'static, Value> {
     }
 }
 
-impl<V> Fields<'_, V> {
+impl<'a, V> Fields<'a, V> {
+    fn new(location: Location, fields: impl Iterator<Item = Field<'a, V>>) -> Self {
+        Self {
+            location,
+            untaken: fields.collect(),
+            problems: Vec::new(),
+        }
+    }
+
     /// Whether there is a field of this name, whatever it is.
     pub fn has(&self, name: &str) -> bool {
         self.untaken.iter().any(|field| field.name == name)
@@ -208,10 +218,13 @@ impl<V> Fields<'_, V> {
     /// Ends the taking.
     ///
     /// # Errors
-    /// The problems so far, and one that names what nobody took.
+    /// The problems so far, and one that names what nobody took: at most 20 different names.
     pub fn finish(mut self) -> Result<()> {
         let mut names: Vec<&str> = Vec::new();
         for field in &self.untaken {
+            if names.len() > MAX_NAMED {
+                break;
+            }
             // A token that was sent for a name is not sent back.
             let name = if field.name.contains("tk_") || field.raw_name.contains("tk_") {
                 "***"
@@ -222,6 +235,10 @@ impl<V> Fields<'_, V> {
                 names.push(name);
             }
         }
+        if names.len() > MAX_NAMED {
+            names.truncate(MAX_NAMED);
+            names.push("...");
+        }
         if !names.is_empty() {
             let names = names.join(", ");
             self.problem(
@@ -229,6 +246,14 @@ impl<V> Fields<'_, V> {
                 format!("contains fields that are not allowed: [ {names} ]"),
             );
         }
+        self.finish_ignoring_others()
+    }
+
+    /// Ends the taking, and ignores what nobody took (RFC 6749 section 3.2).
+    ///
+    /// # Errors
+    /// The problems so far.
+    pub fn finish_ignoring_others(self) -> Result<()> {
         if self.problems.is_empty() {
             Ok(())
         } else {
@@ -295,25 +320,57 @@ impl<'de> Deserialize<'de> for Members {
 /// gateways add content types.
 fn body_of_type<'a>(request: &'a Request, media_type: &str) -> Result<&'a [u8]> {
     let body = body(request)?;
-    let content_type = request.headers().get(CONTENT_TYPE);
-    let said = content_type
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    if body.is_empty() || said.trim().eq_ignore_ascii_case(media_type) {
+    if body.is_empty() || is_of_type(request, media_type) {
         Ok(body)
     } else {
         Err(Error::UnsupportedMediaType)
     }
 }
 
-/// For an endpoint that takes nothing but its path: no query field, and a body that is not read,
-/// but not taken without limit.
+/// Whether the request says that its body has this media type.
+fn is_of_type(request: &Request, media_type: &str) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let said = content_type
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    said.trim().eq_ignore_ascii_case(media_type)
+}
+
+/// Checks that a request to an endpoint without query fields and body has neither.
 ///
 /// # Errors
-/// There is a query field, or too large a body.
+/// There is a query field or a body.
 pub fn none(request: &Request) -> Result<()> {
-    both(body(request), Fields::query(request).finish()).map(|_| ())
+    both(no_body(request), Fields::query(request).finish()).map(|_| ())
+}
+
+/// Checks that a request to an endpoint without a body has none. The JSON object `{}` counts as none.
+///
+/// # Errors
+/// [`Error::Invalid`] names the members of a JSON object; [`Error::InvalidBody`] for any other body.
+pub fn no_body(request: &Request) -> Result<()> {
+    let body = body(request)?;
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    match Fields::members(body) {
+        Ok(members) => members.finish(),
+        Err(_) => Err(Error::InvalidBody("this endpoint takes no body")),
+    }
+}
+
+/// Checks that a request has no JSON body, as [`no_body`] does, and ignores a body of another content
+/// type: clients of the first API send one when they mint a token.
+///
+/// # Errors
+/// There is a JSON body, or a body that is too large.
+pub fn no_json_body(request: &Request) -> Result<()> {
+    if is_of_type(request, "application/json") {
+        no_body(request)
+    } else {
+        body(request).map(|_| ())
+    }
 }
 
 /// The body's bytes, whatever encoding the gateway sent them in.
@@ -333,4 +390,38 @@ pub fn body(request: &Request) -> Result<&[u8]> {
         return Err(Error::PayloadTooLarge);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// The shortest of several times that it takes to refuse so many fields of different names.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the machine's time is what is measured"
+    )]
+    fn time_to_refuse(count: usize) -> Duration {
+        let names: Vec<_> = (0..count).map(|n| format!("{n:x}")).collect();
+        let body = serde_json::to_vec(&serde_json::Map::from_iter(
+            names.into_iter().map(|name| (name, Value::Null)),
+        ));
+        let body = body.expect("JSON");
+        let times = (0..20).map(|_| {
+            let started = Instant::now();
+            let mut fields = Fields::members(&body).expect("an object");
+            assert!(fields.text("x", |_| Ok::<_, String>(())).is_none());
+            assert!(fields.finish().is_err());
+            started.elapsed()
+        });
+        times.min().expect("a time")
+    }
+
+    #[test]
+    fn ten_times_the_fields_take_about_ten_times_as_long() {
+        let (few, many) = (time_to_refuse(500), time_to_refuse(5000));
+        assert!(many < few * 30, "{few:?} {many:?}: quadratic is 100");
+    }
 }

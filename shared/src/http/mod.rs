@@ -33,6 +33,9 @@ pub const BUDGET: Duration = Duration::from_millis(2800);
 /// The longest body that is read, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
+/// How many fields of a form are read: forms are parsed before the caller is known.
+pub const MAX_FORM_FIELDS: usize = 16;
+
 /// What a handler answers with.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>>> + Send + 'a>>;
 

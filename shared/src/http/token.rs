@@ -10,17 +10,17 @@ use super::{
 };
 use crate::{
     app::App,
-    error::{Result, both},
+    error::{Error, Result, both},
     owner::{Owner, OwnerKey},
     page::{MAX_LIMIT, cursor, parse_cursor, parse_limit},
     time::UnixSeconds,
     token::{Expiry, ExpiryType, NewToken, PlainToken, Token, TokenId, TokenName, Ttl},
 };
 
-/// The token that a query asks for; a body is not read.
+/// The token that a query asks for.
 ///
 /// # Errors
-/// A query field is wrong, or the body too large.
+/// A query field is wrong, there is a JSON body, or a body that is too large.
 pub fn new_token(request: &Request) -> Result<NewToken> {
     let mut query = Fields::query(request);
     let wanted = NewToken {
@@ -31,20 +31,40 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
         max_ttl: query.optional("maxTtl", Ttl::parse),
         name: query.optional("name", TokenName::parse),
     };
-    both(fields::body(request), query.finish()).map(|_| wanted)
+    both(fields::no_json_body(request), query.finish()).map(|_| wanted)
 }
 
-/// The token that a form asks about (RFC 7662 §2.1, RFC 7009 §2.1); none if it is no token's text,
-/// which is not the form's fault.
+/// The token that an introspection's form names (RFC 7662 section 2.1); `None` if the text is not a
+/// token's. Other fields are ignored (RFC 6749 section 3.2).
 ///
 /// # Errors
-/// The form, or a query field, is wrong.
-pub fn of_form(request: &Request) -> Result<Option<PlainToken>> {
-    let mut form = Fields::form(request)?;
-    let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
-    // A hint about the type, which a token tells by itself.
-    form.optional("token_type_hint", |_| Ok::<_, String>(()));
-    both(Fields::query(request).finish(), form.finish()).map(|_| token.flatten())
+/// The field `token` is missing or repeated, the form has too many fields, or there is a query field.
+pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
+    let (mut form, has_more) = Fields::form(request)?;
+    let token = form.required("token", parse);
+    let form = if has_more {
+        Err(Error::InvalidBody("the form has more than 16 fields"))
+    } else {
+        form.finish_ignoring_others()
+    };
+    both(Fields::query(request).finish(), form).map(|_| token.flatten())
+}
+
+/// The token that a revocation's form names (RFC 7009 section 2.1), as [`to_introspect`] reads it. A
+/// query, or a form with too many fields, does not keep a token valid: fields after the first
+/// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS) are ignored like unknown ones.
+///
+/// # Errors
+/// The field `token` is missing or repeated.
+pub fn to_revoke(request: &Request) -> Result<Option<PlainToken>> {
+    let (mut form, _) = Fields::form(request)?;
+    let token = form.required("token", parse);
+    form.finish_ignoring_others().map(|()| token.flatten())
+}
+
+/// A text that is not a token's is a token that does not exist, and no mistake of the form.
+fn parse(text: &str) -> Result<Option<PlainToken>, String> {
+    Ok(PlainToken::parse(text))
 }
 
 /// 200 with a new token, shown this once.
@@ -79,7 +99,7 @@ pub struct Page {
 /// cannot be checked, and is not needed.
 ///
 /// # Errors
-/// A query field is wrong, or the body too large.
+/// A query field is wrong, or there is a body.
 pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
     let mut query = Fields::query(request);
     let limit = query.optional("limit", parse_limit);
@@ -90,7 +110,7 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
         limit: limit.unwrap_or(MAX_LIMIT),
         after: after.flatten(),
     };
-    both(fields::body(request), query.finish()).map(|_| page)
+    both(fields::no_body(request), query.finish()).map(|_| page)
 }
 
 /// 200 with a page of an owner's live tokens, newest first. It is shorter than was asked for where

@@ -43,10 +43,9 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "cursor" => query(event, "cursor=x"),
         "tokenRequired" => event.form(""),
         "tokenTwice" => event.form("token=a&token=b"),
-        "notUtf8" => {
-            event.json["isBase64Encoded"] = true.into();
-            event.form("/w==")
-        }
+        "tooManyFields" => event.form(&["token=a"; 17].join("&")),
+        "jsonBody" => event.json_body(r#"{"expiryType":"Infinite"}"#),
+        "noJsonObject" => event.json_body("[]"),
         "bodyFieldNotAllowed" => body(event, "field", 1.into()),
         "noObject" => event.json_body("[]"),
         "several" if event.json["routeKey"] == "POST /api/auth/shortcode/create" => {

@@ -1,0 +1,126 @@
+//! Bodies where none belongs, and requests of many fields.
+
+use serde_json::json;
+use tests::Event;
+
+use crate::{
+    assert_invalid,
+    create_email_token::{BOB, VALUE, ask, with_bob},
+};
+
+#[tokio::test]
+async fn an_endpoint_that_takes_no_body_refuses_one_but_the_empty_object() {
+    let (service, bob) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let ecosystem = service.ecosystem.id.as_str();
+    let environment = service.environment(&service.ecosystem).await;
+    let (server_token, _) = service.server_token(&service.ecosystem).await;
+    let token = service.mint(&bob, "").await.json()["tokenId"].clone();
+    let token = token.as_str().unwrap();
+    // In this order each one is still there.
+    let requests = [
+        ("POST", format!("/api/users/{bob}/tokens"), 200),
+        ("POST", format!("/api/ecosystems/{ecosystem}/tokens"), 200),
+        (
+            "POST",
+            format!("/api/ecosystems/{ecosystem}/environments"),
+            201,
+        ),
+        ("POST", "/api/ecosystems".to_owned(), 201),
+        ("GET", format!("/api/users/{bob}"), 200),
+        ("GET", format!("/api/users/{bob}/tokens"), 200),
+        ("GET", format!("/api/ecosystems/{ecosystem}/tokens"), 200),
+        ("GET", "/_/user-token".to_owned(), 200),
+        ("GET", format!("{VALUE}?email={BOB}"), 200),
+        (
+            "DELETE",
+            format!("/api/ecosystems/{ecosystem}/tokens/{server_token}"),
+            204,
+        ),
+        ("DELETE", format!("/api/users/{bob}/tokens/{token}"), 204),
+        ("DELETE", format!("/api/users/{bob}/tokens"), 204),
+        ("DELETE", format!("/api/users/{bob}"), 204),
+        ("DELETE", format!("/api/environments/{environment}"), 204),
+        ("DELETE", format!("/api/ecosystems/{ecosystem}"), 204),
+    ];
+    for (method, path, status) in &requests {
+        let fields = service
+            .manage(method, path, r#"{"expiryType":"Infinite","ttl":1}"#)
+            .await;
+        let message = "contains fields that are not allowed: [ expiryType, ttl ]";
+        assert_invalid(&fields, &[("body", "additional parameters", message)]);
+        for body in ["[]", "null", "{", "\"text\""] {
+            let answer = service.manage(method, path, body).await;
+            assert_eq!(answer.status, 400, "{method} {path} {body}: {answer:?}");
+            let message = "this endpoint takes no body";
+            assert_eq!(
+                answer.json(),
+                json!({ "errorType": "InvalidBody", "errors": [{ "message": message }] })
+            );
+        }
+        let answer = service.manage(method, path, " { } ").await;
+        assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn minting_ignores_a_body_that_is_not_json_by_its_content_type() {
+    let (service, bob) = with_bob().await;
+    let ecosystem = service.ecosystem.id.as_str();
+    for path in [
+        format!("/api/users/{bob}/tokens"),
+        format!("/api/ecosystems/{ecosystem}/tokens"),
+    ] {
+        for (content_type, body, status) in [
+            (
+                "application/x-www-form-urlencoded",
+                "expiryType=Infinite",
+                200,
+            ),
+            ("text/plain", r#"{"expiryType":"Infinite"}"#, 200),
+            (
+                "application/json; charset=utf-8",
+                r#"{"expiryType":"Infinite"}"#,
+                400,
+            ),
+            ("Application/JSON", "ttl=1", 400),
+            ("application/json", "", 200),
+        ] {
+            let request = service
+                .request("POST", &path)
+                .header("authorization", &service.account_token)
+                .header("content-type", content_type)
+                .body(body);
+            let answer = service.send(request).await;
+            assert_eq!(answer.status, status, "{content_type} {body}: {answer:?}");
+            if status == 200 {
+                assert_eq!(answer.json()["expiryType"], "FixedTtl");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_names_at_most_20_fields_that_are_not_allowed() {
+    let (service, bob) = with_bob().await;
+    let names = |count: usize| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>();
+    for (sent, named) in [
+        (names(20), names(20)),
+        (names(21), [names(20), vec!["...".to_owned()]].concat()),
+        (names(1500), [names(20), vec!["...".to_owned()]].concat()),
+        // The same one again is one.
+        (vec!["a".to_owned(); 1500], vec!["a".to_owned()]),
+    ] {
+        let message = format!(
+            "contains fields that are not allowed: [ {} ]",
+            named.join(", ")
+        );
+        let in_query = service.mint(&bob, &sent.join("=&")).await;
+        assert_invalid(&in_query, &[("query", "additional parameters", &message)]);
+        let members: Vec<_> = sent.iter().map(|name| format!("\"{name}\":1")).collect();
+        let body = format!(r#"{{"shortcode":"A6ER7D",{}}}"#, members.join(","));
+        let event = Event::to("consume-shortcode").json_body(&body);
+        let in_body = event.send(&service.app).await;
+        assert_invalid(&in_body, &[("body", "additional parameters", &message)]);
+    }
+}
