@@ -5,9 +5,9 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::{
     App,
-    attempts::{Budget, REFUND},
+    attempts::REFUND,
     error::{Error, Location, Problem, Result, both},
-    http::{deadline, fields::Fields, ok_secret, source},
+    http::{Origin, back_end, deadline, fields::Fields, ok_secret},
     id::{EcosystemId, EnvironmentId, UserId},
     shortcode::{Exchange, Exchanged, exchange},
     time::UnixSeconds,
@@ -21,18 +21,22 @@ const WINDOW: u64 = 15 * 60;
 /// Answers 200 with the token, shown this once. No credential is needed: the code is one.
 ///
 /// An attempt is charged to its source and to the deployment before the code is looked at, and
-/// refunded unless it was wrong.
+/// refunded unless it was wrong. A back end may send its server token and the client's address
+/// (contract, section 13): then the limits are those of its ecosystem, and other ecosystems' codes are
+/// unknown.
 ///
 /// # Errors
 /// 400 on the body or a query field, which is no attempt, or on a malformed code, which is one; 404
 /// on a code that is unknown, used, expired or void; 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let typed = typed(&request)?;
+    let back_end = back_end(app, &request).await?;
+    let (typed, origin) = given(&request, back_end)?;
     let per_minute = app.settings().shortcode_failures_per_minute;
-    let budgets = [
-        Budget::new("shortcode", &source(&request), WINDOW, FAILURES),
-        Budget::new("shortcode", "deployment", 60, per_minute),
-    ];
+    let source = origin.address.iter();
+    let mut budgets: Vec<_> = source
+        .map(|source| origin.budget("shortcode", source, WINDOW, FAILURES))
+        .collect();
+    budgets.push(origin.budget("shortcode", "deployment", 60, per_minute));
     let attempts = app.ephemeral()?;
     let charged = attempts.charge(&budgets, app.now().seconds()).await?;
 
@@ -47,7 +51,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         }));
     };
     let unknown = || Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
-    let attempt = deadline(&request).before(REFUND, exchange(app, &code));
+    let exchange = exchange(app, &code, origin.ecosystem.as_ref());
+    let attempt = deadline(&request).before(REFUND, exchange);
     match attempt.await.flatten() {
         Ok(Exchange::Token(exchanged)) => {
             let answer = shown(&exchanged);
@@ -70,12 +75,14 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-/// The code as it was typed.
-fn typed(request: &Request) -> Result<Value> {
+/// The code as it was typed, and where the attempt comes from.
+fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Value, Origin)> {
     let mut body = Fields::json(request)?;
     let typed = body.required_value("shortcode");
+    let origin = Origin::new(request, back_end, &mut body);
     both(Fields::query(request).finish(), body.finish())?;
-    typed.ok_or(Error::InvalidBody("the body has no shortcode"))
+    let typed = typed.ok_or(Error::InvalidBody("the body has no shortcode"))?;
+    Ok((typed, origin))
 }
 
 fn shown(exchanged: &Exchanged) -> Result<Response<Body>> {

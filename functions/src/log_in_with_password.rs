@@ -4,11 +4,13 @@ use futures_util::future::join;
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    attempts::{Budget, REFUND},
+    attempts::REFUND,
     email::Email,
     email_token::{self, try_log_in},
     error::{Error, Result, both},
-    http::{deadline, email_token::value, fields::Fields, source},
+    http::{Origin, back_end, deadline, email_token::value, fields::Fields},
+    id::EcosystemId,
+    owner::Address,
     password::Password,
 };
 
@@ -22,21 +24,29 @@ const OF_ADDRESS: u32 = 100;
 /// credential is needed: the password is one.
 ///
 /// An attempt is charged to its source and its address before the password is looked at, and refunded
-/// unless it was wrong.
+/// unless it was wrong. A back end may send its server token and the client's address (contract,
+/// section 13): then the limits are those of its ecosystem, and other ecosystems' users are unknown.
 ///
 /// # Errors
 /// 400 on the body or a query field, which is no attempt; 401, one and the same, on a wrong password, an
 /// unknown address, and a user that is inactive, has no password or is of a deleted environment; 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let (email, password) = given(&request)?;
-    let (of_address, source) = (email.normal(), source(&request));
-    let pair = format!("{source} {of_address}");
+    let back_end = back_end(app, &request).await?;
+    let (email, password, origin) = given(&request, back_end)?;
+    let of_address = email.normal();
     let attempts = app.ephemeral()?;
     let now = app.now().seconds();
-    let of_source = [
-        budget("log-in of address and source", &pair, OF_ADDRESS_AND_SOURCE),
-        budget("log-in of source", &source, OF_SOURCE),
-    ];
+    let budget = |about, subject: &str, limit| origin.budget(about, subject, WINDOW, limit);
+    let of_source = match &origin.address {
+        Some(source) => {
+            let pair = format!("{source} {of_address}");
+            vec![
+                budget("log-in of address and source", &pair, OF_ADDRESS_AND_SOURCE),
+                budget("log-in of source", source, OF_SOURCE),
+            ]
+        }
+        None => Vec::new(),
+    };
     let charged = attempts.charge(&of_source, now).await?;
     // A source that has none left does not touch what all sources share.
     let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
@@ -55,7 +65,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let attempt = async {
         match address {
-            Ok(address) => try_log_in(app, &email, address, password).await,
+            Ok(address) => {
+                let is_found = |address: &Address| match &origin.ecosystem {
+                    Some(own) => own == address.user_id.ecosystem(),
+                    None => true,
+                };
+                try_log_in(app, &email, address.filter(is_found), password).await
+            }
             Err(error) => Err(error),
         }
     };
@@ -77,16 +93,14 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-fn budget(about: &str, subject: &str, limit: u32) -> Budget {
-    Budget::new(about, subject, WINDOW, limit)
-}
-
-fn given(request: &Request) -> Result<(Email, Password)> {
+fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Email, Password, Origin)> {
     let mut body = Fields::json(request)?;
     let email = body.required("email", Email::parse);
     let password = body.required("password", Password::parse);
+    let origin = Origin::new(request, back_end, &mut body);
     both(Fields::query(request).finish(), body.finish())?;
-    email
+    let (email, password) = email
         .zip(password)
-        .ok_or(Error::InvalidBody("the body names no user"))
+        .ok_or(Error::InvalidBody("the body names no user"))?;
+    Ok((email, password, origin))
 }

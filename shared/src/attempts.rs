@@ -204,9 +204,9 @@ impl Ephemeral {
 }
 
 /// The source of a request as a subject: an IPv6 source counts as its /64, which is what one
-/// customer has at least; one that is no address, as all of that kind.
-pub fn source(address: Option<&str>) -> String {
-    match address.map(str::parse).and_then(Result::ok) {
+/// customer has at least; all requests without a known address count as one source.
+pub fn source(address: Option<IpAddr>) -> String {
+    match address {
         Some(IpAddr::V4(v4)) => v4.to_string(),
         Some(IpAddr::V6(v6)) => {
             let [a, b, c, d, ..] = v6.segments();
@@ -223,13 +223,14 @@ mod tests {
 
     #[test]
     fn an_ipv6_source_is_its_64_and_a_mapped_one_its_ipv4() {
-        assert_eq!(source(Some("192.0.2.1")), "192.0.2.1");
-        assert_eq!(source(Some("::ffff:192.0.2.1")), "192.0.2.1");
-        let one = source(Some("2001:db8:1:2:3:4:5:6"));
-        assert_eq!(one, source(Some("2001:db8:1:2::")));
-        assert_ne!(one, source(Some("2001:db8:1:3::")));
-        assert_eq!(source(Some("192.0.2.1, 10.0.0.1")), "unknown");
-        assert_eq!(source(None), "unknown");
+        let source = |address: &str| super::source(address.parse().ok());
+        assert_eq!(source("192.0.2.1"), "192.0.2.1");
+        assert_eq!(source("::ffff:192.0.2.1"), "192.0.2.1");
+        let one = source("2001:db8:1:2:3:4:5:6");
+        assert_eq!(one, source("2001:db8:1:2::"));
+        assert_ne!(one, source("2001:db8:1:3::"));
+        assert_eq!(source("192.0.2.1, 10.0.0.1"), "unknown");
+        assert_eq!(source(""), "unknown");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod authorize;
+mod back_end;
 mod calls;
 mod consume_shortcode;
 mod create_ecosystem;

@@ -33,8 +33,13 @@ enum Refusals {
         /// A user, of the ecosystem but not the one that it is about.
         user: Said,
     },
-    /// None is needed, and a wrong one changes nothing: what the first request gets, and all others.
-    Open { first: u16, others: u16 },
+    /// None is needed, and a wrong one changes nothing: what the first request gets, then a valid server of
+    /// another ecosystem, which finds only what is in that, and all others.
+    Open {
+        first: u16,
+        server: u16,
+        others: u16,
+    },
 }
 
 use Refusals::{Needed, Open};
@@ -86,6 +91,7 @@ const ROWS: &[Row] = &[
         "token=TOKEN",
         Open {
             first: 200,
+            server: 200,
             others: 200,
         },
         200,
@@ -126,6 +132,7 @@ const ROWS: &[Row] = &[
         r#"{"shortcode":"CODE"}"#,
         Open {
             first: 200,
+            server: 404,
             others: 404,
         },
         404,
@@ -152,6 +159,7 @@ const ROWS: &[Row] = &[
         r#"{"email":"EMAIL","password":"PASSWORD"}"#,
         Open {
             first: 200,
+            server: 401,
             others: 200,
         },
         200,
@@ -287,10 +295,16 @@ async fn no_credential_a_malformed_a_foreign_and_a_wrong_holders_get_what_the_ro
                 case.says("a server elsewhere", &elsewhere, server).await;
                 case.says("another user", &eve, user).await;
             }
-            Open { first, others } => {
+            Open {
+                first,
+                server,
+                others,
+            } => {
                 assert_eq!(none.status, *first, "{}: {none:?}", row.endpoint);
+                case.says("a server elsewhere", &elsewhere, &Said(*server, ""))
+                    .await;
                 let others = Said(*others, "");
-                for credential in [&malformed, &foreign, &elsewhere, &eve] {
+                for credential in [&malformed, &foreign, &eve] {
                     case.says("whoever", credential, &others).await;
                 }
             }

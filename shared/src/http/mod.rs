@@ -4,23 +4,24 @@ mod credential;
 pub mod email_token;
 mod event;
 pub mod fields;
+mod origin;
 mod response;
 pub mod token;
 pub mod user;
 
 use std::{pin::Pin, time::Duration};
 
-use lambda_http::{Body, Request, RequestExt, Response, request::RequestContext};
+use lambda_http::{Body, Request, RequestExt, Response};
 use tracing::Instrument;
 
 pub use self::{
     credential::{credential, of_header},
     event::respond,
+    origin::{Origin, back_end},
     response::{created, created_secret, no_content, ok, ok_empty, ok_secret},
 };
 use crate::{
     app::App,
-    attempts,
     error::{Error, Result},
     id::{EcosystemId, EnvironmentId, InvalidId, UserId, decode_path_parameter},
     token::TokenId,
@@ -109,17 +110,6 @@ impl Deadline {
 pub fn deadline(request: &Request) -> Deadline {
     let deadline = request.extensions().get::<Deadline>();
     deadline.copied().unwrap_or_else(Deadline::of_now)
-}
-
-/// Where a request comes from, as the gateway says and not as a header does: a subject of
-/// [`attempts`].
-pub fn source(request: &Request) -> String {
-    let address = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
-        Some(RequestContext::ApiGatewayV1(context)) => context.identity.source_ip.as_deref(),
-        _ => None,
-    };
-    attempts::source(address)
 }
 
 /// The user that the path parameter `{id}` names.

@@ -5,7 +5,7 @@ use crate::{
     app::App,
     ephemeral::{self, Ephemeral},
     error::{Error, Result},
-    id::{AccountId, EnvironmentId, UserId},
+    id::{AccountId, EcosystemId, EnvironmentId, UserId},
     identity::{Item, Key, number, owner_item, to_item, to_value},
     owner::{Environment, Epoch, Owner, OwnerId},
     token::{PlainToken, Token},
@@ -145,16 +145,18 @@ pub struct Exchanged {
 
 /// Exchanges a code for its token: a read, and one transaction that spends the one and writes the
 /// other, or neither. Of any number of attempts at once, one gets the token; tried again after a
-/// lost answer, the transaction is the same one (its request token is).
+/// lost answer, the transaction is the same one (its request token is). With an ecosystem, the codes of
+/// others are unknown.
 ///
 /// # Errors
 /// The database is away.
-pub async fn exchange(app: &App, code: &Code) -> Result<Exchange> {
+pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -> Result<Exchange> {
     let (ephemeral, now) = (app.ephemeral()?, app.now());
     let Some(record) = ephemeral.code(code).await? else {
         return Ok(Exchange::Unknown);
     };
-    if record.expires_at <= now.seconds() {
+    let is_foreign = ecosystem.is_some_and(|own| own != record.grantee.user().ecosystem());
+    if is_foreign || record.expires_at <= now.seconds() {
         return Ok(Exchange::Unknown);
     }
     if app.settings().voids(record.made_at) {

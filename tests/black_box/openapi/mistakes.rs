@@ -46,6 +46,7 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "tooManyFields" => event.form(&["token=a"; 17].join("&")),
         "jsonBody" => event.json_body(r#"{"expiryType":"Infinite"}"#),
         "noJsonObject" => event.json_body("[]"),
+        "withoutServerToken" => body(event, "clientAddress", "192.0.2.1".into()),
         "bodyFieldNotAllowed" => body(event, "field", 1.into()),
         "noObject" => event.json_body("[]"),
         "several" if event.json["routeKey"] == "POST /api/auth/shortcode/create" => {
