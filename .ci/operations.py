@@ -29,7 +29,7 @@ from emulator import ROOT, bootstrap, ministack, must
 
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 # CloudWatch Logs Insights' own words in the queries.
-INSIGHTS = set("and as by count display filter fields ispresent limit or pct sort stats".split())
+INSIGHTS = set("and as by count display filter fields ispresent like limit not or pct sort stats".split())
 # Seconds for a script, on a machine that has other work.
 TIMEOUT = 1800
 
@@ -125,7 +125,7 @@ def documents(run):
     )
 
     lines = map(json.loads, (run.directory / "served").read_text().splitlines())
-    fields = {key for line in lines for key in line} | {"@timestamp", "cause"}
+    fields = {key for line in lines for key in line} | {"@timestamp", "@message", "@logStream", "cause"}
     access = TEMPLATE["Resources"]["Api"]["Properties"]["AccessLogSettings"]["Format"]
     fields |= set(json.loads(access))
     for query in queries:

@@ -1,4 +1,4 @@
-"""What SAM makes of template.yaml: how many resources, and whether they can be made in some order."""
+"""What SAM makes of template.yaml: how many resources, whether they can be made in some order, where functions log."""
 
 import copy
 import graphlib
@@ -46,7 +46,7 @@ def references(value):
 
 def problems(template):
     """A circle of references, a role with a managed policy that docs/ARCHITECTURE.md does not name, a wrong count in
-    docs/OPERATIONS.md."""
+    docs/OPERATIONS.md, a function whose log would be kept for ever."""
     found = []
     stacks = {canary: transformed(template, Canary=canary) for canary in ("true", "false")}
     for canary, resources in stacks.items():
@@ -61,6 +61,9 @@ def problems(template):
         other = [policy for policy in policies if not policy.endswith(MANAGED)]
         if other:
             found.append(f"template.yaml: {name} has {other}")
+        logs = of["Properties"].get("LoggingConfig", {}).get("LogGroup")
+        if of["Type"] == "AWS::Lambda::Function" and logs != {"Ref": "FunctionLog"}:
+            found.append(f"template.yaml: {name} logs to {logs}, and not to FunctionLog")
     most = len(resources)
     said = COUNT.search(OPERATIONS.read_text())
     if not said or int(said[1]) != most:
