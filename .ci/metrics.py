@@ -37,10 +37,14 @@ TYPES = {
 }
 # What the dashboard's body calls the table that is in use.
 IN_USE = "Identity"
+# Finds a metric of each function whose name contains the stack's name.
+SEARCH = re.compile(
+    r"SEARCH\('\{([\w/]+),FunctionName\} MetricName=\"(\w+)\" FunctionName=\$\{AWS::StackName\}', '\w+', \d+\)"
+)
 
 
 def problems(template):
-    """What is wrong with the metrics, and which functions the dashboard leaves out."""
+    """What is wrong with the metrics, and with the searches for functions."""
     resources = template["Resources"]
     types = {name: of["Type"] for name, of in resources.items()} | {IN_USE: "AWS::DynamoDB::Table"}
     functions = {name for name, kind in types.items() if kind == "AWS::Serverless::Function"}
@@ -63,22 +67,20 @@ def problems(template):
     body, _ = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     for widget in json.loads(body)["widgets"]:
         of = widget["properties"]
-        whole, shown = [], set()
         for metric in of.get("metrics", []):
-            fields = [field for field in metric if isinstance(field, str)]
-            if not fields:
-                (namespace, dimension, name) = re.search(
-                    r"\{(\w+),(\w+)\} MetricName=\"(\w+)\"", metric[0]["expression"]
-                ).groups()
-                check(of["title"], namespace, name, {dimension: min(functions)})
-                continue
-            # Three dots stand for all but the last of the line before.
-            whole = whole[:-1] + fields[1:] if fields[0] == "..." else fields
-            named = [re.sub(r"\$\{(\w+)\}", r"\1", field) for field in whole]
-            check(of["title"], *named[:2], dict(zip(named[2::2], named[3::2])))
-            shown |= set(named[3:])
-        if "of each function" in of["title"] and shown != functions:
-            found.append(f"dashboard, {of['title']}: not {functions ^ shown}")
+            fields = [re.sub(r"\$\{(\w+)\}", r"\1", field) for field in metric if isinstance(field, str)]
+            if fields:
+                check(of["title"], *fields[:2], dict(zip(fields[2::2], fields[3::2])))
+            elif search := SEARCH.fullmatch(metric[0]["expression"]):
+                check(of["title"], *search.groups(), {"FunctionName": min(functions)})
+            else:
+                found.append(f"dashboard, {of['title']}: this search does not find the stack's functions")
+            if "each function" in of["title"] and fields:
+                found.append(f"dashboard, {of['title']}: {fields} is not of each function")
+    # CloudFormation begins a name that it makes with the stack's name.
+    named = {name for name in functions if "FunctionName" in resources[name]["Properties"]}
+    if named:
+        found.append(f"dashboard: its searches do not find {named}, which set FunctionName")
     # A brake that is named and not referred to.
     names = [of["Properties"].get("AlarmName") for of in resources.values()]
     for brake in template["Globals"]["Function"]["DeploymentPreference"]["Alarms"]:
