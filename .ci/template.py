@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds template.yaml against the code: its routes, what its functions are given, and their rights.
+"""Holds template.yaml against the code: its routes, what its functions are given, and their rights. Checks that the
+template that `sam build` has written repeats each value that template.yaml names by an anchor.
 
     template.py RIGHTS
 
@@ -12,11 +13,13 @@ import pathlib
 import re
 import sys
 
+import yaml
 from samcli.yamlhelper import yaml_parse
 
 from emulator import ENDPOINTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILT = ROOT / ".aws-sam/build/template.yaml"
 TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTable"}
 # The one call during init (shared/src/identity/mod.rs, `warm_up`), which no request makes.
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
@@ -114,6 +117,11 @@ def main():
         variables = VARIABLES | function.get("Environment", {}).get("Variables", {})
         described = parameters(function["VersionDescription"])
         same(f"{handler}'s version's description", described, parameters(variables))
+
+    # CloudFormation refuses anchors and aliases.
+    names = {getattr(event, "anchor", None) for event in yaml.parse(BUILT.read_text())} - {None}
+    if names:
+        problems.append(f"{BUILT}: it has anchors or aliases: {names}")
 
     if problems:
         sys.exit("\n".join(problems))
