@@ -73,6 +73,8 @@ def rights(function):
     for policy in function["Policies"]:
         for statement in policy["Statement"]:
             name = named(statement["Resource"])
+            if name.startswith("IdentityTable") and "Fn::If" not in statement["Resource"]:
+                problems.append(f"{function['Handler']}: it has no right to a restored table")
             actions = statement["Action"]
             actions = [actions] if isinstance(actions, str) else actions
             allowed |= {(name, action) for action in actions}
