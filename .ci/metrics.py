@@ -28,7 +28,7 @@ KNOWN = {
         {("TableName",)},
     ),
     # What the functions write themselves.
-    "Tokenry": (set(re.findall(r'StatusCode::\w+ => "(\w+)"', WRITTEN)), {("FunctionName",)}),
+    "Tokenry": (set(re.findall(r'[0-9]{3} => "(\w+)"', WRITTEN)), {("FunctionName",)}),
 }
 TYPES = {
     "ApiId": {"AWS::Serverless::HttpApi"},

@@ -21,7 +21,7 @@ from emulator import ENDPOINTS
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".aws-sam/build/template.yaml"
 TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTable"}
-# The one call during init (shared/src/identity/mod.rs, `warm_up`), which no request makes.
+# The one call during init (shared/src/store/identity/mod.rs, `warm_up`), which no request makes.
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
 AUTHORIZER = "authorize"
 # The table that is used in place of IdentityTable after a restore.

@@ -5,13 +5,14 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 use shared::{
-    App, client, config,
-    directory::{create_account, mint},
-    id::AccountId,
-    identity::Identity,
-    owner::OwnerId,
-    schema::create_tables,
-    token::{ExpiryType, NewToken},
+    App, config,
+    domain::{
+        id::AccountId,
+        owner::OwnerId,
+        token::{ExpiryType, NewToken},
+    },
+    service::{directory::create_account, tokens::mint},
+    store::{client, identity::Identity, schema::create_tables},
 };
 
 use crate::serve::said;

@@ -20,7 +20,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use dynoxide::{Database, DynoxideError};
 use serde::{Serialize, de::DeserializeOwned};
-use shared::client::with_limits;
+use shared::store::client::with_limits;
 
 /// The name of the identity table in the embedded database.
 pub const IDENTITY: &str = "tokenry-identity";

@@ -12,15 +12,19 @@ use serde::{Deserialize, Serialize};
 use shared::{
     App,
     config::Settings,
-    directory::{UserChange, create_account, create_ecosystem, mint, put_user},
-    ephemeral::Ephemeral,
-    error::Error,
-    id::{EcosystemId, UserId},
-    identity::Identity,
+    domain::{
+        error::Error,
+        id::{EcosystemId, UserId},
+        token::{ExpiryType, NewToken},
+    },
     log::{self, Format},
-    schema::create_tables,
-    token::{ExpiryType, NewToken},
-    value::ValueKey,
+    service::{
+        directory::{UserChange, create_account, create_ecosystem, put_user},
+        sealing::ValueKey,
+        tokens::mint,
+        verify::Lookup,
+    },
+    store::{ephemeral::Ephemeral, identity::Identity, schema::create_tables},
 };
 use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
@@ -184,7 +188,7 @@ fn private_files(_directory: &Path) -> io::Result<()> {
 }
 
 /// Makes an account with a token, an ecosystem, and the user `demo`.
-async fn first_start(app: &App) -> shared::error::Result<Start> {
+async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     let (account_id, account) = create_account(app).await?;
     let wanted = NewToken {
         expiry_type: ExpiryType::Infinite,
@@ -208,7 +212,7 @@ async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
         Ok(bytes) => {
             let start: Start = serde_json::from_slice(&bytes).map_err(|e| cannot(&e))?;
             if let Some(token) = app.token(&start.account_token) {
-                let found = app.lookup().token(&token).read().await.map_err(said)?;
+                let found = Lookup::new(app).token(&token).read().await.map_err(said)?;
                 if found.verified(&token).is_some() {
                     return Ok(start);
                 }

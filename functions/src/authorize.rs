@@ -14,10 +14,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::{
     App,
-    error::{Error, Result},
-    http::{BUDGET, of_header},
-    id::{EcosystemId, EnvironmentId},
-    token::{Holder, PlainToken, Scope, verify::Verified},
+    domain::{
+        error::{Error, Result},
+        id::{EcosystemId, EnvironmentId},
+        token::{Holder, PlainToken, Scope},
+    },
+    http::of_header,
+    service::{
+        deadline::BUDGET,
+        verify::{Lookup, Verified},
+    },
 };
 use tracing::Instrument;
 
@@ -140,7 +146,11 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
     }
     let verified = match event.token(app) {
         None => None,
-        Some(token) => app.lookup().token(&token).read().await?.verified(&token),
+        Some(token) => Lookup::new(app)
+            .token(&token)
+            .read()
+            .await?
+            .verified(&token),
     };
     let authorized = verified.is_some();
     let context = verified.map(Context::from);

@@ -5,13 +5,17 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::{
     App,
-    attempts::REFUND,
-    error::{Error, Location, Problem, Result, both},
+    domain::{
+        error::{Error, Location, Problem, Result, both},
+        id::{EcosystemId, EnvironmentId, UserId},
+        time::UnixSeconds,
+        token::ExpiryType,
+    },
     http::{Origin, back_end, deadline, fields::Fields, ok_secret},
-    id::{EcosystemId, EnvironmentId, UserId},
-    shortcode::{Exchange, Exchanged, exchange},
-    time::UnixSeconds,
-    token::ExpiryType,
+    service::{
+        rate_limit::{REFUND, charge, failed, refund},
+        shortcode::{Exchange, Exchanged, exchange},
+    },
 };
 
 /// How many attempts of one source may fail in a window, and how long that is, in seconds.
@@ -38,12 +42,12 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         .collect();
     budgets.push(origin.budget("shortcode", "deployment", 60, per_minute));
     let attempts = app.ephemeral()?;
-    let charged = attempts.charge(&budgets, app.now().seconds()).await?;
+    let charged = charge(attempts, &budgets, app.now().seconds()).await?;
 
     // What is no text is as malformed as a text that is no code.
     let code = typed.as_str();
     let Some(code) = code.and_then(|typed| app.settings().code_space.parse(typed)) else {
-        attempts.failed(charged).await;
+        failed(attempts, charged).await;
         return Err(Error::from(Problem {
             location: Location::Body,
             path: "shortcode",
@@ -56,20 +60,20 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     match attempt.await.flatten() {
         Ok(Exchange::Token(exchanged)) => {
             let answer = shown(&exchanged);
-            attempts.refund(charged).await;
+            refund(attempts, charged).await;
             answer
         }
         Ok(Exchange::Void) => {
-            attempts.refund(charged).await;
+            refund(attempts, charged).await;
             Err(unknown())
         }
         Ok(Exchange::Unknown) => {
-            attempts.failed(charged).await;
+            failed(attempts, charged).await;
             Err(unknown())
         }
         // Nobody learned anything of the code.
         Err(error) => {
-            attempts.refund(charged).await;
+            refund(attempts, charged).await;
             Err(error)
         }
     }

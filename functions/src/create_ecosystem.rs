@@ -3,10 +3,10 @@
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::{
-    App, directory,
-    error::Result,
+    App,
+    domain::{error::Result, token::Scope},
     http::{created, credential, fields},
-    token::Scope,
+    service::{directory, verify::Lookup},
 };
 
 /// Answers 201 with the new id.
@@ -15,7 +15,7 @@ use shared::{
 /// 400 on a query field, 401, 403 for anybody but an account, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
-    let found = app.lookup().token(&credential).read().await?;
+    let found = Lookup::new(app).token(&credential).read().await?;
 
     let caller = found.caller(&credential)?;
     caller.must_be_account(Scope::ReadWrite)?;

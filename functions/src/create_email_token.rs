@@ -2,13 +2,13 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    App, email_token,
-    error::Result,
+    App,
+    domain::{error::Result, token::Scope},
     http::{
         created,
         email_token::{Record, data, managed, wanted},
     },
-    token::Scope,
+    service::email_token,
 };
 
 /// Answers 201 with the token's record; its value is read apart.

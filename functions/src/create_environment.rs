@@ -3,10 +3,13 @@
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::{
-    App, directory,
-    error::{Result, both},
+    App,
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{created, credential, ecosystem_id, fields},
-    token::Scope,
+    service::{directory, verify::Lookup},
 };
 
 /// Answers 201 with the new id.
@@ -16,7 +19,9 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);
-    let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());
+    let lookup = Lookup::new(app)
+        .token(&credential)
+        .ecosystem(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -3,13 +3,15 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::mint,
-    error::{Result, both},
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{
         credential, ecosystem_id,
         token::{minted, new_token},
     },
-    token::Scope,
+    service::{tokens::mint, verify::Lookup},
 };
 
 /// Answers 200 with the token, shown this once; only its hash is stored.
@@ -19,7 +21,9 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);
-    let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());
+    let lookup = Lookup::new(app)
+        .token(&credential)
+        .ecosystem(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -4,14 +4,20 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::{
     App,
-    access::no_environment,
-    directory::must_be_active,
-    error::{Error, Result, both},
+    domain::{
+        error::{Error, Result, both},
+        id::{EcosystemId, EnvironmentId, UserId},
+        owner::OwnerId,
+        shortcode::{CodeTtl, NewCode},
+        token::{ExpiryType, Scope, Ttl},
+    },
     http::{created_secret, credential, fields::Fields},
-    id::{EcosystemId, EnvironmentId, UserId},
-    owner::OwnerId,
-    shortcode::{CodeTtl, NewCode, create_for_environment, create_for_user},
-    token::{ExpiryType, Scope, Ttl},
+    service::{
+        access::no_environment,
+        directory::must_be_active,
+        shortcode::{create_for_environment, create_for_user},
+        verify::Lookup,
+    },
 };
 
 /// What a code is made for.
@@ -34,7 +40,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         Ok(Target::Environment(id)) => (None, Some(id)),
         Err(_) => (None, None),
     };
-    let lookup = app.lookup().token(&credential);
+    let lookup = Lookup::new(app).token(&credential);
     let found = lookup.user(user).environment(environment).read().await?;
 
     let caller = found.caller(&credential)?;

@@ -3,14 +3,16 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::{mint, must_be_active},
-    error::{Result, both},
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{
         credential,
         token::{minted, new_token},
         user_ecosystem, user_id,
     },
-    token::Scope,
+    service::{directory::must_be_active, tokens::mint, verify::Lookup},
 };
 
 /// Answers 200 with the token, shown this once; only its hash is stored.
@@ -21,7 +23,7 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);
-    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let lookup = Lookup::new(app).token(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -2,12 +2,13 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    App, email_token,
-    error::Result,
+    App,
+    domain::error::Result,
     http::{
         email_token::{Record, data, email_of_body_or_query, managed},
         ok,
     },
+    service::email_token,
 };
 
 /// Answers 200 with the record of the token that was; from then on it counts nowhere.

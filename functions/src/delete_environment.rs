@@ -2,10 +2,13 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    App, directory,
-    error::{Result, both},
+    App,
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{credential, environment_id, fields, no_content},
-    token::Scope,
+    service::{directory, verify::Lookup},
 };
 
 /// Answers 204.
@@ -16,8 +19,7 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = environment_id(&request);
-    let lookup = app
-        .lookup()
+    let lookup = Lookup::new(app)
         .token(&credential)
         .environment(id.as_ref().ok());
     let found = lookup.read().await?;

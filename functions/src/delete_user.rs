@@ -2,10 +2,13 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    App, directory,
-    error::{Result, both},
+    App,
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{credential, fields, no_content, user_ecosystem, user_id},
-    token::Scope,
+    service::{directory, verify::Lookup},
 };
 
 /// Answers 204; from then on no token of the user counts, though one of the same name be made.
@@ -15,7 +18,7 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);
-    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let lookup = Lookup::new(app).token(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -2,13 +2,13 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    App, email_token,
-    error::Result,
+    App,
+    domain::{error::Result, token::Scope},
     http::{
         credential,
         email_token::{email_of_query, value},
     },
-    token::Scope,
+    service::{email_token, verify::Lookup},
 };
 
 /// Answers 200 with the value, dead or alive. A user's token reads its own user's, whatever its scope, and
@@ -20,7 +20,9 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let email = email_of_query(&request);
-    let lookup = app.lookup().token(&credential).address(email.as_ref().ok());
+    let lookup = Lookup::new(app)
+        .token(&credential)
+        .address(email.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -3,9 +3,12 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    error::{Result, both},
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{credential, fields, ok, user::Shown, user_ecosystem, user_id},
-    token::Scope,
+    service::verify::Lookup,
 };
 
 /// Answers 200 with the user.
@@ -15,7 +18,7 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);
-    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let lookup = Lookup::new(app).token(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -4,10 +4,13 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::{
     App,
-    error::Result,
+    domain::{
+        error::Result,
+        id::EnvironmentId,
+        token::{ExpiryType, Holder, Scope},
+    },
     http::{credential, ok_secret, token::to_introspect},
-    id::EnvironmentId,
-    token::{ExpiryType, Holder, Scope, verify::Verified},
+    service::verify::{Lookup, Verified},
 };
 
 /// Answers 200 with the token's claims, or with `{"active":false}` alone for one that does not
@@ -18,7 +21,7 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let asked = to_introspect(&request).map(|token| token.filter(|token| !app.is_void(token.id())));
     let credential = credential(app, &request)?;
-    let mut lookup = app.lookup().token(&credential);
+    let mut lookup = Lookup::new(app).token(&credential);
     // A user may not ask, so that its asking is no use of what it asks about.
     if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {
         lookup = lookup.token(token);

@@ -4,17 +4,23 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::{
     App,
-    email_token::{self, Place},
-    error::{Result, both},
+    domain::{
+        email_token::Place,
+        error::{Result, both},
+        id::EcosystemId,
+        token::Scope,
+    },
     http::{
         credential,
+        cursor::{MAX_LIMIT, parse_limit, parse_place_cursor, place_cursor},
         email_token::Record,
         fields::{self, Fields},
         ok,
     },
-    id::EcosystemId,
-    page::{MAX_LIMIT, parse_limit, parse_place_cursor, place_cursor},
-    token::{Scope, verify::Verified},
+    service::{
+        email_token,
+        verify::{Lookup, Verified},
+    },
 };
 
 /// Answers 200 with a page of their records, never with a value: an account's of all its ecosystems,
@@ -24,7 +30,7 @@ use shared::{
 /// 400 on a query field, a foreign cursor among them, 401, 403, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
-    let found = app.lookup().token(&credential).read().await?;
+    let found = Lookup::new(app).token(&credential).read().await?;
 
     let caller = found.caller(&credential)?;
     caller.must_manage_email_tokens(Scope::Read)?;

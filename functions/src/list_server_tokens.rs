@@ -3,9 +3,12 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    error::{Result, both},
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{credential, ecosystem_id, token},
-    token::Scope,
+    service::verify::Lookup,
 };
 
 /// Answers 200 with a page of them, newest first, never with a secret.
@@ -16,7 +19,9 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);
-    let lookup = app.lookup().token(&credential).ecosystem(id.as_ref().ok());
+    let lookup = Lookup::new(app)
+        .token(&credential)
+        .ecosystem(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -4,14 +4,18 @@ use futures_util::future::join;
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    attempts::REFUND,
-    email::Email,
-    email_token::{self, try_log_in},
-    error::{Error, Result, both},
+    domain::{
+        email::Email,
+        error::{Error, Result, both},
+        id::EcosystemId,
+        owner::Address,
+        password::Password,
+    },
     http::{Origin, back_end, deadline, email_token::value, fields::Fields},
-    id::EcosystemId,
-    owner::Address,
-    password::Password,
+    service::{
+        log_in::{self, try_log_in},
+        rate_limit::{REFUND, charge, failed, refund},
+    },
 };
 
 /// How many attempts may fail in a window, and how long that is, in seconds.
@@ -47,18 +51,18 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         }
         None => Vec::new(),
     };
-    let charged = attempts.charge(&of_source, now).await?;
+    let charged = charge(attempts, &of_source, now).await?;
     // A source that has none left does not touch what all sources share.
     let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
     let (also, address) = join(
-        attempts.charge(&of_address, now),
-        email_token::address(app, &email),
+        charge(attempts, &of_address, now),
+        log_in::address(app, &email),
     )
     .await;
     let charged = match also {
         Ok(also) => charged.and(also),
         Err(error) => {
-            attempts.refund(charged).await;
+            refund(attempts, charged).await;
             return Err(error);
         }
     };
@@ -78,16 +82,16 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let attempt = deadline(&request).before(REFUND, attempt);
     match attempt.await.flatten() {
         Ok(Some(user)) => {
-            let (token, ()) = join(user.value(app), attempts.refund(charged)).await;
+            let (token, ()) = join(user.value(app), refund(attempts, charged)).await;
             value(&token?.ok_or(Error::WrongPassword)?)
         }
         Ok(None) => {
-            attempts.failed(charged).await;
+            failed(attempts, charged).await;
             Err(Error::WrongPassword)
         }
         // Nobody learned anything of the password.
         Err(error) => {
-            attempts.refund(charged).await;
+            refund(attempts, charged).await;
             Err(error)
         }
     }

@@ -5,14 +5,13 @@ use std::{env, process::ExitCode};
 use functions::{AUTHORIZER, ENDPOINTS, authorize};
 use lambda_http::{lambda_runtime, service_fn};
 use shared::{
-    App, client,
+    App,
     config::{Config, Uses, ValueKeySource},
-    ephemeral::Ephemeral,
     http::respond,
-    identity::Identity,
     log::{self, Format},
     metrics::Metrics,
-    value::ValueKey,
+    service::sealing::ValueKey,
+    store::{client, ephemeral::Ephemeral, identity::Identity},
 };
 
 // One request at a time is all that Lambda gives an environment: a second thread would only cost.

@@ -3,12 +3,17 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::{self, Put, UserChange},
-    email::Email,
-    error::{Result, both},
+    domain::{
+        email::Email,
+        error::{Result, both},
+        password::Password,
+        token::Scope,
+    },
     http::{created, credential, fields::Fields, ok, user::Shown, user_ecosystem, user_id},
-    password::Password,
-    token::Scope,
+    service::{
+        directory::{self, Put, UserChange},
+        verify::Lookup,
+    },
 };
 
 /// Answers 201 with a new user, 200 with one that was there. A field that is left out keeps its
@@ -21,7 +26,7 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);
-    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let lookup = Lookup::new(app).token(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -3,10 +3,12 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::revoke,
-    error::{Result, both},
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{credential, ecosystem_id, fields, no_content, token_id},
-    token::Scope,
+    service::{tokens::revoke, verify::Lookup},
 };
 
 /// Answers 204, also if it is gone already.
@@ -18,7 +20,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let id = ecosystem_id(&request);
     let token_id = token_id(&request);
     let (ecosystem, token) = (id.as_ref().ok(), token_id.as_ref().ok().copied());
-    let lookup = app.lookup().token(&credential).ecosystem(ecosystem);
+    let lookup = Lookup::new(app).token(&credential).ecosystem(ecosystem);
     let found = lookup.token_of(ecosystem, token).read().await?;
 
     let caller = found.caller(&credential)?;

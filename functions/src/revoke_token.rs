@@ -3,9 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::revoke_itself,
-    error::Result,
+    domain::error::Result,
     http::{ok_empty, token::to_revoke},
+    service::tokens::revoke_itself,
 };
 
 /// Answers 200, whatever the token was. No credential is needed: the token is one.

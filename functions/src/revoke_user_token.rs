@@ -3,10 +3,12 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::revoke,
-    error::{Result, both},
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{credential, fields, no_content, token_id, user_ecosystem, user_id},
-    token::Scope,
+    service::{tokens::revoke, verify::Lookup},
 };
 
 /// Answers 204, also if the user has no such token.
@@ -17,7 +19,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let (id, token_id) = (user_id(&request), token_id(&request));
     let (user, token) = (id.as_ref().ok(), token_id.as_ref().ok().copied());
-    let lookup = app.lookup().token(&credential).user(user);
+    let lookup = Lookup::new(app).token(&credential).user(user);
     let found = lookup.token_of(user, token).read().await?;
 
     let caller = found.caller(&credential)?;

@@ -3,10 +3,12 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    directory::revoke_all,
-    error::{Result, both},
+    domain::{
+        error::{Result, both},
+        token::Scope,
+    },
     http::{credential, deadline, fields, no_content, user_ecosystem, user_id},
-    token::Scope,
+    service::{tokens::revoke_all, verify::Lookup},
 };
 
 /// Answers 204; from then on no earlier token of the user counts, however many there are.
@@ -16,7 +18,7 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);
-    let lookup = app.lookup().token(&credential).user(id.as_ref().ok());
+    let lookup = Lookup::new(app).token(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -2,13 +2,13 @@
 
 use lambda_http::{Body, Request, Response};
 use shared::{
-    App, email_token,
-    error::Result,
+    App,
+    domain::{error::Result, token::Scope},
     http::{
         email_token::{Record, data, managed, wanted},
         ok,
     },
-    token::Scope,
+    service::email_token,
 };
 
 /// Answers 200 with the token's record. Both properties are replaced, the value stays; the next

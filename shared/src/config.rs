@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::{number, shortcode::CodeSpace, time::Timestamp};
+use crate::domain::{number, shortcode::CodeSpace, time::Timestamp};
 
 /// The name of the identity table.
 pub const IDENTITY_TABLE: &str = "TOKENRY_IDENTITY_TABLE";

@@ -2,43 +2,22 @@
 //!
 //! # Layout
 //!
+//! Each layer uses the ones above it in this table, and none below.
+//!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`app`] | what a handler is given: clock, random source, tables |
-//! | [`token`] | tokens: their text, what is kept of them, how they end, verification |
-//! | [`shortcode`], [`attempts`] | short codes, and the limits on guessing them |
-//! | [`email_token`], [`email`], [`password`], [`value`] | e-mail tokens, log-in, and the key of their values |
-//! | [`owner`], [`directory`] | accounts, ecosystems, environments and users, and changing them |
-//! | [`access`] | who may do what, and what exists for whom |
-//! | [`id`], [`number`], [`page`], [`time`] | values whose constructors validate |
-//! | [`identity`], [`ephemeral`], [`schema`], [`client`] | the two tables, their schema, the client |
-//! | [`http`] | events in, responses out: credential, fields, statuses |
-//! | [`error`], [`config`], [`log`], [`metrics`] | what goes wrong, what is set, what is written down and counted |
+//! | [`domain`] | values and rules: tokens and when they end, owners, ids, addresses, codes; no I/O |
+//! | [`config`], [`log`], [`metrics`] | what is set, what is logged, what is counted |
+//! | [`store`] | the calls to DynamoDB: the tables, their items, transactions, the client |
+//! | [`service`] | what handlers call: verification, rights, directory, log-in, short codes, limits |
+//! | [`http`] | API Gateway's events in, responses out: credential, fields, statuses |
 
-pub mod access;
-pub mod app;
-pub mod attempts;
-pub mod client;
 pub mod config;
-pub mod directory;
-pub mod email;
-pub mod email_token;
-pub mod ephemeral;
-pub mod error;
+pub mod domain;
 pub mod http;
-pub mod id;
-pub mod identity;
 pub mod log;
 pub mod metrics;
-pub mod number;
-pub mod owner;
-pub mod page;
-pub mod password;
-pub mod schema;
-pub mod shortcode;
-pub mod time;
-pub mod token;
-mod transaction;
-pub mod value;
+pub mod service;
+pub mod store;
 
-pub use app::App;
+pub use service::app::App;

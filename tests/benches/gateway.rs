@@ -22,9 +22,14 @@ use common::{
 };
 use shared::{
     App,
-    identity::{Item, Key, SORT_KEY},
-    owner::Owner,
-    token::{NewToken, PlainToken, Token},
+    domain::{
+        owner::Owner,
+        token::{NewToken, PlainToken, Token},
+    },
+    store::{
+        identity::{Key, SORT_KEY},
+        item::Item,
+    },
 };
 use tokenry::{
     embedded::{self, Embedded, IDENTITY},

@@ -27,15 +27,13 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde_json::json;
 use shared::{
     App,
-    app::Clock,
-    directory::{UserChange, create_account, create_ecosystem, put_user},
-    email::Email,
-    ephemeral::Ephemeral,
-    id::UserId,
-    identity::Identity,
-    password::Password,
-    schema::create_tables,
-    value::ValueKey,
+    domain::{email::Email, id::UserId, password::Password},
+    service::{
+        app::Clock,
+        directory::{UserChange, create_account, create_ecosystem, put_user},
+        sealing::ValueKey,
+    },
+    store::{ephemeral::Ephemeral, identity::Identity, schema::create_tables},
 };
 use tests::Event;
 use tokenry::embedded::{self, EPHEMERAL, Embedded, IDENTITY};

@@ -26,7 +26,7 @@ use common::{
     lambda::{Database, Function},
 };
 use flate2::{Compression, write::DeflateEncoder};
-use shared::{
+use shared::store::{
     client::{dynamodb, lambda_environment},
     identity::Identity,
 };

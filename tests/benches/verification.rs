@@ -44,7 +44,7 @@ use functions::{ENDPOINTS, authorize};
 use futures_util::FutureExt;
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
-use shared::{http::respond, identity::Key, token::PlainToken};
+use shared::{domain::token::PlainToken, http::respond, store::identity::Key};
 use tests::Event;
 use tokenry::embedded::{self, Embedded};
 

@@ -21,7 +21,7 @@ async fn put(service: &Service, user: &str, body: &serde_json::Value) -> Answer 
 async fn look_ups(service: &Service) -> usize {
     let items = service.identity_items().await;
     let is_address =
-        |item: &&shared::identity::Item| item["item"].as_s().is_ok_and(|item| item == "address");
+        |item: &&shared::store::item::Item| item["item"].as_s().is_ok_and(|item| item == "address");
     items.iter().filter(is_address).count()
 }
 

@@ -3,7 +3,7 @@
 use functions::authorize;
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
-use shared::token::ExpiryType;
+use shared::domain::token::ExpiryType;
 use tests::{Fault, Service, pause};
 
 use crate::expiry::forge;

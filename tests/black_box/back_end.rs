@@ -2,7 +2,7 @@
 //! client's address (contract, section 13).
 
 use serde_json::{Value, json};
-use shared::{owner::Owner, token::ExpiryType};
+use shared::domain::{owner::Owner, token::ExpiryType};
 use tests::{Answer, Event, Service};
 
 use crate::{

@@ -1,7 +1,7 @@
 //! What reaches the database: round trips are the latency, capacity units the bill.
 
 use crate::{consume_shortcode, create_email_token};
-use shared::token::ExpiryType;
+use shared::domain::token::ExpiryType;
 use tests::{Call, Fault, Service, pause};
 
 /// What these calls are, and what they consumed.

@@ -1,7 +1,7 @@
 //! `POST /_/user-token`.
 
 use serde_json::{Value, json};
-use shared::{owner::Owner, token::ExpiryType};
+use shared::domain::{owner::Owner, token::ExpiryType};
 use tests::{Answer, Service, TestClock};
 
 use crate::{assert_forbidden, assert_invalid, assert_unknown};

@@ -1,7 +1,10 @@
 //! `POST /api/auth/shortcode/create`
 
 use serde_json::{Value, json};
-use shared::{config::Settings, shortcode::CodeSpace, token::ExpiryType};
+use shared::{
+    config::Settings,
+    domain::{shortcode::CodeSpace, token::ExpiryType},
+};
 use tests::{Answer, Fault, Service};
 
 use crate::{assert_forbidden, assert_invalid, assert_unknown, calls::shape};
@@ -28,7 +31,7 @@ async fn a_code_for_an_environment_belongs_to_a_new_user() {
             code.len() == 6
                 && code
                     .chars()
-                    .all(|c| shared::shortcode::ALPHABET.contains(c))
+                    .all(|c| shared::domain::shortcode::ALPHABET.contains(c))
         );
         let ecosystem = service.ecosystem.id.as_str();
         let expected = json!({
@@ -255,7 +258,8 @@ async fn a_user_makes_codes_for_itself_alone_and_only_with_scope_write() {
         assert_forbidden(&service.call(&token, "POST", PATH, &body.to_string()).await);
     }
     let mut owner = service.ecosystem.clone();
-    owner.id = shared::owner::OwnerId::User(shared::id::UserId::parse(&bob).unwrap());
+    owner.id =
+        shared::domain::owner::OwnerId::User(shared::domain::id::UserId::parse(&bob).unwrap());
     service
         .set_scope(&owner, minted.json()["tokenId"].as_str().unwrap(), "read")
         .await;

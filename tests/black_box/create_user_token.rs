@@ -1,6 +1,6 @@
 //! `POST /api/users/{ecosystemId};{userId}/tokens`
 
-use shared::token::ExpiryType;
+use shared::domain::token::ExpiryType;
 use tests::{Service, TestClock};
 
 use crate::{assert_forbidden, assert_invalid, assert_unauthorized};

@@ -188,9 +188,12 @@ async fn a_token_that_only_reads_only_reads() {
     let (id, server) = service.server_token(&service.ecosystem).await;
     service.set_scope(&service.ecosystem, &id, "read").await;
     let account = service
-        .token_of(&service.account, shared::token::ExpiryType::Infinite)
+        .token_of(
+            &service.account,
+            shared::domain::token::ExpiryType::Infinite,
+        )
         .await;
-    let id = shared::token::PlainToken::parse(&account)
+    let id = shared::domain::token::PlainToken::parse(&account)
         .unwrap()
         .id()
         .to_string();
@@ -214,7 +217,7 @@ async fn a_token_that_only_reads_only_reads() {
 #[tokio::test]
 async fn a_sliding_credential_is_renewed_wherever_it_is_used() {
     let service = Service::start().await;
-    let kind = shared::token::ExpiryType::SlidingTtl;
+    let kind = shared::domain::token::ExpiryType::SlidingTtl;
     for (method, path) in requests(&service).await {
         let account = service.token_of(&service.account, kind).await;
         service.clock.advance(1);

@@ -1,7 +1,7 @@
 //! Time: when tokens die, and that nothing brings them back.
 
 use serde_json::json;
-use shared::token::ExpiryType;
+use shared::domain::token::ExpiryType;
 use tests::{Fault, Service, TestClock, pause};
 
 #[tokio::test]

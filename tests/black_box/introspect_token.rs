@@ -1,7 +1,7 @@
 //! `POST /api/auth/introspect`
 
 use serde_json::json;
-use shared::token::ExpiryType;
+use shared::domain::token::ExpiryType;
 use tests::{Service, TestClock};
 
 use crate::{assert_forbidden, assert_invalid, assert_unauthorized};

@@ -1,7 +1,7 @@
 //! `GET /_/user-token`.
 
 use serde_json::{Value, json};
-use shared::{email_token::Place, page::place_cursor};
+use shared::{domain::email_token::Place, http::cursor::place_cursor};
 use tests::{Answer, Service};
 
 use crate::{

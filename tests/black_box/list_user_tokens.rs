@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use shared::{
-    directory::mint,
-    token::{ExpiryType, NewToken, Ttl},
+    domain::token::{ExpiryType, NewToken, Ttl},
+    service::tokens::mint,
 };
 use tests::{Answer, Service, rounds};
 

@@ -6,7 +6,11 @@ use proptest::{
     test_runner::{Config, TestCaseError, TestRunner},
 };
 use serde_json::{Value, json};
-use shared::{App, directory::create_ecosystem, time::UnixSeconds, token::ExpiryType};
+use shared::{
+    App,
+    domain::{time::UnixSeconds, token::ExpiryType},
+    service::directory::create_ecosystem,
+};
 use tests::{Event, Service, TestClock, rounds};
 
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,11 @@
 //! `TOKENRY_NOT_BEFORE`: tokens made before it count nowhere, and cost no read.
 
 use serde_json::json;
-use shared::{App, config::Settings, time::Timestamp, token::ExpiryType};
+use shared::{
+    App,
+    config::Settings,
+    domain::{time::Timestamp, token::ExpiryType},
+};
 use tests::{Event, Service};
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Renewal, revocation and verification of one token at once.
 
 use futures_util::future::{join, join_all};
-use shared::{directory::mint, token::NewToken};
+use shared::{domain::token::NewToken, service::tokens::mint};
 use tests::{Event, Service, rounds};
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
             assert_eq!(answer.status, 200, "{answer:?}");
         }
         let items = service.token_items(&bob).await;
-        let holds = |item: &shared::identity::Item| {
+        let holds = |item: &shared::store::item::Item| {
             item["item"].as_s().is_ok_and(|key| key.ends_with(id))
                 && item.contains_key("token_hash")
         };

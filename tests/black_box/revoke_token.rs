@@ -1,7 +1,7 @@
 //! `POST /api/auth/revoke`.
 
 use serde_json::json;
-use shared::token::ExpiryType;
+use shared::domain::token::ExpiryType;
 use tests::{Answer, Service};
 
 use crate::{

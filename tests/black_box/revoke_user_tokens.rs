@@ -1,7 +1,7 @@
 //! `DELETE /api/users/{id}/tokens`.
 
 use serde_json::json;
-use shared::{directory::mint, token::NewToken};
+use shared::{domain::token::NewToken, service::tokens::mint};
 use tests::{Event, Fault, Service, pause};
 
 use crate::{

@@ -1,7 +1,7 @@
 //! What the tables hold of what nobody may read there: a dump of both, searched by value.
 
 use serde_json::json;
-use shared::identity::Item;
+use shared::store::item::Item;
 use tests::Service;
 
 use crate::create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob};

@@ -1,6 +1,6 @@
 //! The numbers of `docs/SECURITY.md`, computed.
 
-use shared::{config::Settings, shortcode::ALPHABET};
+use shared::{config::Settings, domain::shortcode::ALPHABET};
 
 /// The chance that one of so many guesses is right, if one is with this chance.
 fn of_guesses(chance: f64, guesses: f64) -> f64 {

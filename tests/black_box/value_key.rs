@@ -8,8 +8,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 use shared::{
     App,
-    identity::{Item, PARTITION_KEY, SORT_KEY},
-    value::ValueKey,
+    service::sealing::ValueKey,
+    store::{
+        identity::{PARTITION_KEY, SORT_KEY},
+        item::Item,
+    },
 };
 use tests::{Answer, Event, Fault, Service};
 

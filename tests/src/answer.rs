@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use shared::app::Clock;
+use shared::service::app::Clock;
 
 /// A clock that stands still until it is turned. It starts at 2100-01-01T00:00:00.500Z: whatever the
 /// machine's date, a database that deletes what has expired finds nothing.

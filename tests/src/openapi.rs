@@ -11,7 +11,7 @@ use jsonschema::{Registry, RegistryBuilder, Validator};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use regex::Regex;
 use serde_json::{Value, json};
-use shared::{App, shortcode::CodeSpace};
+use shared::{App, domain::shortcode::CodeSpace};
 
 use crate::Answer;
 

@@ -2,9 +2,14 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use shared::{
-    id::UserId,
-    identity::{Item, Key, PARTITION_KEY, SORT_KEY},
-    owner::{Owner, OwnerKey},
+    domain::{
+        id::UserId,
+        owner::{Owner, OwnerKey},
+    },
+    store::{
+        identity::{Key, PARTITION_KEY, SORT_KEY},
+        item::Item,
+    },
 };
 
 use crate::Service;

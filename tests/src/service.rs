@@ -13,14 +13,17 @@ use serde_json::json;
 use shared::{
     App,
     config::Settings,
-    directory::{UserChange, create_account, create_ecosystem, mint, put_user},
-    ephemeral::Ephemeral,
-    id::{AccountId, UserId},
-    identity::Identity,
-    owner::Owner,
-    schema::create_tables,
-    token::{ExpiryType, NewToken},
-    value::ValueKey,
+    domain::{
+        id::{AccountId, UserId},
+        owner::Owner,
+        token::{ExpiryType, NewToken},
+    },
+    service::{
+        directory::{UserChange, create_account, create_ecosystem, put_user},
+        sealing::ValueKey,
+        tokens::mint,
+    },
+    store::{ephemeral::Ephemeral, identity::Identity, schema::create_tables},
 };
 use tokenry::{
     embedded::{self, EPHEMERAL, IDENTITY},

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
-use shared::id::{EcosystemId, EnvironmentId, UserId};
+use shared::domain::id::{EcosystemId, EnvironmentId, UserId};
 use ureq::http::Method;
 
 use super::{

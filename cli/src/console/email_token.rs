@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Map;
-use shared::time::Timestamp;
+use shared::domain::time::Timestamp;
 use ureq::http::Method;
 
 use super::{

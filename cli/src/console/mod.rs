@@ -24,7 +24,7 @@ pub mod token;
 use std::{fmt::Display, time::Duration};
 
 use clap::{Args, Subcommand};
-use shared::{
+use shared::domain::{
     id::{EcosystemId, EnvironmentId, UserId},
     token::TokenId,
 };

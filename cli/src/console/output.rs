@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::{Table, presets::NOTHING};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
-use shared::time::UnixSeconds;
+use shared::domain::time::UnixSeconds;
 use ureq::http::Method;
 use zeroize::Zeroizing;
 

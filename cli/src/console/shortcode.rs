@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Map;
-use shared::id::{EnvironmentId, UserId};
+use shared::domain::id::{EnvironmentId, UserId};
 use ureq::http::Method;
 
 use super::{

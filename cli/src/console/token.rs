@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use shared::{
+use shared::domain::{
     id::{EcosystemId, UserId},
     token::TokenId,
 };

@@ -3,9 +3,11 @@
 use lambda_http::{Request, http::header::AUTHORIZATION};
 
 use crate::{
-    app::App,
-    error::{Error, Location, Problem, Result},
-    token::PlainToken,
+    domain::{
+        error::{Error, Location, Problem, Result},
+        token::PlainToken,
+    },
+    service::app::App,
 };
 
 /// A longer header is refused unparsed; a token with its scheme is 96 bytes.

@@ -9,14 +9,20 @@ use super::{
     response::ok_secret,
 };
 use crate::{
-    app::App,
-    email::Email,
-    email_token::{self, EmailToken, EmailUser, ExpirationDate, Properties},
-    error::{Error, Location, Problem, Result, both},
-    id::UserId,
-    owner::Owner,
-    time::Timestamp,
-    token::{ExpiryType, Scope},
+    domain::{
+        email::Email,
+        email_token::{EmailToken, ExpirationDate, Properties},
+        error::{Error, Location, Problem, Result, both},
+        id::UserId,
+        owner::Owner,
+        time::Timestamp,
+        token::{ExpiryType, Scope},
+    },
+    service::{
+        app::App,
+        email_token::{self, EmailUser},
+        verify::Lookup,
+    },
 };
 
 /// The field that names the user.
@@ -115,7 +121,7 @@ pub async fn managed<T>(
     let credential = credential(app, request)?;
     let asked = ask(request);
     let email = asked.as_ref().ok().map(|(email, _)| email);
-    let lookup = app.lookup().token(&credential).address(email);
+    let lookup = Lookup::new(app).token(&credential).address(email);
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

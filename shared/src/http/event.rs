@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Answer, Handler, answer};
-use crate::{app::App, error::Error};
+use crate::{domain::error::Error, service::app::App};
 
 /// What of an event does not survive, or endanger, the conversion to an `http::Request`.
 #[derive(Clone, Debug, Default)]

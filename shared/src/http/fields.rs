@@ -10,7 +10,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{MAX_BODY, MAX_FORM_FIELDS, event::Raw};
-use crate::error::{Error, Location, Problem, Result, both};
+use crate::domain::error::{Error, Location, Problem, Result, both};
 
 /// How many of the fields that are not allowed an error names.
 const MAX_NAMED: usize = 20;

@@ -1,6 +1,7 @@
 //! The HTTP edge: API Gateway's events in, responses out, and what every endpoint shares between.
 
 mod credential;
+pub mod cursor;
 pub mod email_token;
 mod event;
 pub mod fields;
@@ -9,7 +10,7 @@ mod response;
 pub mod token;
 pub mod user;
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use lambda_http::{Body, Request, RequestExt, Response};
 use tracing::Instrument;
@@ -21,15 +22,13 @@ pub use self::{
     response::{created, created_secret, no_content, ok, ok_empty, ok_secret},
 };
 use crate::{
-    app::App,
-    error::{Error, Result},
-    id::{EcosystemId, EnvironmentId, InvalidId, UserId, decode_path_parameter},
-    token::TokenId,
+    domain::{
+        error::{Error, Result},
+        id::{EcosystemId, EnvironmentId, InvalidId, UserId, decode_path_parameter},
+        token::TokenId,
+    },
+    service::{app::App, deadline::Deadline},
 };
-
-/// How long a request may take before it is answered 503: whatever the database does, a client
-/// hears within 3 seconds.
-pub const BUDGET: Duration = Duration::from_millis(2800);
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -71,7 +70,7 @@ async fn answer(
     };
     response::set_request_id(&mut response, &request_id);
     if let Some(metrics) = &app.metrics {
-        metrics.count(response.status(), &request_id, app.now());
+        metrics.count(response.status().as_u16(), &request_id, app.now());
     }
     let status = response.status().as_u16();
     let ms = started.elapsed().as_secs_f64() * 1000.0;
@@ -80,30 +79,6 @@ async fn answer(
         Some(cause) => tracing::error!(endpoint, status, ms, request_id, cause),
     }
     response
-}
-
-/// When a request must have been answered.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadline(tokio::time::Instant);
-
-impl Deadline {
-    /// That of a request that comes now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how long a request may take is no matter of the clock that tokens live by"
-    )]
-    fn of_now() -> Self {
-        Self(tokio::time::Instant::now() + BUDGET)
-    }
-
-    /// Runs something until so much before the deadline.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] if it did not get done.
-    pub async fn before<T>(self, margin: Duration, work: impl Future<Output = T>) -> Result<T> {
-        let done = tokio::time::timeout_at(self.0 - margin, Box::pin(work)).await;
-        done.map_err(|_elapsed| Error::out_of_time())
-    }
 }
 
 /// When this request must have been answered.

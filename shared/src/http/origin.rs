@@ -8,11 +8,16 @@ use serde_json::Value;
 
 use super::{credential, fields::Fields};
 use crate::{
-    app::App,
-    attempts::{self, Budget},
-    error::Result,
-    id::EcosystemId,
-    token::{Holder, Scope},
+    domain::{
+        error::Result,
+        id::EcosystemId,
+        token::{Holder, Scope},
+    },
+    service::{
+        app::App,
+        rate_limit::{self, Budget},
+        verify::Lookup,
+    },
 };
 
 /// Returns the ecosystem of the server token in the `Authorization` header: a back end sends it with
@@ -26,7 +31,7 @@ pub async fn back_end(app: &App, request: &Request) -> Result<Option<EcosystemId
     let Some(token) = token.filter(|token| token.holder() == Holder::Server) else {
         return Ok(None);
     };
-    let found = app.lookup().token(&token).read().await?;
+    let found = Lookup::new(app).token(&token).read().await?;
     let server = found.verified(&token);
     let server = server.filter(|server| server.scope == Scope::ReadWrite);
     Ok(server.and_then(|server| server.ecosystem().cloned()))
@@ -38,7 +43,7 @@ pub struct Origin {
     /// The ecosystem whose back end sends the attempt. Its limits are its own, and only its users and
     /// codes are found. `None` if no back end does.
     pub ecosystem: Option<EcosystemId>,
-    /// The client's address as [`attempts::source`] writes it; `None` if a back end does not say it.
+    /// The client's address as [`rate_limit::source`] writes it; `None` if a back end does not say it.
     pub address: Option<String>,
 }
 
@@ -56,8 +61,8 @@ impl Origin {
             Err(_) => Err("field must be an IPv4 or IPv6 address"),
         });
         let address = match ecosystem {
-            None => Some(attempts::source(gateway_source(request))),
-            Some(_) => client.map(|address| attempts::source(Some(address))),
+            None => Some(rate_limit::source(gateway_source(request))),
+            Some(_) => client.map(|address| rate_limit::source(Some(address))),
         };
         Self { ecosystem, address }
     }

@@ -10,7 +10,7 @@ use lambda_http::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::error::{Error, Result};
+use crate::domain::error::{Error, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -1,6 +1,5 @@
 //! The shapes that users' and servers' tokens have on the wire (contract, section 2).
 
-use futures_util::future::try_join;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
@@ -9,12 +8,14 @@ use super::{
     response::{ok, ok_secret},
 };
 use crate::{
-    app::App,
-    error::{Error, Result, both},
-    owner::{Owner, OwnerKey},
-    page::{MAX_LIMIT, cursor, parse_cursor, parse_limit},
-    time::UnixSeconds,
-    token::{Expiry, ExpiryType, NewToken, PlainToken, Token, TokenId, TokenName, Ttl},
+    domain::{
+        error::{Error, Result, both},
+        owner::{Owner, OwnerKey},
+        time::UnixSeconds,
+        token::{Expiry, ExpiryType, NewToken, PlainToken, Token, TokenId, TokenName, Ttl},
+    },
+    http::cursor::{MAX_LIMIT, cursor, parse_cursor, parse_limit},
+    service::{app::App, tokens},
 };
 
 /// The token that a query asks for.
@@ -134,21 +135,8 @@ pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>
         tokens: Vec<Listed>,
         cursor: Option<String>,
     }
-    let key = owner.id.key();
-    let now = app.now().seconds();
-    // Tokens of a short code's user count no longer than its environment.
-    let environment = owner.environment.as_ref();
-    let lookup = app.lookup().environment(environment);
-    let (tokens, found) = try_join(
-        app.identity.tokens(key, page.after, page.limit),
-        lookup.read(),
-    )
-    .await?;
-    let (tokens, last) = tokens;
-    let ended = environment.is_some_and(|id| found.environment(id).is_none());
-    let counts = |token: &Token| token.counts_for(owner, now) && !app.is_void(token.id);
-    let live = tokens.into_iter().filter(|token| !ended && counts(token));
-    let listed = live.map(|token| Listed {
+    let (tokens, last) = tokens::list_live(app, owner, page.after, page.limit).await?;
+    let listed = tokens.into_iter().map(|token| Listed {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
         created_at: token.created_at.to_rfc3339(),
@@ -163,6 +151,6 @@ pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>
     });
     ok(&List {
         tokens: listed.collect(),
-        cursor: last.map(|id| cursor(key, id)),
+        cursor: last.map(|id| cursor(owner.id.key(), id)),
     })
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{email::Email, owner::Owner};
+use crate::domain::{email::Email, owner::Owner};
 
 /// A user as `GET` and `PUT` answer.
 #[derive(Clone, Debug, Serialize)]

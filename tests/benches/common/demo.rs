@@ -3,12 +3,16 @@
 use aws_sdk_dynamodb::Client;
 use shared::{
     App,
-    directory::{Put, UserChange, create_account, create_ecosystem, mint, put_user},
-    id::UserId,
-    identity::Identity,
-    owner::Owner,
-    schema::create_tables,
-    token::{NewToken, PlainToken},
+    domain::{
+        id::UserId,
+        owner::Owner,
+        token::{NewToken, PlainToken},
+    },
+    service::{
+        directory::{Put, UserChange, create_account, create_ecosystem, put_user},
+        tokens::mint,
+    },
+    store::{identity::Identity, schema::create_tables},
 };
 use tokenry::embedded::{EPHEMERAL, IDENTITY};
 

@@ -1,7 +1,7 @@
 //! Reads of what a verification reads, with nothing but the SDK.
 
 use aws_sdk_dynamodb::{Client, types::KeysAndAttributes};
-use shared::{identity::Key, token::PlainToken};
+use shared::{domain::token::PlainToken, store::identity::Key};
 use tokenry::embedded::IDENTITY;
 
 /// What a verification reads: the two tokens and their owners.

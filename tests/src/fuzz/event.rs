@@ -170,7 +170,7 @@ fn of_json(request: &Request) -> Answer<'static> {
             .nullable("a", |text| Ok::<_, String>(text.to_owned()))
             .flatten();
         let n = fields.number("n", |digits| {
-            shared::number::positive_long(digits, u64::MAX)
+            shared::domain::number::positive_long(digits, u64::MAX)
         });
         fields.finish().map(|()| (a, n))
     });

@@ -2,15 +2,19 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use shared::{
-    email::Email,
-    email_token::Place,
-    id::{AccountId, EcosystemId, EnvironmentId, UserId, decode_path_parameter},
-    number::{NotInRange, positive_long},
-    owner::OwnerKey,
-    page::{cursor as cursor_of, parse_cursor, parse_limit, parse_place_cursor, place_cursor},
-    shortcode::{ALPHABET, CodeSpace},
-    time::Timestamp,
-    token::{PlainToken, TokenId},
+    domain::{
+        email::Email,
+        email_token::Place,
+        id::{AccountId, EcosystemId, EnvironmentId, UserId, decode_path_parameter},
+        number::{NotInRange, positive_long},
+        owner::OwnerKey,
+        shortcode::{ALPHABET, CodeSpace},
+        time::Timestamp,
+        token::{PlainToken, TokenId},
+    },
+    http::cursor::{
+        cursor as cursor_of, parse_cursor, parse_limit, parse_place_cursor, place_cursor,
+    },
 };
 
 /// A token's text: nothing but a whole one is read, and one that is prints as it was.

@@ -1,0 +1,240 @@
+//! E-mail addresses, and when two of them are one.
+
+use std::fmt;
+
+use email_address::{EmailAddress, Options};
+use icu_casemap::CaseMapper;
+use icu_normalizer::ComposingNormalizer;
+use serde::{Deserialize, Serialize};
+
+/// The longest address, in bytes, as it is sent and in its normal form (RFC 5321 §4.5.3.1.3, less
+/// the angle brackets).
+const MAX_LENGTH: usize = 254;
+/// The longest local part, in bytes (RFC 5321 §4.5.3.1.1).
+const MAX_LOCAL_PART: usize = 64;
+
+/// An e-mail address: as it was given, for whoever reads it, and in the one form that all its
+/// spellings share, for whatever compares it. It does not print.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Email {
+    given: String,
+    normal: String,
+}
+
+impl Email {
+    /// Reads an address of the form `local@domain` (RFC 5322 §3.4.1, with RFC 6532's characters):
+    /// no quoted local part, no address literal, no comment, no white space.
+    ///
+    /// # Errors
+    /// What a client is told of any other text.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        Self::read(text).ok_or("invalid email address")
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let refused = |c: char| {
+            c.is_whitespace() || c.is_control() || c == '"' || c == char::REPLACEMENT_CHARACTER
+        };
+        if text.len() > MAX_LENGTH || text.contains(refused) {
+            return None;
+        }
+        let given = text;
+        let nfc = ComposingNormalizer::new_nfc().normalize(given);
+        let text = nfc.as_ref();
+        // RFC 6532 §3.2: what is beyond ASCII may stand where a letter may; the parser knows only
+        // some of it.
+        let plain: String = text
+            .chars()
+            .map(|c| if c.is_ascii() { c } else { 'x' })
+            .collect();
+        let options = Options::default()
+            .without_display_text()
+            .without_domain_literal();
+        EmailAddress::parse_with_options(&plain, options).ok()?;
+        let (local_part, domain) = text.rsplit_once('@')?;
+        let domain = idna::domain_to_ascii_strict(domain).ok()?;
+        let local_part = folded(local_part);
+        let normal = format!("{local_part}@{domain}");
+        let fits = local_part.len() <= MAX_LOCAL_PART && normal.len() <= MAX_LENGTH;
+        fits.then(|| Self {
+            given: given.to_owned(),
+            normal,
+        })
+    }
+
+    /// As it was given.
+    pub fn as_given(&self) -> &str {
+        &self.given
+    }
+
+    /// The form that all spellings of an address share, and no two addresses.
+    pub fn normal(&self) -> &str {
+        &self.normal
+    }
+}
+
+/// A local part in NFC and without case.
+///
+/// Lower case first, then simple case folding: that makes `ς` a `σ`, as `Σ` is, but leaves `ß`
+/// apart from `ss`, and `İ` from `i`. NFC makes the Kelvin sign a `K`, for Unicode holds them
+/// for the same character, and leaves full-width letters as they are.
+fn folded(local_part: &str) -> String {
+    let (cases, nfc) = (CaseMapper::new(), ComposingNormalizer::new_nfc());
+    let lower = nfc.normalize(local_part);
+    let folded: String = lower
+        .chars()
+        .flat_map(char::to_lowercase)
+        .map(|c| cases.simple_fold(c))
+        .collect();
+    nfc.normalize(&folded).into_owned()
+}
+
+impl PartialEq for Email {
+    fn eq(&self, other: &Self) -> bool {
+        self.normal == other.normal
+    }
+}
+
+impl Eq for Email {}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn normal(text: &str) -> String {
+        Email::parse(text).expect(text).normal
+    }
+
+    #[test]
+    fn spellings_of_one_address_are_one() {
+        for (one, other) in [
+            ("bob@example.com", "Bob@Example.COM"),
+            ("bob@m\u{fc}nchen.example", "bob@xn--mnchen-3ya.example"),
+            ("bob@M\u{dc}NCHEN.example", "bob@mu\u{308}nchen.example"),
+            ("bob@\u{ff45}xample.com", "bob@example.com"),
+            ("ren\u{e9}@example.com", "RENE\u{301}@example.com"),
+            // The Kelvin sign is the letter K, and in the domain as well.
+            ("\u{212a}elvin@example.com", "kelvin@example.com"),
+            ("bob@\u{212a}elvin.com", "bob@kelvin.com"),
+            ("\u{130}brahim@example.com", "i\u{307}brahim@example.com"),
+            ("stra\u{df}e@example.com", "STRA\u{1e9e}E@example.com"),
+            (
+                "\u{3bf}\u{3b4}\u{3cc}\u{3c2}@example.com",
+                "\u{39f}\u{394}\u{38c}\u{3a3}@example.com",
+            ),
+            ("\u{ff22}ob@example.com", "\u{ff42}ob@example.com"),
+        ] {
+            assert_eq!(normal(one), normal(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn two_addresses_are_two() {
+        let addresses = [
+            "i@example.com",
+            "\u{130}@example.com",
+            "\u{131}@example.com",
+            "ss@example.com",
+            "\u{df}@example.com",
+            "b@example.com",
+            "\u{ff42}@example.com",
+            "e@example.com",
+            "\u{e9}@example.com",
+            "b.ob@example.com",
+            "bob@example.com",
+            "bob+1@example.com",
+            "bob@ss.example",
+            "bob@\u{df}.example",
+            "bob@i.example",
+            "bob@\u{131}.example",
+        ];
+        let normal: std::collections::HashSet<_> = addresses.into_iter().map(normal).collect();
+        assert_eq!(normal.len(), addresses.len());
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let long = format!("{}@example.com", "a".repeat(65));
+        let longer = format!("bob@{}com", "a.".repeat(124));
+        let huge = format!("bob@{}.com", "a".repeat(10_000));
+        for text in [
+            "",
+            "bob",
+            "@",
+            "bob@",
+            "@example.com",
+            "bob@@example.com",
+            "a@b@example.com",
+            " bob@example.com",
+            "bob@example.com ",
+            "bob @example.com",
+            "bob@exam ple.com",
+            "bob\0@example.com",
+            "bob@example.com\n",
+            "bob\u{a0}@example.com",
+            "\"bob\"@example.com",
+            "<bob@example.com>",
+            "Bob <bob@example.com>",
+            "bob@[192.0.2.1]",
+            ".bob@example.com",
+            "bob.@example.com",
+            "b..ob@example.com",
+            "bob@example..com",
+            "bob@-example.com",
+            "bob@example.com.",
+            "bob@exa_mple.com",
+            "bob(comment)@example.com",
+            "bob@xn--a.example",
+            &long,
+            &longer,
+            &huge,
+        ] {
+            assert!(Email::parse(text).is_err(), "{text}");
+        }
+        for text in [
+            "bob@localhost",
+            "o'brien+tag@example.co.uk",
+            "\u{6f22}@\u{6f22}.example",
+        ] {
+            assert!(Email::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_does_not_show_in_debug_output() {
+        let email = Email::parse("bob@example.com").unwrap();
+        assert_eq!(format!("{email:?}"), "***");
+    }
+
+    proptest! {
+        #[test]
+        fn a_normal_form_is_its_own(local in "\\PC{1,12}", domain in "[a-zäßİK．A-Z0-9.]{1,12}") {
+            if let Ok(email) = Email::parse(&format!("{local}@{domain}")) {
+                let again = Email::parse(email.normal()).unwrap();
+                prop_assert_eq!(again.normal(), email.normal());
+                prop_assert!(email.normal().len() <= MAX_LENGTH);
+            }
+        }
+
+        #[test]
+        fn case_makes_no_difference(local in "\\PC{1,12}") {
+            let given = format!("{local}@example.com");
+            if let (Ok(one), Ok(lower)) = (Email::parse(&given), Email::parse(&given.to_lowercase())) {
+                prop_assert_eq!(one.normal(), lower.normal());
+            }
+        }
+
+        #[test]
+        fn reading_any_text_never_panics(text in "\\PC*") {
+            let _ = Email::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Short codes: a few characters that a person types, each worth one token (contract, section 3;
+//! RFC 8628 §5.1 and §6.1).
+
+use std::fmt;
+
+use rand::{CryptoRng, seq::IndexedRandom};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    id::{EnvironmentId, UserId},
+    number::{self, NotInRange},
+    owner::Epoch,
+    time::{Timestamp, UnixSeconds},
+    token::{ExpiryType, NewToken, Ttl},
+};
+
+/// What a code is drawn from: digits and capitals without those that look alike (RFC 8628 §6.1).
+pub const ALPHABET: &str = "23456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// The codes that a deployment draws from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeSpace {
+    alphabet: &'static str,
+    length: usize,
+}
+
+impl CodeSpace {
+    /// The shortest codes, and the default.
+    pub const MIN_LENGTH: usize = 6;
+    /// The longest codes.
+    pub const MAX_LENGTH: usize = 12;
+
+    /// Codes of so many characters, [`CodeSpace::MIN_LENGTH`] to [`CodeSpace::MAX_LENGTH`].
+    pub fn of_length(length: usize) -> Option<Self> {
+        let possible = Self::MIN_LENGTH..=Self::MAX_LENGTH;
+        possible
+            .contains(&length)
+            .then_some(Self::new(ALPHABET, length))
+    }
+
+    /// Any space, to see what happens where codes are few. The alphabet is ASCII.
+    pub const fn new(alphabet: &'static str, length: usize) -> Self {
+        Self { alphabet, length }
+    }
+
+    /// Draws a code, each as likely as any other.
+    pub fn draw(self, mut rng: &mut dyn CryptoRng) -> Code {
+        let characters = self.alphabet.as_bytes();
+        let drawn = (0..self.length).filter_map(|_| characters.choose(&mut rng));
+        Code(drawn.map(|&byte| char::from(byte)).collect())
+    }
+
+    /// Reads a code as a person types it: case, white space and dashes do not matter.
+    pub fn parse(self, typed: &str) -> Option<Code> {
+        let dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}');
+        let code: String = typed
+            .chars()
+            .filter(|&c| !c.is_whitespace() && !dash(c))
+            .map(|c| c.to_ascii_uppercase())
+            .collect();
+        let known = |c| self.alphabet.contains(c);
+        (code.len() == self.length && code.chars().all(known)).then_some(Code(code))
+    }
+}
+
+impl Default for CodeSpace {
+    fn default() -> Self {
+        Self::new(ALPHABET, Self::MIN_LENGTH)
+    }
+}
+
+/// A short code. While it lives it is worth a token, and so it does not print.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Code(String);
+
+impl Code {
+    /// The code, for the response that hands it out or says that it does not exist.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How long a code lives, in whole seconds: 1 to [`CodeTtl::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeTtl(u32);
+
+impl CodeTtl {
+    /// An hour.
+    pub const MAX: u32 = 3600;
+
+    /// # Errors
+    /// The text is not a whole number from 1 to [`CodeTtl::MAX`].
+    pub fn parse(text: &str) -> Result<Self, NotInRange> {
+        number::positive(text, Self::MAX).map(Self)
+    }
+}
+
+impl Default for CodeTtl {
+    /// Five minutes.
+    fn default() -> Self {
+        Self(300)
+    }
+}
+
+/// What a code is to be worth: fixed when it is made, and nothing at its exchange changes it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NewCode {
+    /// How long the code lives.
+    pub ttl: CodeTtl,
+    /// How its token ends.
+    pub token_expiry_type: ExpiryType,
+    /// How long its token lives.
+    pub token_ttl: Ttl,
+    /// When code and token end at the latest: as the user's token that makes the code does.
+    pub ends_at: Option<UnixSeconds>,
+}
+
+/// Whom a code gives a token for. It does not print: the name of a code's user is the code.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Grantee {
+    /// A user: as long as its epoch is the one that it had when the code was made, and the
+    /// environment lives that made it, if it is a short code's user itself.
+    User {
+        user: UserId,
+        epoch: Epoch,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        environment: Option<EnvironmentId>,
+    },
+    /// A new user `short|CODE` of an environment.
+    Environment {
+        user: UserId,
+        environment: EnvironmentId,
+    },
+}
+
+impl Grantee {
+    pub(crate) const fn user(&self) -> &UserId {
+        match self {
+            Self::User { user, .. } | Self::Environment { user, .. } => user,
+        }
+    }
+}
+
+/// A code's item in the ephemeral table, its key apart.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// When it was made.
+    pub(crate) made_at: Timestamp,
+    /// A random value that tells it from an earlier or later code of the same characters.
+    pub(crate) nonce: Epoch,
+    pub(crate) grantee: Grantee,
+    token_expiry_type: ExpiryType,
+    token_ttl: Ttl,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ends_at: Option<UnixSeconds>,
+    /// The table's TTL attribute.
+    pub(crate) expires_at: UnixSeconds,
+}
+
+impl Record {
+    pub(crate) fn new(
+        wanted: &NewCode,
+        grantee: Grantee,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+    ) -> Self {
+        let expires_at = now.seconds().plus(wanted.ttl.0);
+        Self {
+            made_at: now,
+            nonce: Epoch::generate(rng),
+            grantee,
+            token_expiry_type: wanted.token_expiry_type,
+            token_ttl: wanted.token_ttl,
+            ends_at: wanted.ends_at,
+            expires_at: wanted.ends_at.map_or(expires_at, |end| end.min(expires_at)),
+        }
+    }
+
+    /// The token that it is worth now. What would never end is fixed to when it must.
+    pub(crate) fn token(&self, now: UnixSeconds) -> NewToken {
+        let left = self.ends_at.map(|end| Ttl::until(now, end));
+        let (expiry_type, ttl) = match (self.token_expiry_type, left) {
+            (ExpiryType::Infinite, Some(left)) => (ExpiryType::FixedTtl, left),
+            (expiry_type, _) => (expiry_type, self.token_ttl),
+        };
+        NewToken {
+            expiry_type,
+            ttl,
+            max_ttl: left,
+            name: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn codes_are_drawn_without_bias() {
+        let mut rng = StdRng::seed_from_u64(8628);
+        let mut counts = [[0_u32; 30]; 6];
+        let draws = 1_000_000 / 6;
+        for _ in 0..draws {
+            let code = CodeSpace::default().draw(&mut rng);
+            for (place, character) in code.reveal().chars().enumerate() {
+                counts[place][ALPHABET.find(character).unwrap()] += 1;
+            }
+        }
+        let expected = f64::from(draws) / 30.0;
+        for place in counts {
+            let chi_square: f64 = place
+                .iter()
+                .map(|&count| (f64::from(count) - expected).powi(2) / expected)
+                .sum();
+            // 29 degrees of freedom: beyond 66.2 once in 10,000 unbiased samples.
+            assert!(chi_square < 66.2, "{chi_square}");
+        }
+    }
+
+    #[test]
+    fn case_white_space_and_dashes_do_not_matter() {
+        let space = CodeSpace::default();
+        for typed in [
+            "A6ER7D",
+            "a6er7d",
+            "a6e-r7d",
+            " A6E R7D\t",
+            "a6e\u{2013}r7d",
+            "\u{a0}a6er7d",
+        ] {
+            assert_eq!(space.parse(typed).unwrap().reveal(), "A6ER7D", "{typed:?}");
+        }
+        for typed in [
+            "",
+            "A6ER7",
+            "A6ER7DD",
+            "A6ER7O",
+            "A6ER7I",
+            "A6ER7_",
+            "Ａ6ER7D",
+            "a6er7\u{212a}",
+        ] {
+            assert_eq!(space.parse(typed), None, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_from_6_to_12() {
+        assert_eq!(CodeSpace::of_length(5), None);
+        assert_eq!(CodeSpace::of_length(13), None);
+        assert_eq!(CodeSpace::of_length(6), Some(CodeSpace::default()));
+        let mut rng = StdRng::seed_from_u64(1);
+        assert_eq!(
+            CodeSpace::of_length(12)
+                .unwrap()
+                .draw(&mut rng)
+                .reveal()
+                .len(),
+            12
+        );
+    }
+
+    #[test]
+    fn a_code_does_not_show_in_debug_output() {
+        let code = CodeSpace::default().parse("A6ER7D").unwrap();
+        assert_eq!(format!("{code:?}"), "***");
+    }
+}

@@ -1,0 +1,128 @@
+//! Pages of a list: how long one is, and where the next one starts.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+
+use crate::domain::{
+    email_token::Place,
+    number::{self, NotInRange},
+    owner::OwnerKey,
+    token::TokenId,
+};
+
+/// The longest page, and the default.
+pub const MAX_LIMIT: u32 = 100;
+
+/// # Errors
+/// The text is not a whole number from 1 to [`MAX_LIMIT`].
+pub fn parse_limit(text: &str) -> Result<u32, NotInRange> {
+    number::positive(text, MAX_LIMIT)
+}
+
+/// A cursor that says that the next page of this owner's tokens starts after this one.
+///
+/// Opaque to a client, and of this list alone: the id, and 8 bytes of SHA-256 of the id and the
+/// owner. It holds no secret and gives no right, so that the check needs no key.
+pub fn cursor(owner: OwnerKey, id: TokenId) -> String {
+    let hash = Sha256::new()
+        .chain_update("tokens")
+        .chain_update(owner.as_bytes())
+        .chain_update(id.to_bytes())
+        .finalize();
+    let check = hash[..8]
+        .iter()
+        .fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+    let id = u128::from_be_bytes(id.to_bytes());
+    format!(
+        "{:0>22}{:0>11}",
+        base62::encode_fmt(id),
+        base62::encode_fmt(check)
+    )
+}
+
+/// Reads a cursor of this owner's tokens.
+///
+/// # Errors
+/// What a client is told of any other text.
+pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str> {
+    text.get(..22)
+        .and_then(|id| base62::decode(id).ok())
+        .map(|id| TokenId::from_bytes(id.to_be_bytes()))
+        .filter(|id| cursor(owner, *id) == text)
+        .ok_or("invalid cursor")
+}
+
+/// A cursor that says that the next page of a list of e-mail tokens starts after this place; `list`
+/// tells one list from another.
+pub fn place_cursor(list: &str, place: &Place) -> String {
+    let hash = Sha256::digest(format!("email-tokens#{list}#{}", place.as_str()));
+    BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], place.as_str().as_bytes()].concat())
+}
+
+/// Reads a cursor of this list of e-mail tokens.
+///
+/// # Errors
+/// What a client is told of any other text.
+pub fn parse_place_cursor(text: &str, list: &str) -> Result<Place, &'static str> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+    let place = bytes.get(8..).and_then(|place| str::from_utf8(place).ok());
+    place
+        .and_then(Place::parse)
+        .filter(|place| place_cursor(list, place) == text)
+        .ok_or("invalid cursor")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::id::EcosystemId;
+
+    proptest! {
+        #[test]
+        fn a_cursor_is_of_one_list_and_of_one_text(
+            id: [u8; 16],
+            owner: [u8; 20],
+            other: [u8; 20],
+            at in 0..33_usize,
+            to in "[0-9A-Za-z]",
+        ) {
+            let (owner, other) = (OwnerKey::from_bytes(owner), OwnerKey::from_bytes(other));
+            let id = TokenId::from_bytes(id);
+            let text = cursor(owner, id);
+            prop_assert_eq!(parse_cursor(&text, owner), Ok(id));
+            prop_assert!(owner == other || parse_cursor(&text, other).is_err());
+            prop_assert!(parse_cursor(&text[..at], owner).is_err());
+            let mut altered = text.clone();
+            altered.replace_range(at..=at, &to);
+            prop_assert!(altered == text || parse_cursor(&altered, owner).is_err());
+        }
+
+        #[test]
+        fn a_cursor_of_places_is_of_one_list_and_of_one_text(
+            user: [u8; 12],
+            at: prop::sample::Index,
+            to in "[0-9A-Za-z_-]",
+        ) {
+            let ecosystem = EcosystemId::parse("C58521fd8a5d9b5cc21987501").unwrap();
+            let mut key = *OwnerKey::from(&ecosystem).as_bytes();
+            key[8..].copy_from_slice(&user);
+            let place = Place::parse(&format!("{ecosystem};{}", hex::encode(key))).unwrap();
+            let text = place_cursor("one", &place);
+            prop_assert_eq!(parse_place_cursor(&text, "one"), Ok(place));
+            prop_assert!(parse_place_cursor(&text, "another").is_err());
+            let at = at.index(text.len());
+            prop_assert!(parse_place_cursor(&text[..at], "one").is_err());
+            let mut altered = text.clone();
+            altered.replace_range(at..=at, &to);
+            prop_assert!(altered == text || parse_place_cursor(&altered, "one").is_err());
+        }
+
+        #[test]
+        fn reading_any_text_never_panics(text in "\\PC*") {
+            prop_assert!(parse_cursor(&text, OwnerKey::from_bytes([0; 20])).is_err());
+            prop_assert!(parse_place_cursor(&text, "one").is_err());
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Where chance comes from, handed in as the clock is.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use rand::CryptoRng;
+
+/// A random source that all requests of an execution environment share.
+pub struct Random(Mutex<Box<dyn CryptoRng + Send>>);
+
+impl Random {
+    /// A source that draws from this generator.
+    pub fn new(rng: impl CryptoRng + Send + 'static) -> Self {
+        Self(Mutex::new(Box::new(rng)))
+    }
+
+    /// The generator, for one draw.
+    pub fn draw(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Random")
+    }
+}

@@ -1,0 +1,297 @@
+//! The values of e-mail tokens, which must be readable again: encrypted at rest.
+//!
+//! A value is sealed with AES-256-GCM under a data key, bound to the record that it belongs to. The
+//! data key is kept in the identity table, wrapped by a key that is kept elsewhere: in AWS KMS, or in a
+//! local file. The first endpoint that needs it makes it; each execution environment unwraps it
+//! once.
+
+use std::{
+    fmt,
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use aes_gcm::{
+    Aes256Gcm, KeyInit,
+    aead::{Aead, Payload},
+};
+use aws_sdk_kms::{
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::Blob,
+    types::DataKeySpec,
+};
+use rand::CryptoRng;
+use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
+
+use crate::{
+    domain::{
+        email_token::Sealed,
+        error::{Error, Result},
+    },
+    service::random::Random,
+    store::identity::Identity,
+};
+
+const KEY: usize = 32;
+const NONCE: usize = 12;
+/// What the wrapped data key is bound to: associated data of a local key, and the encryption
+/// context of KMS.
+const PURPOSE: (&str, &str) = ("tokenry", "value-key");
+
+type Key = Zeroizing<[u8; KEY]>;
+
+/// Where the key is that wraps the data key.
+enum Source {
+    /// A KMS key, by its ARN.
+    Kms {
+        client: aws_sdk_kms::Client,
+        arn: String,
+    },
+    /// A file that holds it in hex.
+    File(PathBuf),
+    /// Here, for as long as the process lives.
+    Memory(Key),
+}
+
+/// What seals and opens values.
+pub struct ValueKey {
+    source: Source,
+    data_key: OnceCell<Key>,
+}
+
+impl ValueKey {
+    fn new(source: Source) -> Self {
+        let data_key = OnceCell::new();
+        Self { source, data_key }
+    }
+
+    /// Wrapped by AWS KMS.
+    pub fn kms(client: aws_sdk_kms::Client, arn: String) -> Self {
+        Self::new(Source::Kms { client, arn })
+    }
+
+    /// Wrapped by the key in a file, which is made, for its owner alone, with the data key.
+    pub fn file(path: PathBuf) -> Self {
+        Self::new(Source::File(path))
+    }
+
+    /// Wrapped by a key that ends with the process, as its database does.
+    pub fn in_memory(rng: &mut dyn CryptoRng) -> Self {
+        Self::new(Source::Memory(draw(rng)))
+    }
+
+    /// The data key: read and unwrapped, once; `None` if there is none yet.
+    async fn kept_key(&self, identity: &Identity) -> Result<Option<&Key>> {
+        let find = async || match identity.value_key().await {
+            Ok(Some(wrapped)) => self.unwrap(&wrapped).await.map_err(Some),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        };
+        match self.data_key.get_or_try_init(find).await {
+            Ok(key) => Ok(Some(key)),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
+    }
+
+    /// The data key, which is made if there is none yet.
+    async fn data_key(&self, identity: &Identity, random: &Random) -> Result<&Key> {
+        if let Some(key) = self.kept_key(identity).await? {
+            return Ok(key);
+        }
+        let make = async || {
+            let (key, wrapped) = self.make(random).await?;
+            match identity.insert_value_key(wrapped).await? {
+                None => Ok(key),
+                // Another environment was first.
+                Some(theirs) => self.unwrap(&theirs).await,
+            }
+        };
+        self.data_key.get_or_try_init(make).await
+    }
+
+    /// A new data key, and itself wrapped.
+    async fn make(&self, random: &Random) -> Result<(Key, Vec<u8>)> {
+        let local = match &self.source {
+            Source::Kms { client, arn } => {
+                let made = client
+                    .generate_data_key()
+                    .key_id(arn)
+                    .key_spec(DataKeySpec::Aes256)
+                    .encryption_context(PURPOSE.0, PURPOSE.1)
+                    .send()
+                    .await
+                    .map_err(|error| from_kms(&error))?;
+                let wrapped = made.ciphertext_blob.map(Blob::into_inner);
+                let key = made.plaintext.map(|key| Zeroizing::new(key.into_inner()));
+                let key = key
+                    .as_deref()
+                    .and_then(|key| key.as_slice().try_into().ok());
+                return key
+                    .map(Zeroizing::new)
+                    .zip(wrapped)
+                    .ok_or_else(|| unavailable(&"KMS answers without a key"));
+            }
+            Source::File(path) => &file_key(path, &mut *random.draw())?,
+            Source::Memory(key) => key,
+        };
+        let key = draw(&mut *random.draw());
+        let wrapped = seal(
+            local,
+            key.as_slice(),
+            PURPOSE.1.as_bytes(),
+            &mut *random.draw(),
+        )?;
+        Ok((key, wrapped.0))
+    }
+
+    async fn unwrap(&self, wrapped: &[u8]) -> Result<Key> {
+        let local = match &self.source {
+            Source::Kms { client, arn } => {
+                let opened = client
+                    .decrypt()
+                    .key_id(arn)
+                    .ciphertext_blob(Blob::new(wrapped))
+                    .encryption_context(PURPOSE.0, PURPOSE.1)
+                    .send()
+                    .await
+                    .map_err(|error| from_kms(&error))?;
+                let key = opened.plaintext.map(|key| Zeroizing::new(key.into_inner()));
+                let key = key
+                    .as_deref()
+                    .and_then(|key| key.as_slice().try_into().ok());
+                return key
+                    .map(Zeroizing::new)
+                    .ok_or_else(|| unavailable(&"KMS answers without a key"));
+            }
+            Source::File(path) => &read_key(path).map_err(|error| unavailable(&error))?,
+            Source::Memory(key) => key,
+        };
+        let key = open(local, wrapped, PURPOSE.1.as_bytes())?;
+        let key = key.as_slice().try_into().map(Zeroizing::new);
+        key.map_err(|_| unavailable(&"the data key is not one"))
+    }
+}
+
+impl ValueKey {
+    /// Unwraps the data key before the first request comes.
+    ///
+    /// # Errors
+    /// The database or the key that wraps it is unavailable.
+    pub(crate) async fn warm_up(&self, identity: &Identity) -> Result<()> {
+        self.kept_key(identity).await.map(|_| ())
+    }
+
+    /// Seals a value for the record that `bound_to` identifies.
+    pub(crate) async fn seal(
+        &self,
+        value: &str,
+        bound_to: &str,
+        identity: &Identity,
+        random: &Random,
+    ) -> Result<Sealed> {
+        let key = self.data_key(identity, random).await?;
+        let (value, bound_to) = (value.as_bytes(), bound_to.as_bytes());
+        seal(key, value, bound_to, &mut *random.draw())
+    }
+
+    /// Opens a value that was sealed for this record.
+    pub(crate) async fn open(
+        &self,
+        sealed: &Sealed,
+        bound_to: &str,
+        identity: &Identity,
+    ) -> Result<Zeroizing<String>> {
+        let key = self.kept_key(identity).await?;
+        let key = key.ok_or_else(|| unavailable(&"there is none, though it sealed this"))?;
+        let value = open(key, &sealed.0, bound_to.as_bytes())?;
+        let value = str::from_utf8(&value).map_err(|_| unavailable(&"a value is not text"))?;
+        Ok(Zeroizing::new(value.to_owned()))
+    }
+}
+
+fn draw(rng: &mut dyn CryptoRng) -> Key {
+    let mut key = Zeroizing::new([0; KEY]);
+    rng.fill_bytes(key.as_mut_slice());
+    key
+}
+
+fn seal(key: &Key, text: &[u8], bound_to: &[u8], rng: &mut dyn CryptoRng) -> Result<Sealed> {
+    let mut nonce = [0; NONCE];
+    rng.fill_bytes(&mut nonce);
+    let payload = Payload {
+        msg: text,
+        aad: bound_to,
+    };
+    let ciphertext = cipher(key)
+        .encrypt(&nonce.into(), payload)
+        .map_err(|_| unavailable(&"a value cannot be sealed"))?;
+    Ok(Sealed([nonce.as_slice(), &ciphertext].concat()))
+}
+
+fn open(key: &Key, sealed: &[u8], bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let opened = sealed
+        .split_first_chunk::<NONCE>()
+        .and_then(|(nonce, text)| {
+            let payload = Payload {
+                msg: text,
+                aad: bound_to,
+            };
+            cipher(key).decrypt(&(*nonce).into(), payload).ok()
+        });
+    opened
+        .map(Zeroizing::new)
+        .ok_or_else(|| unavailable(&"another key sealed this, or it was changed"))
+}
+
+fn cipher(key: &Key) -> Aes256Gcm {
+    Aes256Gcm::new((&**key).into())
+}
+
+/// The key in a file, which is made if there is none: as a whole, whatever happens meanwhile.
+fn file_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<Key> {
+    let key = draw(rng);
+    let new = path.with_extension(format!("{:016x}", rng.next_u64()));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let made = options.open(&new).and_then(|mut file| {
+        file.write_all(Zeroizing::new(hex::encode(key.as_slice())).as_bytes())?;
+        file.sync_all()?;
+        // Unlike renaming, this replaces nothing.
+        std::fs::hard_link(&new, path)
+    });
+    // It is there by its own name, or nobody's.
+    let _ = std::fs::remove_file(&new);
+    match made {
+        Ok(()) => Ok(key),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            read_key(path).map_err(|error| unavailable(&error))
+        }
+        Err(error) => Err(unavailable(&error)),
+    }
+}
+
+fn read_key(path: &Path) -> std::io::Result<Key> {
+    let text = Zeroizing::new(std::fs::read_to_string(path)?);
+    let mut key = Zeroizing::new([0; KEY]);
+    hex::decode_to_slice(text.trim(), key.as_mut_slice())
+        .map_err(|_| std::io::Error::new(ErrorKind::InvalidData, "not 64 hex digits"))?;
+    Ok(key)
+}
+
+fn unavailable(cause: &dyn fmt::Display) -> Error {
+    Error::Unavailable {
+        cause: format!("value key: {cause}"),
+    }
+}
+
+/// KMS's own code. A key that is disabled, gone or forbidden is a 503: it may come back, and until it does
+/// nothing is lost.
+fn from_kms<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
+    let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
+    let code = meta.and_then(|meta| meta.code());
+    unavailable(&format_args!("KMS: {}", code.unwrap_or("no answer")))
+}

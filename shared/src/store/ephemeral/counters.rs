@@ -1,0 +1,116 @@
+//! Calls about the counters of attempts. A counter is an item for one subject and one window of time:
+//! `n`, what is charged, and `failed`, what of it has failed for sure.
+
+use aws_sdk_dynamodb::{
+    config::retry::RetryConfig,
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use serde::Deserialize;
+
+use super::{Ephemeral, PARTITION_KEY};
+use crate::{
+    domain::{error::Result, time::UnixSeconds},
+    store::item::{from_item, number},
+};
+
+/// The counter of one subject and one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counter {
+    /// The partition key of its item.
+    pub(crate) key: String,
+    /// The end of its window.
+    pub(crate) ends_at: UnixSeconds,
+}
+
+/// What became of an attempt that was to be charged.
+pub(crate) enum Charge {
+    /// It is charged.
+    Counted,
+    /// The limit is reached; so many attempts of the window have failed for sure.
+    Full {
+        /// Those that failed.
+        failed: u32,
+    },
+}
+
+impl Ephemeral {
+    /// Charges an attempt to a counter, unless the limit is reached.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub(crate) async fn charge(&self, counter: &Counter, limit: u32) -> Result<Charge> {
+        #[derive(Deserialize)]
+        struct Full {
+            #[serde(default)]
+            failed: u32,
+        }
+        let added = self
+            .update(counter)
+            .update_expression("ADD n :one SET expires_at = :end")
+            .condition_expression("attribute_not_exists(n) OR n < :limit")
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()))
+            .expression_attribute_values(":end", number(counter.ends_at))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match added {
+            Ok(_) => Ok(Charge::Counted),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
+                    let Full { failed } = from_item(refusal.item.clone().unwrap_or_default())?;
+                    Ok(Charge::Full { failed })
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// Takes an attempt off a counter, in one try.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub(crate) async fn refund(&self, counter: &Counter) -> Result<()> {
+        let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
+        let refunded = self
+            .update(counter)
+            .update_expression("ADD n :back")
+            .condition_expression("n > :zero")
+            .expression_attribute_values(":back", AttributeValue::N("-1".to_owned()))
+            .expression_attribute_values(":zero", AttributeValue::N("0".to_owned()))
+            .customize()
+            .config_override(once)
+            .send()
+            .await;
+        match refunded {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            other => other.map(|_| ()).map_err(Into::into),
+        }
+    }
+
+    /// Counts an attempt of a counter as failed.
+    ///
+    /// # Errors
+    /// The database is unavailable, or the counter is gone with its window.
+    pub(crate) async fn count_failure(&self, counter: &Counter) -> Result<()> {
+        let update = self
+            .update(counter)
+            .update_expression("ADD failed :one")
+            .condition_expression("attribute_exists(n)")
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
+        update.send().await?;
+        Ok(())
+    }
+
+    fn update(&self, counter: &Counter) -> UpdateItemFluentBuilder {
+        let update = self.client.update_item().table_name(&self.table);
+        update.key(PARTITION_KEY, AttributeValue::S(counter.key.clone()))
+    }
+}

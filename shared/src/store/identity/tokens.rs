@@ -1,0 +1,287 @@
+//! Calls about tokens.
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::{
+        query::builders::QueryFluentBuilder,
+        update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
+    },
+    primitives::Blob,
+    types::{
+        AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure,
+        WriteRequest,
+    },
+};
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+
+use super::{Identity, Key, PARTITION_KEY, SORT_KEY, is_revoked};
+use crate::{
+    domain::{
+        error::{Error, Result},
+        owner::{Epoch, OwnerKey},
+        time::UnixSeconds,
+        token::{Expiry, PlainToken, Token, TokenId},
+    },
+    store::item::{TTL_ATTRIBUTE, from_item, number, to_item, to_value, unavailable},
+};
+
+impl Identity {
+    /// Writes a new token, in one conditional `PutItem`. Safe to repeat: the write of the same
+    /// token over itself has succeeded.
+    ///
+    /// # Errors
+    /// The database is away, or (by a collision of 80 random bits within a millisecond) another
+    /// token of the owner has the id.
+    pub async fn insert_token(&self, token: &Token) -> Result<()> {
+        match self.insert(to_item(token)?).await? {
+            None => Ok(()),
+            Some(old) if from_item::<Token>(old.clone())?.token_hash == token.token_hash => Ok(()),
+            Some(_) => Err(Error::Internal {
+                cause: "a new token met another under its id".to_owned(),
+            }),
+        }
+    }
+
+    /// Starts another life of a sliding token, unless it is dead or this second already did, and
+    /// says when it expires now; `None` if it is dead.
+    ///
+    /// One conditional `UpdateItem`: it can neither create an item nor revive a dead one. A token
+    /// that is found idle for too long is ended by a second one.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn renew(
+        &self,
+        token: &PlainToken,
+        now: UnixSeconds,
+    ) -> Result<Option<UnixSeconds>> {
+        let renewed = self
+            .update(token, now)?
+            .update_expression("SET expires_at = :now + #ttl, last_used_at = :now")
+            .condition_expression(
+                "token_hash = :hash AND expires_at > :now \
+                 AND (attribute_not_exists(last_used_at) OR last_used_at < :now) \
+                 AND (attribute_not_exists(max_expires_at) OR max_expires_at > :now)",
+            )
+            .expression_attribute_names("#ttl", "ttl")
+            .send()
+            .await;
+        let old = match updated(renewed)? {
+            Updated::To(expires_at) => return Ok(Some(expires_at)),
+            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => old.expiry,
+            Updated::Refused(_) => return Ok(None),
+        };
+        match old {
+            Expiry::SlidingTtl {
+                last_used_at: Some(last),
+                ..
+            } if last >= now && old.is_alive_at(now) => Ok(old.expires_at()),
+            Expiry::SlidingTtl {
+                max_expires_at: Some(max),
+                ..
+            } if max <= now => Ok(None),
+            _ => self.end_idle(token, now).await,
+        }
+    }
+
+    /// Ends a sliding token whose time has passed for good, before anybody is told that it is
+    /// dead: a renewal that was sent while it lived, and arrives late, would revive it.
+    ///
+    /// Says when the token expires if it was renewed meanwhile.
+    async fn end_idle(&self, token: &PlainToken, now: UnixSeconds) -> Result<Option<UnixSeconds>> {
+        let ended = self
+            .update(token, now)?
+            .update_expression("SET max_expires_at = :ended")
+            .condition_expression("token_hash = :hash AND expires_at <= :now")
+            .expression_attribute_values(":ended", number(Expiry::ENDED))
+            .send()
+            .await;
+        Ok(match updated(ended)? {
+            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => {
+                old.expiry.expires_at().filter(|end| now < *end)
+            }
+            Updated::Refused(_) | Updated::To(_) => None,
+        })
+    }
+
+    /// An update of a token's item, with its hash and the time for the condition.
+    fn update(&self, token: &PlainToken, now: UnixSeconds) -> Result<UpdateItemFluentBuilder> {
+        let hash = AttributeValue::B(Blob::new(token.hashed().as_bytes().as_slice()));
+        Ok(self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(Key::of(token).to_item()?))
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":hash", hash)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld))
+    }
+
+    /// Reads up to `limit` tokens of an owner, newest first, from the one after `after` on; and the
+    /// last that was looked at, unless it was the owner's last. One strongly consistent `Query`.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn tokens(
+        &self,
+        owner: OwnerKey,
+        after: Option<TokenId>,
+        limit: u32,
+    ) -> Result<(Vec<Token>, Option<TokenId>)> {
+        #[derive(Deserialize)]
+        struct Last {
+            #[serde(rename = "item")]
+            id: TokenId,
+        }
+        let start = after
+            .map(|id| Key::token(owner, id).to_item())
+            .transpose()?;
+        let output = self
+            .query_tokens(owner)?
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(start)
+            .send()
+            .await?;
+        let items = output
+            .items
+            .ok_or_else(|| unavailable("a query without items"))?;
+        let tokens = items.into_iter().filter(|item| !is_revoked(item));
+        let tokens = tokens.map(from_item).collect::<Result<_>>()?;
+        let last = output
+            .last_evaluated_key
+            .map(from_item::<Last>)
+            .transpose()?;
+        Ok((tokens, last.map(|last| last.id)))
+    }
+
+    /// Ends a token for good: in the place of its item comes one that says no more than that. It stays
+    /// for an hour, so that a put of the token that was held up finds it; deleted, it would be back.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn revoke(
+        &self,
+        owner: OwnerKey,
+        id: TokenId,
+        now: UnixSeconds,
+    ) -> Result<()> {
+        let mut item = Key::token(owner, id).to_item()?;
+        item.insert(TTL_ATTRIBUTE.to_owned(), number(now.plus(REMEMBERED)));
+        let put = self.client.put_item().table_name(&self.table);
+        put.set_item(Some(item)).send().await?;
+        Ok(())
+    }
+
+    /// Deletes what is kept of an owner's tokens that its epoch has ended, in as many calls as it
+    /// takes, or until the table has too much to do.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Ended {
+            #[serde(flatten)]
+            key: Key,
+            epoch: Option<Epoch>,
+        }
+        let mut start = None;
+        loop {
+            let output = self
+                .query_tokens(owner)?
+                .projection_expression("#owner, #item, epoch")
+                .limit(SWEPT)
+                .set_exclusive_start_key(start)
+                .send()
+                .await?;
+            let items = output.items.unwrap_or_default();
+            let found: Vec<Ended> = items.into_iter().map(from_item).collect::<Result<_>>()?;
+            // As it is after the tokens were read: an epoch that is no more does not come again,
+            // and one that came meanwhile has tokens that live.
+            let epoch = self.owner(owner).await?.map(|owner| owner.epoch);
+            // What has none says that a token was revoked, and is still needed.
+            let ended = found
+                .iter()
+                .filter(|token| token.epoch.is_some() && token.epoch != epoch);
+            let ended: Vec<_> = ended.map(|token| &token.key).collect();
+            let deletions = ended.chunks(DELETED).map(|keys| self.delete_all(keys));
+            let all_done = try_join_all(deletions).await?.into_iter().all(|done| done);
+            start = output.last_evaluated_key;
+            if start.is_none() || !all_done {
+                return Ok(());
+            }
+            // The embedded database never waits; whoever limits the time must get a turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Deletes these items; says whether none was left unprocessed.
+    async fn delete_all(&self, keys: &[&Key]) -> Result<bool> {
+        let deletions = keys.iter().map(|key| {
+            let delete = DeleteRequest::builder().set_key(Some(key.to_item()?));
+            let delete = delete
+                .build()
+                .map_err(|_| unavailable("a key that is none"))?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        });
+        let call = self.client.batch_write_item();
+        let output = call
+            .request_items(&self.table, deletions.collect::<Result<_>>()?)
+            .send()
+            .await?;
+        Ok(output.unprocessed_items.is_none_or(|left| left.is_empty()))
+    }
+
+    /// A strongly consistent query of an owner's tokens, newest first.
+    fn query_tokens(&self, owner: OwnerKey) -> Result<QueryFluentBuilder> {
+        let prefix = AttributeValue::S(TokenId::ITEM_PREFIX.to_owned());
+        Ok(self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
+            .expression_attribute_names("#owner", PARTITION_KEY)
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":owner", to_value(&owner)?)
+            .expression_attribute_values(":token", prefix)
+            .scan_index_forward(false)
+            .consistent_read(true))
+    }
+}
+
+/// How long it is remembered that a token was revoked, in seconds: longer than any request of ours can
+/// be on its way.
+const REMEMBERED: u32 = 3600;
+/// How many tokens are looked at in one query of a sweep, and how many deleted by one call.
+const SWEPT: i32 = 100;
+const DELETED: usize = 25;
+
+/// What became of an update of a token's item.
+enum Updated {
+    /// It was made: when the item says that it expires now.
+    To(UnixSeconds),
+    /// Its condition does not hold for the item as it is.
+    Refused(Option<Token>),
+}
+
+fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<Updated> {
+    #[derive(Deserialize)]
+    struct New {
+        expires_at: UnixSeconds,
+    }
+    match result {
+        Ok(output) => {
+            let new = output.attributes.map(from_item::<New>).transpose()?;
+            new.map(|new| Updated::To(new.expires_at))
+                .ok_or_else(|| unavailable("an update without its result"))
+        }
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
+                let old = refusal.item.clone().filter(|item| !is_revoked(item));
+                Ok(Updated::Refused(old.map(from_item).transpose()?))
+            }
+            _ => Err(error.into()),
+        },
+    }
+}

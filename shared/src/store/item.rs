@@ -1,0 +1,47 @@
+//! Items, and values to and from their attributes.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::domain::{
+    error::{Error, Result},
+    time::UnixSeconds,
+};
+
+/// The TTL attribute of both tables: a Number of seconds since 1970.
+pub const TTL_ATTRIBUTE: &str = "expires_at";
+
+/// One item as the SDK has it.
+pub type Item = HashMap<String, AttributeValue>;
+
+pub(crate) fn to_value<T: Serialize>(value: &T) -> Result<AttributeValue> {
+    serde_dynamo::to_attribute_value(value).map_err(|_| unreadable::<T>())
+}
+
+pub(crate) fn number(seconds: UnixSeconds) -> AttributeValue {
+    AttributeValue::N(seconds.0.to_string())
+}
+
+pub(crate) fn to_item<T: Serialize>(record: &T) -> Result<Item> {
+    serde_dynamo::to_item(record).map_err(|_| unreadable::<T>())
+}
+
+pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T> {
+    serde_dynamo::from_item(item).map_err(|_| unreadable::<T>())
+}
+
+/// An item that is not as this version writes it. The mapper's own message is left out because it
+/// may quote a value.
+pub(crate) fn unreadable<T>() -> Error {
+    Error::Internal {
+        cause: format!("DynamoDB: an item is not a {}", std::any::type_name::<T>()),
+    }
+}
+
+pub(crate) fn unavailable(what: &str) -> Error {
+    Error::Unavailable {
+        cause: format!("DynamoDB: {what}"),
+    }
+}

@@ -1,0 +1,8 @@
+//! The calls to DynamoDB. No other layer names its SDK.
+
+pub mod client;
+pub mod ephemeral;
+pub mod identity;
+pub mod item;
+pub mod schema;
+mod transaction;
