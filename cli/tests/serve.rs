@@ -289,7 +289,7 @@ async fn a_name_that_is_not_this_machines_is_misdirected() {
         ("a b", false),
     ] {
         let (get, post) = (reqwest::Method::GET, reqwest::Method::POST);
-        let served = if is_served {
+        let expected = if is_served {
             [200, 200, 200, 404]
         } else {
             [421; 4]
@@ -300,7 +300,7 @@ async fn a_name_that_is_not_this_machines_is_misdirected() {
             ask(get.clone(), "/openapi.yaml", host).await,
             ask(get, "/nothing", host).await,
         ];
-        assert_eq!(answers, served, "{host:?}");
+        assert_eq!(answers, expected, "{host:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The shapes that users' and servers' tokens have on the wire (contract, section 2).
 
+use std::borrow::Cow;
+
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
@@ -42,13 +44,13 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
 /// The field `token` is missing or repeated, the form has too many fields, or there is a query field.
 pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
     let (mut form, has_more) = Fields::form(request)?;
-    let token = form.required("token", parse);
+    let token = required_token(&mut form);
     let form = if has_more {
         Err(Error::InvalidBody("the form has more than 16 fields"))
     } else {
         form.finish_ignoring_others()
     };
-    both(Fields::query(request).finish(), form).map(|_| token.flatten())
+    both(Fields::query(request).finish(), form).map(|_| token)
 }
 
 /// The token that a revocation's form names (RFC 7009 section 2.1), as [`to_introspect`] reads it. A
@@ -59,13 +61,15 @@ pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
 /// The field `token` is missing or repeated.
 pub fn to_revoke(request: &Request) -> Result<Option<PlainToken>> {
     let (mut form, _) = Fields::form(request)?;
-    let token = form.required("token", parse);
-    form.finish_ignoring_others().map(|()| token.flatten())
+    let token = required_token(&mut form);
+    form.finish_ignoring_others().map(|()| token)
 }
 
-/// A text that is not a token's is a token that does not exist, and no mistake of the form.
-fn parse(text: &str) -> Result<Option<PlainToken>, String> {
-    Ok(PlainToken::parse(text))
+/// Takes the field `token`. A text that is not a token's is a token that does not exist, and no mistake of
+/// the form.
+fn required_token<'a>(form: &mut Fields<'a, Cow<'a, str>>) -> Option<PlainToken> {
+    let parse = |text: &str| Ok::<_, String>(PlainToken::parse(text));
+    form.required("token", parse).flatten()
 }
 
 /// 200 with a new token, shown this once.

@@ -45,10 +45,9 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "tokenTwice" => event.form("token=a&token=b"),
         "tooManyFields" => event.form(&["token=a"; 17].join("&")),
         "jsonBody" => event.json_body(r#"{"expiryType":"Infinite"}"#),
-        "noJsonObject" => event.json_body("[]"),
         "withoutServerToken" => body(event, "clientAddress", "192.0.2.1".into()),
         "bodyFieldNotAllowed" => body(event, "field", 1.into()),
-        "noObject" => event.json_body("[]"),
+        "noObject" | "noJsonObject" => event.json_body("[]"),
         "several" if event.json["routeKey"] == "POST /api/auth/shortcode/create" => {
             query(body(event, "shortCodeTtl", 3601.into()), "query")
         }
