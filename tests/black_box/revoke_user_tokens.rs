@@ -175,6 +175,30 @@ async fn a_sweep_leaves_the_tokens_of_a_later_epoch_alone() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_minted_during_the_sweep_stays() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    make_tokens(&service, &bob, 10).await;
+    // The sweep reads the tokens only after one was minted that the new epoch lets in.
+    service.database.fail([("Query", Fault::NotBefore("Scan"))]);
+    let mint_and_scan = async {
+        service.database.has_arrived("Query").await;
+        let token = service.mint(&bob, "").await.token();
+        service.identity_items().await;
+        token
+    };
+    let (status, token) =
+        futures_util::future::join(revoke_all(&service, &bob), mint_and_scan).await;
+    assert_eq!(status, 204);
+    assert!(service.is_active(&token).await);
+    assert_eq!(
+        service.token_items(&bob).await.len(),
+        1,
+        "the earlier ones are swept"
+    );
+}
+
+#[tokio::test]
 async fn an_unknown_user_is_a_404() {
     let service = Service::start().await;
     let nobody = format!("{};nobody", service.ecosystem.id.as_str());

@@ -16,7 +16,10 @@ use crate::{
         app::App,
         verify::{Found, Lookup, Verified},
     },
-    store::identity::{AddressChange, Inserted, Key, PasswordChange, UserWrite},
+    store::{
+        identity::{AddressChange, Inserted, Key, PasswordChange, UserWrite},
+        item::WriteResult,
+    },
 };
 
 /// Two names of an ecosystem met in one key, by a collision of 96 bits. Nothing was overwritten.
@@ -229,12 +232,12 @@ pub async fn put_user(
                 (UserWrite::Written, None) => return Ok(Put::Created(next)),
                 (UserWrite::Written, Some(_)) => return Ok(Put::Changed(next)),
                 (UserWrite::AddressChanged, _) => current,
-                (UserWrite::Instead(there), _) => there,
+                (UserWrite::Conflict(there), _) => there,
             }
         } else if let Some(user) = old {
             match app.identity.replace_owner(user, &next).await? {
-                Ok(()) => return Ok(Put::Changed(next)),
-                Err(there) => there,
+                WriteResult::Written => return Ok(Put::Changed(next)),
+                WriteResult::Conflict(there) => there,
             }
         } else {
             match app.identity.insert_owner(&next).await? {

@@ -16,7 +16,7 @@ use crate::{
         directory::must_be_active,
         verify::{Found, Lookup, Verified},
     },
-    store::identity::EmailTokenWrite,
+    store::{identity::EmailTokenWrite, item::WriteResult},
 };
 
 /// A user that has an e-mail address, as it was just read.
@@ -173,7 +173,7 @@ pub(super) async fn make(app: &App, user: &EmailUser, properties: Properties) ->
         match written.await? {
             EmailTokenWrite::Written => return Ok(Made::New(kept.token, plain)),
             EmailTokenWrite::UserChanged => return Ok(Made::UserChanged),
-            EmailTokenWrite::Instead(kept) => there = kept.map(|kept| *kept),
+            EmailTokenWrite::Conflict(kept) => there = kept.map(|kept| *kept),
         }
     }
 }
@@ -215,8 +215,8 @@ pub async fn update(
         let ends_at = properties.expiry().expires_at();
         let updated = app.identity.update_email_token(key, &old, &new, ends_at);
         match updated.await? {
-            Ok(()) => return Ok(Some(new)),
-            Err(instead) => there = instead.filter(|token| user.counts(app, token)),
+            WriteResult::Written => return Ok(Some(new)),
+            WriteResult::Conflict(now) => there = now.filter(|token| user.counts(app, token)),
         }
     }
     Ok(None)
@@ -231,8 +231,8 @@ pub async fn delete(app: &App, user: &EmailUser) -> Result<Option<EmailToken>> {
     let mut there = user.token(app);
     while let Some(token) = there {
         match app.identity.delete_email_token(key, token.token_id).await? {
-            Ok(()) => return Ok(Some(token)),
-            Err(instead) => there = instead.filter(|token| user.counts(app, token)),
+            WriteResult::Written => return Ok(Some(token)),
+            WriteResult::Conflict(now) => there = now.filter(|token| user.counts(app, token)),
         }
     }
     Ok(None)

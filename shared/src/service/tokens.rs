@@ -11,7 +11,7 @@ use crate::{
         token::{Expiry, NewToken, PlainToken, Token, TokenId},
     },
     service::{app::App, deadline::Deadline, verify::Lookup},
-    store::identity::Key,
+    store::{identity::Key, item::WriteResult},
 };
 
 /// How long ended tokens are deleted before an answer. An execution environment stands still
@@ -38,7 +38,9 @@ pub async fn revoke(app: &App, token: &Token) -> Result<()> {
     // What names an e-mail token goes with it: a log-in must not give a dead one.
     let is_email_token = matches!(token.expiry, Expiry::Email { .. });
     let (owner, id) = (token.owner, token.id);
-    if is_email_token && app.identity.delete_email_token(owner, id).await?.is_ok() {
+    if is_email_token
+        && let WriteResult::Written = app.identity.delete_email_token(owner, id).await?
+    {
         return Ok(());
     }
     app.identity.revoke(owner, id, app.now().seconds()).await
@@ -72,8 +74,8 @@ pub async fn revoke_all(app: &App, user: &Owner, deadline: Deadline) -> Result<(
             ..now.clone()
         };
         current = match app.identity.replace_owner(&now, &next).await? {
-            Ok(()) => break,
-            Err(there) => there,
+            WriteResult::Written => break,
+            WriteResult::Conflict(there) => there,
         };
     }
     let sweep = deadline.before(MARGIN, app.identity.sweep_tokens(key));

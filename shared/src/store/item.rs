@@ -10,6 +10,14 @@ use crate::domain::{
     time::UnixSeconds,
 };
 
+/// What became of a conditional write.
+pub(crate) enum WriteResult<T> {
+    /// It was written.
+    Written,
+    /// Nothing was written, since the condition does not hold for what is there, if anything is.
+    Conflict(Option<T>),
+}
+
 /// The TTL attribute of both tables: a Number of seconds since 1970.
 pub const TTL_ATTRIBUTE: &str = "expires_at";
 

@@ -18,7 +18,7 @@ use crate::{
     },
     store::{
         identity::users::PasswordRecord,
-        item::{Item, from_item, number, to_item, to_value, unavailable},
+        item::{Item, WriteResult, from_item, number, to_item, to_value, unavailable},
         transaction::{Transacted, check, delete, put, transact, update},
     },
 };
@@ -50,7 +50,7 @@ pub(crate) enum EmailTokenWrite {
     /// The user, or the environment that it is of, is not as it was read.
     UserChanged,
     /// What is there now is not what was read.
-    Instead(Option<Box<Kept>>),
+    Conflict(Option<Box<Kept>>),
 }
 
 /// What a log-in reads, as it was at one moment.
@@ -158,15 +158,14 @@ impl Identity {
             Transacted::Refused(mut refused) => match refused.swap_remove(0) {
                 Some(there) if refused.iter().all(Option::is_none) => {
                     let there = (!there.is_empty()).then(|| from_item(there).map(Box::new));
-                    EmailTokenWrite::Instead(there.transpose()?)
+                    EmailTokenWrite::Conflict(there.transpose()?)
                 }
                 _ => EmailTokenWrite::UserChanged,
             },
         })
     }
 
-    /// Changes a user's e-mail token and its token's item, if both are as they were read; says
-    /// what is there instead otherwise.
+    /// Changes a user's e-mail token and its token's item, if both are as they were read.
     ///
     /// # Errors
     /// The database is away.
@@ -176,7 +175,7 @@ impl Identity {
         old: &EmailToken,
         new: &EmailToken,
         ends_at: Option<UnixSeconds>,
-    ) -> Result<Result<(), Option<EmailToken>>> {
+    ) -> Result<WriteResult<EmailToken>> {
         let mut values = vec![
             (":id", to_value(&old.token_id)?),
             (":old", to_value(&old.revision)?),
@@ -221,8 +220,7 @@ impl Identity {
         self.transact_email_token(vec![record, token]).await
     }
 
-    /// Deletes a user's e-mail token and its token's item, if this is still the one; says which one is
-    /// there otherwise.
+    /// Deletes a user's e-mail token and its token's item, if this is still the one.
     ///
     /// # Errors
     /// The database is away.
@@ -230,7 +228,7 @@ impl Identity {
         &self,
         user: OwnerKey,
         id: TokenId,
-    ) -> Result<Result<(), Option<EmailToken>>> {
+    ) -> Result<WriteResult<EmailToken>> {
         let values = [(":id", to_value(&id)?)];
         let writes = vec![
             delete(
@@ -244,18 +242,18 @@ impl Identity {
         self.transact_email_token(writes).await
     }
 
-    /// Writes a transaction whose first write is an e-mail token; says which one is there if that is
-    /// refused, and none if another write is.
+    /// Writes a transaction whose first write is an e-mail token. A conflict has the one that is there,
+    /// if it is the first write that is refused.
     async fn transact_email_token(
         &self,
         writes: Vec<TransactWriteItem>,
-    ) -> Result<Result<(), Option<EmailToken>>> {
+    ) -> Result<WriteResult<EmailToken>> {
         match transact(&self.client, writes).await? {
-            Transacted::Written => Ok(Ok(())),
+            Transacted::Written => Ok(WriteResult::Written),
             Transacted::Refused(mut refused) => {
                 let there = refused.swap_remove(0).filter(|there| !there.is_empty());
                 let there = there.map(from_item::<EmailToken>).transpose()?;
-                Ok(Err(there))
+                Ok(WriteResult::Conflict(there))
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::{
         owner::{Environment, Owner, OwnerKey},
     },
     store::{
-        item::{Item, from_item, to_item, to_value},
+        item::{Item, WriteResult, from_item, to_item, to_value},
         transaction::{Transacted, put, transact},
     },
 };
@@ -52,8 +52,7 @@ impl Identity {
     }
 
     /// Puts an owner's next state in the place of the one that was read, in one conditional
-    /// `PutItem`. Safe to repeat. `Err` says what is there instead, if it has changed: then
-    /// nothing is written.
+    /// `PutItem`. Safe to repeat.
     ///
     /// # Errors
     /// The database is away.
@@ -61,7 +60,7 @@ impl Identity {
         &self,
         old: &Owner,
         new: &Owner,
-    ) -> Result<Result<(), Option<Owner>>> {
+    ) -> Result<WriteResult<Owner>> {
         let put = self
             .client
             .put_item()
@@ -75,13 +74,17 @@ impl Identity {
             .send()
             .await;
         match put {
-            Ok(_) => Ok(Ok(())),
+            Ok(_) => Ok(WriteResult::Written),
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
                     let there: Option<Owner> = refusal.item.clone().map(from_item).transpose()?;
                     // Its own earlier write, whose answer was lost.
-                    let done = there.as_ref() == Some(new);
-                    Ok(if done { Ok(()) } else { Err(there) })
+                    let is_written = there.as_ref() == Some(new);
+                    Ok(if is_written {
+                        WriteResult::Written
+                    } else {
+                        WriteResult::Conflict(there)
+                    })
                 }
                 _ => Err(error.into()),
             },

@@ -51,7 +51,7 @@ pub(crate) enum AddressChange<'a> {
 pub(crate) enum UserWrite {
     Written,
     /// What is there is not what was read.
-    Instead(Option<Owner>),
+    Conflict(Option<Owner>),
     /// What is kept under the address is not what was read.
     AddressChanged,
 }
@@ -127,7 +127,7 @@ impl Identity {
         let refused = self.transact_or_leave(writes, before_old).await?;
         Ok(match refused {
             None => UserWrite::Written,
-            Some(Refusal::User(there)) => UserWrite::Instead(there),
+            Some(Refusal::User(there)) => UserWrite::Conflict(there),
             Some(Refusal::Address) => UserWrite::AddressChanged,
         })
     }
