@@ -5,8 +5,7 @@
 
 Both arguments are built binaries; emulator.py says what else it needs. Each function is a process of
 its own with the variables that its line in `ENDPOINTS` asks for, and answers a request that succeeds.
-Then come events that no function should fall over, a table that is away, and a wrong start. The binary is as small as a
-cold start wants it.
+Then come events that no function should fall over, a table that is unavailable, and a wrong start.
 """
 
 import contextlib
@@ -16,8 +15,6 @@ import socket
 import subprocess
 import sys
 import time
-import zlib
-from pathlib import Path
 
 import boto3
 
@@ -26,7 +23,6 @@ from emulator import ENDPOINTS, REGION, ROOT, Function, bootstrap, free_ports, m
 AUTHORIZER = "authorize"
 EMAIL, PASSWORD = "bob@example.com", "correct horse battery"
 LIMIT = 6 * 1024 * 1024  # An event's bytes, at the most.
-SIZE, ZIPPED = 7.0, 3.5  # Megabytes, which the binary and its zip file stay under.
 WITHIN = 4  # The seconds that a request may take whose table is away.
 
 
@@ -279,15 +275,7 @@ def wrong_start(run, name, why, without=""):
     must(not process.stdout, "and with nothing else", process.stdout)
 
 
-def small(functions):
-    """Holds the binary to its size, which depends on where Cargo is called: functions/.cargo/config.toml."""
-    binary = Path(functions).read_bytes()
-    size, zipped = len(binary) / 1e6, len(zlib.compress(binary)) / 1e6
-    must(size < SIZE and zipped < ZIPPED, f"the binary has {size:.2f} MB, zipped {zipped:.2f}")
-
-
 def main(functions, tokenry):
-    small(functions)
     with contextlib.ExitStack() as stack:
         run = Run(stack, functions, tokenry)
         with run.function("introspect-token") as introspect:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Holds docs/OPERATIONS.md, deployment and dashboard to what can be known without an account.
 
-    operations.py TOKENRY
+    operations.py [TOKENRY]
 
-TOKENRY is the built command. Every block marked `sh` of docs/OPERATIONS.md is run, in its order and in
-one shell, and so are README.md's `sam` commands and the deployment with its roll-back: `aws` and `sam` are
-stand-ins that parse and check as the real ones do (stand_in.py), the API is `tokenry serve`, and the table
-is a DynamoDB of another maker.
+Without TOKENRY (the built command) it checks costs, metrics and resources alone. With it, it also runs every block
+marked `sh` of docs/OPERATIONS.md, in its order and in one shell, README.md's `sam` commands, and the deployment with its
+roll-back: `aws` and `sam` are stand-ins that parse and check as the real ones do (stand_in.py), the API is
+`tokenry serve`, and the table is a DynamoDB of another maker.
 """
 
 import contextlib
@@ -66,7 +66,6 @@ class Run:
             "PATH": f"{self.directory}/bin:{os.environ['PATH']}",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_DEFAULT_REGION": "eu-central-1",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "SAM_CLI_TELEMETRY": "0",
             "STAND_IN_LOG": str(self.log),
             "STAND_IN_OUTPUTS": json.dumps(outputs),
@@ -252,7 +251,7 @@ def stand_ins(run):
         must(code != 0, f"it is refused: {wrong}", printed)
 
 
-def main(tokenry):
+def main(tokenry=None):
     functions = {
         of["Properties"]["Handler"]: of["Properties"]
         for of in TEMPLATE["Resources"].values()
@@ -266,6 +265,8 @@ def main(tokenry):
         "costs follow, metrics are written, resources are in order",
         "\n".join(problems),
     )
+    if tokenry is None:
+        return
     must(shutil.which("curl"), "there is curl")
     with contextlib.ExitStack() as stack:
         run = Run(stack, tokenry)

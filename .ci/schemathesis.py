@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Calls `tokenry serve` with what chance makes of openapi.yaml, and holds each answer against it.
 
-    schemathesis.py TOKENRY [SEED]
+    schemathesis.py TOKENRY REQUESTS [SEED]
 
-It needs the Python of an environment that has `schemathesis`, whose settings are schemathesis.toml.
-Without a seed all runs have the same, so that none fails by chance; another one finds other things.
+It makes REQUESTS requests at least, and follows links for a minute per 10,000 of them. It needs the Python of an
+environment that has `schemathesis`, whose settings are schemathesis.toml. Without a seed all runs have the same, so
+that none fails by chance; another one finds other things.
 """
 
 import collections
@@ -23,16 +24,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = (ROOT / ".ci/schemathesis.toml").read_text()
 REPORTS = ROOT / "target/schemathesis"
 SEED = 20261122
-# How many requests there must be.
-REQUESTS = 20_000
-# Who calls, and how much. Following links, schemathesis gives up by chance, and begins again until its time is over.
-EACH = "--phases=examples,coverage,fuzzing"
-RUNS = {
-    "account": [EACH, "--max-examples=480"],
-    "server": [EACH, "--max-examples=280"],
-    "nobody": [EACH, "--max-examples=160"],
-    "account-by-links": ["--phases=stateful", "--max-time=60"],
-}
+# Who calls, and how many examples of each operation there are for 1,000 requests.
+EXAMPLES = {"account": 24, "server": 14, "nobody": 8}
+LINKS = "account-by-links"
+
+
+def phases(requests):
+    """The options of each run. Following links, schemathesis gives up by chance, and begins again until its time is over."""
+    options = {
+        who: ["--phases=examples,coverage,fuzzing", f"--max-examples={each * requests // 1000}"]
+        for who, each in EXAMPLES.items()
+    }
+    return options | {LINKS: ["--phases=stateful", f"--max-time={max(10, requests * 6 // 1000)}"]}
 
 
 def prepare(start):
@@ -52,10 +55,10 @@ def prepare(start):
         user = {"email": f"{name}@example.com", "password": "correct horse battery"}
         ask("PUT", f"users/{ecosystem};{name}", user)
     server = ask("POST", f"ecosystems/{ecosystem}/tokens?expiryType=Infinite")["token"]
-    return {"account": account, "account-by-links": account, "server": server}
+    return {"account": account, LINKS: account, "server": server}
 
 
-def run(tokenry, seed, who):
+def run(tokenry, seed, who, options):
     """One run against a server of its own; returns its report, its output and the statuses that were logged."""
     directory = REPORTS / who
     directory.mkdir(parents=True)
@@ -66,7 +69,7 @@ def run(tokenry, seed, who):
             header = prepare(start).get(who)
             command = [sys.executable, "-m", "schemathesis.cli", "--config-file", settings]
             command += ["run", f"{start['url']}/openapi.yaml", "--no-color"]
-            command += ["--seed", str(seed), *RUNS[who], "--report-json-path", directory / "report.json"]
+            command += ["--seed", str(seed), *options, "--report-json-path", directory / "report.json"]
             command += ["--header", f"Authorization: {header}"] if header else []
             # Away from this directory, whose files are named as the modules are.
             ran = subprocess.run(command, cwd=directory, capture_output=True, text=True)
@@ -81,13 +84,17 @@ def run(tokenry, seed, who):
     return report, output, statuses, ran.returncode
 
 
-def main(tokenry, seed=SEED):
+def main(tokenry, requests, seed=SEED):
+    requests = int(requests)
     print(f"seed {seed}", flush=True)
     shutil.rmtree(REPORTS, ignore_errors=True)
     tokenry = pathlib.Path(tokenry).resolve()
     sent, answered, failed = 0, collections.Counter(), []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        runs = {who: pool.submit(run, tokenry, seed, who) for who in RUNS}
+        runs = {
+            who: pool.submit(run, tokenry, seed, who, options)
+            for who, options in phases(requests).items()
+        }
         for who, each in runs.items():
             report, output, statuses, ended = each.result()
             sent += report["test_cases"]["generated"]
@@ -101,8 +108,8 @@ def main(tokenry, seed=SEED):
         sys.exit(f"schemathesis: failures as {', '.join(failed)}, seed {seed}")
     if any(status >= 500 for status in answered):
         sys.exit(f"schemathesis: an answer of 500 or more, seed {seed}")
-    if min(sent, answered.total()) < REQUESTS:
-        sys.exit(f"schemathesis: fewer than {REQUESTS} requests, seed {seed}")
+    if min(sent, answered.total()) < requests:
+        sys.exit(f"schemathesis: fewer than {requests} requests, seed {seed}")
 
 
 main(*sys.argv[1:])

@@ -28,7 +28,7 @@ SKIPPED = {
     "log_in_with_password::it_is_four_round_trips_in_sequence_and_no_more_calls_than_these": NO_UNITS,
     "not_before::a_token_made_before_it_counts_nowhere_and_costs_no_read": NO_UNITS,
 }
-TESTS = ["cargo", "test", "--locked", "-p", "tests", "--test", "black_box", "--"]
+TESTS = ["cargo", "test", "--locked", "--workspace", "--test", "black_box", "--"]
 # ministack takes milliseconds for a call, one at a time: more threads would only wait for it, and
 # heavy tests go fewer rounds.
 THREADS, FEWER = 2, 20

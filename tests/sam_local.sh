@@ -5,8 +5,7 @@
 # It needs a Rust toolchain, Python 3 and root on Debian or a like of it, whose packages it installs if they are
 # missing, and ends with 77 and a line that says why where that is not so. The functions run in a Docker engine of
 # its own, in namespaces of its own: no process, mount, network or file of it outlives the script, however that ends.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/../.ci/setup.sh"
 
 say() { printf 'sam local: %s\n' "$*"; }
 cannot() { say "cannot run here: $*"; exit 77; }
@@ -14,18 +13,14 @@ fail() { say "this does not hold: $*" >&2; exit 1; }
 # The same, with the end of what SAM and the functions logged.
 broken() { tail -n 40 /run/sam.log >&2; fail "$@"; }
 
-VENV=$PWD/target/ci-venv
+VENV=$PWD/target/venv/aws
 BUILT=.aws-sam/build
 # In a network of its own any address and port is free.
 HERE=10.0.0.1
 DATABASE=http://$HERE:4566
 API=http://127.0.0.1:3000
-case $(uname -m) in
-  x86_64) ARCHITECTURE=x86_64 ;;
-  aarch64) ARCHITECTURE=arm64 ;;
-  *) cannot "Lambda knows no $(uname -m)" ;;
-esac
-export PATH=$VENV/bin:$PATH SAM_CLI_TELEMETRY=0 PYTHONDONTWRITEBYTECODE=1
+[[ $ARCHITECTURE =~ ^(x86_64|arm64)$ ]] || cannot "Lambda knows no $ARCHITECTURE"
+export PATH=$VENV/bin:$PATH
 export AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 
 # What the namespaces are entered with: packages, the functions as they are deployed, the command.
@@ -43,10 +38,8 @@ prepare() {
     # The run level keeps the packages from starting a daemon.
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   fi
-  [[ -x $VENV/bin/sam ]] || python3 -m venv "$VENV"
-  pip install --quiet --disable-pip-version-check -r .ci/requirements.txt
-  sam build --parameter-overrides "Architecture=$ARCHITECTURE"
-  cargo build --locked -p tokenry
+  venv aws
+  build_all_binaries
 }
 
 # The base image under the name that SAM asks for, with the little of it that a function needs. The image says where

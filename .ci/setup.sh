@@ -1,0 +1,85 @@
+# What .ci/run, .ci/nightly and tests/sam_local.sh share. Source it in bash, from anywhere.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mkdir -p target
+
+# An incremental build costs time where nothing is built twice.
+export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+export SAM_CLI_TELEMETRY=0
+# Compiled once, and not beside the scripts.
+export PYTHONPYCACHEPREFIX=$PWD/target/pycache
+export UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system
+ARCHITECTURE=$(uname -m | sed s/aarch64/arm64/)
+
+# rustup knows a toolchain by the name under which it was installed: `stable` may be the version that
+# rust-toolchain.toml names.
+use_installed_toolchain() {
+  local channel name
+  channel=$(sed -nE 's/^channel = "(.*)"$/\1/p' rust-toolchain.toml)
+  if ! command -v rustup >/dev/null || rustup run "$channel" rustc --version >/dev/null 2>&1; then return; fi
+  while read -r name _; do
+    if [[ $(rustup run "$name" rustc --version 2>/dev/null) == "rustc $channel "* ]]; then
+      export RUSTUP_TOOLCHAIN=$name
+      return
+    fi
+  done < <(rustup toolchain list)
+}
+use_installed_toolchain
+
+# install PACKAGE…: as root on Debian.
+install() {
+  if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then return; fi
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# need COMMAND PACKAGE…: installs the packages if there is no such command.
+need() { command -v "$1" >/dev/null || install "${@:2}"; }
+
+# venv NAME…: makes target/venv/NAME from .ci/NAME-requirements.txt.
+venv() {
+  local uv=target/venv/uv/bin/uv name
+  if [[ ! -x $uv ]]; then
+    python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
+    python3 -m venv target/venv/uv
+    target/venv/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+  fi
+  for name; do
+    [[ -x target/venv/$name/bin/python ]] || $uv venv --quiet --python python3 "target/venv/$name"
+    $uv pip install --quiet --python "target/venv/$name" --requirements ".ci/$name-requirements.txt"
+  done
+}
+
+# Builds target/debug/tokenry and target/debug/functions, with the features that they have in the build of the tests.
+build_binaries() { cargo build --workspace --bins --examples --locked; }
+
+# Builds the same beside the functions as they are deployed, whose link uses one core.
+build_all_binaries() {
+  build_binaries &
+  PATH=$PWD/target/venv/aws/bin:$PATH sam build --parameter-overrides "Architecture=$ARCHITECTURE"
+  wait $!
+}
+
+# step NAME COMMAND…: runs a command, and keeps how long it took for `summary`.
+STEPS=()
+step() {
+  local start=$SECONDS
+  printf '\n== %s\n' "${*:2}"
+  STEP=$1
+  "${@:2}"
+  STEP=
+  STEPS+=("$(minutes $((SECONDS - start)))  $1")
+}
+
+# minutes SECONDS
+minutes() { printf '%3d:%02d' $(($1 / 60)) $(($1 % 60)); }
+
+# Prints minutes and seconds of each step; set as a trap, at the end.
+summary() {
+  local code=$?
+  printf '\nminutes  step\n'
+  ((${#STEPS[@]} == 0)) || printf '%s\n' "${STEPS[@]}"
+  [[ -z ${STEP-} ]] || printf 'failed  %s\n' "$STEP"
+  printf '%s  in all\n' "$(minutes $SECONDS)"
+  return $code
+}
