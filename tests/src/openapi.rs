@@ -20,8 +20,13 @@ pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../openapi.yaml")).expect("openapi.yaml is YAML")
 });
 
-/// What the document is called where a schema refers to it.
+/// Rules for responses and requests that are not in `openapi.yaml`, by operation and status.
+static EXACT: LazyLock<Value> =
+    LazyLock::new(|| serde_saphyr::from_str(include_str!("exact.yaml")).expect("YAML"));
+
+/// The names of the two documents where a schema refers to them.
 const URI: &str = "urn:tokenry:openapi";
+const EXACT_URI: &str = "urn:tokenry:exact";
 /// What of a path no URI has.
 const BRACES: &AsciiSet = &CONTROLS.add(b'{').add(b'}');
 /// Headers of HTTP itself.
@@ -89,16 +94,8 @@ impl Part {
 
     /// Whether a value is as the schema of this part says.
     fn admits(&self, value: &Value) -> Result<(), String> {
-        let errors = validator(&self.member("schema"))
-            .iter_errors(value)
-            .fold(String::new(), |text, error| {
-                format!("{text}\n  at {}: {error}", error.instance_path())
-            });
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors)
-        }
+        let pointer = utf8_percent_encode(&self.0, BRACES);
+        matches(format!("{URI}#{pointer}/schema"), value)
     }
 
     /// Whether a text is, or the number that it writes.
@@ -109,28 +106,59 @@ impl Part {
     }
 }
 
-/// The validator of a schema, compiled once.
-fn validator(schema: &Part) -> Arc<Validator> {
+/// Whether a value is as the schema at this URI says.
+fn matches(schema: String, value: &Value) -> Result<(), String> {
+    let errors = validator(schema)
+        .iter_errors(value)
+        .fold(String::new(), |text, error| {
+            format!("{text}\n  at {}: {error}", error.instance_path())
+        });
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
+}
+
+/// Whether a value is as `exact.yaml` says of an operation, or of every one, under a status or `body`.
+fn matches_exactly(operation: &str, name: &str, value: &Value) -> Result<(), String> {
+    for of in [operation, "every"] {
+        if EXACT[of].get(name).is_some() {
+            return matches(format!("{EXACT_URI}#/{of}/{name}"), value);
+        }
+    }
+    Ok(())
+}
+
+/// The validator of the schema at a URI, compiled once.
+fn validator(schema: String) -> Arc<Validator> {
     static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
-        let registry = Registry::new().add(URI, &*DOCUMENT);
+        let documents = [(URI, &*DOCUMENT), (EXACT_URI, &*EXACT)];
+        let registry = Registry::new().extend(documents);
         registry
             .and_then(RegistryBuilder::prepare)
-            .expect("a document")
+            .expect("the documents")
     });
     static COMPILED: Mutex<BTreeMap<String, Arc<Validator>>> = Mutex::new(BTreeMap::new());
 
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    let compile = || {
-        let pointer = utf8_percent_encode(&schema.0, BRACES);
-        let schema = json!({ "$ref": format!("{URI}#{pointer}") });
-        let options = jsonschema::options().with_registry(&REGISTRY);
-        let validator = options.build(&schema);
-        Arc::new(validator.unwrap_or_else(|error| panic!("{schema}: {error}")))
+    let compile = |uri: &String| {
+        let options = jsonschema::options()
+            .with_registry(&REGISTRY)
+            .should_validate_formats(true)
+            .with_format("date-time", is_whole_seconds_in_utc);
+        let validator = options.build(&json!({ "$ref": uri }));
+        Arc::new(validator.unwrap_or_else(|error| panic!("{uri}: {error}")))
     };
-    compiled
-        .entry(schema.0.clone())
-        .or_insert_with(compile)
-        .clone()
+    compiled.entry(schema).or_insert_with_key(compile).clone()
+}
+
+fn is_whole_seconds_in_utc(text: &str) -> bool {
+    static TIME: LazyLock<Regex> = LazyLock::new(|| {
+        let time = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$";
+        Regex::new(time).expect("a pattern")
+    });
+    TIME.is_match(text)
 }
 
 /// Whether two values are the same but for their ids, tokens, codes and times.
@@ -288,22 +316,62 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
             let content = content
                 .get(&media_type)
                 .ok_or(format!("a body of {media_type}"))?;
-            content.admits(&answer.content())
+            let body = answer.content();
+            content.admits(&body)?;
+            matches_exactly(endpoint.name, &status, &body)?;
+            names_fields(endpoint, &body)
         }
         _ => Err("a body, or none".to_owned()),
     }
 }
 
+/// The parameters of an operation, with those that all methods of its path share.
+fn parameters_of(endpoint: &Endpoint) -> Vec<Part> {
+    let parts = [Part::operation(endpoint), Part::path(endpoint)];
+    let parameters = parts.iter().flatten().flat_map(|of| of.each("parameters"));
+    parameters.map(|(_, parameter)| parameter).collect()
+}
+
+/// Whether an error of an answer may be about this field of an operation, or about fields that it does not take.
+pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
+    let operation = Part::operation(endpoint);
+    let body = operation.as_ref().and_then(|of| of.get("requestBody"));
+    let mut schemas = body.iter().flat_map(|body| body.each("content"));
+    let schema = schemas
+        .next()
+        .and_then(|(_, content)| content.get("schema"));
+    let is_it = |of: Part| of.text("in") == place && of.text("name") == name;
+    match (place, name) {
+        ("query", "additional parameters") => !ignores_query(endpoint),
+        ("body", "additional parameters") => {
+            schema.is_none_or(|of| of.value()["additionalProperties"] == false)
+        }
+        ("body", _) => {
+            let properties = schema.and_then(|of| of.get("properties"));
+            properties.is_some_and(|of| of.get(name).is_some())
+        }
+        // Where it is optional, one that cannot be used is ignored.
+        ("header", "Authorization") => operation.is_some_and(|of| of.get("security").is_none()),
+        _ => parameters_of(endpoint).into_iter().any(is_it),
+    }
+}
+
+/// Whether an answer that fields are invalid is about fields of the operation alone.
+fn names_fields(endpoint: &Endpoint, answer: &Value) -> Result<(), String> {
+    let errors = answer["errors"].as_array().into_iter().flatten();
+    for error in errors.filter(|_| answer["errorType"] == "InvalidParams") {
+        let text = |name: &str| error[name].as_str().unwrap_or_default();
+        if !has_field(endpoint, text("in"), text("path")) {
+            return Err(format!("it has no such field: {error}"));
+        }
+    }
+    Ok(())
+}
+
 fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
     let operation = Part::operation(endpoint).ok_or("no such operation")?;
-    let mut parameters = operation.each("parameters");
-    parameters.extend(
-        Part::path(endpoint)
-            .iter()
-            .flat_map(|path| path.each("parameters")),
-    );
     let mut documented = BTreeSet::new();
-    for (_, parameter) in parameters {
+    for parameter in parameters_of(endpoint) {
         let (name, place) = (parameter.text("name"), parameter.text("in"));
         let given = if place == "path" {
             &sent.path
@@ -322,10 +390,9 @@ fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
         }
     }
     let of_query = sent.query.iter().map(|(name, _)| ("query", name.as_str()));
-    // Revocation ignores its query.
     if let Some((_, name)) = of_query
         .into_iter()
-        .find(|field| !documented.contains(field) && endpoint.name != "revoke-token")
+        .find(|field| !documented.contains(field) && !ignores_query(endpoint))
     {
         return Err(format!("a query field {name}"));
     }
@@ -345,9 +412,14 @@ fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
         };
         content
             .admits(&body)
+            .and_then(|()| matches_exactly(endpoint.name, "body", &body))
             .map_err(|error| format!("the request's body: {error}"))?;
     }
     Ok(())
+}
+
+fn ignores_query(endpoint: &Endpoint) -> bool {
+    endpoint.name == "revoke-token"
 }
 
 fn media_type(content_type: &str) -> String {

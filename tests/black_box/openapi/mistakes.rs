@@ -1,9 +1,33 @@
 //! Requests with the mistakes that the document's examples of a 400 are about.
 
+use functions::Endpoint;
 use serde_json::Value;
-use tests::Event;
+use tests::{
+    Event,
+    openapi::{Part, has_field},
+};
 
 use super::scene::ADDRESS;
+
+/// Whether an endpoint answers an example of a 400: it does if it has the fields that the example is about.
+pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) -> bool {
+    let body = Part::operation(endpoint).and_then(|of| of.get("requestBody")?.get("content"));
+    let reads = |media_type| body.as_ref().is_some_and(|of| of.get(media_type).is_some());
+    match (example, endpoint.name) {
+        // A log-in takes passwords of any age; a user needs neither an address nor a password.
+        ("passwordTooShort", "log-in-with-password") | ("bothRequired", "put-user") => false,
+        ("noObject", _) => reads("application/json"),
+        ("bodyFieldNotAllowed", _) if body.is_none() => false,
+        ("jsonBody" | "noJsonObject", _) => body.is_none(),
+        // A revocation reads the first fields of a form.
+        ("tooManyFields", name) => name == "introspect-token",
+        ("neitherOrBoth", name) => name == "create-shortcode",
+        _ => answer["errors"].as_array().unwrap().iter().all(|error| {
+            let text = |name: &str| error[name].as_str().unwrap();
+            has_field(endpoint, text("in"), text("path"))
+        }),
+    }
+}
 
 /// A request with the mistake that an example of a 400 is about.
 pub(super) fn broken(mut event: Event, example: &str) -> Event {
@@ -21,16 +45,11 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         body[name] = value;
         event.json_body(&body.to_string())
     };
-    let of_query = event.json["rawQueryString"] != "";
     match example {
         "fieldNotAllowed" => query(event, "query"),
         "credentialTwice" => event.header("authorization", "one,another"),
-        "userId" if event.json["pathParameters"]["id"].is_null() => {
-            event.json_body(r#"{"userId":"bob"}"#)
-        }
-        "environmentId" if event.json["pathParameters"].is_null() => {
-            event.json_body(r#"{"environmentId":"58521fd8a5d9b5cc21987502"}"#)
-        }
+        "userIdInBody" => event.json_body(r#"{"userId":"bob"}"#),
+        "environmentIdInBody" => event.json_body(r#"{"environmentId":"58521fd8a5d9b5cc21987502"}"#),
         "userId" => event.parameter("id", "bob"),
         "ecosystemId" | "environmentId" | "tokenId" => event.parameter(example, "x"),
         "expiryType" => query(event, "expiryType=Never"),
@@ -45,16 +64,17 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "tokenTwice" => event.form("token=a&token=b"),
         "tooManyFields" => event.form(&["token=a"; 17].join("&")),
         "jsonBody" => event.json_body(r#"{"expiryType":"Infinite"}"#),
+        "noObject" | "noJsonObject" => event.json_body("[]"),
         "withoutServerToken" => body(event, "clientAddress", "192.0.2.1".into()),
         "bodyFieldNotAllowed" => body(event, "field", 1.into()),
-        "noObject" | "noJsonObject" => event.json_body("[]"),
-        "several" if event.json["routeKey"] == "POST /api/auth/shortcode/create" => {
-            query(body(event, "shortCodeTtl", 3601.into()), "query")
-        }
+        "queryAndBody" => query(body(event, "shortCodeTtl", 3601.into()), "query"),
         "several" => event.json_body(r#"{"write":1,"expiration_date":"1"}"#),
         "shortcode" => event.json_body(r#"{"shortcode":"A6ER7"}"#),
         "neitherOrBoth" | "shortcodeRequired" | "bothRequired" => event.json_body("{}"),
-        "email" if of_query => event.query("email=bob"),
+        "emailInQuery" => {
+            event.json["body"] = Value::Null;
+            event.query("email=bob")
+        }
         "email" => body(event, "email", "bob".into()),
         "emailRequired" => {
             event.json["body"] = Value::Null;
