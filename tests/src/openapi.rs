@@ -289,7 +289,12 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
     let response = Part::operation(endpoint).and_then(|of| of.get("responses")?.get(&status));
     let response = response.ok_or("no such status")?;
 
+    // The document says once that every response has it.
+    if answer.header("x-request-id").is_none_or(str::is_empty) {
+        return Err("no x-request-id".to_owned());
+    }
     let mut documented = BTreeSet::from(OF_HTTP.map(str::to_owned));
+    documented.insert("x-request-id".to_owned());
     for (name, header) in response.each("headers") {
         let name = name.to_lowercase();
         match answer.header(&name) {
