@@ -16,8 +16,8 @@ use shared::{
 /// # Errors
 /// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let ask = |request: &Request| email_of_body_or_query(request).map(|email| (email, ()));
-    let (user, email, ()) = managed(app, &request, ask).await?;
+    let ask = |request: &Request| email_of_body_or_query(request).map(|email| (email, None));
+    let (user, email, _) = managed(app, &request, ask).await?;
 
     let deleted = email_token::delete(app, &user).await?;
     let token = deleted.ok_or_else(|| email_token::none(&email))?;

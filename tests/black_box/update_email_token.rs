@@ -4,8 +4,8 @@ use serde_json::json;
 use tests::{Fault, TestClock};
 
 use crate::{
-    assert_unknown,
-    create_email_token::{BOB, ask, datum, value, with_bob},
+    assert_forbidden, assert_unknown,
+    create_email_token::{BOB, PATH, VALUE, administrator, ask, datum, value, with_bob},
 };
 
 #[tokio::test]
@@ -116,4 +116,37 @@ async fn an_answer_that_is_lost_is_not_a_change_that_is_lost() {
     let changed = ask(&service, "PUT", &past).await;
     assert_eq!(changed.status, 200, "{changed:?}");
     assert!(!service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn an_administrators_token_makes_and_changes_no_e_mail_token_beyond_itself() {
+    let (service, _) = with_bob().await;
+    let admin = administrator(&service).await;
+    let admin = service.introspect(&admin).await.json()["sub"].clone();
+    let short = service.mint(admin.as_str().unwrap(), "ttl=100").await;
+    let short = short.token();
+    let call = async |method: &str, date: Option<u64>| {
+        let mut body = json!({ "email": BOB, "write": true });
+        if let Some(seconds) = date {
+            body["expiration_date"] = ((TestClock::START + seconds) * 1000).into();
+        }
+        service.call(&short, method, PATH, &body.to_string()).await
+    };
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    // It may end a token early and then read it, but not have it live again.
+    assert_eq!(call("PUT", Some(0)).await.status, 200);
+    let path = format!("{VALUE}?email={BOB}");
+    assert_eq!(service.call(&short, "GET", &path, "").await.status, 200);
+    for method in ["PUT", "POST"] {
+        for date in [None, Some(101)] {
+            assert_forbidden(&call(method, date).await);
+        }
+    }
+    assert!(!service.is_active(&value(&service, BOB).await).await);
+    assert_eq!(call("PUT", Some(100)).await.status, 200);
+    assert_eq!(call("DELETE", None).await.status, 400);
+    let body = json!({ "email": BOB }).to_string();
+    let deleted = service.call(&short, "DELETE", PATH, &body).await;
+    assert_eq!(deleted.status, 200, "{deleted:?}");
+    assert_eq!(call("POST", Some(100)).await.status, 201);
 }

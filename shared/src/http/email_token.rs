@@ -108,12 +108,13 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
 /// The user that a request names, and what else it asks for, if the caller may change e-mail tokens.
 ///
 /// `ask` reads the request once there is a well-formed credential, and before the caller is verified:
-/// the address that it names is looked up in the same round trip.
+/// the address that it names is looked up in the same round trip. An administrator gives an e-mail token
+/// only properties that its own token covers: otherwise a short-lived one could revive what it may read.
 ///
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::Forbidden`], what is wrong with the request,
 /// [`Error::NotFound`]; the database is away.
-pub async fn managed<T>(
+pub async fn managed<T: Copy + Into<Option<Properties>>>(
     app: &App,
     request: &Request,
     ask: impl FnOnce(&Request) -> Result<(Email, T)>,
@@ -127,6 +128,9 @@ pub async fn managed<T>(
     let caller = found.caller(&credential)?;
     caller.must_manage_email_tokens(Scope::ReadWrite)?;
     let (email, asked) = asked?;
+    if let Some(properties) = asked.into() {
+        caller.must_cover(properties.scope, properties.expiry().expires_at())?;
+    }
     let user = email_token::find(app, &found, &caller, &email).await?;
     Ok((user, email, asked))
 }
