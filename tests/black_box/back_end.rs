@@ -331,3 +331,42 @@ async fn an_ecosystem_has_a_limit_of_failed_codes_a_minute_of_its_own() {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 }
+
+#[tokio::test]
+async fn a_clients_failures_count_for_one_ecosystem_alone() {
+    let (service, user) = with_bob().await;
+    let own = server(&service, &service.ecosystem).await;
+    let (_, tenant) = service.another_account().await;
+    let foreign = service.token_of(&tenant, ExpiryType::Infinite).await;
+    for stranger in 0..30 {
+        let body = json!({
+            "email": format!("user{stranger}@example.com"),
+            "password": "wrong",
+            "clientAddress": "192.0.2.1",
+        });
+        assert_eq!(log_in(&service, &foreign, body).await.status, 401);
+    }
+    let full = log_in(&service, &foreign, bob(PASSWORD, "192.0.2.1")).await;
+    assert_eq!(full.status, 429);
+    let answer = log_in(&service, &own, bob(PASSWORD, "192.0.2.1")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+
+    let guess = json!({ "shortcode": "A2B3C4", "clientAddress": BACK_END });
+    for status in [404, 404, 404, 404, 404, 429] {
+        assert_eq!(
+            consume(&service, &foreign, guess.clone()).await.status,
+            status
+        );
+    }
+    for (credential, client) in [
+        (own.as_str(), json!({ "clientAddress": BACK_END })),
+        ("", json!({})),
+    ] {
+        let (_, right) = code(&service, json!({ "userId": user })).await;
+        let mut body = client;
+        body["shortcode"] = right.into();
+        let answer = consume(&service, credential, body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
