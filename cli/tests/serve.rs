@@ -304,6 +304,36 @@ async fn a_name_that_is_not_this_machines_is_misdirected() {
     }
 }
 
+#[test]
+fn each_name_that_a_request_is_for_must_be_this_machines() {
+    use std::io::{Read, Write};
+
+    let server = Server::start(&["--memory", "--port", "0", "--json"]);
+    let url = server.text("url");
+    let address = url.trim_start_matches("http://");
+    for (target, hosts, status) in [
+        ("/openapi.yaml", "Host: localhost", "200"),
+        ("http://localhost/openapi.yaml", "Host: localhost", "200"),
+        ("http://evil.example/openapi.yaml", "Host: localhost", "421"),
+        (
+            "/openapi.yaml",
+            "Host: localhost\r\nHost: evil.example",
+            "421",
+        ),
+    ] {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "GET {target} HTTP/1.1\r\n{hosts}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let said = answer.split(' ').nth(1);
+        assert_eq!(said, Some(status), "{target} {hosts}");
+    }
+}
+
 #[tokio::test]
 async fn memory_keeps_nothing() {
     let mut first = Server::start(&["--memory", "--port", "0", "--json"]);
