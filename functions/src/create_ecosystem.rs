@@ -12,7 +12,7 @@ use shared::{
 /// Answers 201 with the new id.
 ///
 /// # Errors
-/// 400 on a query field, 401, 403 for anybody but an account, 413.
+/// 400 on a query field or a body, 401, 403 for anybody but an account, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let found = Lookup::new(app).token(&credential).read().await?;

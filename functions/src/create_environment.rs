@@ -15,7 +15,7 @@ use shared::{
 /// Answers 201 with the new id.
 ///
 /// # Errors
-/// 400 on the id or a query field, 401, 403, 404, 413.
+/// 400 on the id, a query field or a body, 401, 403, 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

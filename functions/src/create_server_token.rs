@@ -17,7 +17,7 @@ use shared::{
 /// Answers 200 with the token, shown this once; only its hash is stored.
 ///
 /// # Errors
-/// 400 on the id or a query field, 401, 403 for anybody but an account, 404, 413.
+/// 400 on the id, a query field or a body, 401, 403 for anybody but an account, 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

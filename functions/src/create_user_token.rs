@@ -18,7 +18,7 @@ use shared::{
 /// Answers 200 with the token, shown this once; only its hash is stored.
 ///
 /// # Errors
-/// 400 on the user's id or a query field, 401, 403, 404 on the ecosystem, then on the user, 409
+/// 400 on the user's id, a query field or a body, 401, 403, 404 on the ecosystem, then on the user, 409
 /// on a user that is inactive or of a deleted environment, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;

@@ -14,7 +14,7 @@ use shared::{
 /// Answers 204.
 ///
 /// # Errors
-/// 400 on the id or a query field, 401, 403 for a user's token, 404, also for one that is not the
+/// 400 on the id, a query field or a body, 401, 403 for a user's token, 404, also for one that is not the
 /// caller's, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;

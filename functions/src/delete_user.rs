@@ -14,7 +14,7 @@ use shared::{
 /// Answers 204; from then on no token of the user counts, though one of the same name be made.
 ///
 /// # Errors
-/// 400 on the id or a query field, 401, 403, 404 on the ecosystem, then on the user, 413.
+/// 400 on the id, a query field or a body, 401, 403, 404 on the ecosystem, then on the user, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

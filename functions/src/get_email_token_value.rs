@@ -16,7 +16,7 @@ use shared::{
 /// not end before it.
 ///
 /// # Errors
-/// 400 on a query field, 401, 403, 404 on the address or its token, 413.
+/// 400 on a query field or a body, 401, 403, 404 on the address or its token, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let email = email_of_query(&request);

@@ -14,7 +14,7 @@ use shared::{
 /// Answers 200 with the user.
 ///
 /// # Errors
-/// 400 on the id or a query field, 401, 403, 404 on the ecosystem, then on the user, 413.
+/// 400 on the id, a query field or a body, 401, 403, 404 on the ecosystem, then on the user, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

@@ -27,7 +27,7 @@ use shared::{
 /// a server's or an administrator's of its own.
 ///
 /// # Errors
-/// 400 on a query field, a foreign cursor among them, 401, 403, 413.
+/// 400 on a query field or a body, a foreign cursor among them, 401, 403, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let found = Lookup::new(app).token(&credential).read().await?;

@@ -14,7 +14,7 @@ use shared::{
 /// Answers 200 with a page of them, newest first, never with a secret.
 ///
 /// # Errors
-/// 400 on the id or a query field, a foreign cursor among them, 401, 403 for anybody but an
+/// 400 on the id, a query field or a body, a foreign cursor among them, 401, 403 for anybody but an
 /// account, 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;

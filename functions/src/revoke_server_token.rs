@@ -14,7 +14,7 @@ use shared::{
 /// Answers 204, also if it is gone already.
 ///
 /// # Errors
-/// 400 on an id or a query field, 401, 403 for anybody but an account, 404 on the ecosystem, 413.
+/// 400 on an id, a query field or a body, 401, 403 for anybody but an account, 404 on the ecosystem, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

@@ -84,6 +84,12 @@ async fn minting_ignores_a_body_that_is_not_json_by_its_content_type() {
                 400,
             ),
             ("Application/JSON", "ttl=1", 400),
+            ("text/json", r#"{"expiryType":"Infinite"}"#, 400),
+            (
+                "application/vnd.api+json",
+                r#"{"expiryType":"Infinite"}"#,
+                400,
+            ),
             ("application/json", "", 200),
         ] {
             let request = service

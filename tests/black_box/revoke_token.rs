@@ -106,6 +106,8 @@ async fn what_oauth_libraries_send_beside_the_token_keeps_no_token_valid() {
     let many = "&a=1".repeat(5000);
     for (query, more) in [
         ("", "&token_type_hint=refresh_token"),
+        // As curl sends a file.
+        ("", "%0D%0A&client_id=app"),
         // Authlib, openid-client, oauth4webapi and the Rust crate oauth2.
         ("", "&client_id=app"),
         (

@@ -181,7 +181,9 @@ fn revoke_one(
 ) -> Result<(), Failure> {
     let path = format!("{tokens}/{}", segment(id));
     client.call(Method::DELETE, &path, Payload::Nothing)?;
-    output.done(&format!("{owner} has no valid token with the id {id}."))
+    output.done(&format!(
+        "If {owner} had a token with the id {id}, it is revoked."
+    ))
 }
 
 /// What is asked about comes from a prompt or standard input.

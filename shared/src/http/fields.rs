@@ -361,12 +361,17 @@ pub fn no_body(request: &Request) -> Result<()> {
 }
 
 /// Checks that a request has no JSON body, as [`no_body`] does, and ignores a body of another content
-/// type: clients of the first API send one when they mint a token.
+/// type: clients of the first API send one when they mint a token. Every type of JSON counts, such as
+/// `text/json` or `application/problem+json`.
 ///
 /// # Errors
 /// There is a JSON body, or a body that is too large.
 pub fn no_json_body(request: &Request) -> Result<()> {
-    if is_of_type(request, "application/json") {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let is_json = content_type
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.to_ascii_lowercase().contains("json"));
+    if is_json {
         no_body(request)
     } else {
         body(request).map(|_| ())

@@ -1,7 +1,5 @@
 //! The shapes that users' and servers' tokens have on the wire (contract, section 2).
 
-use std::borrow::Cow;
-
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
@@ -44,32 +42,27 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
 /// The field `token` is missing or repeated, the form has too many fields, or there is a query field.
 pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
     let (mut form, has_more) = Fields::form(request)?;
-    let token = required_token(&mut form);
+    let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
     let form = if has_more {
         Err(Error::InvalidBody("the form has more than 16 fields"))
     } else {
         form.finish_ignoring_others()
     };
-    both(Fields::query(request).finish(), form).map(|_| token)
+    both(Fields::query(request).finish(), form).map(|_| token.flatten())
 }
 
 /// The token that a revocation's form names (RFC 7009 section 2.1), as [`to_introspect`] reads it. A
 /// query, or a form with too many fields, does not keep a token valid: fields after the first
-/// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS) are ignored like unknown ones.
+/// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS) are ignored like unknown ones, and so is white space around
+/// the token, which has a line end if it is sent from a file.
 ///
 /// # Errors
 /// The field `token` is missing or repeated.
 pub fn to_revoke(request: &Request) -> Result<Option<PlainToken>> {
     let (mut form, _) = Fields::form(request)?;
-    let token = required_token(&mut form);
-    form.finish_ignoring_others().map(|()| token)
-}
-
-/// Takes the field `token`. A text that is not a token's is a token that does not exist, and no mistake of
-/// the form.
-fn required_token<'a>(form: &mut Fields<'a, Cow<'a, str>>) -> Option<PlainToken> {
-    let parse = |text: &str| Ok::<_, String>(PlainToken::parse(text));
-    form.required("token", parse).flatten()
+    let parse = |text: &str| Ok::<_, String>(PlainToken::parse(text.trim_ascii()));
+    let token = form.required("token", parse);
+    form.finish_ignoring_others().map(|()| token.flatten())
 }
 
 /// 200 with a new token, shown this once.
