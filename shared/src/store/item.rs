@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{error::SdkError, types::AttributeValue};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
@@ -16,6 +16,25 @@ pub(crate) enum WriteResult<T> {
     Written,
     /// Nothing was written, since the condition does not hold for what is there, if anything is.
     Conflict(Option<T>),
+}
+
+/// Whether a conditional write was made: `false` if its condition did not hold, which `is_refusal` tells
+/// from other errors.
+///
+/// # Errors
+/// The database is unavailable.
+pub(crate) fn is_written<O, E, R>(
+    result: std::result::Result<O, SdkError<E, R>>,
+    is_refusal: impl FnOnce(&E) -> bool,
+) -> Result<bool>
+where
+    Error: From<SdkError<E, R>>,
+{
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_service_error().is_some_and(is_refusal) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The TTL attribute of both tables: a Number of seconds since 1970.

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
 use super::{Ephemeral, PARTITION_KEY};
 use crate::{
     domain::{
-        error::{Error, Result},
+        error::Result,
         id::{AccountId, EnvironmentId, UserId},
         owner::{Environment, Epoch, Owner},
         shortcode::{Code, Record},
@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         identity::{Identity, Key, owner_item},
-        item::{Item, from_item, number, to_item, to_value},
+        item::{Item, from_item, is_written, number, to_item, to_value},
         transaction::{Transacted, check, delete, put, transact},
     },
 };
@@ -203,16 +203,8 @@ impl Ephemeral {
             .expression_attribute_values(":nonce", to_value(&record.nonce)?)
             .send()
             .await;
-        match deleted {
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            other => other.map(|_| ()).map_err(Error::from),
-        }
+        let is_refusal = DeleteItemError::is_conditional_check_failed_exception;
+        is_written(deleted, is_refusal).map(|_| ())
     }
 }
 

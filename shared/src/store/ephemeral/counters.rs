@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::{Ephemeral, PARTITION_KEY};
 use crate::{
     domain::{error::Result, time::UnixSeconds},
-    store::item::{from_item, number},
+    store::item::{from_item, is_written, number},
 };
 
 /// The counter of one subject and one window.
@@ -83,16 +83,8 @@ impl Ephemeral {
             .config_override(once)
             .send()
             .await;
-        match refunded {
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            other => other.map(|_| ()).map_err(Into::into),
-        }
+        let is_refusal = UpdateItemError::is_conditional_check_failed_exception;
+        is_written(refunded, is_refusal).map(|_| ())
     }
 
     /// Counts an attempt of a counter as failed.

@@ -14,7 +14,7 @@ use crate::{
         owner::{Environment, Owner, OwnerKey},
     },
     store::{
-        item::{Item, WriteResult, from_item, to_item, to_value},
+        item::{Item, WriteResult, from_item, is_written, to_item, to_value},
         transaction::{Transacted, put, transact},
     },
 };
@@ -107,13 +107,8 @@ impl Identity {
             .expression_attribute_values(":born", to_value(&owner.born)?)
             .send()
             .await;
-        match deleted {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(error.into()),
-            },
-        }
+        let is_refusal = DeleteItemError::is_conditional_check_failed_exception;
+        is_written(deleted, is_refusal).map(|_| ())
     }
 
     /// Writes a new environment. Safe to repeat, as [`Identity::insert_owner`] is.

@@ -14,7 +14,7 @@ use crate::{
         owner::{Address, Epoch, Owner, OwnerId, OwnerKey},
     },
     store::{
-        item::{from_item, to_item, to_value},
+        item::{from_item, is_written, to_item, to_value},
         transaction::{Transacted, delete, put, transact},
     },
 };
@@ -215,16 +215,8 @@ impl Identity {
             .expression_attribute_values(":new", AttributeValue::S(new.to_owned()))
             .send()
             .await;
-        match replaced {
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            other => other.map(|_| ()).map_err(Error::from),
-        }
+        let is_refusal = UpdateItemError::is_conditional_check_failed_exception;
+        is_written(replaced, is_refusal).map(|_| ())
     }
 }
 
