@@ -11,8 +11,8 @@ use shared::{
     service::{email_token, verify::Lookup},
 };
 
-/// Answers 200 with the value, dead or alive. A user's token reads its own user's, whatever its scope, and
-/// an administrator's token any in its ecosystem: but only if it has the scopes of the e-mail token and does
+/// Answers 200 with the value, dead or alive. A user's token reads the value of its own user's e-mail token,
+/// and an administrator's token any in its ecosystem. Either must have the scopes of the e-mail token and must
 /// not end before it.
 ///
 /// # Errors

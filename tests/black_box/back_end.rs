@@ -14,9 +14,14 @@ use crate::{
 /// Where the back end's own requests come from.
 const BACK_END: &str = "203.0.113.1";
 
-/// A log-in of a client, sent with an `Authorization` header.
-async fn log_in(service: &Service, credential: &str, body: Value) -> Answer {
-    Event::to("log-in-with-password")
+/// A client's attempt, which the back end sends with an `Authorization` header.
+async fn attempt(
+    service: &Service,
+    endpoint: &'static str,
+    credential: &str,
+    body: Value,
+) -> Answer {
+    Event::to(endpoint)
         .source(BACK_END)
         .header("authorization", credential)
         .json_body(&body.to_string())
@@ -24,14 +29,12 @@ async fn log_in(service: &Service, credential: &str, body: Value) -> Answer {
         .await
 }
 
-/// The exchange of a code by a client, sent with an `Authorization` header.
+async fn log_in(service: &Service, credential: &str, body: Value) -> Answer {
+    attempt(service, "log-in-with-password", credential, body).await
+}
+
 async fn consume(service: &Service, credential: &str, body: Value) -> Answer {
-    Event::to("consume-shortcode")
-        .source(BACK_END)
-        .header("authorization", credential)
-        .json_body(&body.to_string())
-        .send(&service.app)
-        .await
+    attempt(service, "consume-shortcode", credential, body).await
 }
 
 fn bob(password: &str, client: &str) -> Value {

@@ -329,12 +329,16 @@ fn body_of_type<'a>(request: &'a Request, media_type: &str) -> Result<&'a [u8]> 
 
 /// Whether the request says that its body has this media type.
 fn is_of_type(request: &Request, media_type: &str) -> bool {
+    let said = content_type(request).split(';').next();
+    said.is_some_and(|said| said.trim().eq_ignore_ascii_case(media_type))
+}
+
+/// The content type as the request says it; empty if it says none.
+fn content_type(request: &Request) -> &str {
     let content_type = request.headers().get(CONTENT_TYPE);
-    let said = content_type
+    content_type
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    said.trim().eq_ignore_ascii_case(media_type)
+        .unwrap_or_default()
 }
 
 /// Checks that a request to an endpoint without query fields and body has neither.
@@ -367,11 +371,7 @@ pub fn no_body(request: &Request) -> Result<()> {
 /// # Errors
 /// There is a JSON body, or a body that is too large.
 pub fn no_json_body(request: &Request) -> Result<()> {
-    let content_type = request.headers().get(CONTENT_TYPE);
-    let is_json = content_type
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.to_ascii_lowercase().contains("json"));
-    if is_json {
+    if content_type(request).to_ascii_lowercase().contains("json") {
         no_body(request)
     } else {
         body(request).map(|_| ())

@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// Returns the ecosystem of the server token in the `Authorization` header: a back end sends it with
-/// what its clients try. Any other `Authorization` is ignored, a server token that is not valid or may
-/// only read as well.
+/// its clients' attempts. Ignores any other `Authorization`, and a server token that is not valid or may
+/// only read.
 ///
 /// # Errors
 /// The database is unavailable.
