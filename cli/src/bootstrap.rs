@@ -8,10 +8,10 @@ use shared::{
     App, config,
     domain::{
         id::AccountId,
-        owner::OwnerId,
+        owner::Owner,
         token::{ExpiryType, NewToken},
     },
-    service::{directory::create_account, tokens::mint},
+    service::{access::MayWrite, directory::create_account, tokens::mint},
     store::{client, identity::Identity, schema::create_tables},
 };
 
@@ -58,21 +58,19 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
             .map_err(said)?;
     }
     let app = App::new(Identity::new(client, args.identity_table));
+    let right = MayWrite::of_operator();
     let account = match id {
-        None => create_account(&app).await.map_err(said)?.1,
-        Some(id) => app
-            .identity()
-            .owner((&id).into())
-            .await
-            .map_err(said)?
-            .filter(|owner| owner.id == OwnerId::Account(id.clone()))
-            .ok_or_else(|| format!("Account with id {id} does not exist."))?,
+        None => create_account(&app, right).await.map_err(said)?,
+        Some(id) => match app.identity().owner((&id).into()).await.map_err(said)? {
+            Some(Owner::Account(account)) if account.id == id => account,
+            _ => return Err(format!("Account with id {id} does not exist.")),
+        },
     };
     let wanted = NewToken {
         expiry_type: ExpiryType::Infinite,
         ..NewToken::default()
     };
-    let (_, token) = mint(&app, &account, wanted).await.map_err(said)?;
+    let (_, token) = mint(&app, right, &account, wanted).await.map_err(said)?;
 
     let (id, token) = (account.id.as_str(), token.reveal());
     let mut out = std::io::stdout().lock();

@@ -19,6 +19,7 @@ use shared::{
     },
     log::{self, Format},
     service::{
+        access::MayWrite,
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
         tokens::mint,
@@ -189,18 +190,19 @@ fn private_files(_directory: &Path) -> io::Result<()> {
 
 /// Makes an account with a token, an ecosystem, and the user `demo`.
 async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
-    let (account_id, account) = create_account(app).await?;
+    let right = MayWrite::of_operator();
+    let account = create_account(app, right).await?;
     let wanted = NewToken {
         expiry_type: ExpiryType::Infinite,
         ..NewToken::default()
     };
-    let (_, token) = mint(app, &account, wanted).await?;
-    let (ecosystem_id, _) = create_ecosystem(app, &account_id).await?;
-    let user_id = UserId::parse(&format!("{ecosystem_id};demo")).expect("demo is a name");
-    put_user(app, &user_id, None, UserChange::default()).await?;
+    let (_, token) = mint(app, right, &account, wanted).await?;
+    let ecosystem = create_ecosystem(app, right, &account.id).await?;
+    let user_id = UserId::parse(&format!("{};demo", ecosystem.id)).expect("demo is a name");
+    put_user(app, right, &user_id, None, UserChange::default()).await?;
     Ok(Start {
         account_token: token.reveal().to_owned(),
-        ecosystem_id,
+        ecosystem_id: ecosystem.id,
         user_id,
     })
 }

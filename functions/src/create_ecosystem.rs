@@ -4,9 +4,9 @@ use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::{
     App,
-    domain::{error::Result, token::Scope},
+    domain::error::Result,
     http::{created, credential, fields},
-    service::{directory, verify::Lookup},
+    service::{access::rights, directory, verify::Lookup},
 };
 
 /// Answers 201 with the new id.
@@ -18,9 +18,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = Lookup::new(app).token(&credential).read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_account(Scope::ReadWrite)?;
+    let permit = caller.may(rights::CREATE_ECOSYSTEM, None)?;
     fields::none(&request)?;
 
-    let (id, _) = directory::create_ecosystem(app, &caller.account).await?;
-    created(&json!({ "id": id }))
+    let account = &permit.caller().account;
+    let ecosystem = directory::create_ecosystem(app, permit.proof, account).await?;
+    created(&json!({ "id": ecosystem.id }))
 }

@@ -8,7 +8,7 @@ use shared::{
         created,
         email_token::{Record, data, managed, wanted},
     },
-    service::email_token,
+    service::{access::rights, email_token},
 };
 
 /// Answers 201 with the token's record; its value is read apart.
@@ -18,8 +18,9 @@ use shared::{
 /// the user is inactive or of a deleted environment, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| wanted(request, Scope::ReadWrite);
-    let (user, _, properties) = managed(app, &request, ask).await?;
+    let (proof, user, _, properties) =
+        managed(app, &request, rights::CREATE_EMAIL_TOKEN, ask).await?;
 
-    let token = email_token::create(app, &user, properties).await?;
+    let token = email_token::create(app, proof, &user, properties).await?;
     created(&data(Record::of(&token, &user.user)))
 }

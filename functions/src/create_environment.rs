@@ -4,12 +4,9 @@ use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{created, credential, ecosystem_id, fields},
-    service::{directory, verify::Lookup},
+    service::{access::rights, directory, verify::Lookup},
 };
 
 /// Answers 201 with the new id.
@@ -25,10 +22,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(id.as_ref().ok(), Scope::ReadWrite)?;
+    let permit = caller.may(rights::CREATE_ENVIRONMENT, id.as_ref().ok())?;
     let (id, ()) = both(id, fields::none(&request))?;
-    found.ecosystem(&caller, &id)?;
+    permit.ecosystem(&id)?;
 
-    let environment = directory::create_environment(app, &id).await?;
+    let environment = directory::create_environment(app, permit.proof, &id).await?;
     created(&json!({ "id": environment.id }))
 }

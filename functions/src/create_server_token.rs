@@ -3,15 +3,12 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{
         credential, ecosystem_id,
         token::{minted, new_token},
     },
-    service::{tokens::mint, verify::Lookup},
+    service::{access::rights, tokens::mint, verify::Lookup},
 };
 
 /// Answers 200 with the token, shown this once; only its hash is stored.
@@ -27,10 +24,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_account(Scope::ReadWrite)?;
+    let permit = caller.may(rights::CREATE_SERVER_TOKEN, id.as_ref().ok())?;
     let (id, wanted) = both(id, new_token(&request))?;
-    let ecosystem = found.ecosystem(&caller, &id)?;
+    let ecosystem = permit.ecosystem(&id)?;
 
-    let (token, plain) = mint(app, &ecosystem, wanted).await?;
+    let (token, plain) = mint(app, permit.proof, ecosystem, wanted).await?;
     minted(&token, &plain)
 }

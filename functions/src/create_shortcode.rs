@@ -7,13 +7,13 @@ use shared::{
     domain::{
         error::{Error, Result, both},
         id::{EcosystemId, EnvironmentId, UserId},
-        owner::OwnerId,
         shortcode::{CodeTtl, NewCode},
-        token::{ExpiryType, Scope, Ttl},
+        token::{ExpiryType, Holder, Ttl},
     },
     http::{created_secret, credential, fields::Fields},
     service::{
         access::no_environment,
+        access::rights,
         directory::must_be_active,
         shortcode::{create_for_environment, create_for_user},
         verify::Lookup,
@@ -44,26 +44,27 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.user(user).environment(environment).read().await?;
 
     let caller = found.caller(&credential)?;
-    let ends_at = match &caller.owner {
-        OwnerId::User(own) => {
-            let itself = named.user.is_none_or(|text| text == own.as_str());
-            if named.environment || !itself || caller.scope != Scope::ReadWrite {
-                return Err(Error::Forbidden);
-            }
-            caller.expiry.expires_at()
-        }
-        OwnerId::Account(_) | OwnerId::Ecosystem(_) => {
-            caller.must_be_in(named.ecosystem.as_ref(), Scope::ReadWrite)?;
-            None
-        }
+    let is_own = caller.user().is_some_and(|own| named.is_only(own));
+    let right = if is_own {
+        rights::CREATE_OWN_SHORTCODE
+    } else {
+        rights::CREATE_SHORTCODE
     };
+    let permit = caller.may(right, named.ecosystem.as_ref())?;
+    let caller = permit.caller();
     let (target, wanted) = both(target, wanted)?;
-    let wanted = NewCode { ends_at, ..wanted };
+    let wanted = match caller.holder() {
+        Holder::User => NewCode {
+            ends_at: caller.expiry.expires_at(),
+            ..wanted
+        },
+        Holder::Account | Holder::Server => wanted,
+    };
     match target {
         Target::User(id) => {
-            let user = found.user(&caller, &id)?;
-            must_be_active(app, &user).await?;
-            let code = create_for_user(app, &id, &user, &wanted).await?;
+            let user = permit.user(&id)?;
+            must_be_active(app, user).await?;
+            let code = create_for_user(app, permit.proof, user, &wanted).await?;
             created_secret(&Created {
                 shortcode: code.reveal(),
                 ecosystem_id: id.ecosystem(),
@@ -72,8 +73,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             })
         }
         Target::Environment(id) => {
-            let environment = found.environment_for(&caller, &id)?;
-            let made = create_for_environment(app, &caller.account, &environment, &wanted).await?;
+            let environment = permit.environment(&id)?;
+            let (proof, account) = (permit.proof, &caller.account);
+            let made = create_for_environment(app, proof, account, environment, &wanted).await?;
             let (code, user) = made.ok_or_else(|| no_environment(&id))?;
             created_secret(&Created {
                 shortcode: code.reveal(),
@@ -91,6 +93,14 @@ struct Named {
     environment: bool,
     user: Option<String>,
     ecosystem: Option<EcosystemId>,
+}
+
+impl Named {
+    /// Whether it names nobody but this user.
+    fn is_only(&self, user: &UserId) -> bool {
+        let is_other = |text: &String| text != user.as_str();
+        !self.environment && !self.user.as_ref().is_some_and(is_other)
+    }
 }
 
 /// What the body asks for: what it names, for whom, and what.

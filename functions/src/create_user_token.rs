@@ -3,16 +3,13 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{
         credential,
         token::{minted, new_token},
         user_ecosystem, user_id,
     },
-    service::{directory::must_be_active, tokens::mint, verify::Lookup},
+    service::{access::rights, directory::must_be_active, tokens::mint, verify::Lookup},
 };
 
 /// Answers 200 with the token, shown this once; only its hash is stored.
@@ -27,11 +24,11 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let permit = caller.may(rights::CREATE_USER_TOKEN, user_ecosystem(&request).as_ref())?;
     let (id, wanted) = both(id, new_token(&request))?;
-    let user = found.user(&caller, &id)?;
-    must_be_active(app, &user).await?;
+    let user = permit.user(&id)?;
+    must_be_active(app, user).await?;
 
-    let (token, plain) = mint(app, &user, wanted).await?;
+    let (token, plain) = mint(app, permit.proof, user, wanted).await?;
     minted(&token, &plain)
 }

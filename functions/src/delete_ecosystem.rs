@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, ecosystem_id, fields, no_content},
-    service::{directory, verify::Lookup},
+    service::{access::rights, directory, verify::Lookup},
 };
 
 /// Answers 204. The id is unknown at once; the tokens of its users stop within 30 seconds where it is
@@ -25,10 +22,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_account(Scope::ReadWrite)?;
+    let permit = caller.may(rights::DELETE_ECOSYSTEM, id.as_ref().ok())?;
     let (id, ()) = both(id, fields::none(&request))?;
-    let ecosystem = found.ecosystem(&caller, &id)?;
+    let ecosystem = permit.ecosystem(&id)?;
 
-    directory::delete(app, &ecosystem).await?;
+    directory::delete_ecosystem(app, permit.proof, ecosystem).await?;
     Ok(no_content())
 }

@@ -8,7 +8,7 @@ use shared::{
         email_token::{Record, data, email_of_body_or_query, managed},
         ok,
     },
-    service::email_token,
+    service::{access::rights, email_token},
 };
 
 /// Answers 200 with the record of the token that was; from then on it counts nowhere.
@@ -17,9 +17,9 @@ use shared::{
 /// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| email_of_body_or_query(request).map(|email| (email, None));
-    let (user, email, _) = managed(app, &request, ask).await?;
+    let (proof, user, email, _) = managed(app, &request, rights::DELETE_EMAIL_TOKEN, ask).await?;
 
-    let deleted = email_token::delete(app, &user).await?;
+    let deleted = email_token::delete(app, proof, &user).await?;
     let token = deleted.ok_or_else(|| email_token::none(&email))?;
     ok(&data(Record::of(&token, &user.user)))
 }

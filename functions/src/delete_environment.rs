@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, environment_id, fields, no_content},
-    service::{directory, verify::Lookup},
+    service::{access::rights, directory, verify::Lookup},
 };
 
 /// Answers 204.
@@ -25,9 +22,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(None, Scope::ReadWrite)?;
+    let permit = caller.may(rights::DELETE_ENVIRONMENT, None)?;
     let (id, ()) = both(id, fields::none(&request))?;
 
-    directory::delete_environment(app, &found, &caller, &id).await?;
+    directory::delete_environment(app, &permit, &id).await?;
     Ok(no_content())
 }

@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, fields, no_content, user_ecosystem, user_id},
-    service::{directory, verify::Lookup},
+    service::{access::rights, directory, verify::Lookup},
 };
 
 /// Answers 204; from then on no token of the user counts, though one of the same name be made.
@@ -22,10 +19,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let permit = caller.may(rights::DELETE_USER, user_ecosystem(&request).as_ref())?;
     let (id, ()) = both(id, fields::none(&request))?;
-    let user = found.user(&caller, &id)?;
+    let user = permit.user(&id)?;
 
-    directory::delete_user(app, &user).await?;
+    directory::delete_user(app, permit.proof, user).await?;
     Ok(no_content())
 }

@@ -3,12 +3,12 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{error::Result, token::Scope},
+    domain::error::Result,
     http::{
         credential,
         email_token::{email_of_query, value},
     },
-    service::{email_token, verify::Lookup},
+    service::{access::rights, email_token, verify::Lookup},
 };
 
 /// Answers 200 with the value, dead or alive. A user's token reads the value of its own user's e-mail token,
@@ -26,13 +26,15 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    let is_own = |email| found.is_callers(email, &caller);
-    if !email.as_ref().is_ok_and(is_own) {
-        caller.must_manage_email_tokens(Scope::ReadWrite)?;
-    }
-    let email = email?;
-    let user = email_token::find(app, &found, &caller, &email).await?;
-
-    let token = user.value_for(app, &caller).await?;
+    let is_own = email
+        .as_ref()
+        .is_ok_and(|email| caller.is_own_address(email));
+    let (email, token) = if is_own {
+        let permit = caller.may(rights::GET_OWN_EMAIL_TOKEN_VALUE, None)?;
+        email_token::value(app, &permit, email?).await?
+    } else {
+        let permit = caller.may(rights::GET_EMAIL_TOKEN_VALUE, None)?;
+        email_token::value(app, &permit, email?).await?
+    };
     value(&token.ok_or_else(|| email_token::none(&email))?)
 }

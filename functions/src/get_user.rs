@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, fields, ok, user::Shown, user_ecosystem, user_id},
-    service::verify::Lookup,
+    service::{access::rights, verify::Lookup},
 };
 
 /// Answers 200 with the user.
@@ -22,8 +19,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::Read)?;
+    let permit = caller.may(rights::GET_USER, user_ecosystem(&request).as_ref())?;
     let (id, ()) = both(id, fields::none(&request))?;
 
-    ok(&Shown::from(&found.user(&caller, &id)?))
+    ok(&Shown::from(permit.user(&id)?))
 }

@@ -8,7 +8,6 @@ use shared::{
         email_token::Place,
         error::{Result, both},
         id::EcosystemId,
-        token::Scope,
     },
     http::{
         credential,
@@ -18,6 +17,7 @@ use shared::{
         ok,
     },
     service::{
+        access::rights,
         email_token,
         verify::{Lookup, Verified},
     },
@@ -33,14 +33,15 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = Lookup::new(app).token(&credential).read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_manage_email_tokens(Scope::Read)?;
-    let (limit, after) = page(&request, &caller)?;
+    let permit = caller.may(rights::LIST_EMAIL_TOKENS, None)?;
+    let caller = permit.caller();
+    let (limit, after) = page(&request, caller)?;
 
-    let (tokens, last) = email_token::list(app, &caller, after.as_ref(), limit).await?;
+    let (tokens, last) = email_token::list(app, &permit, after.as_ref(), limit).await?;
     let records = tokens.iter().map(|(token, user)| Record::of(token, user));
     ok(&List {
         data: records.collect(),
-        cursor: last.map(|place| place_cursor(list(&caller), &place)),
+        cursor: last.map(|place| place_cursor(list(caller), &place)),
     })
 }
 

@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, ecosystem_id, token},
-    service::verify::Lookup,
+    service::{access::rights, verify::Lookup},
 };
 
 /// Answers 200 with a page of them, newest first, never with a secret.
@@ -25,10 +22,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_account(Scope::Read)?;
+    let permit = caller.may(rights::LIST_SERVER_TOKENS, id.as_ref().ok())?;
     let page = token::page(&request, id.as_ref().ok().map(Into::into));
     let (id, page) = both(id, page)?;
-    let ecosystem = found.ecosystem(&caller, &id)?;
+    let ecosystem = permit.ecosystem(&id)?;
 
-    token::list(app, &ecosystem, page).await
+    token::list(app, &ecosystem.into(), page).await
 }

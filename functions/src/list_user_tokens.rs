@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, token, user_ecosystem, user_id},
-    service::verify::Lookup,
+    service::{access::rights, verify::Lookup},
 };
 
 /// Answers 200 with a page of them, newest first, never with a secret.
@@ -23,10 +20,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::Read)?;
+    let permit = caller.may(rights::LIST_USER_TOKENS, user_ecosystem(&request).as_ref())?;
     let page = token::page(&request, id.as_ref().ok().map(Into::into));
     let (id, page) = both(id, page)?;
-    let user = found.user(&caller, &id)?;
+    let user = permit.user(&id)?;
 
-    token::list(app, &user, page).await
+    token::list(app, &user.into(), page).await
 }

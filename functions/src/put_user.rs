@@ -7,10 +7,10 @@ use shared::{
         email::Email,
         error::{Result, both},
         password::Password,
-        token::Scope,
     },
     http::{created, credential, fields::Fields, ok, user::Shown, user_ecosystem, user_id},
     service::{
+        access::rights,
         directory::{self, Put, UserChange},
         verify::Lookup,
     },
@@ -30,11 +30,11 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let permit = caller.may(rights::PUT_USER, user_ecosystem(&request).as_ref())?;
     let (id, change) = both(id, change(&request))?;
-    let current = found.user_if_any(&caller, &id)?;
+    let current = permit.user_if_any(&id)?.cloned();
 
-    match directory::put_user(app, &id, current, change).await? {
+    match directory::put_user(app, permit.proof, &id, current, change).await? {
         Put::Created(user) => created(&Shown::from(&user)),
         Put::Changed(user) => ok(&Shown::from(&user)),
     }

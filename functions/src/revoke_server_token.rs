@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, ecosystem_id, fields, no_content, token_id},
-    service::{tokens::revoke, verify::Lookup},
+    service::{access::rights, tokens::revoke, verify::Lookup},
 };
 
 /// Answers 204, also if it is gone already.
@@ -24,12 +21,12 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.token_of(ecosystem, token).read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_account(Scope::ReadWrite)?;
+    let permit = caller.may(rights::REVOKE_SERVER_TOKEN, ecosystem)?;
     let (id, (token_id, ())) = both(id, both(token_id, fields::none(&request)))?;
-    found.ecosystem(&caller, &id)?;
+    permit.ecosystem(&id)?;
 
-    if let Some(token) = found.token_of(&id, token_id) {
-        revoke(app, token).await?;
+    if let Some(token) = permit.token_of(&id, token_id) {
+        revoke(app, permit.proof, token).await?;
     }
     Ok(no_content())
 }

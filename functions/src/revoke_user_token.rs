@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, fields, no_content, token_id, user_ecosystem, user_id},
-    service::{tokens::revoke, verify::Lookup},
+    service::{access::rights, tokens::revoke, verify::Lookup},
 };
 
 /// Answers 204, also if the user has no such token.
@@ -23,12 +20,12 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.token_of(user, token).read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let permit = caller.may(rights::REVOKE_USER_TOKEN, user_ecosystem(&request).as_ref())?;
     let (id, (token_id, ())) = both(id, both(token_id, fields::none(&request)))?;
-    found.user(&caller, &id)?;
+    permit.user(&id)?;
 
-    if let Some(token) = found.token_of(&id, token_id) {
-        revoke(app, token).await?;
+    if let Some(token) = permit.token_of(&id, token_id) {
+        revoke(app, permit.proof, token).await?;
     }
     Ok(no_content())
 }

@@ -3,12 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, both},
-        token::Scope,
-    },
+    domain::error::{Result, both},
     http::{credential, deadline, fields, no_content, user_ecosystem, user_id},
-    service::{tokens::revoke_all, verify::Lookup},
+    service::{access::rights, tokens::revoke_all, verify::Lookup},
 };
 
 /// Answers 204; from then on no earlier token of the user counts, however many there are.
@@ -22,10 +19,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_be_in(user_ecosystem(&request).as_ref(), Scope::ReadWrite)?;
+    let permit = caller.may(
+        rights::REVOKE_USER_TOKENS,
+        user_ecosystem(&request).as_ref(),
+    )?;
     let (id, ()) = both(id, fields::none(&request))?;
-    let user = found.user(&caller, &id)?;
+    let user = permit.user(&id)?;
 
-    revoke_all(app, &user, deadline(&request)).await?;
+    revoke_all(app, permit.proof, user, deadline(&request)).await?;
     Ok(no_content())
 }

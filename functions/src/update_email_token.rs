@@ -8,7 +8,7 @@ use shared::{
         email_token::{Record, data, managed, wanted},
         ok,
     },
-    service::email_token,
+    service::{access::rights, email_token},
 };
 
 /// Answers 200 with the token's record. Both properties are replaced, the value stays; the next
@@ -18,9 +18,10 @@ use shared::{
 /// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| wanted(request, Scope::Read);
-    let (user, email, properties) = managed(app, &request, ask).await?;
+    let (proof, user, email, properties) =
+        managed(app, &request, rights::UPDATE_EMAIL_TOKEN, ask).await?;
 
-    let updated = email_token::update(app, &user, properties).await?;
+    let updated = email_token::update(app, proof, &user, properties).await?;
     let token = updated.ok_or_else(|| email_token::none(&email))?;
     ok(&data(Record::of(&token, &user.user)))
 }

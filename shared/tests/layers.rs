@@ -127,3 +127,45 @@ fn the_app_has_its_methods_in_one_file() {
         }
     }
 }
+
+/// What one function alone may do, so that a rule is added there once: the call, the file that it is in, and how often
+/// it is there.
+const ONE_DOOR: &[(&str, &str, usize)] = &[
+    // Draws a token: `tokens::make`.
+    ("Token::draw(", "service/tokens.rs", 1),
+    // Sends what makes, ends or changes tokens: `tokens::make` and `tokens::change`.
+    ("identity.commit(", "service/tokens.rs", 2),
+    ("insert_token(", "service/tokens.rs", 1),
+];
+
+#[test]
+fn one_function_makes_tokens_and_one_ends_them() {
+    for (call, file, times) in ONE_DOOR {
+        let mut found = 0;
+        for layer in ["service", "http"] {
+            for (path, code) in files(layer) {
+                let calls = code.matches(call).count();
+                assert!(
+                    calls == 0 || path.ends_with(file),
+                    "{} calls {call}",
+                    path.display()
+                );
+                found += calls;
+            }
+        }
+        assert_eq!(found, *times, "{call}");
+    }
+}
+
+#[test]
+fn no_function_takes_the_operators_right() {
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions/src");
+    let mut seen = 0;
+    for entry in fs::read_dir(functions).expect("the functions") {
+        let path = entry.expect("an entry").path();
+        let code = fs::read_to_string(&path).expect("a source file");
+        assert!(!code.contains("of_operator"), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen} files were read");
+}

@@ -23,8 +23,8 @@ use common::{
 use shared::{
     App,
     domain::{
-        owner::Owner,
-        token::{NewToken, PlainToken, Token},
+        owner::{OwnerKey, User},
+        token::{Draft, NewToken, PlainToken, Token},
     },
     store::{
         identity::{Key, SORT_KEY},
@@ -89,7 +89,7 @@ struct Bench {
     client: Client,
     app: Arc<App>,
     account_token: PlainToken,
-    user: Owner,
+    user: User,
     user_token: PlainToken,
 }
 
@@ -124,7 +124,7 @@ impl Bench {
     }
 
     async fn mint_bare(&self) -> f64 {
-        let user = self.user.id.key();
+        let user = OwnerKey::from(&self.user.id);
         let keys = keys([
             Key::owner(self.account_token.owner()),
             Key::of(&self.account_token),
@@ -161,13 +161,8 @@ impl Bench {
     /// The item of a new token, as a mint through the gateway makes it.
     fn new_item(&self) -> Item {
         let (now, mut rng) = (self.app.now(), self.app.rng());
-        let (token, _) = Token::mint(
-            &self.user.id,
-            self.user.epoch,
-            NewToken::default(),
-            now,
-            &mut *rng,
-        );
+        let draft = Draft::new((&self.user).into(), NewToken::default(), now);
+        let (token, _) = Token::draw(draft, &mut *rng);
         serde_dynamo::to_item(token).expect("an item")
     }
 }

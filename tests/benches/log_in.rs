@@ -29,6 +29,7 @@ use shared::{
     App,
     domain::{email::Email, id::UserId, password::Password},
     service::{
+        access::MayWrite,
         app::Clock,
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
@@ -109,16 +110,17 @@ async fn main() {
 }
 
 async fn make_user(app: &App) {
-    let account = create_account(app).await.expect("an account").0;
-    let ecosystem = create_ecosystem(app, &account).await;
-    let ecosystem = ecosystem.expect("an ecosystem").0;
+    let right = MayWrite::of_operator();
+    let account = create_account(app, right).await.expect("an account");
+    let ecosystem = create_ecosystem(app, right, &account.id).await;
+    let ecosystem = ecosystem.expect("an ecosystem").id;
     let id = UserId::parse(&format!("{ecosystem};user")).expect("an id");
     let change = UserChange {
         email: Some(Some(Email::parse(KNOWN).expect("an address"))),
         password: Some(Some(Password::parse_new(RIGHT).expect("a password"))),
         ..UserChange::default()
     };
-    let user = put_user(app, &id, None, change).await;
+    let user = put_user(app, right, &id, None, change).await;
     user.expect("a user");
 }
 

@@ -2,7 +2,7 @@
 //! client's address (contract, section 13).
 
 use serde_json::{Value, json};
-use shared::domain::{owner::Owner, token::ExpiryType};
+use shared::domain::{owner::Ecosystem, token::ExpiryType};
 use tests::{Answer, Event, Service};
 
 use crate::{
@@ -42,7 +42,7 @@ fn bob(password: &str, client: &str) -> Value {
 }
 
 /// A person of another ecosystem.
-async fn person_of(service: &Service, ecosystem: &Owner, email: &str) -> String {
+async fn person_of(service: &Service, ecosystem: &Ecosystem, email: &str) -> String {
     let id = format!("{};eve", ecosystem.id.as_str());
     let body = json!({ "email": email, "password": PASSWORD }).to_string();
     let made = service
@@ -207,7 +207,7 @@ async fn a_clients_address_without_a_valid_server_token_is_refused_and_is_no_att
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
     let (read_only_id, read_only) = service.server_token(&service.ecosystem).await;
     service
-        .set_scope(&service.ecosystem, &read_only_id, "read")
+        .set_scope(&service.ecosystem.id, &read_only_id, "read")
         .await;
     let user_token = service.mint(&user, "").await.token();
     let (_, right) = code(&service, json!({ "userId": user })).await;

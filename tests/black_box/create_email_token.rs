@@ -1,7 +1,7 @@
 //! `POST /_/user-token`.
 
 use serde_json::{Value, json};
-use shared::domain::{owner::Owner, token::ExpiryType};
+use shared::domain::{owner::Ecosystem, token::ExpiryType};
 use tests::{Answer, Service, TestClock};
 
 use crate::{assert_forbidden, assert_invalid, assert_unknown};
@@ -58,7 +58,7 @@ pub(crate) async fn administrator(service: &Service) -> String {
 }
 
 /// A token of an ecosystem's servers.
-pub(crate) async fn server(service: &Service, ecosystem: &Owner) -> String {
+pub(crate) async fn server(service: &Service, ecosystem: &Ecosystem) -> String {
     service.token_of(ecosystem, ExpiryType::Infinite).await
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::{
     config::Settings,
-    domain::{shortcode::CodeSpace, token::ExpiryType},
+    domain::{id::UserId, shortcode::CodeSpace, token::ExpiryType},
 };
 use tests::{Answer, Fault, Service};
 
@@ -257,11 +257,9 @@ async fn a_user_makes_codes_for_itself_alone_and_only_with_scope_write() {
     ] {
         assert_forbidden(&service.call(&token, "POST", PATH, &body.to_string()).await);
     }
-    let mut owner = service.ecosystem.clone();
-    owner.id =
-        shared::domain::owner::OwnerId::User(shared::domain::id::UserId::parse(&bob).unwrap());
+    let bob = &UserId::parse(&bob).unwrap();
     service
-        .set_scope(&owner, minted.json()["tokenId"].as_str().unwrap(), "read")
+        .set_scope(bob, minted.json()["tokenId"].as_str().unwrap(), "read")
         .await;
     assert_forbidden(&service.call(&token, "POST", PATH, &own).await);
 }

@@ -186,7 +186,7 @@ async fn a_token_that_only_reads_only_reads() {
     let service = Service::start().await;
     let requests = requests(&service).await;
     let (id, server) = service.server_token(&service.ecosystem).await;
-    service.set_scope(&service.ecosystem, &id, "read").await;
+    service.set_scope(&service.ecosystem.id, &id, "read").await;
     let account = service
         .token_of(
             &service.account,
@@ -197,7 +197,7 @@ async fn a_token_that_only_reads_only_reads() {
         .unwrap()
         .id()
         .to_string();
-    service.set_scope(&service.account, &id, "read").await;
+    service.set_scope(&service.account.id, &id, "read").await;
     for (method, path) in requests {
         // A value is a secret: a token that reads may read its own user's.
         let reads =

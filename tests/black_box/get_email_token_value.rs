@@ -84,7 +84,7 @@ async fn a_users_token_reads_only_a_value_whose_scopes_it_has() {
     let (id, credential) = (&minted["tokenId"], &minted["token"]);
     let owner = service.owner(&bob).await;
     service
-        .set_scope(&owner, id.as_str().unwrap(), "read")
+        .set_scope(&owner.id, id.as_str().unwrap(), "read")
         .await;
     let path = format!("{VALUE}?email={BOB}");
     let read = async || {

@@ -1,7 +1,10 @@
 //! `GET /_/user-token`.
 
 use serde_json::{Value, json};
-use shared::{domain::email_token::Place, http::cursor::place_cursor};
+use shared::{
+    domain::{email_token::Place, owner::OwnerKey},
+    http::cursor::place_cursor,
+};
 use tests::{Answer, Service};
 
 use crate::{
@@ -175,7 +178,7 @@ async fn a_cursor_that_somebody_computes_reaches_into_no_other_list() {
     let (service, _) = with_bob().await;
     let other = service.another_ecosystem().await;
     let server = server(&service, &service.ecosystem).await;
-    let key = other.id.key();
+    let key = OwnerKey::from(&other.id);
     let mut of_user = *key.as_bytes();
     of_user[8..].fill(1);
     let hex = hex::encode(of_user);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::{
     App,
     domain::{time::UnixSeconds, token::ExpiryType},
-    service::directory::create_ecosystem,
+    service::{access::MayWrite, directory::create_ecosystem},
 };
 use tests::{Event, Service, TestClock, rounds};
 
@@ -165,8 +165,9 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     async fn start(service: &'a Service) -> Self {
         service.database.take_calls();
-        let made = create_ecosystem(&service.app, &service.account_id).await;
-        let ecosystem = made.expect("an ecosystem").0.to_string();
+        let made =
+            create_ecosystem(&service.app, MayWrite::of_operator(), &service.account.id).await;
+        let ecosystem = made.expect("an ecosystem").id.to_string();
         let run = Self {
             service,
             app: service.another_environment(),

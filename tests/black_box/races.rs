@@ -1,7 +1,10 @@
 //! Renewal, revocation and verification of one token at once.
 
 use futures_util::future::{join, join_all};
-use shared::{domain::token::NewToken, service::tokens::mint};
+use shared::{
+    domain::token::NewToken,
+    service::{access::MayWrite, tokens::mint},
+};
 use tests::{Event, Service, rounds};
 
 #[tokio::test]
@@ -61,7 +64,13 @@ async fn a_put_of_a_token_that_arrives_after_its_revocation_brings_nothing_back(
     let bob = service.user("bob").await;
     let owner = service.owner(&bob).await;
     for by in ["its id", "itself", "all"] {
-        let made = mint(&service.app, &owner, NewToken::default()).await;
+        let made = mint(
+            &service.app,
+            MayWrite::of_operator(),
+            &owner,
+            NewToken::default(),
+        )
+        .await;
         let (record, token) = made.unwrap();
         let token = token.reveal();
         assert!(service.is_active(token).await);

@@ -1,7 +1,10 @@
 //! `DELETE /api/users/{id}/tokens`.
 
 use serde_json::json;
-use shared::{domain::token::NewToken, service::tokens::mint};
+use shared::{
+    domain::token::NewToken,
+    service::{access::MayWrite, tokens::mint},
+};
 use tests::{Event, Fault, Service, pause};
 
 use crate::{
@@ -20,7 +23,9 @@ async fn make_tokens(service: &Service, user: &str, count: usize) {
     let owner = service.owner(user).await;
     for _ in 0..count {
         let wanted = NewToken::default();
-        mint(&service.app, &owner, wanted).await.unwrap();
+        mint(&service.app, MayWrite::of_operator(), &owner, wanted)
+            .await
+            .unwrap();
     }
     service.database.take_calls();
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use shared::{
     domain::{
         id::UserId,
-        owner::{Owner, OwnerKey},
+        owner::{Owner, OwnerKey, User},
     },
     store::{
         identity::{Key, PARTITION_KEY, SORT_KEY},
@@ -96,12 +96,10 @@ impl Service {
     }
 
     /// Writes a token's scope, past the API.
-    pub async fn set_scope(&self, owner: &Owner, id: &str, scope: &str) {
+    pub async fn set_scope(&self, owner: impl Into<OwnerKey>, id: &str, scope: &str) {
         let item = format!("token#{id}");
-        let key = Key {
-            owner: owner.id.key(),
-            item,
-        };
+        let owner = owner.into();
+        let key = Key { owner, item };
         self.set(key, "scope", AttributeValue::S(scope.to_owned()))
             .await;
     }
@@ -124,10 +122,11 @@ impl Service {
     ///
     /// # Panics
     /// If there is none.
-    pub async fn owner(&self, user: &str) -> Owner {
+    pub async fn owner(&self, user: &str) -> User {
         let read = self.app.identity().owner(key_of(user)).await;
         self.database.take_calls();
-        read.expect("the user is read").expect("a user")
+        let owner = read.expect("the user is read");
+        owner.and_then(Owner::into_user).expect("a user")
     }
 
     /// A user's record, as the table keeps it.

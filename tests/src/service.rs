@@ -14,11 +14,12 @@ use shared::{
     App,
     config::Settings,
     domain::{
-        id::{AccountId, UserId},
-        owner::Owner,
-        token::{ExpiryType, NewToken},
+        id::UserId,
+        owner::{Account, Ecosystem},
+        token::{ExpiryType, NewToken, TokenOwner},
     },
     service::{
+        access::MayWrite,
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
         tokens::mint,
@@ -52,6 +53,9 @@ impl Tables {
     }
 }
 
+/// Tests have the tables.
+const RIGHT: MayWrite = MayWrite::of_operator();
+
 /// A service of its own for one test: its database, its port, its clock.
 #[derive(Debug)]
 pub struct Service {
@@ -65,14 +69,12 @@ pub struct Service {
     pub client: aws_sdk_dynamodb::Client,
     /// The names of its tables.
     pub tables: Tables,
-    /// An account's id.
-    pub account_id: AccountId,
-    /// The account.
-    pub account: Owner,
+    /// An account.
+    pub account: Account,
     /// The account's token.
     pub account_token: String,
     /// An ecosystem of the account.
-    pub ecosystem: Owner,
+    pub ecosystem: Ecosystem,
     url: String,
     http: reqwest::Client,
 }
@@ -98,10 +100,10 @@ impl Service {
         let app = another_environment(&client, &tables, &clock).with_settings(settings);
         let app = Arc::new(app);
 
-        let (account_id, account) = create_account(&app).await.expect("an account");
+        let account = create_account(&app, RIGHT).await.expect("an account");
         let account_token = token_of(&app, &account, ExpiryType::Infinite).await;
-        let ecosystem = create_ecosystem(&app, &account_id).await;
-        let (_, ecosystem) = ecosystem.expect("an ecosystem");
+        let ecosystem = create_ecosystem(&app, RIGHT, &account.id).await;
+        let ecosystem = ecosystem.expect("an ecosystem");
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -113,7 +115,6 @@ impl Service {
             database,
             client,
             tables,
-            account_id,
             account,
             account_token,
             ecosystem,
@@ -136,7 +137,7 @@ impl Service {
     pub async fn user(&self, name: &str) -> String {
         let id = format!("{};{name}", self.ecosystem.id.as_str());
         let user = UserId::parse(&id).expect("a user's name");
-        let put = put_user(&self.app, &user, None, UserChange::default()).await;
+        let put = put_user(&self.app, RIGHT, &user, None, UserChange::default()).await;
         put.expect("a user");
         self.database.take_calls();
         id
@@ -169,7 +170,7 @@ impl Service {
     }
 
     /// A token of any owner, made past the API.
-    pub async fn token_of(&self, owner: &Owner, expiry_type: ExpiryType) -> String {
+    pub async fn token_of(&self, owner: impl Into<TokenOwner>, expiry_type: ExpiryType) -> String {
         let token = token_of(&self.app, owner, expiry_type).await;
         self.database.take_calls();
         token
@@ -179,10 +180,10 @@ impl Service {
     ///
     /// # Panics
     /// If they cannot be made.
-    pub async fn another_account(&self) -> (String, Owner) {
-        let (id, account) = create_account(&self.app).await.expect("an account");
-        let ecosystem = create_ecosystem(&self.app, &id).await;
-        let (_, ecosystem) = ecosystem.expect("an ecosystem");
+    pub async fn another_account(&self) -> (String, Ecosystem) {
+        let account = create_account(&self.app, RIGHT).await.expect("an account");
+        let ecosystem = create_ecosystem(&self.app, RIGHT, &account.id).await;
+        let ecosystem = ecosystem.expect("an ecosystem");
         let token = self.token_of(&account, ExpiryType::Infinite).await;
         (token, ecosystem)
     }
@@ -191,9 +192,9 @@ impl Service {
     ///
     /// # Panics
     /// If it cannot be made.
-    pub async fn another_ecosystem(&self) -> Owner {
-        let ecosystem = create_ecosystem(&self.app, &self.account_id).await;
-        let (_, ecosystem) = ecosystem.expect("an ecosystem");
+    pub async fn another_ecosystem(&self) -> Ecosystem {
+        let ecosystem = create_ecosystem(&self.app, RIGHT, &self.account.id).await;
+        let ecosystem = ecosystem.expect("an ecosystem");
         self.database.take_calls();
         ecosystem
     }
@@ -303,7 +304,7 @@ impl Service {
     ///
     /// # Panics
     /// If it cannot be made.
-    pub async fn server_token(&self, ecosystem: &Owner) -> (String, String) {
+    pub async fn server_token(&self, ecosystem: &Ecosystem) -> (String, String) {
         let path = format!("/api/ecosystems/{}/tokens", ecosystem.id.as_str());
         let made = self.manage("POST", &path, "").await;
         let id = made.json()["tokenId"].as_str().expect("an id").to_owned();
@@ -315,7 +316,7 @@ impl Service {
     ///
     /// # Panics
     /// If it cannot be made.
-    pub async fn environment(&self, ecosystem: &Owner) -> String {
+    pub async fn environment(&self, ecosystem: &Ecosystem) -> String {
         let path = format!("/api/ecosystems/{}/environments", ecosystem.id.as_str());
         let made = self.manage("POST", &path, "").await.json();
         self.database.take_calls();
@@ -345,11 +346,11 @@ fn another_environment(
         .with_value_key(Some(value_key))
 }
 
-async fn token_of(app: &App, owner: &Owner, expiry_type: ExpiryType) -> String {
+async fn token_of(app: &App, owner: impl Into<TokenOwner>, expiry_type: ExpiryType) -> String {
     let wanted = NewToken {
         expiry_type,
         ..NewToken::default()
     };
-    let (_, token) = mint(app, owner, wanted).await.expect("a token");
+    let (_, token) = mint(app, RIGHT, owner, wanted).await.expect("a token");
     token.reveal().to_owned()
 }

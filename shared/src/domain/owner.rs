@@ -104,8 +104,7 @@ impl Epoch {
 }
 
 /// The whole id of an owner, by kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", content = "id", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnerId {
     /// An account.
     Account(AccountId),
@@ -116,25 +115,6 @@ pub enum OwnerId {
 }
 
 impl OwnerId {
-    /// The partition of this owner.
-    pub fn key(&self) -> OwnerKey {
-        match self {
-            Self::Account(id) => id.into(),
-            Self::Ecosystem(id) => id.into(),
-            Self::User(id) => id.into(),
-        }
-    }
-
-    /// Whether it is this very ecosystem: another id may have its key.
-    pub fn is_ecosystem(&self, id: &EcosystemId) -> bool {
-        matches!(self, Self::Ecosystem(own) if own == id)
-    }
-
-    /// Whether it is this very user: another id may have its key.
-    pub fn is_user(&self, id: &UserId) -> bool {
-        matches!(self, Self::User(own) if own == id)
-    }
-
     /// The id as clients write it.
     pub fn as_str(&self) -> &str {
         match self {
@@ -145,54 +125,171 @@ impl OwnerId {
     }
 }
 
-/// An owner's state: the item `owner` of its partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "OwnerItem")]
-pub struct Owner {
-    /// Who it is.
-    #[serde(flatten)]
-    pub id: OwnerId,
-    /// The account that an ecosystem belongs to; a user's follows from its ecosystem.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account: Option<AccountId>,
-    /// The environment that a short code's user is of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<EnvironmentId>,
-    /// A user's e-mail address; the address's own item names the user.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub email: Option<Email>,
-    /// Whether the user has a password, which is kept apart.
-    pub has_password: bool,
-    /// Whether its tokens count.
+/// What the records of all owners have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Whether the owner's tokens are valid.
     pub active: bool,
-    /// Whether a user may manage the e-mail tokens of its ecosystem.
-    pub admin: bool,
-    /// What the tokens that count have in common.
+    /// What the owner's valid tokens share with it.
     pub epoch: Epoch,
-    /// A random value of this life of the id: an owner that is made again has another.
-    pub born: Epoch,
+    /// A random value of this incarnation of the id: an owner that is created again has another.
+    pub incarnation: Epoch,
     /// 1 at first, and one more at each change.
     pub version: u64,
 }
 
-/// An owner's item as it is read. A flattened id would be buffered whole, in what every request waits for.
-#[derive(Deserialize)]
+impl State {
+    /// The state of a new owner.
+    pub fn new(rng: &mut dyn CryptoRng) -> Self {
+        Self {
+            active: true,
+            epoch: Epoch::generate(rng),
+            incarnation: Epoch::generate(rng),
+            version: 1,
+        }
+    }
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// What it has in common with other owners.
+    pub state: State,
+}
+
+/// An ecosystem, which owns server tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ecosystem {
+    /// Its id.
+    pub id: EcosystemId,
+    /// The account that it belongs to.
+    pub account: AccountId,
+    /// What it has in common with other owners.
+    pub state: State,
+}
+
+/// A user. Its account follows from its ecosystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// The environment of a short code's user.
+    pub environment: Option<EnvironmentId>,
+    /// The e-mail address; the address's own item names the user.
+    pub email: Option<Email>,
+    /// Whether the user has a password, which is stored in its own item.
+    pub has_password: bool,
+    /// Whether the user may manage the e-mail tokens of its ecosystem.
+    pub admin: bool,
+    /// What it has in common with other owners.
+    pub state: State,
+}
+
+impl User {
+    /// A new user: active, without an address or a password, not an administrator.
+    pub fn new(id: UserId, rng: &mut dyn CryptoRng) -> Self {
+        Self {
+            id,
+            environment: None,
+            email: None,
+            has_password: false,
+            admin: false,
+            state: State::new(rng),
+        }
+    }
+}
+
+/// An owner of tokens: the item `owner` of its partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "OwnerItem", into = "OwnerItem")]
+pub enum Owner {
+    /// An account.
+    Account(Account),
+    /// An ecosystem.
+    Ecosystem(Ecosystem),
+    /// A user.
+    User(User),
+}
+
+impl Owner {
+    /// What it has in common with other owners.
+    pub const fn state(&self) -> &State {
+        match self {
+            Self::Account(account) => &account.state,
+            Self::Ecosystem(ecosystem) => &ecosystem.state,
+            Self::User(user) => &user.state,
+        }
+    }
+
+    /// The owner's partition.
+    pub fn key(&self) -> OwnerKey {
+        match self {
+            Self::Account(account) => (&account.id).into(),
+            Self::Ecosystem(ecosystem) => (&ecosystem.id).into(),
+            Self::User(user) => (&user.id).into(),
+        }
+    }
+
+    /// The user, if the owner is one.
+    pub fn into_user(self) -> Option<User> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Account(_) | Self::Ecosystem(_) => None,
+        }
+    }
+
+    /// The owner's id.
+    pub fn id(&self) -> OwnerId {
+        match self {
+            Self::Account(account) => OwnerId::Account(account.id.clone()),
+            Self::Ecosystem(ecosystem) => OwnerId::Ecosystem(ecosystem.id.clone()),
+            Self::User(user) => OwnerId::User(user.id.clone()),
+        }
+    }
+}
+
+impl From<&Account> for Owner {
+    fn from(account: &Account) -> Self {
+        Self::Account(account.clone())
+    }
+}
+
+impl From<&Ecosystem> for Owner {
+    fn from(ecosystem: &Ecosystem) -> Self {
+        Self::Ecosystem(ecosystem.clone())
+    }
+}
+
+impl From<&User> for Owner {
+    fn from(user: &User) -> Self {
+        Self::User(user.clone())
+    }
+}
+
+/// An owner's item. Every kind has all the attributes that earlier releases require.
+#[derive(Serialize, Deserialize)]
 struct OwnerItem {
     kind: OwnerKind,
     id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<AccountId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     environment: Option<EnvironmentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<Email>,
     #[serde(default)]
     has_password: bool,
     active: bool,
     admin: bool,
     epoch: Epoch,
-    born: Epoch,
+    #[serde(rename = "born")]
+    incarnation: Epoch,
     version: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum OwnerKind {
     Account,
@@ -204,39 +301,63 @@ impl TryFrom<OwnerItem> for Owner {
     type Error = &'static str;
 
     fn try_from(item: OwnerItem) -> Result<Self, Self::Error> {
-        Ok(Self {
-            id: match item.kind {
-                OwnerKind::Account => OwnerId::Account(item.id.try_into()?),
-                OwnerKind::Ecosystem => OwnerId::Ecosystem(item.id.try_into()?),
-                OwnerKind::User => OwnerId::User(item.id.try_into()?),
-            },
-            account: item.account,
-            environment: item.environment,
-            email: item.email,
-            has_password: item.has_password,
+        let state = State {
             active: item.active,
-            admin: item.admin,
             epoch: item.epoch,
-            born: item.born,
+            incarnation: item.incarnation,
             version: item.version,
+        };
+        Ok(match item.kind {
+            OwnerKind::Account => Self::Account(Account {
+                id: item.id.try_into()?,
+                state,
+            }),
+            OwnerKind::Ecosystem => Self::Ecosystem(Ecosystem {
+                id: item.id.try_into()?,
+                account: item.account.ok_or("an ecosystem belongs to an account")?,
+                state,
+            }),
+            OwnerKind::User => Self::User(User {
+                id: item.id.try_into()?,
+                environment: item.environment,
+                email: item.email,
+                has_password: item.has_password,
+                admin: item.admin,
+                state,
+            }),
         })
     }
 }
 
-impl Owner {
-    /// A new owner in its first state: active, no administrator.
-    pub fn new(id: OwnerId, account: Option<AccountId>, rng: &mut dyn CryptoRng) -> Self {
-        Self {
+impl From<Owner> for OwnerItem {
+    fn from(owner: Owner) -> Self {
+        let state = *owner.state();
+        let item = |kind, id| Self {
+            kind,
             id,
-            account,
+            account: None,
             environment: None,
             email: None,
             has_password: false,
-            active: true,
+            active: state.active,
             admin: false,
-            epoch: Epoch::generate(rng),
-            born: Epoch::generate(rng),
-            version: 1,
+            epoch: state.epoch,
+            incarnation: state.incarnation,
+            version: state.version,
+        };
+        match owner {
+            Owner::Account(account) => item(OwnerKind::Account, account.id.to_string()),
+            Owner::Ecosystem(ecosystem) => Self {
+                account: Some(ecosystem.account),
+                ..item(OwnerKind::Ecosystem, ecosystem.id.to_string())
+            },
+            Owner::User(user) => Self {
+                environment: user.environment,
+                email: user.email,
+                has_password: user.has_password,
+                admin: user.admin,
+                ..item(OwnerKind::User, user.id.as_str().to_owned())
+            },
         }
     }
 }
@@ -247,17 +368,18 @@ impl Owner {
 pub struct Address {
     /// The user.
     pub user_id: UserId,
-    /// The life of that id that has the address.
-    pub born: Epoch,
+    /// The incarnation of that id that has the address.
+    #[serde(rename = "born")]
+    pub incarnation: Epoch,
     /// A random value of this writing of it: the same user's next one has another.
     pub epoch: Epoch,
 }
 
 impl Address {
     /// Whether this user, as it was read, is the one that is named and has this address still.
-    pub fn is_of(&self, user: &Owner, email: &Email) -> bool {
-        user.id.is_user(&self.user_id)
-            && user.born == self.born
+    pub fn is_of(&self, user: &User, email: &Email) -> bool {
+        user.id == self.user_id
+            && user.state.incarnation == self.incarnation
             && user.email.as_ref() == Some(email)
     }
 }
@@ -301,25 +423,30 @@ mod tests {
 
     #[test]
     fn an_owner_is_the_same_read_as_written() {
-        let user = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
+        let id = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
         let account = AccountId::parse("A58521fd8a5d9b5cc21987501").unwrap();
-        for id in [
-            OwnerId::User(user.clone()),
-            OwnerId::Ecosystem(user.ecosystem().clone()),
-            OwnerId::Account(account.clone()),
-        ] {
-            let owner = Owner {
+        let state = State {
+            active: false,
+            epoch: Epoch([7; 16]),
+            incarnation: Epoch([8; 16]),
+            version: 3,
+        };
+        for owner in [
+            Owner::Ecosystem(Ecosystem {
+                id: id.ecosystem().clone(),
+                account: account.clone(),
+                state,
+            }),
+            Owner::Account(Account { id: account, state }),
+            Owner::User(User {
                 id,
-                account: Some(account.clone()),
-                environment: None,
+                environment: Some(EnvironmentId::parse("E58521fd8a5d9b5cc21987501").unwrap()),
                 email: Some(Email::parse("Bob@example.com").unwrap()),
                 has_password: true,
-                active: false,
                 admin: true,
-                epoch: Epoch([7; 16]),
-                born: Epoch([8; 16]),
-                version: 3,
-            };
+                state,
+            }),
+        ] {
             let item: serde_dynamo::Item = serde_dynamo::to_item(&owner).unwrap();
             assert_eq!(serde_dynamo::from_item::<_, Owner>(item).unwrap(), owner);
         }

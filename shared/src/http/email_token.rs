@@ -14,11 +14,12 @@ use crate::{
         email_token::{EmailToken, ExpirationDate, Properties},
         error::{Error, Location, Problem, Result, both},
         id::UserId,
-        owner::Owner,
+        owner::User,
         time::Timestamp,
         token::{ExpiryType, Scope},
     },
     service::{
+        access::{MayWrite, Right},
         app::App,
         email_token::{self, EmailUser},
         verify::Lookup,
@@ -58,7 +59,7 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// A user's e-mail token. One that never expires has the time of its last change for a date,
     /// as clients of this API know it.
-    pub fn of(token: &'a EmailToken, user: &'a Owner) -> Self {
+    pub fn of(token: &'a EmailToken, user: &'a User) -> Self {
         let date = token.expiration_date.map(ExpirationDate::millis);
         Self {
             email: user.email.as_ref().map_or("", Email::as_given),
@@ -117,8 +118,9 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
 pub async fn managed<T: Copy + Into<Option<Properties>>>(
     app: &App,
     request: &Request,
+    right: Right<MayWrite>,
     ask: impl FnOnce(&Request) -> Result<(Email, T)>,
-) -> Result<(EmailUser, Email, T)> {
+) -> Result<(MayWrite, EmailUser, Email, T)> {
     let credential = credential(app, request)?;
     let asked = ask(request);
     let email = asked.as_ref().ok().map(|(email, _)| email);
@@ -126,13 +128,15 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    caller.must_manage_email_tokens(Scope::ReadWrite)?;
+    let permit = caller.may(right, None)?;
     let (email, asked) = asked?;
     if let Some(properties) = asked.into() {
-        caller.must_cover(properties.scope, properties.expiry().expires_at())?;
+        permit
+            .caller()
+            .must_cover(properties.scope, properties.expiry().expires_at())?;
     }
-    let user = email_token::find(app, &found, &caller, &email).await?;
-    Ok((user, email, asked))
+    let user = email_token::find(app, &permit, &email).await?;
+    Ok((permit.proof, user, email, asked))
 }
 
 /// The user that a query names.

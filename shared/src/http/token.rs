@@ -148,6 +148,6 @@ pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>
     });
     ok(&List {
         tokens: listed.collect(),
-        cursor: last.map(|id| cursor(owner.id.key(), id)),
+        cursor: last.map(|id| cursor(owner.key(), id)),
     })
 }

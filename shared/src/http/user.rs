@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{email::Email, owner::Owner};
+use crate::domain::{email::Email, owner::User};
 
 /// A user as `GET` and `PUT` answer.
 #[derive(Clone, Debug, Serialize)]
@@ -13,13 +13,13 @@ pub struct Shown<'a> {
     active: bool,
 }
 
-impl<'a> From<&'a Owner> for Shown<'a> {
-    fn from(user: &'a Owner) -> Self {
+impl<'a> From<&'a User> for Shown<'a> {
+    fn from(user: &'a User) -> Self {
         Self {
             id: user.id.as_str(),
             email: user.email.as_ref().map(Email::as_given),
             admin: user.admin,
-            active: user.active,
+            active: user.state.active,
         }
     }
 }

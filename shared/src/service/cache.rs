@@ -11,7 +11,7 @@ use crate::{
     domain::{
         error::Result,
         id::EnvironmentId,
-        owner::{Owner, OwnerKey},
+        owner::{Ecosystem, OwnerKey},
         time::UnixSeconds,
         token::PlainToken,
     },
@@ -28,7 +28,7 @@ const MEMORY_SIZE: usize = 4096;
 /// Living ecosystems and environments, and this second's renewals.
 #[derive(Default)]
 pub(crate) struct Memory {
-    ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Owner)>>,
+    ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Ecosystem)>>,
     environments: Mutex<HashMap<EnvironmentId, UnixSeconds>>,
     renewals: Mutex<HashMap<[u8; 32], Arc<Renewal>>>,
 }
@@ -41,10 +41,10 @@ struct Renewal {
 }
 
 impl Memory {
-    pub(super) fn ecosystem(&self, key: OwnerKey, now: UnixSeconds) -> Option<Owner> {
+    pub(super) fn ecosystem(&self, key: OwnerKey, now: UnixSeconds) -> Option<Ecosystem> {
         let ecosystems = lock(&self.ecosystems);
-        let (seen, owner) = ecosystems.get(&key)?;
-        is_fresh(*seen, now).then(|| owner.clone())
+        let (seen, ecosystem) = ecosystems.get(&key)?;
+        is_fresh(*seen, now).then(|| ecosystem.clone())
     }
 
     /// Whether an environment is remembered for living.
@@ -62,12 +62,12 @@ impl Memory {
         environments.insert(id, now);
     }
 
-    pub(super) fn remember_ecosystem(&self, key: OwnerKey, owner: Owner, now: UnixSeconds) {
+    pub(super) fn remember_ecosystem(&self, key: OwnerKey, ecosystem: Ecosystem, now: UnixSeconds) {
         let mut ecosystems = lock(&self.ecosystems);
         if ecosystems.len() >= MEMORY_SIZE {
             ecosystems.clear();
         }
-        ecosystems.insert(key, (now, owner));
+        ecosystems.insert(key, (now, ecosystem));
     }
 
     /// The renewal of this token at this second or, by a clock that has gone back since, at a

@@ -7,17 +7,18 @@ use crate::{
         email::Email,
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
-        owner::{Address, Environment, Epoch, Owner, OwnerId},
+        owner::{Account, Address, Ecosystem, Environment, Epoch, Owner, State, User},
         password::Password,
         token::Holder,
     },
     service::{
-        access::no_environment,
+        access::{MayWrite, Permit, no_environment},
         app::App,
-        verify::{Found, Lookup, Verified},
+        tokens::{self, change},
+        verify::Lookup,
     },
     store::{
-        identity::{AddressChange, Inserted, Key, PasswordChange, UserWrite},
+        identity::{AddressChange, Inserted, PasswordChange, UserWrite},
         item::WriteResult,
     },
 };
@@ -25,50 +26,71 @@ use crate::{
 /// Two names of an ecosystem met in one key, by a collision of 96 bits. Nothing was overwritten.
 const KEY_TAKEN: Error = Error::Conflict("this id cannot be used: another id has its key");
 
-/// Makes a new account.
+/// Creates an account.
 ///
 /// # Errors
-/// The database is away.
-pub async fn create_account(app: &App) -> Result<(AccountId, Owner)> {
-    let id = AccountId::generate(&mut *app.rng());
-    let owner = create(app, OwnerId::Account(id.clone()), None).await?;
-    Ok((id, owner))
+/// The database is unavailable.
+pub async fn create_account(app: &App, _right: MayWrite) -> Result<Account> {
+    let account = {
+        let mut rng = app.rng();
+        Account {
+            id: AccountId::generate(&mut *rng),
+            state: State::new(&mut *rng),
+        }
+    };
+    create(app, &(&account).into()).await?;
+    Ok(account)
 }
 
-/// Makes a new ecosystem of an account.
+/// Creates an ecosystem of an account.
 ///
 /// # Errors
-/// The database is away.
-pub async fn create_ecosystem(app: &App, account: &AccountId) -> Result<(EcosystemId, Owner)> {
-    let id = EcosystemId::generate(&mut *app.rng());
-    let owner = create(app, OwnerId::Ecosystem(id.clone()), Some(account.clone())).await?;
-    Ok((id, owner))
+/// The database is unavailable.
+pub async fn create_ecosystem(
+    app: &App,
+    _right: MayWrite,
+    account: &AccountId,
+) -> Result<Ecosystem> {
+    let ecosystem = {
+        let mut rng = app.rng();
+        Ecosystem {
+            id: EcosystemId::generate(&mut *rng),
+            account: account.clone(),
+            state: State::new(&mut *rng),
+        }
+    };
+    create(app, &(&ecosystem).into()).await?;
+    Ok(ecosystem)
 }
 
-async fn create(app: &App, id: OwnerId, account: Option<AccountId>) -> Result<Owner> {
-    let owner = Owner::new(id, account, &mut *app.rng());
-    match app.identity.insert_owner(&owner).await? {
-        Inserted::New => Ok(owner),
+async fn create(app: &App, owner: &Owner) -> Result<()> {
+    match app.identity.insert_owner(owner).await? {
+        Inserted::New => Ok(()),
         Inserted::Existing(_) | Inserted::KeyTaken => Err(Error::Internal {
             cause: "a new random id met another".to_owned(),
         }),
     }
 }
 
-/// Deletes an owner. Its tokens are dead from then on; those of an ecosystem's users, for an
-/// execution environment that remembers it, within 30 seconds.
+/// Deletes an ecosystem. Its tokens are invalid from then on; those of its users as well, within 30 seconds in an
+/// execution environment that remembers the ecosystem.
 ///
 /// # Errors
-/// The database is away.
-pub async fn delete(app: &App, owner: &Owner) -> Result<()> {
-    app.identity.delete_owner(owner).await
+/// The database is unavailable.
+pub async fn delete_ecosystem(app: &App, _right: MayWrite, ecosystem: &Ecosystem) -> Result<()> {
+    let (key, incarnation) = ((&ecosystem.id).into(), ecosystem.state.incarnation);
+    change(app, app.identity.delete_owner(key, incarnation)?).await
 }
 
-/// Makes a new environment of an ecosystem.
+/// Creates an environment of an ecosystem.
 ///
 /// # Errors
-/// The database is away.
-pub async fn create_environment(app: &App, ecosystem: &EcosystemId) -> Result<Environment> {
+/// The database is unavailable.
+pub async fn create_environment(
+    app: &App,
+    _right: MayWrite,
+    ecosystem: &EcosystemId,
+) -> Result<Environment> {
     let environment = Environment {
         id: EnvironmentId::generate(&mut *app.rng()),
         ecosystem: ecosystem.clone(),
@@ -77,28 +99,27 @@ pub async fn create_environment(app: &App, ecosystem: &EcosystemId) -> Result<En
     Ok(environment)
 }
 
-/// Deletes an environment that `found` was asked for, if it is the caller's: an account's in any
-/// of its ecosystems, a server's in its own.
+/// Deletes an environment that was looked up, if it is the caller's: an account's in any of its ecosystems, a server's
+/// in its own.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it, or its ecosystem, does not exist or is not the caller's; the database
-/// is away.
+/// [`Error::NotFound`] if it, or its ecosystem, does not exist or is not the caller's; the database is unavailable.
 pub async fn delete_environment(
     app: &App,
-    found: &Found,
-    caller: &Verified,
+    permit: &Permit<'_, MayWrite>,
     id: &EnvironmentId,
 ) -> Result<()> {
-    let environment = found.environment_for(caller, id)?;
+    let environment = permit.environment(id)?;
+    let caller = permit.caller();
     if caller.holder() == Holder::Account {
         let ecosystem = &environment.ecosystem;
         let found = Lookup::new(app).ecosystem(Some(ecosystem)).read().await?;
         let ecosystem = found.ecosystem_record(ecosystem);
-        if ecosystem.and_then(|owner| owner.account.as_ref()) != Some(&caller.account) {
+        if ecosystem.is_none_or(|ecosystem| ecosystem.account != caller.account) {
             return Err(no_environment(id));
         }
     }
-    app.identity.delete(&Key::environment(id)).await
+    change(app, app.identity.delete_environment(id)?).await
 }
 
 /// What is to change of a user: nothing where nothing is said.
@@ -116,26 +137,30 @@ pub struct UserChange {
 
 impl UserChange {
     /// The user with this change, its version apart.
-    fn of(&self, user: Owner, rng: &mut dyn CryptoRng) -> Owner {
+    fn of(&self, user: User, rng: &mut dyn CryptoRng) -> User {
         let moves = self
             .email
             .as_ref()
             // Another spelling of an address is the same one.
             .is_some_and(|email| *email != user.email);
         let ends_tokens = self.active == Some(false) || self.password.is_some() || moves;
-        Owner {
+        let state = State {
+            active: self.active.unwrap_or(user.state.active),
+            epoch: if ends_tokens {
+                Epoch::generate(rng)
+            } else {
+                user.state.epoch
+            },
+            ..user.state
+        };
+        User {
             admin: self.admin.unwrap_or(user.admin),
-            active: self.active.unwrap_or(user.active),
             email: self.email.clone().unwrap_or(user.email),
             has_password: match &self.password {
                 Some(password) => password.is_some(),
                 None => user.has_password,
             },
-            epoch: if ends_tokens {
-                Epoch::generate(rng)
-            } else {
-                user.epoch
-            },
+            state,
             ..user
         }
     }
@@ -145,7 +170,7 @@ impl UserChange {
 ///
 /// # Errors
 /// The database is away.
-pub(crate) async fn environment_lives(app: &App, user: &Owner) -> Result<bool> {
+pub(crate) async fn environment_lives(app: &App, user: &User) -> Result<bool> {
     let Some(environment) = &user.environment else {
         return Ok(true);
     };
@@ -157,8 +182,8 @@ pub(crate) async fn environment_lives(app: &App, user: &Owner) -> Result<bool> {
 ///
 /// # Errors
 /// [`Error::Conflict`] if it is inactive or its environment was deleted; the database is away.
-pub async fn must_be_active(app: &App, user: &Owner) -> Result<()> {
-    if !user.active {
+pub async fn must_be_active(app: &App, user: &User) -> Result<()> {
+    if !user.state.active {
         return Err(Error::Conflict("user is inactive"));
     }
     if !environment_lives(app, user).await? {
@@ -171,9 +196,9 @@ pub async fn must_be_active(app: &App, user: &Owner) -> Result<()> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
     /// It is new.
-    Created(Owner),
+    Created(User),
     /// It was there.
-    Changed(Owner),
+    Changed(User),
 }
 
 /// Makes a user, or changes the one that was read as `current`. Of changes at the same time, all
@@ -184,8 +209,9 @@ pub enum Put {
 /// id has its key, or another user the address; the database is away.
 pub async fn put_user(
     app: &App,
+    _right: MayWrite,
     id: &UserId,
-    mut current: Option<Owner>,
+    mut current: Option<User>,
     change: UserChange,
 ) -> Result<Put> {
     let hash = match &change.password {
@@ -203,15 +229,16 @@ pub async fn put_user(
     };
     loop {
         let next = match &current {
-            Some(user) if !user.id.is_user(id) => return Err(KEY_TAKEN),
-            Some(user) => Owner {
-                version: user.version + 1,
-                ..change.of(user.clone(), &mut *app.rng())
-            },
+            Some(user) if user.id != *id => return Err(KEY_TAKEN),
+            Some(user) => {
+                let mut next = change.of(user.clone(), &mut *app.rng());
+                next.state.version += 1;
+                next
+            }
             // Only a code makes such a one.
             None if id.is_short_code() => return Err(Error::path("id", Error::USER_ID)),
             None => {
-                let new = Owner::new(OwnerId::User(id.clone()), None, &mut *app.rng());
+                let new = User::new(id.clone(), &mut *app.rng());
                 change.of(new, &mut *app.rng())
             }
         };
@@ -227,23 +254,24 @@ pub async fn put_user(
                 None => AddressChange::Goes,
                 Some(email) => AddressChange::Is(email, there.as_ref()),
             };
-            let put = app.identity.put_user(old, &next, password, address);
-            match (put.await?, old) {
+            let put = app.identity.put_user(old, &next, password, address)?;
+            match (tokens::change(app, put).await?, old) {
                 (UserWrite::Written, None) => return Ok(Put::Created(next)),
                 (UserWrite::Written, Some(_)) => return Ok(Put::Changed(next)),
                 (UserWrite::AddressChanged, _) => current,
                 (UserWrite::Conflict(there), _) => there,
             }
         } else if let Some(user) = old {
-            match app.identity.replace_owner(user, &next).await? {
+            let replacement = app.identity.replace_user(user, &next)?;
+            match tokens::change(app, replacement).await? {
                 WriteResult::Written => return Ok(Put::Changed(next)),
                 WriteResult::Conflict(there) => there,
             }
         } else {
-            match app.identity.insert_owner(&next).await? {
+            match app.identity.insert_owner(&(&next).into()).await? {
                 Inserted::New => return Ok(Put::Created(next)),
-                Inserted::Existing(there) => Some(there),
-                Inserted::KeyTaken => return Err(KEY_TAKEN),
+                Inserted::Existing(Owner::User(there)) => Some(there),
+                Inserted::Existing(_) | Inserted::KeyTaken => return Err(KEY_TAKEN),
             }
         };
     }
@@ -274,15 +302,16 @@ async fn kept_under(app: &App, email: &Email, id: &UserId) -> Result<Option<Addr
 ///
 /// # Errors
 /// The database is away.
-pub async fn delete_user(app: &App, user: &Owner) -> Result<()> {
+pub async fn delete_user(app: &App, _right: MayWrite, user: &User) -> Result<()> {
     let mut user = user.clone();
     // Without an address or a password there is nothing but the record. If it gets one meanwhile,
     // what is left names a life that is over.
     while user.email.is_some() || user.has_password {
-        match app.identity.delete_user(&user).await? {
-            Some(there) if there.born == user.born => user = there,
+        match change(app, app.identity.delete_user(&user)?).await? {
+            Some(there) if there.state.incarnation == user.state.incarnation => user = there,
             _ => return Ok(()),
         }
     }
-    app.identity.delete_owner(&user).await
+    let (key, incarnation) = ((&user.id).into(), user.state.incarnation);
+    change(app, app.identity.delete_owner(key, incarnation)?).await
 }

@@ -8,13 +8,15 @@ use crate::{
         email_token::{EmailToken, Kept, Place, Properties},
         error::{Error, Result},
         id::{AccountId, EcosystemId, UserId},
-        owner::Owner,
-        token::{NewToken, PlainToken, Token, TokenId},
+        owner::User,
+        token::{Draft, PlainToken, Token, TokenId},
     },
     service::{
+        access::{MayRead, MayWrite, Permit},
         app::App,
         directory::must_be_active,
-        verify::{Found, Lookup, Verified},
+        tokens::{self, Rest},
+        verify::Lookup,
     },
     store::{identity::EmailTokenWrite, item::WriteResult},
 };
@@ -22,8 +24,7 @@ use crate::{
 /// A user that has an e-mail address, as it was just read.
 pub struct EmailUser {
     /// The user.
-    pub user: Owner,
-    pub(super) id: UserId,
+    pub user: User,
     pub(super) account: AccountId,
     /// What is kept, though another epoch's or made before tokens count.
     pub(super) kept: Option<Kept>,
@@ -42,25 +43,7 @@ impl EmailUser {
 
     /// Whether this is the user's token: one of another epoch, or made before tokens count, is none.
     fn counts(&self, app: &App, token: &EmailToken) -> bool {
-        token.epoch == self.user.epoch && !app.is_void(token.token_id)
-    }
-
-    /// The value of the e-mail token, dead or alive, for a caller; `None` if there is no such token.
-    ///
-    /// # Errors
-    /// [`Error::Forbidden`] for a user's token that does not cover the e-mail token; the value key or
-    /// the database is away.
-    pub async fn value_for(
-        &self,
-        app: &App,
-        caller: &Verified,
-    ) -> Result<Option<Zeroizing<String>>> {
-        let Some(kept) = self.kept(app) else {
-            return Ok(None);
-        };
-        let expiry = kept.token.properties().expiry();
-        caller.must_cover(kept.token.scope, expiry.expires_at())?;
-        open(app, &self.id, kept).await.map(Some)
+        token.epoch == self.user.state.epoch && !app.is_void(token.token_id)
     }
 }
 
@@ -75,38 +58,59 @@ pub(super) async fn open(app: &App, user: &UserId, kept: &Kept) -> Result<Zeroiz
         .await
 }
 
-/// The user of an address that `found` was asked for, if the caller may know of it.
+/// The user of an address that was looked up, if the caller may know of it.
 ///
 /// # Errors
 /// [`Error::NotFound`]; the database is away.
-pub async fn find(app: &App, found: &Found, caller: &Verified, email: &Email) -> Result<EmailUser> {
+pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result<EmailUser> {
     let unknown = || {
         let given = email.as_given();
         Error::NotFound(format!("User with email {given} does not exist."))
     };
-    let address = found.address(email);
+    let (caller, address) = (permit.caller(), permit.address(email));
     // An unknown address reads as much, of a partition that is nobody's: in time, too, it answers as
     // another account's does.
     let key = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
     let found = Lookup::new(app).email_user(key).read().await?;
     let id = &address.ok_or_else(unknown)?.user_id;
     let ecosystem = found.ecosystem_record(id.ecosystem());
-    let account = ecosystem.and_then(|ecosystem| ecosystem.account.as_ref());
-    let account = account.filter(|account| **account == caller.account);
+    let ecosystem = ecosystem.filter(|ecosystem| ecosystem.account == caller.account);
     let own = |own: &EcosystemId| own == id.ecosystem();
-    match (account, found.user_record(id)) {
-        (Some(account), Some(user))
+    match (ecosystem, found.user_record(id)) {
+        (Some(ecosystem), Some(user))
             if user.email.as_ref() == Some(email) && caller.ecosystem().is_none_or(own) =>
         {
             Ok(EmailUser {
                 user: user.clone(),
-                id: id.clone(),
-                account: account.clone(),
+                account: ecosystem.account.clone(),
                 kept: found.email_token(id).cloned(),
             })
         }
         _ => Err(unknown()),
     }
+}
+
+/// The value of the e-mail token of an address that was looked up, valid or not, and that address; `None` if there is no
+/// such token.
+///
+/// # Errors
+/// [`Error::NotFound`] for the address; [`Error::Forbidden`] for a user's token that does not cover the e-mail token; the
+/// value key or the database is unavailable.
+pub async fn value<A>(
+    app: &App,
+    permit: &Permit<'_, A>,
+    email: Email,
+) -> Result<(Email, Option<Zeroizing<String>>)> {
+    let user = find(app, permit, &email).await?;
+    let Some(kept) = user.kept(app) else {
+        return Ok((email, None));
+    };
+    let expiry = kept.token.properties().expiry();
+    permit
+        .caller()
+        .must_cover(kept.token.scope, expiry.expires_at())?;
+    let value = open(app, &user.user.id, kept).await?;
+    Ok((email, Some(value)))
 }
 
 /// What a client is told of a user without an e-mail token.
@@ -136,42 +140,40 @@ pub(super) async fn make(app: &App, user: &EmailUser, properties: Properties) ->
         {
             return Ok(Made::Live(kept.clone()));
         }
-        let wanted = NewToken {
-            expiry_type: properties.expiry().expiry_type(),
-            ..NewToken::default()
-        };
-        let (owner, epoch) = (&user.user.id, user.user.epoch);
-        let (token, plain) = Token::mint(owner, epoch, wanted, now, &mut *app.rng());
-        let token = Token {
-            scope: properties.scope,
+        let owner = &user.user;
+        let draft = Draft {
+            owner: owner.into(),
             expiry: properties.expiry(),
-            ..token
+            scope: properties.scope,
+            name: None,
+            created_at: now,
         };
-        let email_token = EmailToken {
-            token_id: token.id,
+        let record = |token_id| EmailToken {
+            token_id,
             scope: properties.scope,
             expiration_date: properties.expiration_date,
             created_at: now,
             updated_at: now,
             revision: 1,
-            epoch,
-            user_id: user.id.clone(),
+            epoch: owner.state.epoch,
+            user_id: owner.id.clone(),
             email_account: user.account.clone(),
-            email_user: Place::of(&user.id),
+            email_user: Place::of(&owner.id),
         };
-        let kept = Kept {
-            sealed: app
-                .seal(plain.reveal(), &bound_to(&user.id, token.id))
-                .await?,
-            token: email_token,
+        let with_record = async |token: &Token, plain: &PlainToken| {
+            let bound_to = bound_to(&owner.id, token.id);
+            let kept = Kept {
+                sealed: app.seal(plain.reveal(), &bound_to).await?,
+                token: record(token.id),
+            };
+            let old = there.as_ref().map(|kept| &kept.token);
+            let environment = owner.environment.as_ref();
+            let insertion = app.identity.insert_email_token(&kept, old, environment)?;
+            Ok(Rest::Transaction(insertion))
         };
-        let old = there.as_ref().map(|kept| &kept.token);
-        let environment = user.user.environment.as_ref();
-        let written = app
-            .identity
-            .insert_email_token(&kept, &token, old, environment);
-        match written.await? {
-            EmailTokenWrite::Written => return Ok(Made::New(kept.token, plain)),
+        let (written, token, plain) = tokens::make(app, draft, with_record).await?;
+        match written {
+            EmailTokenWrite::Written => return Ok(Made::New(record(token.id), plain)),
             EmailTokenWrite::UserChanged => return Ok(Made::UserChanged),
             EmailTokenWrite::Conflict(kept) => there = kept.map(|kept| *kept),
         }
@@ -183,7 +185,12 @@ pub(super) async fn make(app: &App, user: &EmailUser, properties: Properties) ->
 /// # Errors
 /// [`Error::Conflict`] if there is one that lives, or the user is inactive or of a deleted environment; the value key or the
 /// database is away.
-pub async fn create(app: &App, user: &EmailUser, properties: Properties) -> Result<EmailToken> {
+pub async fn create(
+    app: &App,
+    _right: MayWrite,
+    user: &EmailUser,
+    properties: Properties,
+) -> Result<EmailToken> {
     must_be_active(app, &user.user).await?;
     match make(app, user, properties).await? {
         Made::New(token, _) => Ok(token),
@@ -199,10 +206,11 @@ pub async fn create(app: &App, user: &EmailUser, properties: Properties) -> Resu
 /// The database is away.
 pub async fn update(
     app: &App,
+    _right: MayWrite,
     user: &EmailUser,
     properties: Properties,
 ) -> Result<Option<EmailToken>> {
-    let key = (&user.id).into();
+    let key = (&user.user.id).into();
     let mut there = user.token(app);
     while let Some(old) = there {
         let new = EmailToken {
@@ -213,8 +221,8 @@ pub async fn update(
             ..old.clone()
         };
         let ends_at = properties.expiry().expires_at();
-        let updated = app.identity.update_email_token(key, &old, &new, ends_at);
-        match updated.await? {
+        let update = app.identity.update_email_token(key, &old, &new, ends_at)?;
+        match tokens::change(app, update).await? {
             WriteResult::Written => return Ok(Some(new)),
             WriteResult::Conflict(now) => there = now.filter(|token| user.counts(app, token)),
         }
@@ -226,11 +234,12 @@ pub async fn update(
 ///
 /// # Errors
 /// The database is away.
-pub async fn delete(app: &App, user: &EmailUser) -> Result<Option<EmailToken>> {
-    let key = (&user.id).into();
+pub async fn delete(app: &App, _right: MayWrite, user: &EmailUser) -> Result<Option<EmailToken>> {
+    let key = (&user.user.id).into();
     let mut there = user.token(app);
     while let Some(token) = there {
-        match app.identity.delete_email_token(key, token.token_id).await? {
+        let deletion = app.identity.delete_email_token(key, token.token_id)?;
+        match tokens::change(app, deletion).await? {
             WriteResult::Written => return Ok(Some(token)),
             WriteResult::Conflict(now) => there = now.filter(|token| user.counts(app, token)),
         }
@@ -247,10 +256,11 @@ pub async fn delete(app: &App, user: &EmailUser) -> Result<Option<EmailToken>> {
 /// The database is away.
 pub async fn list(
     app: &App,
-    caller: &Verified,
+    permit: &Permit<'_, MayRead>,
     after: Option<&Place>,
     limit: u32,
-) -> Result<(Vec<(EmailToken, Owner)>, Option<Place>)> {
+) -> Result<(Vec<(EmailToken, User)>, Option<Place>)> {
+    let caller = permit.caller();
     let (tokens, last) = app
         .identity
         .email_tokens(&caller.account, caller.ecosystem(), after, limit)
@@ -262,8 +272,8 @@ pub async fn list(
         let id = &token.user_id;
         let ecosystem = found.ecosystem_record(id.ecosystem())?;
         let user = found.user_record(id)?;
-        let lives = ecosystem.account.as_ref() == Some(&caller.account)
-            && token.epoch == user.epoch
+        let lives = ecosystem.account == caller.account
+            && token.epoch == user.state.epoch
             && !app.is_void(token.token_id);
         lives.then(|| (token, user.clone()))
     });

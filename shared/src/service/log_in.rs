@@ -101,12 +101,13 @@ async fn read(
     let id = &address.user_id;
     let account = ecosystem
         .ecosystem(id.ecosystem())
-        .and_then(|ecosystem| ecosystem.account.clone());
-    let is_theirs = address.is_of(&user, email) && user.active && password.born == user.born;
+        .map(|ecosystem| ecosystem.account.clone());
+    let is_theirs = address.is_of(&user, email)
+        && user.state.active
+        && password.incarnation == user.state.incarnation;
     Ok(account.filter(|_| is_theirs).map(|account| {
         let user = EmailUser {
             user,
-            id: id.clone(),
             account,
             kept,
         };
@@ -128,7 +129,7 @@ impl LoggedIn {
             hash,
             weak,
         } = self;
-        let key = user.user.id.key();
+        let key = (&user.user.id).into();
         let strengthen = async {
             if let Some(password) = weak {
                 let new = app.passwords.hash_new(password, &app.random).await?;
@@ -142,7 +143,7 @@ impl LoggedIn {
                     Made::New(_, plain) => {
                         return Ok(Some(Zeroizing::new(plain.reveal().to_owned())));
                     }
-                    Made::Live(kept) => return open(app, &user.id, &kept).await.map(Some),
+                    Made::Live(kept) => return open(app, &user.user.id, &kept).await.map(Some),
                     // All its tokens were revoked, say: the password may be right still.
                     Made::UserChanged => match read(app, &email, address.as_ref()).await? {
                         Some((again, same))

@@ -4,11 +4,15 @@ use crate::{
     domain::{
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
-        owner::{Environment, Owner, OwnerId},
+        owner::{Environment, User},
         shortcode::{Code, Grantee, NewCode, Record},
-        token::{PlainToken, Token},
+        token::{Draft, Holder, PlainToken, Token, TokenOwner},
     },
-    service::app::App,
+    service::{
+        access::MayWrite,
+        app::App,
+        tokens::{self, Rest},
+    },
     store::ephemeral::{CodeWrite, ExchangeOwner, ExchangeWrite},
 };
 
@@ -22,20 +26,20 @@ const DRAWS: usize = 10;
 /// [`Error::Conflict`] if it has changed since; the database is away, or no code is free.
 pub async fn create_for_user(
     app: &App,
-    id: &UserId,
-    user: &Owner,
+    _right: MayWrite,
+    user: &User,
     wanted: &NewCode,
 ) -> Result<Code> {
     let grantee = Grantee::User {
-        user: id.clone(),
-        epoch: user.epoch,
+        user: user.id.clone(),
+        epoch: user.state.epoch,
         environment: user.environment.clone(),
     };
     for _ in 0..DRAWS {
         let code = app.settings().code_space.draw(&mut *app.rng());
         let now = app.now();
         let record = Record::new(wanted, grantee.clone(), now, &mut *app.rng());
-        let of = (id, user.epoch);
+        let of = (&user.id, user.state.epoch);
         let written =
             app.ephemeral()?
                 .insert_code_of_user(&app.identity, &code, &record, of, now.seconds());
@@ -55,6 +59,7 @@ pub async fn create_for_user(
 /// The database is away, or no code is free.
 pub async fn create_for_environment(
     app: &App,
+    _right: MayWrite,
     account: &AccountId,
     environment: &Environment,
     wanted: &NewCode,
@@ -131,7 +136,6 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
         return Ok(Exchange::Void);
     }
 
-    let id = OwnerId::User(user.clone());
     // The owner: as it was when the code was made, or new.
     let new;
     let (epoch, environment, owner) = match &record.grantee {
@@ -143,19 +147,27 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
             ExchangeOwner::Existing(user, *epoch),
         ),
         Grantee::Environment { environment, .. } => {
-            new = Owner {
+            new = User {
                 environment: Some(environment.clone()),
-                ..Owner::new(id.clone(), None, &mut *app.rng())
+                ..User::new(user.clone(), &mut *app.rng())
             };
-            (new.epoch, Some(environment), ExchangeOwner::New(&new))
+            (new.state.epoch, Some(environment), ExchangeOwner::New(&new))
         }
     };
-    let wanted = record.token(now.seconds());
-    let (token, plain) = Token::mint(&id, epoch, wanted, now, &mut *app.rng());
-    let of = (code, &record);
-    let exchanged =
-        ephemeral.exchange_code(&app.identity, of, &token, owner, environment, now.seconds());
-    match exchanged.await? {
+    let for_user = TokenOwner {
+        holder: Holder::User,
+        key: user.into(),
+        epoch,
+    };
+    let draft = Draft::new(for_user, record.token(now.seconds()), now);
+    let spending = async |_: &Token, _: &PlainToken| {
+        let of = (code, &record);
+        let exchange =
+            ephemeral.exchange_code(&app.identity, of, owner, environment, now.seconds());
+        exchange.map(Rest::Transaction)
+    };
+    let (exchanged, token, plain) = tokens::make(app, draft, spending).await?;
+    match exchanged {
         ExchangeWrite::Written => Ok(Exchange::Token(Box::new(Exchanged {
             token,
             plain,

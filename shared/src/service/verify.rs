@@ -10,7 +10,7 @@ use crate::{
         email_token::Kept,
         error::Result,
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
-        owner::{Address, Environment, Owner, OwnerId, OwnerKey},
+        owner::{Address, Ecosystem, Environment, Owner, OwnerId, OwnerKey, User},
         time::UnixSeconds,
         token::{Expiry, ExpiryType, Holder, PlainToken, Scope, Token, TokenId},
     },
@@ -23,7 +23,7 @@ pub struct Lookup<'a> {
     app: &'a App,
     now: UnixSeconds,
     keys: BTreeSet<Key>,
-    remembered: HashMap<OwnerKey, Owner>,
+    remembered: HashMap<OwnerKey, Ecosystem>,
     to_remember: Vec<OwnerKey>,
     users: Vec<OwnerKey>,
     sliding: Vec<&'a PlainToken>,
@@ -132,7 +132,7 @@ impl<'a> Lookup<'a> {
         let (items, renewed) =
             try_join(app.identity.read(&self.keys), try_join_all(renewals)).await?;
         for key in self.to_remember {
-            if let Some(ecosystem) = items.owner(key) {
+            if let Some(Owner::Ecosystem(ecosystem)) = items.owner(key) {
                 app.memory.remember_ecosystem(key, ecosystem.clone(), now);
             }
         }
@@ -161,8 +161,11 @@ async fn living_environments(
     let mut alive = HashSet::new();
     let mut unknown = HashSet::new();
     for user in users {
-        let owner = items.owner(*user);
-        match owner.and_then(|owner| owner.environment.as_ref()) {
+        let environment = match items.owner(*user) {
+            Some(Owner::User(user)) => user.environment.as_ref(),
+            _ => None,
+        };
+        match environment {
             Some(id) if app.memory.environment(id, now) => alive.insert(id.clone()),
             Some(id) => unknown.insert(id.clone()),
             None => false,
@@ -185,7 +188,7 @@ async fn living_environments(
 pub struct Found {
     now: UnixSeconds,
     items: Items,
-    remembered: HashMap<OwnerKey, Owner>,
+    remembered: HashMap<OwnerKey, Ecosystem>,
     /// The living environments of the short codes' users that were asked for.
     environments: HashSet<EnvironmentId>,
     /// When each sliding token that was asked for, by its hash, expires now; `None` for a dead one.
@@ -218,50 +221,53 @@ impl Found {
     /// the ecosystem of its owner live, and its epoch is its owner's. Nothing else does.
     pub fn verified(&self, token: &PlainToken) -> Option<Verified> {
         let mut record = self.items.token(token.owner(), token.id())?.clone();
-        let owner = self.owner(token.owner())?;
+        let owner = self.items.owner(token.owner())?;
         let hash = token.hashed();
         if let Some(until) = self.renewed.get(hash.as_bytes()) {
             record.expiry = record.expiry.renewed_until((*until)?);
         }
-        if record.token_hash != hash || !record.counts_for(owner, self.now) {
+        if record.token_hash != hash || !record.counts_for(owner.state(), self.now) {
             return None;
         }
-        if let Some(environment) = &owner.environment
+        let (environment, admin) = match owner {
+            Owner::User(user) => (user.environment.as_ref(), user.admin),
+            Owner::Account(_) | Owner::Ecosystem(_) => (None, false),
+        };
+        if let Some(environment) = environment
             && !self.environments.contains(environment)
         {
             return None;
         }
-        let account = match &owner.id {
-            OwnerId::Account(account) => Some(account),
-            OwnerId::Ecosystem(_) => owner.account.as_ref(),
-            OwnerId::User(user) => self.ecosystem_record(user.ecosystem())?.account.as_ref(),
+        let account = match owner {
+            Owner::Account(account) => &account.id,
+            Owner::Ecosystem(ecosystem) => &ecosystem.account,
+            Owner::User(user) => &self.ecosystem_record(user.id.ecosystem())?.account,
         };
         Some(Verified {
-            owner: owner.id.clone(),
-            environment: owner.environment.clone(),
-            account: account?.clone(),
+            owner: owner.id(),
+            environment: environment.cloned(),
+            account: account.clone(),
             id: record.id,
-            admin: owner.admin,
+            admin,
             scope: record.scope,
             issued_at: record.created_at,
             expiry: record.expiry,
         })
     }
 
-    fn owner(&self, key: OwnerKey) -> Option<&Owner> {
-        let found = self.items.owner(key);
-        found.or_else(|| self.remembered.get(&key))
+    /// An ecosystem, whoever's; `None` as well if its key belongs to another id (a hash collision).
+    pub(crate) fn ecosystem_record(&self, id: &EcosystemId) -> Option<&Ecosystem> {
+        let found = self.items.ecosystem(id);
+        found.or_else(|| {
+            self.remembered
+                .get(&id.into())
+                .filter(|found| found.id == *id)
+        })
     }
 
-    /// The record of this very ecosystem: that of another under the same key is none.
-    pub(crate) fn ecosystem_record(&self, id: &EcosystemId) -> Option<&Owner> {
-        self.owner(id.into())
-            .filter(|owner| owner.id.is_ecosystem(id))
-    }
-
-    /// The record of this very user: that of another under the same key is none.
-    pub(crate) fn user_record(&self, id: &UserId) -> Option<&Owner> {
-        self.owner(id.into()).filter(|owner| owner.id.is_user(id))
+    /// A user, whoever's; `None` as well if its key belongs to another id (a hash collision).
+    pub(crate) fn user_record(&self, id: &UserId) -> Option<&User> {
+        self.items.user(id)
     }
 
     /// Whose an e-mail address is said to be.
@@ -270,7 +276,7 @@ impl Found {
     }
 
     /// What is kept of an owner's token.
-    pub fn token_of(&self, owner: impl Into<OwnerKey>, id: TokenId) -> Option<&Token> {
+    pub(crate) fn token_of(&self, owner: impl Into<OwnerKey>, id: TokenId) -> Option<&Token> {
         self.items.token(owner.into(), id)
     }
 

@@ -5,4 +5,4 @@ pub mod ephemeral;
 pub mod identity;
 pub mod item;
 pub mod schema;
-mod transaction;
+pub(crate) mod transaction;

@@ -1,12 +1,14 @@
-//! Several writes that happen together or not at all.
+//! Writes under conditions: alone, or several that happen together or not at all.
 //!
-//! Each asks for the item that its condition did not hold for, so that a refusal tells what is
-//! there instead.
+//! Each asks for the item for which its condition did not hold, so that a refusal says what is there.
 
 use aws_sdk_dynamodb::{
     Client,
     error::BuildError,
-    operation::transact_write_items::TransactWriteItemsError,
+    operation::{
+        delete_item::DeleteItemError, put_item::PutItemError,
+        transact_write_items::TransactWriteItemsError,
+    },
     types::{
         AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure,
         TransactWriteItem, Update,
@@ -18,8 +20,158 @@ use crate::{
     store::item::Item,
 };
 
+/// Writes that are composed and not sent yet, and how to read their result.
+///
+/// Whatever ends or changes tokens is one, so that one function sends them all: `service::tokens::change`.
+#[must_use]
+pub(crate) struct Change<R> {
+    writes: Vec<TransactWriteItem>,
+    /// The writes after so many are left out if only they are refused.
+    required: usize,
+    sending: Sending,
+    outcome: Outcome<R>,
+}
+
+/// How to read a result.
+type Outcome<R> = Box<dyn FnOnce(Transacted) -> Result<R> + Send>;
+
+enum Sending {
+    /// As a `PutItem` or a `DeleteItem`, at half the capacity. The SDK may send it twice.
+    Alone,
+    /// As a transaction, which takes effect once.
+    Together,
+}
+
+impl<R> Change<R> {
+    /// One put or one deletion.
+    pub(crate) fn alone(
+        write: TransactWriteItem,
+        outcome: impl FnOnce(Transacted) -> Result<R> + Send + 'static,
+    ) -> Self {
+        Self {
+            sending: Sending::Alone,
+            ..Self::together(vec![write], outcome)
+        }
+    }
+
+    /// A transaction.
+    pub(crate) fn together(
+        writes: Vec<TransactWriteItem>,
+        outcome: impl FnOnce(Transacted) -> Result<R> + Send + 'static,
+    ) -> Self {
+        Self {
+            required: writes.len(),
+            writes,
+            sending: Sending::Together,
+            outcome: Box::new(outcome),
+        }
+    }
+
+    /// This transaction with one more write, which all of it depends on.
+    pub(crate) fn and(mut self, write: TransactWriteItem) -> Self {
+        self.writes.insert(self.required, write);
+        self.required += 1;
+        self
+    }
+
+    /// This transaction with a last write, which is left out if only it is refused.
+    pub(crate) fn and_perhaps(mut self, write: TransactWriteItem) -> Self {
+        self.writes.push(write);
+        self
+    }
+
+    /// Sends the writes.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub(crate) async fn commit(mut self, client: &Client) -> Result<R> {
+        if let Sending::Alone = self.sending {
+            let write = self.writes.swap_remove(0);
+            return (self.outcome)(send(client, write).await?);
+        }
+        loop {
+            let transacted = transact(client, self.writes.clone()).await?;
+            if let Transacted::Refused(refused) = &transacted
+                && self.writes.len() > self.required
+                && refused[..self.required].iter().all(Option::is_none)
+            {
+                self.writes.truncate(self.required);
+                continue;
+            }
+            return (self.outcome)(transacted);
+        }
+    }
+}
+
+/// Sends one put or one deletion.
+async fn send(client: &Client, write: TransactWriteItem) -> Result<Transacted> {
+    let refused = match (write.put, write.delete) {
+        (Some(put), _) => send_put(client, put).await?,
+        (_, Some(delete)) => send_delete(client, delete).await?,
+        (None, None) => {
+            return Err(Error::Internal {
+                cause: "only puts and deletions are sent alone".to_owned(),
+            });
+        }
+    };
+    Ok(refused.map_or(Transacted::Written, |there| {
+        Transacted::Refused(vec![Some(there)])
+    }))
+}
+
+/// Returns the item that is there if the put is refused.
+async fn send_put(client: &Client, put: Put) -> Result<Option<Item>> {
+    let sent = client
+        .put_item()
+        .table_name(put.table_name)
+        .set_item(Some(put.item))
+        .set_condition_expression(put.condition_expression)
+        .set_expression_attribute_names(put.expression_attribute_names)
+        .set_expression_attribute_values(put.expression_attribute_values)
+        .set_return_values_on_condition_check_failure(put.return_values_on_condition_check_failure)
+        .send()
+        .await;
+    match sent {
+        Ok(_) => Ok(None),
+        Err(error) => match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
+                Ok(Some(refusal.item.clone().unwrap_or_default()))
+            }
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Returns the item that is there if the deletion is refused.
+async fn send_delete(client: &Client, delete: Delete) -> Result<Option<Item>> {
+    let sent = client
+        .delete_item()
+        .table_name(delete.table_name)
+        .set_key(Some(delete.key))
+        .set_condition_expression(delete.condition_expression)
+        .set_expression_attribute_names(delete.expression_attribute_names)
+        .set_expression_attribute_values(delete.expression_attribute_values)
+        .set_return_values_on_condition_check_failure(
+            delete.return_values_on_condition_check_failure,
+        )
+        .send()
+        .await;
+    match sent {
+        Ok(_) => Ok(None),
+        Err(error) => match error.as_service_error() {
+            Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => {
+                Ok(Some(refusal.item.clone().unwrap_or_default()))
+            }
+            _ => Err(error.into()),
+        },
+    }
+}
+
 /// The values that an expression names.
 pub(crate) type Values<'a> = &'a [(&'a str, AttributeValue)];
+
+/// Returns the item for which the condition did not hold.
+const ALL_OLD: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
 
 /// What became of a transaction.
 pub(crate) enum Transacted {
@@ -67,12 +219,13 @@ pub(crate) fn put<'a>(
     condition: impl Into<Option<&'a str>>,
     values: Values<'_>,
 ) -> Result<TransactWriteItem> {
+    let condition = condition.into();
     let put = Put::builder()
         .table_name(table)
         .set_item(Some(item))
-        .set_condition_expression(condition.into().map(str::to_owned))
-        .set_expression_attribute_values(of(values))
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        .set_return_values_on_condition_check_failure(condition.map(|_| ALL_OLD))
+        .set_condition_expression(condition.map(str::to_owned))
+        .set_expression_attribute_values(of(values));
     let put = put.build().map_err(|error| incomplete(&error))?;
     Ok(TransactWriteItem::builder().put(put).build())
 }
@@ -96,7 +249,7 @@ pub(crate) fn update(
         .update_expression(expression)
         .condition_expression(condition)
         .set_expression_attribute_values(of(values))
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        .return_values_on_condition_check_failure(ALL_OLD);
     let update = update.build().map_err(|error| incomplete(&error))?;
     Ok(TransactWriteItem::builder().update(update).build())
 }
@@ -111,9 +264,9 @@ pub(crate) fn delete(
     let delete = Delete::builder()
         .table_name(table)
         .set_key(Some(key))
+        .set_return_values_on_condition_check_failure(condition.map(|_| ALL_OLD))
         .set_condition_expression(condition.map(str::to_owned))
-        .set_expression_attribute_values(of(values))
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        .set_expression_attribute_values(of(values));
     let delete = delete.build().map_err(|error| incomplete(&error))?;
     Ok(TransactWriteItem::builder().delete(delete).build())
 }

@@ -5,10 +5,11 @@ use shared::{
     App,
     domain::{
         id::UserId,
-        owner::Owner,
-        token::{NewToken, PlainToken},
+        owner::User,
+        token::{NewToken, PlainToken, TokenOwner},
     },
     service::{
+        access::MayWrite,
         directory::{Put, UserChange, create_account, create_ecosystem, put_user},
         tokens::mint,
     },
@@ -16,17 +17,22 @@ use shared::{
 };
 use tokenry::embedded::{EPHEMERAL, IDENTITY};
 
+/// A bench has the tables.
+const RIGHT: MayWrite = MayWrite::of_operator();
+
 /// Makes the tables and what is in them: the account's token, the user, and a token of the user's.
-pub(crate) async fn start(client: Client) -> (App, PlainToken, Owner, PlainToken) {
+pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken) {
     create_tables(&client, IDENTITY, EPHEMERAL)
         .await
         .expect("tables");
     let app = App::new(Identity::new(client, IDENTITY.to_owned()));
 
-    let (id, account) = create_account(&app).await.expect("an account");
-    let (ecosystem, _) = create_ecosystem(&app, &id).await.expect("an ecosystem");
+    let account = create_account(&app, RIGHT).await.expect("an account");
+    let ecosystem = create_ecosystem(&app, RIGHT, &account.id).await;
+    let ecosystem = ecosystem.expect("an ecosystem").id;
     let id = UserId::parse(&format!("{ecosystem};demo")).expect("an id");
-    let Ok(Put::Created(user)) = put_user(&app, &id, None, UserChange::default()).await else {
+    let Ok(Put::Created(user)) = put_user(&app, RIGHT, &id, None, UserChange::default()).await
+    else {
         panic!("the user is not made");
     };
     let (account_token, user_token) = (token_of(&app, &account).await, token_of(&app, &user).await);
@@ -34,7 +40,7 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, Owner, PlainToken
 }
 
 /// A FixedTtl token of an hour, so that its use is no write.
-async fn token_of(app: &App, owner: &Owner) -> PlainToken {
+async fn token_of(app: &App, owner: impl Into<TokenOwner>) -> PlainToken {
     let wanted = NewToken::default();
-    mint(app, owner, wanted).await.expect("a token").1
+    mint(app, RIGHT, owner, wanted).await.expect("a token").1
 }

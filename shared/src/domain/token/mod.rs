@@ -15,7 +15,7 @@ pub use self::{
 };
 use crate::domain::{
     id::InvalidId,
-    owner::{Epoch, Owner, OwnerId, OwnerKey},
+    owner::{Account, Ecosystem, Epoch, OwnerId, OwnerKey, State, User},
     time::{Timestamp, UnixSeconds},
 };
 
@@ -152,6 +152,75 @@ pub struct NewToken {
     pub name: Option<TokenName>,
 }
 
+/// Whom a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenOwner {
+    /// The kind of owner.
+    pub holder: Holder,
+    /// The owner's partition.
+    pub key: OwnerKey,
+    /// The owner's epoch.
+    pub epoch: Epoch,
+}
+
+impl From<&Account> for TokenOwner {
+    fn from(account: &Account) -> Self {
+        Self {
+            holder: Holder::Account,
+            key: (&account.id).into(),
+            epoch: account.state.epoch,
+        }
+    }
+}
+
+impl From<&Ecosystem> for TokenOwner {
+    fn from(ecosystem: &Ecosystem) -> Self {
+        Self {
+            holder: Holder::Server,
+            key: (&ecosystem.id).into(),
+            epoch: ecosystem.state.epoch,
+        }
+    }
+}
+
+impl From<&User> for TokenOwner {
+    fn from(user: &User) -> Self {
+        Self {
+            holder: Holder::User,
+            key: (&user.id).into(),
+            epoch: user.state.epoch,
+        }
+    }
+}
+
+/// A token that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Whom it is for.
+    pub owner: TokenOwner,
+    /// How and when it ends.
+    pub expiry: Expiry,
+    /// What it lets its holder do.
+    pub scope: Scope,
+    /// Its label.
+    pub name: Option<TokenName>,
+    /// When it is made.
+    pub created_at: Timestamp,
+}
+
+impl Draft {
+    /// The token that a client wants, with all that its holder may do.
+    pub fn new(owner: TokenOwner, wanted: NewToken, now: Timestamp) -> Self {
+        Self {
+            owner,
+            expiry: Expiry::starting(&wanted, now.seconds()),
+            scope: Scope::ReadWrite,
+            name: wanted.name,
+            created_at: now,
+        }
+    }
+}
+
 /// One token as the identity table keeps it: the item `token#<ULID>` of its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "TokenItem")]
@@ -239,30 +308,24 @@ impl TryFrom<TokenItem> for Token {
 impl Token {
     /// Whether the token counts for this owner now, its hash apart: its life is not over, its owner
     /// is active, and its epoch is its owner's.
-    pub fn counts_for(&self, owner: &Owner, now: UnixSeconds) -> bool {
+    pub fn counts_for(&self, owner: &State, now: UnixSeconds) -> bool {
         owner.active && self.epoch == owner.epoch && self.expiry.is_alive_at(now)
     }
 
-    /// Makes a token for an owner: what is kept of it, and its text, which is kept nowhere.
-    pub fn mint(
-        owner: &OwnerId,
-        epoch: Epoch,
-        wanted: NewToken,
-        now: Timestamp,
-        rng: &mut dyn CryptoRng,
-    ) -> (Self, PlainToken) {
-        let id = TokenId::generate(now, rng);
-        let key = owner.key();
-        let plain = PlainToken::generate(Holder::from(owner), wanted.expiry_type, key, id, rng);
+    /// Draws a token: what is stored of it, and its text, which is stored nowhere.
+    pub fn draw(draft: Draft, rng: &mut dyn CryptoRng) -> (Self, PlainToken) {
+        let Draft { owner, expiry, .. } = draft;
+        let id = TokenId::generate(draft.created_at, rng);
+        let plain = PlainToken::generate(owner.holder, expiry.expiry_type(), owner.key, id, rng);
         let token = Self {
-            owner: key,
+            owner: owner.key,
             id,
             token_hash: plain.hashed(),
-            expiry: Expiry::starting(&wanted, now.seconds()),
-            created_at: now.seconds(),
-            scope: Scope::ReadWrite,
-            name: wanted.name,
-            epoch,
+            expiry,
+            created_at: draft.created_at.seconds(),
+            scope: draft.scope,
+            name: draft.name,
+            epoch: owner.epoch,
         };
         (token, plain)
     }

@@ -10,15 +10,14 @@ use crate::{
     domain::{
         error::Result,
         id::{AccountId, EnvironmentId, UserId},
-        owner::{Environment, Epoch, Owner},
+        owner::{Environment, Epoch, User},
         shortcode::{Code, Record},
         time::UnixSeconds,
-        token::Token,
     },
     store::{
-        identity::{Identity, Key, owner_item},
+        identity::{Identity, Key, owner_item, unchanged},
         item::{Item, from_item, is_written, number, to_item, to_value},
-        transaction::{Transacted, check, delete, put, transact},
+        transaction::{Change, Transacted, check, delete, put, transact},
     },
 };
 
@@ -33,11 +32,12 @@ pub(crate) enum CodeWrite {
 }
 
 /// The owner of the token that a code gives, in the exchange's transaction.
+#[derive(Clone, Copy)]
 pub(crate) enum ExchangeOwner<'a> {
     /// A user that must have this epoch still.
     Existing(&'a UserId, Epoch),
     /// A user that is made.
-    New(&'a Owner),
+    New(&'a User),
 }
 
 /// What became of an exchange.
@@ -65,7 +65,7 @@ impl Ephemeral {
     ) -> Result<CodeWrite> {
         let writes = vec![
             self.put_code(code, record, now)?,
-            unchanged(identity, user, epoch)?,
+            unchanged(&identity.table, user.into(), epoch)?,
         ];
         self.insert_code(writes).await
     }
@@ -137,20 +137,16 @@ impl Ephemeral {
         read.item.map(from_item).transpose()
     }
 
-    /// Spends a code and stores its token, or neither: one transaction. Tried again after a lost answer,
-    /// it is the same one (its request token is).
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub(crate) async fn exchange_code(
+    /// Spends a code. Its token's item belongs in the same transaction. Tried again after a lost response,
+    /// it is the same transaction (the SDK sends the same request token).
+    pub(crate) fn exchange_code(
         &self,
         identity: &Identity,
         (code, record): (&Code, &Record),
-        token: &Token,
         owner: ExchangeOwner<'_>,
         environment: Option<&EnvironmentId>,
         now: UnixSeconds,
-    ) -> Result<ExchangeWrite> {
+    ) -> Result<Change<ExchangeWrite>> {
         let table = &identity.table;
         let spend = delete(
             &self.table,
@@ -159,9 +155,9 @@ impl Ephemeral {
             &[(":nonce", to_value(&record.nonce)?), (":now", number(now))],
         )?;
         let owner = match owner {
-            ExchangeOwner::Existing(user, epoch) => unchanged(identity, user, epoch)?,
+            ExchangeOwner::Existing(user, epoch) => unchanged(table, user.into(), epoch)?,
             ExchangeOwner::New(owner) => {
-                let item = owner_item(owner)?;
+                let item = owner_item(&owner.into())?;
                 put(table, item, "attribute_not_exists(epoch)", &[])?
             }
         };
@@ -169,12 +165,6 @@ impl Ephemeral {
         let ecosystem = Key::owner(ecosystem.into()).to_item()?;
         let mut writes = vec![
             spend,
-            put(
-                table,
-                to_item(token)?,
-                "attribute_not_exists(token_hash)",
-                &[],
-            )?,
             owner,
             check(table, ecosystem, "attribute_exists(epoch)", &[])?,
         ];
@@ -182,11 +172,13 @@ impl Ephemeral {
             let key = Key::environment(environment).to_item()?;
             writes.push(check(table, key, "attribute_exists(ecosystem)", &[])?);
         }
-        Ok(match transact(&self.client, writes).await? {
-            Transacted::Written => ExchangeWrite::Written,
-            Transacted::Refused(refused) if refused[0].is_some() => ExchangeWrite::CodeGone,
-            Transacted::Refused(_) => ExchangeWrite::OwnerChanged,
-        })
+        Ok(Change::together(writes, |transacted| {
+            Ok(match transacted {
+                Transacted::Written => ExchangeWrite::Written,
+                Transacted::Refused(refused) if refused[0].is_some() => ExchangeWrite::CodeGone,
+                Transacted::Refused(_) => ExchangeWrite::OwnerChanged,
+            })
+        }))
     }
 
     /// Deletes a code that gives nothing, unless it is another by now.
@@ -206,17 +198,6 @@ impl Ephemeral {
         let is_refusal = DeleteItemError::is_conditional_check_failed_exception;
         is_written(deleted, is_refusal).map(|_| ())
     }
-}
-
-/// The condition that a user is as it was when a code was made for it.
-fn unchanged(identity: &Identity, user: &UserId, epoch: Epoch) -> Result<TransactWriteItem> {
-    let values = [
-        (":epoch", to_value(&epoch)?),
-        (":true", AttributeValue::Bool(true)),
-    ];
-    let key = Key::owner(user.into()).to_item()?;
-    let is_as_it_was = "epoch = :epoch AND active = :true";
-    check(&identity.table, key, is_as_it_was, &values)
 }
 
 fn code_key(code: &Code) -> Item {

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::{
     primitives::Blob,
-    types::{AttributeValue, Get, TransactGetItem, TransactWriteItem},
+    types::{AttributeValue, Get, TransactGetItem},
 };
 use serde::Deserialize;
 
@@ -12,14 +12,14 @@ use crate::{
         email_token::{EmailToken, Kept, Place},
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId},
-        owner::{Owner, OwnerKey},
+        owner::{Owner, OwnerKey, User},
         time::UnixSeconds,
-        token::{Token, TokenId},
+        token::TokenId,
     },
     store::{
-        identity::users::PasswordRecord,
+        identity::{owners::unchanged, users::PasswordRecord},
         item::{Item, WriteResult, from_item, number, to_item, to_value, unavailable},
-        transaction::{Transacted, check, delete, put, transact, update},
+        transaction::{Change, Transacted, check, delete, put, update},
     },
 };
 
@@ -55,7 +55,7 @@ pub(crate) enum EmailTokenWrite {
 
 /// What a log-in reads, as it was at one moment.
 pub(crate) struct LogInItems {
-    pub(crate) user: Option<Owner>,
+    pub(crate) user: Option<User>,
     pub(crate) password: Option<PasswordRecord>,
     pub(crate) kept: Option<Kept>,
 }
@@ -92,24 +92,20 @@ impl Identity {
             .try_into();
         let [user, password, kept] = items.map_err(|_| unavailable("a read without its items"))?;
         Ok(LogInItems {
-            user: user.map(from_item).transpose()?,
+            user: user.map(from_item).transpose()?.and_then(Owner::into_user),
             password: password.map(from_item).transpose()?,
             kept: kept.map(from_item).transpose()?,
         })
     }
 
-    /// Writes a new e-mail token in the place of the dead one that was read, or where none was, if
-    /// the user is as it was read: one transaction.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub(crate) async fn insert_email_token(
+    /// Stores the record of a new e-mail token in the place of the invalid one that was read, or where none
+    /// was, if the user is as it was read. Its token's item belongs in the same transaction.
+    pub(crate) fn insert_email_token(
         &self,
         new: &Kept,
-        token: &Token,
         old: Option<&EmailToken>,
         environment: Option<&EnvironmentId>,
-    ) -> Result<EmailTokenWrite> {
+    ) -> Result<Change<EmailTokenWrite>> {
         let user = OwnerKey::from(&new.token.user_id);
         let mut item = to_item(new)?;
         item.extend(Key::email_token(user).to_item()?);
@@ -125,26 +121,7 @@ impl Identity {
                 ],
             )?,
         };
-        let values = [
-            (":epoch", to_value(&new.token.epoch)?),
-            (":true", AttributeValue::Bool(true)),
-        ];
-        let is_as_read = "epoch = :epoch AND active = :true";
-        let mut writes = vec![
-            put_new,
-            check(
-                &self.table,
-                Key::owner(user).to_item()?,
-                is_as_read,
-                &values,
-            )?,
-            put(
-                &self.table,
-                to_item(token)?,
-                "attribute_not_exists(token_hash)",
-                &[],
-            )?,
-        ];
+        let mut writes = vec![put_new, unchanged(&self.table, user, new.token.epoch)?];
         if let Some(environment) = environment {
             let key = Key::environment(environment).to_item()?;
             writes.push(check(&self.table, key, "attribute_exists(ecosystem)", &[])?);
@@ -153,29 +130,26 @@ impl Identity {
             let key = Key::token(user, old.token_id).to_item()?;
             writes.push(delete(&self.table, key, None, &[])?);
         }
-        Ok(match transact(&self.client, writes).await? {
-            Transacted::Written => EmailTokenWrite::Written,
+        Ok(Change::together(writes, |transacted| match transacted {
+            Transacted::Written => Ok(EmailTokenWrite::Written),
             Transacted::Refused(mut refused) => match refused.swap_remove(0) {
                 Some(there) if refused.iter().all(Option::is_none) => {
                     let there = (!there.is_empty()).then(|| from_item(there).map(Box::new));
-                    EmailTokenWrite::Conflict(there.transpose()?)
+                    Ok(EmailTokenWrite::Conflict(there.transpose()?))
                 }
-                _ => EmailTokenWrite::UserChanged,
+                _ => Ok(EmailTokenWrite::UserChanged),
             },
-        })
+        }))
     }
 
     /// Changes a user's e-mail token and its token's item, if both are as they were read.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub(crate) async fn update_email_token(
+    pub(crate) fn update_email_token(
         &self,
         user: OwnerKey,
         old: &EmailToken,
         new: &EmailToken,
         ends_at: Option<UnixSeconds>,
-    ) -> Result<WriteResult<EmailToken>> {
+    ) -> Result<Change<WriteResult<EmailToken>>> {
         let mut values = vec![
             (":id", to_value(&old.token_id)?),
             (":old", to_value(&old.revision)?),
@@ -217,18 +191,15 @@ impl Identity {
             SCOPE,
             &values,
         )?;
-        self.transact_email_token(vec![record, token]).await
+        Ok(Change::together(vec![record, token], email_token_in))
     }
 
     /// Deletes a user's e-mail token and its token's item, if this is still the one.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub(crate) async fn delete_email_token(
+    pub(crate) fn delete_email_token(
         &self,
         user: OwnerKey,
         id: TokenId,
-    ) -> Result<WriteResult<EmailToken>> {
+    ) -> Result<Change<WriteResult<EmailToken>>> {
         let values = [(":id", to_value(&id)?)];
         let writes = vec![
             delete(
@@ -239,23 +210,7 @@ impl Identity {
             )?,
             delete(&self.table, Key::token(user, id).to_item()?, None, &[])?,
         ];
-        self.transact_email_token(writes).await
-    }
-
-    /// Writes a transaction whose first write is an e-mail token. A conflict has the one that is there,
-    /// if it is the first write that is refused.
-    async fn transact_email_token(
-        &self,
-        writes: Vec<TransactWriteItem>,
-    ) -> Result<WriteResult<EmailToken>> {
-        match transact(&self.client, writes).await? {
-            Transacted::Written => Ok(WriteResult::Written),
-            Transacted::Refused(mut refused) => {
-                let there = refused.swap_remove(0).filter(|there| !there.is_empty());
-                let there = there.map(from_item::<EmailToken>).transpose()?;
-                Ok(WriteResult::Conflict(there))
-            }
-        }
+        Ok(Change::together(writes, email_token_in))
     }
 
     /// Reads up to `limit` e-mail tokens of an account, or of one of its ecosystems, in the order
@@ -332,6 +287,19 @@ impl Identity {
         let there = self.insert(item).await?.map(wrapped).transpose()?;
         // Its own earlier write, whose answer was lost, is no other.
         Ok(there.filter(|there| *there != key))
+    }
+}
+
+/// Reads the result of a transaction whose first write is an e-mail token's record. A conflict has the record
+/// that is there, if it is the first write that is refused.
+fn email_token_in(transacted: Transacted) -> Result<WriteResult<EmailToken>> {
+    match transacted {
+        Transacted::Written => Ok(WriteResult::Written),
+        Transacted::Refused(mut refused) => {
+            let there = refused.swap_remove(0).filter(|there| !there.is_empty());
+            let there = there.map(from_item::<EmailToken>).transpose()?;
+            Ok(WriteResult::Conflict(there))
+        }
     }
 }
 

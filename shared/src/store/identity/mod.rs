@@ -23,7 +23,7 @@ pub use self::{
 };
 pub(crate) use self::{
     email_tokens::{EmailTokenWrite, LogInItems},
-    owners::owner_item,
+    owners::{owner_item, unchanged},
     users::{AddressChange, PasswordChange, UserWrite},
 };
 use crate::{
@@ -31,11 +31,14 @@ use crate::{
         email::Email,
         email_token::Kept,
         error::Result,
-        id::{EcosystemId, EnvironmentId},
-        owner::{Address, Environment, Owner, OwnerKey},
+        id::{EcosystemId, EnvironmentId, UserId},
+        owner::{Address, Ecosystem, Environment, Owner, OwnerKey, User},
         token::{PlainToken, Token, TokenId},
     },
-    store::item::{Item, from_item, to_item, unavailable, unreadable},
+    store::{
+        item::{Item, from_item, to_item, unavailable, unreadable},
+        transaction::Change,
+    },
 };
 
 /// The name of the partition key: the owner key.
@@ -157,10 +160,20 @@ impl Items {
         self.owners.get(&key)
     }
 
-    /// The record of this very ecosystem: that of another under the same key is none.
-    pub(crate) fn ecosystem(&self, id: &EcosystemId) -> Option<&Owner> {
-        self.owner(id.into())
-            .filter(|owner| owner.id.is_ecosystem(id))
+    /// An ecosystem; `None` as well if its key belongs to another id (a hash collision).
+    pub(crate) fn ecosystem(&self, id: &EcosystemId) -> Option<&Ecosystem> {
+        match self.owner(id.into()) {
+            Some(Owner::Ecosystem(ecosystem)) if ecosystem.id == *id => Some(ecosystem),
+            _ => None,
+        }
+    }
+
+    /// A user; `None` as well if its key belongs to another id (a hash collision).
+    pub(crate) fn user(&self, id: &UserId) -> Option<&User> {
+        match self.owner(id.into()) {
+            Some(Owner::User(user)) if user.id == *id => Some(user),
+            _ => None,
+        }
     }
 
     /// A token of an owner.
@@ -189,7 +202,7 @@ impl Items {
         match sort_key.map_or("", String::as_str) {
             OWNER_ITEM => {
                 let owner: Owner = from_item(item)?;
-                self.owners.insert(owner.id.key(), owner);
+                self.owners.insert(owner.key(), owner);
             }
             ENVIRONMENT_ITEM => {
                 let environment: Environment = from_item(item)?;
@@ -301,14 +314,12 @@ impl Identity {
         Ok(())
     }
 
-    /// Deletes an item that nothing brings back, if it is there: what wrote it arrives once.
+    /// Sends what changes tokens.
     ///
     /// # Errors
-    /// The database is away.
-    pub(crate) async fn delete(&self, key: &Key) -> Result<()> {
-        let call = self.client.delete_item().table_name(&self.table);
-        call.set_key(Some(key.to_item()?)).send().await?;
-        Ok(())
+    /// The database is unavailable.
+    pub(crate) async fn commit<R>(&self, change: Change<R>) -> Result<R> {
+        change.commit(&self.client).await
     }
 
     /// Puts an item where none is; returns the one that is there otherwise.

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_dynamodb::{
-    operation::{delete_item::DeleteItemError, put_item::PutItemError},
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
 use super::{Identity, Key};
 use crate::{
     domain::{
         error::{Error, Result},
-        owner::{Environment, Owner, OwnerKey},
+        id::EnvironmentId,
+        owner::{Environment, Epoch, Owner, OwnerKey, State, User},
     },
     store::{
-        item::{Item, WriteResult, from_item, is_written, to_item, to_value},
-        transaction::{Transacted, put, transact},
+        item::{Item, WriteResult, from_item, to_item, to_value},
+        transaction::{Change, Transacted, check, delete, put, transact},
     },
 };
 
@@ -44,71 +42,48 @@ impl Identity {
         };
         let there = refused.into_iter().flatten().next().unwrap_or_default();
         let there: Owner = from_item(there)?;
-        Ok(if there.id == owner.id {
+        Ok(if there.id() == owner.id() {
             Inserted::Existing(there)
         } else {
             Inserted::KeyTaken
         })
     }
 
-    /// Puts an owner's next state in the place of the one that was read, in one conditional
-    /// `PutItem`. Safe to repeat.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub(crate) async fn replace_owner(
-        &self,
-        old: &Owner,
-        new: &Owner,
-    ) -> Result<WriteResult<Owner>> {
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(owner_item(new)?))
-            .condition_expression("epoch = :epoch AND #version = :version")
-            .expression_attribute_names("#version", "version")
-            .expression_attribute_values(":epoch", to_value(&old.epoch)?)
-            .expression_attribute_values(":version", AttributeValue::N(old.version.to_string()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(WriteResult::Written),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
-                    let there: Option<Owner> = refusal.item.clone().map(from_item).transpose()?;
-                    // Its own earlier write, whose answer was lost.
-                    let is_written = there.as_ref() == Some(new);
-                    Ok(if is_written {
-                        WriteResult::Written
-                    } else {
-                        WriteResult::Conflict(there)
-                    })
-                }
-                _ => Err(error.into()),
+    /// Stores a user's next state in the place of the one that was read: one conditional `PutItem`. It is
+    /// safe to repeat.
+    pub(crate) fn replace_user(&self, old: &User, new: &User) -> Result<Change<WriteResult<User>>> {
+        let new = Owner::from(new);
+        let put = put(
+            &self.table,
+            owner_item(&new)?,
+            AS_READ,
+            &as_read(&old.state)?,
+        )?;
+        Ok(Change::alone(put, move |transacted| match transacted {
+            Transacted::Written => Ok(WriteResult::Written),
+            Transacted::Refused(mut refused) => match owner_in(refused.swap_remove(0))? {
+                // This write itself, if its response was lost.
+                Some(there) if there == new => Ok(WriteResult::Written),
+                there => Ok(WriteResult::Conflict(there.and_then(Owner::into_user))),
             },
-        }
+        }))
     }
 
-    /// Deletes an owner's record, whatever has changed of it; every token of its ends with it. One
-    /// `DeleteItem` on condition of the life that was read: tried again after a lost answer, or
-    /// arriving late, it leaves a later owner of the same id alone.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub(crate) async fn delete_owner(&self, owner: &Owner) -> Result<()> {
-        let deleted = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .set_key(Some(Key::owner(owner.id.key()).to_item()?))
-            .condition_expression("born = :born")
-            .expression_attribute_values(":born", to_value(&owner.born)?)
-            .send()
-            .await;
-        let is_refusal = DeleteItemError::is_conditional_check_failed_exception;
-        is_written(deleted, is_refusal).map(|_| ())
+    /// Deletes an owner's record, even if it has changed since it was read: all its tokens end with it. The
+    /// condition is the incarnation that was read, so a repeated or late deletion leaves a later owner of the same
+    /// id alone.
+    pub(crate) fn delete_owner(&self, owner: OwnerKey, incarnation: Epoch) -> Result<Change<()>> {
+        let values = [(":born", to_value(&incarnation)?)];
+        let key = Key::owner(owner).to_item()?;
+        let delete = delete(&self.table, key, Some("born = :born"), &values)?;
+        Ok(Change::alone(delete, |_| Ok(())))
+    }
+
+    /// Deletes an environment, if it is there.
+    pub(crate) fn delete_environment(&self, id: &EnvironmentId) -> Result<Change<()>> {
+        let key = Key::environment(id).to_item()?;
+        let delete = delete(&self.table, key, None, &[])?;
+        Ok(Change::alone(delete, |_| Ok(())))
     }
 
     /// Writes a new environment. Safe to repeat, as [`Identity::insert_owner`] is.
@@ -137,8 +112,36 @@ impl Identity {
     }
 }
 
+/// An owner's item with its key.
 pub(crate) fn owner_item(owner: &Owner) -> Result<Item> {
     let mut item = to_item(owner)?;
-    item.extend(Key::owner(owner.id.key()).to_item()?);
+    item.extend(Key::owner(owner.key()).to_item()?);
     Ok(item)
+}
+
+/// The owner that a refused write found, if there is one.
+pub(super) fn owner_in(refused: Option<Item>) -> Result<Option<Owner>> {
+    let there = refused.filter(|there| !there.is_empty());
+    there.map(from_item).transpose()
+}
+
+/// Checks that a user has this epoch still and is active.
+pub(crate) fn unchanged(table: &str, user: OwnerKey, epoch: Epoch) -> Result<TransactWriteItem> {
+    let values = [
+        (":epoch", to_value(&epoch)?),
+        (":true", AttributeValue::Bool(true)),
+    ];
+    let key = Key::owner(user).to_item()?;
+    check(table, key, "epoch = :epoch AND active = :true", &values)
+}
+
+/// The condition that an owner is in the state that was read.
+pub(super) const AS_READ: &str = "epoch = :epoch AND born = :born AND version = :version";
+
+pub(super) fn as_read(state: &State) -> Result<[(&'static str, AttributeValue); 3]> {
+    Ok([
+        (":epoch", to_value(&state.epoch)?),
+        (":born", to_value(&state.incarnation)?),
+        (":version", to_value(&state.version)?),
+    ])
 }

@@ -23,16 +23,19 @@ use crate::{
         time::UnixSeconds,
         token::{Expiry, PlainToken, Token, TokenId},
     },
-    store::item::{TTL_ATTRIBUTE, from_item, number, to_item, to_value, unavailable},
+    store::{
+        item::{TTL_ATTRIBUTE, from_item, number, to_item, to_value, unavailable},
+        transaction::{Change, put},
+    },
 };
 
 impl Identity {
-    /// Writes a new token, in one conditional `PutItem`. Safe to repeat: the write of the same
-    /// token over itself has succeeded.
+    /// Stores a new token, in one conditional `PutItem`. It is safe to repeat: a token that finds itself
+    /// there is stored.
     ///
     /// # Errors
-    /// The database is away, or (by a collision of 80 random bits within a millisecond) another
-    /// token of the owner has the id.
+    /// The database is unavailable, or another token of the owner has the id (a collision of 80 random bits
+    /// within a millisecond).
     pub async fn insert_token(&self, token: &Token) -> Result<()> {
         match self.insert(to_item(token)?).await? {
             None => Ok(()),
@@ -41,6 +44,17 @@ impl Identity {
                 cause: "a new token met another under its id".to_owned(),
             }),
         }
+    }
+
+    /// Stores a new token in the transaction of something else.
+    pub(crate) fn insert_token_with<R>(
+        &self,
+        token: &Token,
+        other: Change<R>,
+    ) -> Result<Change<R>> {
+        let item = to_item(token)?;
+        let condition = "attribute_not_exists(token_hash)";
+        Ok(other.and(put(&self.table, item, condition, &[])?))
     }
 
     /// Starts another life of a sliding token, unless it is dead or this second already did, and
@@ -158,20 +172,16 @@ impl Identity {
 
     /// Ends a token for good: in the place of its item comes one that says no more than that. It stays
     /// for an hour, so that a put of the token that was held up finds it; deleted, it would be back.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub(crate) async fn revoke(
+    pub(crate) fn revoke(
         &self,
         owner: OwnerKey,
         id: TokenId,
         now: UnixSeconds,
-    ) -> Result<()> {
+    ) -> Result<Change<()>> {
         let mut item = Key::token(owner, id).to_item()?;
         item.insert(TTL_ATTRIBUTE.to_owned(), number(now.plus(REMEMBERED)));
-        let put = self.client.put_item().table_name(&self.table);
-        put.set_item(Some(item)).send().await?;
-        Ok(())
+        let put = put(&self.table, item, None, &[])?;
+        Ok(Change::alone(put, |_| Ok(())))
     }
 
     /// Deletes what is kept of an owner's tokens that its epoch has ended, in as many calls as it
@@ -199,7 +209,7 @@ impl Identity {
             let found: Vec<Ended> = items.into_iter().map(from_item).collect::<Result<_>>()?;
             // As it is after the tokens were read: an epoch that is no more does not come again,
             // and one that came meanwhile has tokens that live.
-            let epoch = self.owner(owner).await?.map(|owner| owner.epoch);
+            let epoch = self.owner(owner).await?.map(|owner| owner.state().epoch);
             // What has none says that a token was revoked, and is still needed.
             let ended = found
                 .iter()

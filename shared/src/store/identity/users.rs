@@ -6,16 +6,19 @@ use aws_sdk_dynamodb::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, Key, owner_item};
+use super::{
+    Identity, Key,
+    owners::{AS_READ, as_read, owner_in, owner_item},
+};
 use crate::{
     domain::{
         email::Email,
-        error::{Error, Result},
-        owner::{Address, Epoch, Owner, OwnerId, OwnerKey},
+        error::Result,
+        owner::{Address, Epoch, Owner, OwnerKey, User},
     },
     store::{
-        item::{from_item, is_written, to_item, to_value},
-        transaction::{Transacted, delete, put, transact},
+        item::{Item, from_item, is_written, to_item, to_value},
+        transaction::{Change, Transacted, delete, put},
     },
 };
 
@@ -25,8 +28,9 @@ use crate::{
 pub(crate) struct PasswordRecord {
     /// The PHC string.
     pub(crate) password_hash: String,
-    /// The life of the user's id that has it.
-    pub(crate) born: Epoch,
+    /// The incarnation of the user that has it.
+    #[serde(rename = "born")]
+    pub(crate) incarnation: Epoch,
 }
 
 /// What becomes of a user's password.
@@ -51,42 +55,26 @@ pub(crate) enum AddressChange<'a> {
 pub(crate) enum UserWrite {
     Written,
     /// What is there is not what was read.
-    Conflict(Option<Owner>),
+    Conflict(Option<User>),
     /// What is kept under the address is not what was read.
     AddressChanged,
 }
 
-/// Why a user's transaction is refused.
-enum Refusal {
-    /// The user is not as it was read, but so.
-    User(Option<Owner>),
-    /// What is kept under an address is not.
-    Address,
-}
-
 impl Identity {
-    /// Writes a user with its password and its address, in the place of the state that was read:
-    /// one transaction.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub(crate) async fn put_user(
+    /// Stores a user with its password and its address in the place of the state that was read: one
+    /// transaction.
+    pub(crate) fn put_user(
         &self,
-        old: Option<&Owner>,
-        new: &Owner,
+        old: Option<&User>,
+        new: &User,
         password: PasswordChange<'_>,
         address: AddressChange<'_>,
-    ) -> Result<UserWrite> {
-        let OwnerId::User(id) = &new.id else {
-            return Err(Error::Internal {
-                cause: "a user that is none".to_owned(),
-            });
-        };
-        let key = new.id.key();
-        let owner = owner_item(new)?;
+    ) -> Result<Change<UserWrite>> {
+        let key = (&new.id).into();
+        let owner = owner_item(&new.into())?;
         let mut writes = vec![match old {
             None => put(&self.table, owner, "attribute_not_exists(epoch)", &[])?,
-            Some(old) => put(&self.table, owner, AS_READ, &as_read(old)?)?,
+            Some(old) => put(&self.table, owner, AS_READ, &as_read(&old.state)?)?,
         }];
         match password {
             PasswordChange::Stays => {}
@@ -97,7 +85,7 @@ impl Identity {
             PasswordChange::Is(hash) => {
                 let mut item = to_item(&PasswordRecord {
                     password_hash: hash.to_owned(),
-                    born: new.born,
+                    incarnation: new.state.incarnation,
                 })?;
                 item.extend(Key::password(key).to_item()?);
                 writes.push(put(&self.table, item, None, &[])?);
@@ -105,10 +93,10 @@ impl Identity {
         }
         if let AddressChange::Is(email, there) = address {
             let mut item = to_item(&Address {
-                user_id: id.clone(),
-                born: new.born,
+                user_id: new.id.clone(),
+                incarnation: new.state.incarnation,
                 // Another one with each address that the user gets.
-                epoch: new.epoch,
+                epoch: new.state.epoch,
             })?;
             item.extend(Key::address(email).to_item()?);
             writes.push(match there {
@@ -119,74 +107,50 @@ impl Identity {
                 }
             });
         }
-        let before_old = writes.len();
+        let change = Change::together(writes, |transacted| match transacted {
+            Transacted::Written => Ok(UserWrite::Written),
+            Transacted::Refused(mut refused) => match refused.swap_remove(0) {
+                None => Ok(UserWrite::AddressChanged),
+                there => Ok(UserWrite::Conflict(user_in(there)?)),
+            },
+        });
         let old_email = old.and_then(|old| old.email.as_ref());
-        if let (AddressChange::Is(..) | AddressChange::Goes, Some(email)) = (address, old_email) {
-            writes.push(self.delete_address(email, new)?);
-        }
-        let refused = self.transact_or_leave(writes, before_old).await?;
-        Ok(match refused {
-            None => UserWrite::Written,
-            Some(Refusal::User(there)) => UserWrite::Conflict(there),
-            Some(Refusal::Address) => UserWrite::AddressChanged,
-        })
-    }
-
-    /// Writes a user's transaction, whose first write is its record; without the last one, after so
-    /// many, if that alone is refused: an address that another user has is none of this one's to
-    /// delete. Returns why it is refused, if it is.
-    async fn transact_or_leave(
-        &self,
-        mut writes: Vec<TransactWriteItem>,
-        others: usize,
-    ) -> Result<Option<Refusal>> {
-        loop {
-            let mut refused = match transact(&self.client, writes.clone()).await? {
-                Transacted::Written => return Ok(None),
-                Transacted::Refused(refused) => refused,
-            };
-            if refused.len() > others && refused[..others].iter().all(Option::is_none) {
-                writes.truncate(others);
-                continue;
+        match (address, old_email) {
+            (AddressChange::Is(..) | AddressChange::Goes, Some(email)) => {
+                // If another user has it by now, it stays.
+                Ok(change.and_perhaps(self.delete_address(email, new)?))
             }
-            return Ok(Some(match refused.swap_remove(0) {
-                None => Refusal::Address,
-                Some(there) if there.is_empty() => Refusal::User(None),
-                Some(there) => Refusal::User(Some(from_item(there)?)),
-            }));
+            _ => Ok(change),
         }
     }
 
-    /// Deletes a user as it was read, with its password, its address and what is kept of its
-    /// e-mail token: one transaction. Returns the user that is there instead, if there is one.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub(crate) async fn delete_user(&self, user: &Owner) -> Result<Option<Owner>> {
-        let key = user.id.key();
+    /// Deletes a user as it was read, with its password, its address and its e-mail token's record: one
+    /// transaction. The result is the user that is there instead, if there is one.
+    pub(crate) fn delete_user(&self, user: &User) -> Result<Change<Option<User>>> {
+        let key = (&user.id).into();
         let of = |key: Key| delete(&self.table, key.to_item()?, None, &[]);
         let owner = Key::owner(key).to_item()?;
-        let mut writes = vec![
-            delete(&self.table, owner, Some(AS_READ), &as_read(user)?)?,
+        let writes = vec![
+            delete(&self.table, owner, Some(AS_READ), &as_read(&user.state)?)?,
             of(Key::password(key))?,
             of(Key::email_token(key))?,
         ];
-        let others = writes.len();
-        if let Some(email) = &user.email {
-            writes.push(self.delete_address(email, user)?);
-        }
-        match self.transact_or_leave(writes, others).await? {
-            Some(Refusal::User(there)) => Ok(there),
-            None | Some(Refusal::Address) => Ok(None),
+        let change = Change::together(writes, |transacted| match transacted {
+            Transacted::Written => Ok(None),
+            Transacted::Refused(mut refused) => user_in(refused.swap_remove(0)),
+        });
+        match &user.email {
+            Some(email) => Ok(change.and_perhaps(self.delete_address(email, user)?)),
+            None => Ok(change),
         }
     }
 
-    fn delete_address(&self, email: &Email, user: &Owner) -> Result<TransactWriteItem> {
+    fn delete_address(&self, email: &Email, user: &User) -> Result<TransactWriteItem> {
         delete(
             &self.table,
             Key::address(email).to_item()?,
             Some("attribute_not_exists(user_id) OR born = :born"),
-            &[(":born", to_value(&user.born)?)],
+            &[(":born", to_value(&user.state.incarnation)?)],
         )
     }
 
@@ -220,13 +184,7 @@ impl Identity {
     }
 }
 
-/// That an owner is in the state that was read.
-const AS_READ: &str = "epoch = :epoch AND born = :born AND version = :version";
-
-fn as_read(owner: &Owner) -> Result<[(&'static str, AttributeValue); 3]> {
-    Ok([
-        (":epoch", to_value(&owner.epoch)?),
-        (":born", to_value(&owner.born)?),
-        (":version", to_value(&owner.version)?),
-    ])
+/// The user that a refused write found, if there is one.
+fn user_in(refused: Option<Item>) -> Result<Option<User>> {
+    Ok(owner_in(refused)?.and_then(Owner::into_user))
 }
