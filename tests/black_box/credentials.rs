@@ -3,6 +3,10 @@
 use std::path::Path;
 
 use functions::ENDPOINTS;
+use shared::{
+    domain::error::Error,
+    service::{access::rights, verify::Lookup},
+};
 use tests::{Event, Service};
 
 use crate::{RUBBISH, assert_forbidden, assert_invalid, assert_unauthorized, requests};
@@ -179,6 +183,28 @@ async fn what_is_another_accounts_answers_exactly_as_what_does_not_exist() {
             .status,
         200
     );
+}
+
+#[tokio::test]
+async fn a_right_in_one_ecosystem_is_none_in_another() {
+    let service = Service::start().await;
+    let (own, other) = (&service.ecosystem.id, service.another_ecosystem().await.id);
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    let credential = service.app.token(&server).unwrap();
+    let lookup = Lookup::new(&service.app).token(&credential);
+    let found = lookup.ecosystem(Some(&other)).ecosystem(Some(own)).read();
+    let found = found.await.unwrap();
+    let caller = || found.caller(&credential).unwrap();
+    assert!(
+        caller()
+            .may(rights::CREATE_ENVIRONMENT, Some(&other))
+            .is_err()
+    );
+    // Even where a handler does not say which ecosystem the request names.
+    let permit = caller().may(rights::CREATE_ENVIRONMENT, None).unwrap();
+    assert_eq!(permit.ecosystem(own).unwrap().id, *own);
+    let refused = permit.ecosystem(&other).unwrap_err();
+    assert!(matches!(refused, Error::Forbidden), "{refused:?}");
 }
 
 #[tokio::test]
