@@ -1,8 +1,9 @@
-//! Who may do what, and what exists for whom (contract, section 1).
+//! Authorization: what a caller may do, and which records it can see (contract, section 1).
 //!
-//! A handler gets at what was looked up only by a [`Permit`], which [`Caller::may`] gives for a [`Right`]. What changes
-//! something demands [`MayWrite`], which the permit of a right to write contains. So a handler that does not check its
-//! caller does not compile.
+//! A handler can get the records that it looked up only through a [`Permit`], which
+//! [`Caller::may`] returns for a [`Right`]. A function that changes something requires
+//! [`MayWrite`], which the permit for a right to write contains. So a handler that does not check
+//! its caller does not compile.
 
 use crate::{
     domain::{
@@ -16,8 +17,8 @@ use crate::{
     service::verify::{Found, Verified},
 };
 
-/// The right that each endpoint requires. What is not here requires no credential: exchanging a short code, logging in
-/// and revoking a token by the token itself.
+/// The right that each endpoint requires. Endpoints that are not listed require no credential:
+/// exchanging a short code, logging in, and revoking a token with the token itself.
 #[expect(missing_docs, reason = "each has the name of its endpoint")]
 pub mod rights {
     use super::{
@@ -57,7 +58,7 @@ pub mod rights {
     pub const GET_OWN_EMAIL_TOKEN_VALUE: Right<MayRead> = read(User);
 }
 
-/// What a caller must be and which scope its token must have.
+/// The kind of caller and the token scope that an endpoint requires.
 #[derive(Clone, Copy, Debug)]
 pub struct Right<A> {
     who: Who,
@@ -65,14 +66,14 @@ pub struct Right<A> {
     proof: A,
 }
 
-/// The callers that have a right. Each includes those before it.
+/// The kinds of caller. A right of one kind is also a right of the kinds listed before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
     /// An account.
     Account,
-    /// An ecosystem's server.
+    /// The server of an ecosystem.
     Server,
-    /// A user that may manage the e-mail tokens of its ecosystem.
+    /// A user who may manage the e-mail tokens of its ecosystem.
     Administrator,
     /// Any user.
     User,
@@ -94,24 +95,24 @@ const fn write(who: Who) -> Right<MayWrite> {
     }
 }
 
-/// Proof that a caller with a right to read was found.
+/// Proof that the caller has a right to read.
 #[derive(Clone, Copy, Debug)]
 pub struct MayRead(());
 
-/// Proof that a caller with a right to write was found.
+/// Proof that the caller has a right to write.
 #[derive(Clone, Copy, Debug)]
 pub struct MayWrite(());
 
 impl MayWrite {
-    /// The right of whoever has the database itself: the commands `bootstrap` and `serve`, and tests. A handler has no
-    /// use for it.
+    /// Returns the right of an operator who has access to the database itself. Only the commands
+    /// `bootstrap` and `serve`, and tests, use it. A handler must not use it.
     pub const fn of_operator() -> Self {
         Self(())
     }
 }
 
 impl Found {
-    /// The caller that sends a credential.
+    /// Returns the caller that sent this credential.
     ///
     /// # Errors
     /// [`Error::Unauthorized`] if the token is not valid.
@@ -122,18 +123,21 @@ impl Found {
     }
 }
 
-/// A caller with a valid token, whose right is not checked yet.
+/// A caller with a valid token. Its rights are not checked yet.
 pub struct Caller<'a> {
     found: &'a Found,
     token: Verified,
 }
 
 impl<'a> Caller<'a> {
-    /// Checks a right, in the ecosystem that the request names. Whether that exists, and whether it is the account's, is
-    /// not checked here: [`Permit::ecosystem`] does it. `None` if the request names none that is well-formed.
+    /// Checks that the caller has a right in the ecosystem that the request names. `ecosystem` is
+    /// `None` if the request names no well-formed ecosystem id.
+    ///
+    /// This does not check that the ecosystem exists and belongs to the caller's account.
+    /// [`Permit::ecosystem`] checks that.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] without the right.
+    /// [`Error::Forbidden`] if the caller does not have the right.
     pub fn may<A>(self, right: Right<A>, ecosystem: Option<&EcosystemId>) -> Result<Permit<'a, A>> {
         let is_right = self.token.who() <= right.who && self.token.scope >= right.scope;
         if is_right && ecosystem.is_none_or(|id| self.token.reaches(id)) {
@@ -147,7 +151,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// The user that calls, if it is one.
+    /// Returns the calling user, or `None` if the caller is not a user.
     pub fn user(&self) -> Option<&UserId> {
         match &self.token.owner {
             OwnerId::User(id) => Some(id),
@@ -155,31 +159,33 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Whether this is the address of the user that calls.
+    /// Returns whether this is the e-mail address of the calling user.
     pub fn is_own_address(&self, email: &Email) -> bool {
         let user = self.user().and_then(|id| self.found.user_record(id));
         user.is_some_and(|user| user.email.as_ref() == Some(email))
     }
 }
 
-/// A caller whose right was checked, and what exists for it of what was looked up.
+/// A caller whose right was checked, with access to the records that it may see of those that were
+/// looked up.
 pub struct Permit<'a, A> {
     found: &'a Found,
     caller: Verified,
-    /// [`MayRead`] or [`MayWrite`], for the functions that demand it.
+    /// [`MayRead`] or [`MayWrite`], for the functions that require it.
     pub proof: A,
 }
 
 impl<A> Permit<'_, A> {
-    /// The caller.
+    /// Returns the caller.
     pub const fn caller(&self) -> &Verified {
         &self.caller
     }
 
-    /// An ecosystem.
+    /// Returns an ecosystem.
     ///
     /// # Errors
-    /// [`Error::NotFound`] also if it is another account's; [`Error::Forbidden`] if the right was checked for another one.
+    /// [`Error::Forbidden`] if the caller's token belongs to another ecosystem;
+    /// [`Error::NotFound`] if the ecosystem does not exist or belongs to another account.
     pub fn ecosystem(&self, id: &EcosystemId) -> Result<&Ecosystem> {
         if !self.caller.reaches(id) {
             return Err(Error::Forbidden);
@@ -190,29 +196,32 @@ impl<A> Permit<'_, A> {
             .ok_or_else(|| Error::NotFound(format!("Ecosystem with id {id} does not exist.")))
     }
 
-    /// A user, if there is one.
+    /// Returns a user, or `None` if it does not exist.
     ///
     /// # Errors
-    /// As [`Permit::ecosystem`] for the user's ecosystem.
+    /// Those of [`Permit::ecosystem`] for the user's ecosystem.
     pub fn user_if_any(&self, id: &UserId) -> Result<Option<&User>> {
         self.ecosystem(id.ecosystem())?;
         Ok(self.found.user_record(id))
     }
 
-    /// A user.
+    /// Returns a user.
     ///
     /// # Errors
-    /// As [`Permit::ecosystem`] for the user's ecosystem, then [`Error::NotFound`] for the user.
+    /// Those of [`Permit::ecosystem`] for the user's ecosystem, then [`Error::NotFound`] if the
+    /// user does not exist.
     pub fn user(&self, id: &UserId) -> Result<&User> {
         self.user_if_any(id)?
             .ok_or_else(|| Error::NotFound(format!("User with id {id} does not exist.")))
     }
 
-    /// An environment: for a server one of its own ecosystem, for an account any. Whether its ecosystem is the account's
-    /// is not known yet.
+    /// Returns an environment. A server can get only the environments of its own ecosystem. An
+    /// account can get any environment: this does not check that the environment's ecosystem
+    /// belongs to the account.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`] if the environment does not exist or belongs to another ecosystem than
+    /// the server.
     pub fn environment(&self, id: &EnvironmentId) -> Result<&Environment> {
         self.found
             .environment(id)
@@ -220,18 +229,19 @@ impl<A> Permit<'_, A> {
             .ok_or_else(|| no_environment(id))
     }
 
-    /// The record of an owner's token, valid or not.
+    /// Returns the record of an owner's token, even if the token is invalid.
     pub fn token_of(&self, owner: impl Into<OwnerKey>, id: TokenId) -> Option<&Token> {
         self.found.token_of(owner, id)
     }
 
-    /// The record of an e-mail address, whoever's.
+    /// Returns the record of an e-mail address, even if it belongs to another account.
     pub(super) fn address(&self, email: &Email) -> Option<&Address> {
         self.found.address(email)
     }
 
-    /// A token that was looked up, if it is valid and the caller may know of it: an account of its own and of all its
-    /// ecosystems', a server of its ecosystem's.
+    /// Returns a token that was looked up, if it is valid and the caller may introspect it. An
+    /// account may introspect its own tokens and those of all its ecosystems. A server may
+    /// introspect the tokens of its ecosystem.
     pub fn introspect(&self, token: &PlainToken) -> Option<Verified> {
         self.found
             .verified(token)
@@ -243,13 +253,13 @@ impl<A> Permit<'_, A> {
     }
 }
 
-/// What a client is told of an environment that does not exist.
+/// Returns the error for an environment that does not exist.
 pub fn no_environment(id: &EnvironmentId) -> Error {
     Error::NotFound(format!("Environment with id {id} does not exist."))
 }
 
 impl Verified {
-    /// The kind of owner that holds the token.
+    /// Returns the kind of owner that holds the token.
     pub const fn holder(&self) -> Holder {
         match &self.owner {
             OwnerId::Account(_) => Holder::Account,
@@ -267,7 +277,7 @@ impl Verified {
         }
     }
 
-    /// The ecosystem that the token belongs to; an account's belongs to none.
+    /// Returns the ecosystem that the token belongs to, or `None` for an account's token.
     pub fn ecosystem(&self) -> Option<&EcosystemId> {
         match &self.owner {
             OwnerId::Account(_) => None,
@@ -276,16 +286,18 @@ impl Verified {
         }
     }
 
-    /// Whether its rights can hold in an ecosystem: an account's in any of its own, others' in theirs.
+    /// Returns whether the token can have rights in an ecosystem. For an account's token this is
+    /// always true: [`Permit::ecosystem`] checks that the ecosystem belongs to the account.
     fn reaches(&self, ecosystem: &EcosystemId) -> bool {
         self.ecosystem().is_none_or(|own| own == ecosystem)
     }
 
-    /// Checks that a caller may be given another token's value: a user's token must have the scopes of that token and
-    /// must not end before it. A sliding token is compared by the end that it has now: it ends then if nobody uses it.
+    /// Checks that the caller may get the value of a token with this scope and this expiry time. A
+    /// user's token must have at least that scope and must not expire earlier. A sliding token is
+    /// compared by its current expiry time, because it expires then if nobody uses it.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] for a user's token that has less or ends earlier.
+    /// [`Error::Forbidden`] if a user's token has less scope or expires earlier.
     pub fn must_cover(&self, scope: Scope, expires_at: Option<UnixSeconds>) -> Result<()> {
         let outlives = match (self.expiry.expires_at(), expires_at) {
             (None, _) => true,

@@ -1,4 +1,5 @@
-//! What a handler works with: the clock, the random source and the tables, all handed in.
+//! What a handler works with: the clock, the random source and the tables. All are passed in, so
+//! that tests can replace them.
 
 use std::{
     fmt,
@@ -22,21 +23,21 @@ use crate::{
     store::{ephemeral::Ephemeral, identity::Identity},
 };
 
-/// Where the time comes from. A test hands in a clock that it turns.
+/// The source of the current time. A test passes in a clock that it controls.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// Returns the machine's clock.
     pub fn system() -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "the one place that reads the clock"
+            reason = "the only place that reads the clock"
         )]
         Self::new(SystemTime::now)
     }
 
-    /// A clock that reads what the function returns.
+    /// Creates a clock that shows the time that `now` returns.
     pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -48,10 +49,10 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// One execution environment's share of the service.
+/// The state that all requests of one execution environment share.
 ///
-/// An endpoint's handler gets it beside the request; everything that it reads from outside the
-/// request comes through here.
+/// An endpoint's handler receives it together with the request. The handler reads everything that
+/// is not in the request through it.
 pub struct App {
     clock: Clock,
     pub(crate) random: Random,
@@ -65,12 +66,12 @@ pub struct App {
 }
 
 impl App {
-    /// An app on the machine's clock and the operating system's random source.
+    /// Creates an app that uses the machine's clock and the operating system's random source.
     pub fn new(identity: Identity) -> Self {
         Self::with(identity, Clock::system(), UnwrapErr(SysRng))
     }
 
-    /// An app on this clock and this random source.
+    /// Creates an app that uses this clock and this random source.
     pub fn with(
         identity: Identity,
         clock: Clock,
@@ -89,59 +90,59 @@ impl App {
         }
     }
 
-    /// With the ephemeral table, for the endpoints that need it.
+    /// Sets the ephemeral table, for endpoints that use it.
     #[must_use]
     pub fn with_ephemeral(mut self, ephemeral: Option<Ephemeral>) -> Self {
         self.ephemeral = ephemeral;
         self
     }
 
-    /// With the key of e-mail tokens' values, for the endpoints that need it.
+    /// Sets the key of e-mail token values, for endpoints that use it.
     #[must_use]
     pub fn with_value_key(mut self, value_key: Option<ValueKey>) -> Self {
         self.value_key = value_key;
         self
     }
 
-    /// With a deployment's settings.
+    /// Sets the settings of the deployment.
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// With metrics, where something counts by them.
+    /// Sets the metrics, if something reads them.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Option<Metrics>) -> Self {
         self.metrics = metrics;
         self
     }
 
-    /// The time now. A handler reads it once for each decision.
+    /// Returns the current time. A handler reads it once for each decision.
     pub fn now(&self) -> Timestamp {
         (self.clock.0)().into()
     }
 
-    /// Reads the text of a token, without a look at what is kept of it; none of one that was made
-    /// before tokens of this deployment count.
+    /// Parses the text of a token without reading its record. Returns `None` if the text is
+    /// malformed, or if the token was created before [`Settings::not_before`].
     pub fn token(&self, text: &str) -> Option<PlainToken> {
         PlainToken::parse(text).filter(|token| !self.is_void(token.id()))
     }
 
-    /// Whether a token was made before tokens of this deployment count.
+    /// Returns whether a token is invalid because it was created before [`Settings::not_before`].
     pub fn is_void(&self, id: TokenId) -> bool {
         self.settings.voids(id.made_at())
     }
 
-    /// The random source, for one draw.
+    /// Returns the random source, locked for one draw.
     pub fn rng(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
         self.random.draw()
     }
 
-    /// The ephemeral table.
+    /// Returns the ephemeral table.
     ///
     /// # Errors
-    /// [`Error::Internal`] for an endpoint that was started without it.
+    /// [`Error::Internal`] if the endpoint was started without it.
     pub fn ephemeral(&self) -> Result<&Ephemeral> {
         self.ephemeral.as_ref().ok_or_else(|| Error::Internal {
             cause: "this endpoint was started without the ephemeral table".to_owned(),
@@ -154,36 +155,36 @@ impl App {
         })
     }
 
-    /// Unwraps the data key before the first request comes, for an endpoint that needs it.
+    /// Unwraps the data key before the first request arrives, if the endpoint uses the value key.
     pub async fn warm_up_value_key(&self) {
         if let Some(key) = &self.value_key
             && let Err(error) = key.warm_up(&self.identity).await
         {
-            // Not fatal: the first request will say the same to its caller.
+            // Not fatal: a request that needs the key reports the error to its caller.
             tracing::warn!(cause = ?error, "the value key cannot be used");
         }
     }
 
-    /// Seals a value for the record that `bound_to` identifies.
+    /// Seals (encrypts) a value for the record that `bound_to` identifies.
     pub(crate) async fn seal(&self, value: &str, bound_to: &str) -> Result<Sealed> {
         let key = self.value_key()?;
         key.seal(value, bound_to, &self.identity, &self.random)
             .await
     }
 
-    /// Opens a value that was sealed for this record.
+    /// Opens (decrypts) a value that was sealed for the record that `bound_to` identifies.
     pub(crate) async fn open(&self, sealed: &Sealed, bound_to: &str) -> Result<Zeroizing<String>> {
         self.value_key()?
             .open(sealed, bound_to, &self.identity)
             .await
     }
 
-    /// What a deployment may set.
+    /// Returns the settings of the deployment.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The identity table.
+    /// Returns the identity table.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }

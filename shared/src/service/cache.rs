@@ -1,4 +1,4 @@
-//! What an execution environment remembers between requests, by verification only.
+//! The cache of an execution environment. It outlives a request, and only verification uses it.
 
 use std::{
     collections::HashMap,
@@ -18,14 +18,14 @@ use crate::{
     store::identity::Identity,
 };
 
-/// For how long verification may take a living ecosystem or environment for living without a look,
-/// in seconds. Its item would be the hottest of the table: a partition gives 3,000 consistent reads
-/// a second.
+/// How long verification may treat a cached ecosystem or environment as existing without reading
+/// it again, in seconds. Without the cache its item would be the most read item of the table, and a
+/// partition serves only 3,000 consistent reads per second.
 const MEMORY: u64 = 30;
-/// How many entries each memory may hold before it is emptied: a few hundred kilobytes.
+/// How many entries each map may hold before it is cleared. So many take a few hundred kilobytes.
 const MEMORY_SIZE: usize = 4096;
 
-/// Living ecosystems and environments, and this second's renewals.
+/// Ecosystems and environments that were read recently, and the renewals of the current second.
 #[derive(Default)]
 pub(crate) struct Memory {
     ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Ecosystem)>>,
@@ -33,8 +33,8 @@ pub(crate) struct Memory {
     renewals: Mutex<HashMap<[u8; 32], Arc<Renewal>>>,
 }
 
-/// The one renewal of a token that an environment makes in a second; all uses in that second
-/// share its outcome.
+/// The only renewal of a token that an execution environment makes in one second. All uses in that
+/// second share its result.
 struct Renewal {
     second: UnixSeconds,
     until: OnceCell<Option<UnixSeconds>>,
@@ -47,7 +47,7 @@ impl Memory {
         is_fresh(*seen, now).then(|| ecosystem.clone())
     }
 
-    /// Whether an environment is remembered for living.
+    /// Returns whether an environment is cached as existing.
     pub(super) fn environment(&self, id: &EnvironmentId, now: UnixSeconds) -> bool {
         lock(&self.environments)
             .get(id)
@@ -70,8 +70,8 @@ impl Memory {
         ecosystems.insert(key, (now, ecosystem));
     }
 
-    /// The renewal of this token at this second or, by a clock that has gone back since, at a
-    /// later one: the table would refuse an earlier one just so.
+    /// Returns the renewal of this token in this second. If the clock has gone back, it returns
+    /// the renewal of a later second, because the table would reject an earlier one anyway.
     fn renewal(&self, token: &PlainToken, now: UnixSeconds) -> Arc<Renewal> {
         let hash = *token.hashed().as_bytes();
         let mut renewals = lock(&self.renewals);
@@ -93,10 +93,10 @@ impl Memory {
 }
 
 impl Memory {
-    /// Renews a sliding token, unless a use in this second already did or is about to: then its
-    /// outcome is this one's as well, so that a hot token costs a write a second.
+    /// Renews a sliding token, unless another use in this second has renewed it or is renewing it.
+    /// Then this use shares that result, so that a busy token costs only one write per second.
     ///
-    /// A refusal is shared too: a token that is dead stays dead.
+    /// A rejection is shared too, because a token that is invalid stays invalid.
     pub(super) async fn renew_once(
         &self,
         token: &PlainToken,
@@ -112,7 +112,8 @@ impl Memory {
     }
 }
 
-/// A clock that went back makes what was seen later worthless.
+/// Returns whether a cache entry is still fresh. An entry from a later time, before the clock went
+/// back, is not.
 fn is_fresh(seen: UnixSeconds, now: UnixSeconds) -> bool {
     now.0.checked_sub(seen.0).is_some_and(|age| age < MEMORY)
 }

@@ -1,4 +1,4 @@
-//! What tokens refer to: accounts, ecosystems, environments and users.
+//! The directory that tokens refer to: accounts, ecosystems, environments and users.
 
 use rand::CryptoRng;
 
@@ -23,7 +23,8 @@ use crate::{
     },
 };
 
-/// Two names of an ecosystem met in one key, by a collision of 96 bits. Nothing was overwritten.
+/// Two user ids of one ecosystem have the same key (a collision of 96 bits). Nothing was
+/// overwritten.
 const KEY_TAKEN: Error = Error::Conflict("this id cannot be used: another id has its key");
 
 /// Creates an account.
@@ -42,7 +43,7 @@ pub async fn create_account(app: &App, _right: MayWrite) -> Result<Account> {
     Ok(account)
 }
 
-/// Creates an ecosystem of an account.
+/// Creates an ecosystem in an account.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -67,13 +68,13 @@ async fn create(app: &App, owner: &Owner) -> Result<()> {
     match app.identity.insert_owner(owner).await? {
         Inserted::New => Ok(()),
         Inserted::Existing(_) | Inserted::KeyTaken => Err(Error::Internal {
-            cause: "a new random id met another".to_owned(),
+            cause: "a new random id exists already".to_owned(),
         }),
     }
 }
 
-/// Deletes an ecosystem. Its tokens are invalid from then on; those of its users as well, within 30 seconds in an
-/// execution environment that remembers the ecosystem.
+/// Deletes an ecosystem. Its server tokens are invalid at once. The tokens of its users are
+/// invalid within 30 seconds, because an execution environment may have cached the ecosystem.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -82,7 +83,7 @@ pub async fn delete_ecosystem(app: &App, _right: MayWrite, ecosystem: &Ecosystem
     change(app, app.identity.delete_owner(key, incarnation)?).await
 }
 
-/// Creates an environment of an ecosystem.
+/// Creates an environment in an ecosystem.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -99,11 +100,12 @@ pub async fn create_environment(
     Ok(environment)
 }
 
-/// Deletes an environment that was looked up, if it is the caller's: an account's in any of its ecosystems, a server's
-/// in its own.
+/// Deletes an environment that was looked up, if it belongs to the caller. An account may delete
+/// the environments of all its ecosystems, a server those of its own ecosystem.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it, or its ecosystem, does not exist or is not the caller's; the database is unavailable.
+/// [`Error::NotFound`] if the environment or its ecosystem does not exist or does not belong to the
+/// caller; the database is unavailable.
 pub async fn delete_environment(
     app: &App,
     permit: &Permit<'_, MayWrite>,
@@ -122,26 +124,26 @@ pub async fn delete_environment(
     change(app, app.identity.delete_environment(id)?).await
 }
 
-/// What is to change of a user: nothing where nothing is said.
+/// The changes to a user. A field that is `None` keeps its value.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
-    /// Whether it may manage the e-mail tokens of its ecosystem.
+    /// Whether the user may manage the e-mail tokens of its ecosystem.
     pub admin: Option<bool>,
-    /// Whether its tokens count. `false` ends all that it has, for good.
+    /// Whether the user's tokens are valid. `false` revokes all its tokens permanently.
     pub active: Option<bool>,
-    /// Its e-mail address; none to clear it. Another one ends all tokens.
+    /// The e-mail address. `Some(None)` clears it. A change of the address revokes all tokens.
     pub email: Option<Option<Email>>,
-    /// Its password; none to clear it. Either ends all tokens.
+    /// The password. `Some(None)` clears it. Setting or clearing it revokes all tokens.
     pub password: Option<Option<Password>>,
 }
 
 impl UserChange {
-    /// The user with this change, its version apart.
+    /// Returns the user with these changes, except for the version, which stays the same.
     fn of(&self, user: User, rng: &mut dyn CryptoRng) -> User {
         let moves = self
             .email
             .as_ref()
-            // Another spelling of an address is the same one.
+            // Different spellings of the same address are equal.
             .is_some_and(|email| *email != user.email);
         let ends_tokens = self.active == Some(false) || self.password.is_some() || moves;
         let state = State {
@@ -166,10 +168,11 @@ impl UserChange {
     }
 }
 
-/// Whether the environment that a user is of lives, if it is of one, as only a short code's user is: for such a one a read.
+/// Returns whether the user's environment exists. This costs a read, but only for the user of a
+/// short code, because no other user has an environment. For a user without one it returns `true`.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub(crate) async fn environment_lives(app: &App, user: &User) -> Result<bool> {
     let Some(environment) = &user.environment else {
         return Ok(true);
@@ -178,10 +181,11 @@ pub(crate) async fn environment_lives(app: &App, user: &User) -> Result<bool> {
     Ok(lookup.read().await?.environment(environment).is_some())
 }
 
-/// Lets a user have another token or code, unless none of its tokens would count.
+/// Checks that a new token or code of this user would be valid.
 ///
 /// # Errors
-/// [`Error::Conflict`] if it is inactive or its environment was deleted; the database is away.
+/// [`Error::Conflict`] if the user is inactive or its environment was deleted; the database is
+/// unavailable.
 pub async fn must_be_active(app: &App, user: &User) -> Result<()> {
     if !user.state.active {
         return Err(Error::Conflict("user is inactive"));
@@ -192,21 +196,22 @@ pub async fn must_be_active(app: &App, user: &User) -> Result<()> {
     Ok(())
 }
 
-/// What became of a user that was put.
+/// The result of [`put_user`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It is new.
+    /// The user was created.
     Created(User),
-    /// It was there.
+    /// The user existed and was changed.
     Changed(User),
 }
 
-/// Makes a user, or changes the one that was read as `current`. Of changes at the same time, all
-/// hold afterwards.
+/// Creates a user, or changes the one that was read as `current`. If another request changes the
+/// user at the same time, the change is applied again to the new record. So concurrent changes of
+/// different fields are all kept.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a new user with the name of a short code's; [`Error::Conflict`] if another
-/// id has its key, or another user the address; the database is away.
+/// [`Error::Invalid`] for a new user whose name starts with `short|`; [`Error::Conflict`] if
+/// another id has the same key, or another user has the address; the database is unavailable.
 pub async fn put_user(
     app: &App,
     _right: MayWrite,
@@ -235,7 +240,7 @@ pub async fn put_user(
                 next.state.version += 1;
                 next
             }
-            // Only a code makes such a one.
+            // Only the exchange of a short code creates such a user.
             None if id.is_short_code() => return Err(Error::path("id", Error::USER_ID)),
             None => {
                 let new = User::new(id.clone(), &mut *app.rng());
@@ -277,11 +282,12 @@ pub async fn put_user(
     }
 }
 
-/// What is kept under an address that this user may have: nothing, what names a user or an
-/// ecosystem that is gone, or what names this user as another request has just made it.
+/// Returns the stored record of an address that this user may take, or `None` if there is none.
+/// The record may be out of date: its user or ecosystem was deleted, or its user has another
+/// address now. It may also name this user, because another request has just written it.
 ///
 /// # Errors
-/// [`Error::Conflict`] if another user has it; the database is away.
+/// [`Error::Conflict`] if another user has the address; the database is unavailable.
 async fn kept_under(app: &App, email: &Email, id: &UserId) -> Result<Option<Address>> {
     let Some(address) = app.identity.address(email).await? else {
         return Ok(None);
@@ -298,14 +304,14 @@ async fn kept_under(app: &App, email: &Email, id: &UserId) -> Result<Option<Addr
     Ok(Some(address))
 }
 
-/// Deletes a user with everything that is its own. Every token of its ends with it.
+/// Deletes a user and everything that belongs to it. All its tokens are invalid from then on.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub async fn delete_user(app: &App, _right: MayWrite, user: &User) -> Result<()> {
     let mut user = user.clone();
-    // Without an address or a password there is nothing but the record. If it gets one meanwhile,
-    // what is left names a life that is over.
+    // A user without an address and a password has only its own record to delete. If another
+    // request adds one of them meanwhile, its item stays, but it names an incarnation that is gone.
     while user.email.is_some() || user.has_password {
         match change(app, app.identity.delete_user(&user)?).await? {
             Some(there) if there.state.incarnation == user.state.incarnation => user = there,

@@ -1,4 +1,4 @@
-//! Making, changing, finding and deleting e-mail tokens.
+//! Creates, changes, finds and deletes e-mail tokens.
 
 use zeroize::Zeroizing;
 
@@ -21,17 +21,18 @@ use crate::{
     store::{identity::EmailTokenWrite, item::WriteResult},
 };
 
-/// A user that has an e-mail address, as it was just read.
+/// A user with an e-mail address, as it was just read.
 pub struct EmailUser {
     /// The user.
     pub user: User,
     pub(super) account: AccountId,
-    /// What is kept, though another epoch's or made before tokens count.
+    /// The stored e-mail token, even if it has another epoch or was created before
+    /// [`Settings::not_before`](crate::config::Settings::not_before).
     pub(super) kept: Option<Kept>,
 }
 
 impl EmailUser {
-    /// The user's e-mail token, dead or alive.
+    /// Returns the user's e-mail token, even if it has expired.
     fn token(&self, app: &App) -> Option<EmailToken> {
         self.kept(app).map(|kept| kept.token.clone())
     }
@@ -41,14 +42,15 @@ impl EmailUser {
         kept.filter(|kept| self.counts(app, &kept.token))
     }
 
-    /// Whether this is the user's token: one of another epoch, or made before tokens count, is none.
+    /// Returns whether this is the user's token. A token that has another epoch or was created
+    /// before [`Settings::not_before`](crate::config::Settings::not_before) is treated as missing.
     fn counts(&self, app: &App, token: &EmailToken) -> bool {
         token.epoch == self.user.state.epoch && !app.is_void(token.token_id)
     }
 }
 
-/// What a value is bound to: the user in whose partition it is found, whatever the item says, and the
-/// token.
+/// Returns what a value is bound to: the token, and the user in whose partition the item was found.
+/// The user that the item itself names is not used.
 fn bound_to(user: &UserId, token: TokenId) -> String {
     format!("{user} {token}")
 }
@@ -58,18 +60,18 @@ pub(super) async fn open(app: &App, user: &UserId, kept: &Kept) -> Result<Zeroiz
         .await
 }
 
-/// The user of an address that was looked up, if the caller may know of it.
+/// Returns the user of an address that was looked up, if the caller may see that user.
 ///
 /// # Errors
-/// [`Error::NotFound`]; the database is away.
+/// [`Error::NotFound`] if there is no such user; the database is unavailable.
 pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result<EmailUser> {
     let unknown = || {
         let given = email.as_given();
         Error::NotFound(format!("User with email {given} does not exist."))
     };
     let (caller, address) = (permit.caller(), permit.address(email));
-    // An unknown address reads as much, of a partition that is nobody's: in time, too, it answers as
-    // another account's does.
+    // For an unknown address we read the same items of a partition that has no owner. So its
+    // response takes as long as the one for an address of another account.
     let key = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
     let found = Lookup::new(app).email_user(key).read().await?;
     let id = &address.ok_or_else(unknown)?.user_id;
@@ -90,11 +92,12 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
     }
 }
 
-/// The value of the e-mail token of an address that was looked up, valid or not, and that address; `None` if there is no
-/// such token.
+/// Returns an address that was looked up and the value of its e-mail token, even if the token has
+/// expired. The value is `None` if there is no such token.
 ///
 /// # Errors
-/// [`Error::NotFound`] for the address; [`Error::Forbidden`] for a user's token that does not cover the e-mail token; the
+/// [`Error::NotFound`] if no user has the address; [`Error::Forbidden`] if the caller's token does
+/// not cover the e-mail token ([`Verified::must_cover`](super::verify::Verified::must_cover)); the
 /// value key or the database is unavailable.
 pub async fn value<A>(
     app: &App,
@@ -113,23 +116,23 @@ pub async fn value<A>(
     Ok((email, Some(value)))
 }
 
-/// What a client is told of a user without an e-mail token.
+/// Returns the error for a user without an e-mail token.
 pub fn none(email: &Email) -> Error {
     let given = email.as_given();
     Error::NotFound(format!("User with email {given} has no token."))
 }
 
-/// What became of a token that was to be made.
+/// The result of [`make`].
 pub(super) enum Made {
     New(EmailToken, PlainToken),
-    /// There is one that lives.
+    /// The user has an e-mail token that has not expired.
     Live(Kept),
-    /// The user is not as it was read.
+    /// The user or its environment has changed since it was read.
     UserChanged,
 }
 
-/// Makes a user's e-mail token, in the place of a dead one if there is one; in one transaction, so
-/// that of any number of attempts at once one makes it.
+/// Creates a user's e-mail token, in the place of an invalid one if there is one. It does so in one
+/// transaction, so that only one of any number of concurrent attempts creates a token.
 pub(super) async fn make(app: &App, user: &EmailUser, properties: Properties) -> Result<Made> {
     let mut there = user.kept.clone();
     loop {
@@ -180,11 +183,12 @@ pub(super) async fn make(app: &App, user: &EmailUser, properties: Properties) ->
     }
 }
 
-/// Makes a user's e-mail token.
+/// Creates a user's e-mail token.
 ///
 /// # Errors
-/// [`Error::Conflict`] if there is one that lives, or the user is inactive or of a deleted environment; the value key or the
-/// database is away.
+/// [`Error::Conflict`] if the user has a token that has not expired, is inactive, belongs to a
+/// deleted environment, or has changed since it was read; the value key or the database is
+/// unavailable.
 pub async fn create(
     app: &App,
     _right: MayWrite,
@@ -199,11 +203,11 @@ pub async fn create(
     }
 }
 
-/// Gives a user's e-mail token other properties, dead or alive, and leaves its value; `None` if there is
-/// no such token.
+/// Changes the properties of a user's e-mail token, even if it has expired. The value stays the
+/// same. Returns `None` if there is no such token.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub async fn update(
     app: &App,
     _right: MayWrite,
@@ -230,10 +234,10 @@ pub async fn update(
     Ok(None)
 }
 
-/// Ends a user's e-mail token for good; `None` if there is no such token.
+/// Deletes a user's e-mail token, which revokes it. Returns `None` if there is no such token.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub async fn delete(app: &App, _right: MayWrite, user: &EmailUser) -> Result<Option<EmailToken>> {
     let key = (&user.user.id).into();
     let mut there = user.token(app);
@@ -247,13 +251,14 @@ pub async fn delete(app: &App, _right: MayWrite, user: &EmailUser) -> Result<Opt
     Ok(None)
 }
 
-/// A page of the e-mail tokens of an account, or of one ecosystem of it: each with its user, and
-/// the last place that was looked at, unless it was the last of all.
+/// Returns a page of the e-mail tokens of the caller's account or ecosystem, each with its user.
+/// Also returns the last place that was read, or `None` at the end of the list.
 ///
-/// From the index, which may lag; the users are read as they are.
+/// The tokens come from the index, which may be behind the table. The users are read from the
+/// table.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub async fn list(
     app: &App,
     permit: &Permit<'_, MayRead>,

@@ -16,33 +16,35 @@ use crate::{
     store::identity::{Key, LogInItems},
 };
 
-/// How often a user is read again that was changed while its token was made.
+/// How many attempts to create a token are made for a user that other requests change meanwhile.
 const TRIES: usize = 3;
 
-/// Whose an address is said to be, for [`try_log_in`].
+/// Returns the record of an address, for [`try_log_in`]. The record may be out of date.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub async fn address(app: &App, email: &Email) -> Result<Option<Address>> {
     app.identity.address(email).await
 }
 
-/// A user who gave the right password.
+/// A user who gave the correct password.
 pub struct LoggedIn {
     email: Email,
     address: Option<Address>,
     user: EmailUser,
     hash: String,
-    /// The password, for a hash that is to be replaced by a stronger one.
+    /// The password, if its stored hash is weak and must be replaced.
     weak: Option<Password>,
 }
 
-/// Tries a password for an address; `None` if it is wrong, or the address unknown, without a
-/// password, or an inactive user's: the same calls in each case, and a hash of the same work. `None` as
-/// well for the right one of a user whose environment was deleted.
+/// Checks the password of the user with this address.
+///
+/// Returns `None` if the password is wrong, the address is unknown, or its user has no password or
+/// is inactive. All these cases make the same calls and compute a hash of the same cost. Also
+/// returns `None` for the correct password of a user whose environment was deleted.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub async fn try_log_in(
     app: &App,
     email: &Email,
@@ -62,7 +64,8 @@ pub async fn try_log_in(
     let Some((user, hash)) = user.zip(hash) else {
         return Ok(None);
     };
-    // Not before: it may be a call more, and a wrong password is to take as many as an unknown address.
+    // Check the environment last: it may cost one more call, and a wrong password must make as many
+    // calls as an unknown address.
     let lives = environment_lives(app, &user.user).await?;
     Ok(lives.then(|| LoggedIn {
         email: email.clone(),
@@ -73,16 +76,17 @@ pub async fn try_log_in(
     }))
 }
 
-/// The user who may log in with an address, and the hash of the password; nothing unless all of it is
-/// there and belongs together.
+/// Reads the user who may log in with this address, and the hash of the password. Returns `None`
+/// unless all records exist, belong together, and the user is active.
 async fn read(
     app: &App,
     email: &Email,
     address: Option<&Address>,
 ) -> Result<Option<(EmailUser, String)>> {
-    // An unknown address reads as much, of a partition that is nobody's.
+    // For an unknown address we read the same items of a partition that has no owner.
     let key: OwnerKey = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
-    // The ecosystem beside it: it is in many transactions, which this one would meet.
+    // Read the ecosystem outside the transaction: many transactions use its item, and this one
+    // would conflict with them.
     let ecosystem = [Key::owner(key.ecosystem())].into();
     let (items, ecosystem) = join(
         app.identity.log_in_items(key),
@@ -116,11 +120,11 @@ async fn read(
 }
 
 impl LoggedIn {
-    /// The value of the user's live e-mail token, or of one that is made now; `None` if the user may
-    /// not log in any more.
+    /// Returns the value of the user's e-mail token, and creates a token if there is no valid one.
+    /// Returns `None` if the user may no longer log in.
     ///
     /// # Errors
-    /// The value key or the database is away.
+    /// The value key or the database is unavailable, or other requests keep changing the user.
     pub async fn value(self, app: &App) -> Result<Option<Zeroizing<String>>> {
         let Self {
             email,
@@ -144,7 +148,7 @@ impl LoggedIn {
                         return Ok(Some(Zeroizing::new(plain.reveal().to_owned())));
                     }
                     Made::Live(kept) => return open(app, &user.user.id, &kept).await.map(Some),
-                    // All its tokens were revoked, say: the password may be right still.
+                    // For example, all its tokens were revoked. The password may still be correct.
                     Made::UserChanged => match read(app, &email, address.as_ref()).await? {
                         Some((again, same))
                             if same == hash && environment_lives(app, &again.user).await? =>
@@ -161,8 +165,8 @@ impl LoggedIn {
         };
         let (value, strengthened) = Box::pin(join(value, strengthen)).await;
         if let Err(error) = strengthened {
-            // The weak one still works, and the next log-in tries again.
-            tracing::warn!(cause = ?error, "a password's hash is not replaced");
+            // The weak hash still works, and the next log-in tries again.
+            tracing::warn!(cause = ?error, "cannot replace a weak password hash");
         }
         value
     }

@@ -1,4 +1,4 @@
-//! What handlers call: each module is one concern of the service, over the store.
+//! The service layer, which handlers call. Each module covers one concern and uses the store.
 
 pub mod access;
 pub mod app;

@@ -1,5 +1,5 @@
-//! Passwords: Argon2id, one at a time, with the same work whether or not there is anything to
-//! compare with.
+//! Password hashing with Argon2id. Only one hash is computed at a time. A check does the same work
+//! whether or not there is a stored hash.
 
 use std::{fmt, sync::Arc};
 
@@ -20,50 +20,52 @@ use crate::{
     service::random::Random,
 };
 
-/// OWASP's first choice of those that need under 32 MiB: 19 MiB, two passes, one lane.
+/// The first of OWASP's recommended settings that needs less than 32 MiB: 19 MiB, two passes, one
+/// lane.
 /// <https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id>
 const PARAMS: Params = match Params::new(19_456, 2, 1, Some(OUTPUT)) {
     Ok(params) => params,
-    Err(_) => panic!("these are in range"),
+    Err(_) => panic!("the parameters are in range"),
 };
 const OUTPUT: usize = 32;
 const SALT: usize = 16;
-/// What a stored hash may ask for at the most: a record is data, and no reason to take all memory.
+/// The limits for the parameters of a stored hash; the memory is in KiB. Without limits, a corrupt
+/// record could use up all memory.
 const MAX_MEMORY: u32 = 64 * 1024;
 const MAX_PASSES: u32 = 10;
 const MAX_LANES: u32 = 4;
 
-/// What became of a password that was tried.
+/// The result of checking a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is right, and its hash as strong as hashes are made now.
+    /// The password is correct, and its hash is as strong as a new one.
     Right,
-    /// It is right, but its hash is weaker than hashes are made now.
+    /// The password is correct, but its hash is weaker than a new one.
     RightButWeak,
-    /// It is wrong, or there is none.
+    /// The password is wrong, or no usable hash is stored.
     Wrong,
 }
 
-/// What hashing works with: the memory, which one hash at a time uses, and what stands in for a
-/// hash where there is none.
+/// The state of hashing: the memory, which one hash at a time uses, and a decoy hash, which is used
+/// if no hash is stored.
 pub(crate) struct Passwords {
     memory: Arc<Mutex<Vec<Block>>>,
     decoy: PasswordHash,
 }
 
 impl Passwords {
-    /// With a decoy that no password matches.
+    /// Creates the state with a random decoy, which no password matches.
     pub(crate) fn new(rng: &mut dyn CryptoRng) -> Self {
         let (mut salt, mut output) = ([0; SALT], [0; OUTPUT]);
         rng.fill_bytes(&mut salt);
         rng.fill_bytes(&mut output);
         Self {
             memory: Arc::default(),
-            decoy: phc(&salt, &output).expect("salt and output are of the lengths of such"),
+            decoy: phc(&salt, &output).expect("the salt and the output have valid lengths"),
         }
     }
 
-    /// Runs one hash, when no other runs, on a thread that may block.
+    /// Waits until no other hash is computed, then computes one on a thread that may block.
     async fn hash(
         &self,
         password: Password,
@@ -75,12 +77,12 @@ impl Passwords {
         let (result, hashed) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
             let mut memory = memory;
-            // What is kept is of the usual size.
+            // The memory has the size of the last hash. Allocate anew for another size.
             if memory.len() != params.block_count() {
                 *memory = Vec::new();
             }
             let done = fill(&mut memory, &password, params, &salt, output);
-            // The answer goes on its way; the next hash waits until the memory is clean.
+            // Send the result first. The next hash waits until the memory is zeroed.
             let _ = result.send(done);
             memory.iter_mut().zeroize();
             if memory.len() > PARAMS.block_count() {
@@ -111,10 +113,10 @@ fn fill(
 }
 
 impl Passwords {
-    /// Hashes a password to keep: a PHC string.
+    /// Hashes a password and returns the PHC string to store.
     ///
     /// # Errors
-    /// The machine has not the memory.
+    /// [`Error::Internal`] if there is not enough memory.
     pub(crate) async fn hash_new(&self, password: Password, random: &Random) -> Result<String> {
         let mut salt = vec![0; SALT];
         random.draw().fill_bytes(&mut salt);
@@ -122,16 +124,16 @@ impl Passwords {
         Ok(phc(&salt, &output)?.to_string())
     }
 
-    /// Tries a password against what is kept of the right one. Where nothing is kept, or nothing
-    /// that can be used, the same work is done all the same.
+    /// Checks a password against the stored hash. If no hash is stored, or an unusable one, this
+    /// hashes the password with the parameters of the decoy, so that it takes as long.
     ///
     /// # Errors
-    /// The machine has not the memory.
+    /// [`Error::Internal`] if there is not enough memory.
     pub(crate) async fn verify(&self, password: Password, kept: Option<&str>) -> Result<Verdict> {
         let kept = kept.and_then(|text| {
             let usable = usable(text);
             if usable.is_none() {
-                tracing::error!("a password's record asks for what no hash of ours does");
+                tracing::error!("a stored password hash is unusable");
             }
             usable
         });
@@ -139,7 +141,7 @@ impl Passwords {
             .as_ref()
             .map_or((&self.decoy, &PARAMS), |kept| (&kept.record, &kept.params));
         let (Some(salt), Some(right)) = (&record.salt, &record.hash) else {
-            return Err(internal(&"a hash without salt or output"));
+            return Err(internal(&"the stored hash has no salt or no output"));
         };
         let output = self
             .hash(password, params.clone(), salt.to_vec(), right.len())
@@ -153,7 +155,7 @@ impl Passwords {
     }
 }
 
-/// A record that can be compared with.
+/// A stored hash that a password can be checked against.
 struct Usable {
     record: PasswordHash,
     params: Params,
@@ -167,7 +169,8 @@ impl Usable {
     }
 }
 
-/// Reads a record: an Argon2id hash that asks for no absurd amount of work.
+/// Parses a stored hash. Returns `None` unless it is an Argon2id hash with parameters within the
+/// limits.
 fn usable(text: &str) -> Option<Usable> {
     let record = PasswordHash::new(text).ok()?;
     let params = Params::try_from(&record).ok()?;

@@ -1,4 +1,4 @@
-//! Where chance comes from, handed in as the clock is.
+//! The random source. Like the clock, it is passed in, so that tests can replace it.
 
 use std::{
     fmt,
@@ -11,12 +11,12 @@ use rand::CryptoRng;
 pub struct Random(Mutex<Box<dyn CryptoRng + Send>>);
 
 impl Random {
-    /// A source that draws from this generator.
+    /// Creates a source that draws from this generator.
     pub fn new(rng: impl CryptoRng + Send + 'static) -> Self {
         Self(Mutex::new(Box::new(rng)))
     }
 
-    /// The generator, for one draw.
+    /// Returns the generator, locked for one draw.
     pub fn draw(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,9 +1,10 @@
-//! Limits on attempts that fail: guesses of short codes, and whatever else a stranger may try.
+//! Limits on failed attempts: guesses of short codes, log-ins, and whatever else a caller without
+//! a credential may try.
 //!
-//! An attempt is charged before it is made and refunded when it was right, so that attempts sent
-//! in parallel gain nothing and right ones cost nothing. A counter is an item of the ephemeral
-//! table for one subject and one window of time: `n`, what is charged, and `failed`, what of it
-//! has failed for sure.
+//! An attempt is charged before it is made, and refunded unless it fails. So attempts sent in
+//! parallel gain nothing, and successful attempts cost nothing. A counter is an item of the
+//! ephemeral table for one subject and one time window. Its attribute `n` is the number of charged
+//! attempts, and `failed` is the number of those that are known to have failed.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -21,25 +22,27 @@ use crate::{
     },
 };
 
-/// How long a refund may take. A token that its holder never hears of is worse than an attempt
-/// that stays charged.
+/// How long a refund may take. The response waits for it, and a token that its holder never
+/// receives is worse than an attempt that stays charged.
 const REFUND_TIME: Duration = Duration::from_millis(300);
-/// What an attempt must leave of its request's time, so that it can still be refunded.
+/// The time that an attempt must leave before the deadline of its request, so that it can still be
+/// refunded.
 pub const REFUND: Duration = Duration::from_millis(400);
 
-/// How many attempts one subject may fail in a window.
+/// The number of attempts that one subject may fail in a time window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Who: kept as a hash.
+    /// Whose attempts are counted. Only a hash of it is stored.
     subject: String,
     /// The window's length in seconds.
     window: u64,
-    /// How many.
+    /// The number of attempts that may fail.
     limit: u32,
 }
 
 impl Budget {
-    /// A budget for a subject; its texts are told apart by what they are about.
+    /// Creates a budget for a subject. `about` separates budgets of different kinds that have the
+    /// same subject text.
     pub fn new(about: &str, subject: &str, window: u64, limit: u32) -> Self {
         Self {
             subject: format!("{about}#{subject}"),
@@ -48,7 +51,7 @@ impl Budget {
         }
     }
 
-    /// Where its counter is at this time, and when that ends.
+    /// Returns the counter for the window that contains this time.
     fn counter(&self, now: UnixSeconds) -> Counter {
         let number = now.0 / self.window;
         let hash = Sha256::digest(format!("{}#{}", self.window, self.subject));
@@ -59,24 +62,24 @@ impl Budget {
     }
 }
 
-/// An attempt that was charged: it is refunded or it has failed, once.
+/// An attempt that was charged. It must be refunded or recorded as failed, exactly once.
 #[derive(Debug)]
 #[must_use]
 pub struct Charged(Vec<Counter>);
 
 impl Charged {
-    /// One attempt that was charged twice over.
+    /// Combines two charges of the same attempt.
     pub fn and(mut self, also: Self) -> Self {
         self.0.extend(also.0);
         self
     }
 }
 
-/// Charges an attempt to all these budgets, side by side.
+/// Charges an attempt to all these budgets, in parallel.
 ///
 /// # Errors
-/// [`Error::TooManyRequests`] if one of them is used up, which charges none; the database is
-/// unavailable.
+/// [`Error::TooManyRequests`] if one of the budgets is used up; the database is unavailable. Then
+/// the charges to the other budgets are refunded.
 pub async fn charge(attempts: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> Result<Charged> {
     let calls = budgets.iter().map(async |budget| {
         let counter = budget.counter(now);
@@ -90,7 +93,8 @@ pub async fn charge(attempts: &Ephemeral, budgets: &[Budget], now: UnixSeconds) 
         match result {
             Ok((counter, Charge::Counted, _)) => counters.push(counter),
             Ok((counter, Charge::Full { failed }, limit)) => {
-                // While attempts under way fill it, it may have room in a moment.
+                // Some of the charged attempts are still running and may be refunded in a moment.
+                // Only a counter full of failed attempts stays full until its window ends.
                 let is_used_up = failed >= limit;
                 let seconds = if is_used_up {
                     counter.ends_at.0 - now.0
@@ -113,35 +117,36 @@ pub async fn charge(attempts: &Ephemeral, budgets: &[Budget], now: UnixSeconds) 
     }
 }
 
-/// Gives an attempt back that was not wrong. Never tried again, since twice would forgive a
-/// failure, and not waited for long, since an answer waits for it.
+/// Refunds an attempt that did not fail. A refund is never retried, because a second refund would
+/// forgive a failed attempt. Its time is limited, because the response waits for it.
 pub async fn refund(attempts: &Ephemeral, charged: Charged) {
     let refunds = charged.0.iter().map(async |counter| {
         if let Err(error) = attempts.refund(counter).await {
-            tracing::warn!(cause = ?error, "an attempt is not refunded");
+            tracing::warn!(cause = ?error, "cannot refund an attempt");
         }
     });
     if tokio::time::timeout(REFUND_TIME, join_all(refunds))
         .await
         .is_err()
     {
-        tracing::warn!("an attempt is not refunded in time");
+        tracing::warn!("cannot refund an attempt in time");
     }
 }
 
-/// Notes that an attempt failed, so that whoever is refused next is told for how long.
+/// Records that an attempt failed, so that the next rejected caller is told how long to wait.
 pub async fn failed(attempts: &Ephemeral, charged: Charged) {
     let notes = charged.0.iter().map(async |counter| {
         if let Err(error) = attempts.count_failure(counter).await {
-            // It stays charged, which is what counts.
-            tracing::warn!(cause = ?error, "a failed attempt is not noted");
+            // The attempt stays charged, so the limit still holds.
+            tracing::warn!(cause = ?error, "cannot record a failed attempt");
         }
     });
     join_all(notes).await;
 }
 
-/// The source of a request as a subject: an IPv6 source counts as its /64, which is what one
-/// customer has at least; all requests without a known address count as one source.
+/// Returns the subject for the source address of a request. All IPv6 addresses of a /64 network
+/// are one subject, because one customer has at least a /64. All requests without a known address
+/// are one subject.
 pub fn source(address: Option<IpAddr>) -> String {
     match address {
         Some(IpAddr::V4(v4)) => v4.to_string(),
@@ -159,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv6_source_is_its_64_and_a_mapped_one_its_ipv4() {
+    fn an_ipv6_source_is_its_64_network_and_a_mapped_one_is_its_ipv4_address() {
         let source = |address: &str| super::source(address.parse().ok());
         assert_eq!(source("192.0.2.1"), "192.0.2.1");
         assert_eq!(source("::ffff:192.0.2.1"), "192.0.2.1");
@@ -171,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_of_one_subject_and_one_window() {
+    fn each_subject_and_each_window_has_its_own_counter() {
         let counter = |about, subject, window, now| {
             Budget::new(about, subject, window, 5).counter(UnixSeconds(now))
         };

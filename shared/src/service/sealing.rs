@@ -1,9 +1,9 @@
-//! The values of e-mail tokens, which must be readable again: encrypted at rest.
+//! Encryption at rest of the values of e-mail tokens, which must be readable again.
 //!
-//! A value is sealed with AES-256-GCM under a data key, bound to the record that it belongs to. The
-//! data key is kept in the identity table, wrapped by a key that is kept elsewhere: in AWS KMS, or in a
-//! local file. The first endpoint that needs it makes it; each execution environment unwraps it
-//! once.
+//! A value is sealed (encrypted) with AES-256-GCM under a data key, and bound to the record that it
+//! belongs to. The data key is stored in the identity table, wrapped by a key that is stored
+//! elsewhere: in AWS KMS, or in a local file. The first endpoint that needs the data key creates
+//! it. Each execution environment unwraps it once.
 
 use std::{
     fmt,
@@ -35,26 +35,26 @@ use crate::{
 
 const KEY: usize = 32;
 const NONCE: usize = 12;
-/// What the wrapped data key is bound to: associated data of a local key, and the encryption
-/// context of KMS.
+/// What the wrapped data key is bound to: the encryption context in KMS. With a local key, the
+/// second text is the associated data.
 const PURPOSE: (&str, &str) = ("tokenry", "value-key");
 
 type Key = Zeroizing<[u8; KEY]>;
 
-/// Where the key is that wraps the data key.
+/// The location of the key that wraps the data key.
 enum Source {
     /// A KMS key, by its ARN.
     Kms {
         client: aws_sdk_kms::Client,
         arn: String,
     },
-    /// A file that holds it in hex.
+    /// A file that contains the key in hex.
     File(PathBuf),
-    /// Here, for as long as the process lives.
+    /// The key itself, which exists only as long as the process.
     Memory(Key),
 }
 
-/// What seals and opens values.
+/// Seals and opens values.
 pub struct ValueKey {
     source: Source,
     data_key: OnceCell<Key>,
@@ -66,22 +66,24 @@ impl ValueKey {
         Self { source, data_key }
     }
 
-    /// Wrapped by AWS KMS.
+    /// Creates a value key whose data key is wrapped by AWS KMS.
     pub fn kms(client: aws_sdk_kms::Client, arn: String) -> Self {
         Self::new(Source::Kms { client, arn })
     }
 
-    /// Wrapped by the key in a file, which is made, for its owner alone, with the data key.
+    /// Creates a value key whose data key is wrapped by the key in a file. The file is created
+    /// together with the data key, and only its owner can read it.
     pub fn file(path: PathBuf) -> Self {
         Self::new(Source::File(path))
     }
 
-    /// Wrapped by a key that ends with the process, as its database does.
+    /// Creates a value key whose data key is wrapped by a key in memory. That key is lost when the
+    /// process ends, like the in-memory database.
     pub fn in_memory(rng: &mut dyn CryptoRng) -> Self {
         Self::new(Source::Memory(draw(rng)))
     }
 
-    /// The data key: read and unwrapped, once; `None` if there is none yet.
+    /// Returns the data key, or `None` if there is none yet. Reads and unwraps it only once.
     async fn kept_key(&self, identity: &Identity) -> Result<Option<&Key>> {
         let find = async || match identity.value_key().await {
             Ok(Some(wrapped)) => self.unwrap(&wrapped).await.map_err(Some),
@@ -95,7 +97,7 @@ impl ValueKey {
         }
     }
 
-    /// The data key, which is made if there is none yet.
+    /// Returns the data key. Creates it if there is none yet.
     async fn data_key(&self, identity: &Identity, random: &Random) -> Result<&Key> {
         if let Some(key) = self.kept_key(identity).await? {
             return Ok(key);
@@ -104,14 +106,14 @@ impl ValueKey {
             let (key, wrapped) = self.make(random).await?;
             match identity.insert_value_key(wrapped).await? {
                 None => Ok(key),
-                // Another environment was first.
+                // Another execution environment created the data key first.
                 Some(theirs) => self.unwrap(&theirs).await,
             }
         };
         self.data_key.get_or_try_init(make).await
     }
 
-    /// A new data key, and itself wrapped.
+    /// Creates a data key. Returns it both in plain and wrapped.
     async fn make(&self, random: &Random) -> Result<(Key, Vec<u8>)> {
         let local = match &self.source {
             Source::Kms { client, arn } => {
@@ -131,7 +133,7 @@ impl ValueKey {
                 return key
                     .map(Zeroizing::new)
                     .zip(wrapped)
-                    .ok_or_else(|| unavailable(&"KMS answers without a key"));
+                    .ok_or_else(|| unavailable(&"the KMS response contains no valid key"));
             }
             Source::File(path) => &file_key(path, &mut *random.draw())?,
             Source::Memory(key) => key,
@@ -163,19 +165,19 @@ impl ValueKey {
                     .and_then(|key| key.as_slice().try_into().ok());
                 return key
                     .map(Zeroizing::new)
-                    .ok_or_else(|| unavailable(&"KMS answers without a key"));
+                    .ok_or_else(|| unavailable(&"the KMS response contains no valid key"));
             }
             Source::File(path) => &read_key(path).map_err(|error| unavailable(&error))?,
             Source::Memory(key) => key,
         };
         let key = open(local, wrapped, PURPOSE.1.as_bytes())?;
         let key = key.as_slice().try_into().map(Zeroizing::new);
-        key.map_err(|_| unavailable(&"the data key is not one"))
+        key.map_err(|_| unavailable(&"the unwrapped data key has the wrong length"))
     }
 }
 
 impl ValueKey {
-    /// Unwraps the data key before the first request comes.
+    /// Unwraps the data key before the first request arrives.
     ///
     /// # Errors
     /// The database or the key that wraps it is unavailable.
@@ -196,7 +198,7 @@ impl ValueKey {
         seal(key, value, bound_to, &mut *random.draw())
     }
 
-    /// Opens a value that was sealed for this record.
+    /// Opens a value that was sealed for the record that `bound_to` identifies.
     pub(crate) async fn open(
         &self,
         sealed: &Sealed,
@@ -204,9 +206,9 @@ impl ValueKey {
         identity: &Identity,
     ) -> Result<Zeroizing<String>> {
         let key = self.kept_key(identity).await?;
-        let key = key.ok_or_else(|| unavailable(&"there is none, though it sealed this"))?;
+        let key = key.ok_or_else(|| unavailable(&"the data key of a sealed value is missing"))?;
         let value = open(key, &sealed.0, bound_to.as_bytes())?;
-        let value = str::from_utf8(&value).map_err(|_| unavailable(&"a value is not text"))?;
+        let value = str::from_utf8(&value).map_err(|_| unavailable(&"a value is not UTF-8"))?;
         Ok(Zeroizing::new(value.to_owned()))
     }
 }
@@ -242,14 +244,15 @@ fn open(key: &Key, sealed: &[u8], bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>>
         });
     opened
         .map(Zeroizing::new)
-        .ok_or_else(|| unavailable(&"another key sealed this, or it was changed"))
+        .ok_or_else(|| unavailable(&"a sealed value was changed or sealed with another key"))
 }
 
 fn cipher(key: &Key) -> Aes256Gcm {
     Aes256Gcm::new((&**key).into())
 }
 
-/// The key in a file, which is made if there is none: as a whole, whatever happens meanwhile.
+/// Returns the key in a file. Creates the file if there is none, always with the whole key, even if
+/// the process is interrupted.
 fn file_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<Key> {
     let key = draw(rng);
     let new = path.with_extension(format!("{:016x}", rng.next_u64()));
@@ -260,10 +263,10 @@ fn file_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<Key> {
     let made = options.open(&new).and_then(|mut file| {
         file.write_all(Zeroizing::new(hex::encode(key.as_slice())).as_bytes())?;
         file.sync_all()?;
-        // Unlike renaming, this replaces nothing.
+        // Unlike a rename, a hard link never replaces an existing file.
         std::fs::hard_link(&new, path)
     });
-    // It is there by its own name, or nobody's.
+    // The key now has its final name, or it is not used.
     let _ = std::fs::remove_file(&new);
     match made {
         Ok(()) => Ok(key),
@@ -288,10 +291,10 @@ fn unavailable(cause: &dyn fmt::Display) -> Error {
     }
 }
 
-/// KMS's own code. A key that is disabled, gone or forbidden is a 503: it may come back, and until it does
-/// nothing is lost.
+/// Converts an error of KMS. The cause is KMS's own error code. A key that is disabled, deleted or
+/// forbidden leads to a 503, because it may become available again and nothing is lost until then.
 fn from_kms<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
     let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
     let code = meta.and_then(|meta| meta.code());
-    unavailable(&format_args!("KMS: {}", code.unwrap_or("no answer")))
+    unavailable(&format_args!("KMS: {}", code.unwrap_or("no response")))
 }

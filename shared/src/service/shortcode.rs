@@ -1,4 +1,4 @@
-//! Making short codes and exchanging them.
+//! Creates short codes and exchanges them for tokens.
 
 use crate::{
     domain::{
@@ -16,14 +16,15 @@ use crate::{
     store::ephemeral::{CodeWrite, ExchangeOwner, ExchangeWrite},
 };
 
-/// How often another code is drawn when one is taken. Of a million live codes of six characters,
-/// one draw in 700 meets one.
+/// How many codes are drawn to find one that is not taken. With a million valid codes of six
+/// characters, one draw in 700 gives a taken code.
 const DRAWS: usize = 10;
 
-/// Makes a code for a user that was just read.
+/// Creates a code for a user that was just read.
 ///
 /// # Errors
-/// [`Error::Conflict`] if it has changed since; the database is away, or no code is free.
+/// [`Error::Conflict`] if the user has changed since; the database is unavailable, or no free code
+/// was found.
 pub async fn create_for_user(
     app: &App,
     _right: MayWrite,
@@ -52,11 +53,11 @@ pub async fn create_for_user(
     Err(none_free())
 }
 
-/// Makes a code for an environment, and names the user that it will make; nothing if the account
-/// has no such ecosystem (any more).
+/// Creates a code for an environment. Returns the code and the id of the user that its exchange
+/// will create, or `None` if the account does not have the ecosystem, or no longer.
 ///
 /// # Errors
-/// The database is away, or no code is free.
+/// The database is unavailable, or no free code was found.
 pub async fn create_for_environment(
     app: &App,
     _right: MayWrite,
@@ -90,36 +91,38 @@ pub async fn create_for_environment(
     Err(none_free())
 }
 
-/// What became of an attempt with a code.
+/// The result of [`exchange`].
 #[derive(Debug)]
 pub enum Exchange {
-    /// It gave a token.
+    /// The code was exchanged for a token.
     Token(Box<Exchanged>),
-    /// It was right but is void, since its user or environment is not what it was. It is spent.
+    /// The code was correct but invalid: its user, ecosystem or environment has changed, or it was
+    /// created before [`Settings::not_before`](crate::config::Settings::not_before). It was
+    /// deleted.
     Void,
-    /// There is no such code.
+    /// There is no such code, it has expired, or it belongs to another ecosystem.
     Unknown,
 }
 
-/// What a code gave.
+/// The token that a code was exchanged for.
 #[derive(Debug)]
 pub struct Exchanged {
-    /// The token as it is kept.
+    /// The stored record of the token.
     pub token: Token,
-    /// Its text.
+    /// The text of the token.
     pub plain: PlainToken,
-    /// Whose it is.
+    /// The user that owns the token.
     pub user: UserId,
-    /// The environment, of an environment's code.
+    /// The environment of the user, if it has one.
     pub environment: Option<EnvironmentId>,
 }
 
-/// Exchanges a code for its token: a read, and one transaction that spends the one and writes the
-/// other, or neither. Of any number of attempts at once, one gets the token. With an ecosystem, the
-/// codes of others are unknown.
+/// Exchanges a code for its token. After one read, one transaction deletes the code and stores the
+/// token, or does neither. So only one of any number of concurrent attempts gets the token. If
+/// `ecosystem` is given, the codes of other ecosystems are unknown.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -> Result<Exchange> {
     let (ephemeral, now) = (app.ephemeral()?, app.now());
     let Some(record) = ephemeral.code(code).await? else {
@@ -131,12 +134,12 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
         return Ok(Exchange::Unknown);
     }
     if app.settings().voids(record.made_at) {
-        // By a token, perhaps, that does not count any more.
+        // The token that created the code may be rejected now.
         ephemeral.spend_code(code, &record).await?;
         return Ok(Exchange::Void);
     }
 
-    // The owner: as it was when the code was made, or new.
+    // The owner is a user that has not changed since the code was created, or a new user.
     let new;
     let (epoch, environment, owner) = match &record.grantee {
         Grantee::User {
@@ -184,6 +187,6 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
 
 fn none_free() -> Error {
     Error::Unavailable {
-        cause: "no short code is free: codes should be longer".to_owned(),
+        cause: "no free short code was found: codes should be longer".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! The tokens of an owner: making, listing and ending them.
+//! Creates, lists and revokes the tokens of an owner.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,17 +14,17 @@ use crate::{
     store::{identity::Key, item::WriteResult, transaction::Change},
 };
 
-/// How long ended tokens are deleted before an answer. An execution environment stands still
-/// once it has answered.
+/// How long records of revoked tokens are deleted before the response is sent. Lambda freezes the
+/// execution environment after the response.
 const SWEEP: Duration = Duration::from_millis(1500);
-/// What is left of a request's time for its answer.
+/// The time that is reserved for the response before the deadline of the request.
 const MARGIN: Duration = Duration::from_millis(200);
 
-/// Makes a token and stores it, alone or in one transaction with something else: the one function through which every
-/// token is made.
+/// Creates a token and stores it, alone or in one transaction with other writes. Every token is
+/// created by this function.
 ///
-/// `with` composes the rest of the transaction once the token is drawn; it is an outcome at once if there is no rest.
-/// The token is valid only if the outcome says that the transaction was written.
+/// `with` builds the other writes after the token is drawn. If there are none, it returns the
+/// outcome directly. The token is valid only if the outcome says that the transaction was written.
 ///
 /// # Errors
 /// The database is unavailable, or `with` fails.
@@ -47,16 +47,17 @@ pub(super) async fn make<R>(
     Ok((outcome, token, plain))
 }
 
-/// What is stored together with a new token.
+/// The writes that are stored together with a new token.
 pub(super) enum Rest<R> {
-    /// Nothing. The outcome if the token is stored.
+    /// No other writes. Contains the outcome for when the token is stored.
     Nothing(R),
-    /// Something, with its outcome.
+    /// Other writes, which return the outcome.
     Transaction(Change<R>),
 }
 
-/// Ends or changes tokens: the one function through which every such write goes. Not through it go renewals, the end
-/// of what nobody used in time, and the deletion of records of tokens that have ended.
+/// Sends a write that revokes or changes tokens. Every such write goes through this function,
+/// except for renewals, marking an unused sliding token as expired, and deleting the records of
+/// tokens that are already invalid.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -64,7 +65,7 @@ pub(super) async fn change<R>(app: &App, change: Change<R>) -> Result<R> {
     app.identity.commit(change).await
 }
 
-/// Mints a token for an owner as it was just read or made.
+/// Mints a token for an owner that was just read or created.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -88,7 +89,8 @@ pub async fn revoke(app: &App, _right: MayWrite, token: &Token) -> Result<()> {
     end(app, token).await
 }
 
-/// Revokes a token on the request of whoever presents it. A text that is no token's is ignored.
+/// Revokes a token that was sent to be revoked: no other credential is needed. Does nothing if no
+/// such token is stored.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -101,7 +103,7 @@ pub async fn revoke_itself(app: &App, token: &PlainToken) -> Result<()> {
 }
 
 async fn end(app: &App, token: &Token) -> Result<()> {
-    // The record of an e-mail token goes with it: a log-in must not return an invalid one.
+    // Delete the e-mail token's record too, because a log-in must not return an invalid token.
     let is_email_token = matches!(token.expiry, Expiry::Email { .. });
     let (owner, id) = (token.owner, token.id);
     if is_email_token {
@@ -114,11 +116,12 @@ async fn end(app: &App, token: &Token) -> Result<()> {
     change(app, revocation).await
 }
 
-/// Revokes all tokens of a user, however many, by one write; then deletes as many of their records as it can in
-/// [`SWEEP`]. The rest is deleted by the next such request, or by its TTL.
+/// Revokes all tokens of a user with one write, however many there are. Then it deletes as many of
+/// their records as it can in a limited time. The next such request, or the TTL of the records,
+/// deletes the rest.
 ///
 /// # Errors
-/// The database is unavailable, before the write.
+/// The database is unavailable for the write. If records cannot be deleted, this is only logged.
 pub async fn revoke_all(
     app: &App,
     _right: MayWrite,
@@ -128,7 +131,7 @@ pub async fn revoke_all(
     let key = (&user.id).into();
     let incarnation = user.state.incarnation;
     let mut current = Some(user.clone());
-    // If it was deleted meanwhile, all its tokens were with it.
+    // If the user was deleted meanwhile, all its tokens are invalid already.
     while let Some(now) = current.filter(|now| now.state.incarnation == incarnation) {
         let next = User {
             state: State {
@@ -146,12 +149,13 @@ pub async fn revoke_all(
     }
     let sweep = deadline.before(MARGIN, app.identity.sweep_tokens(key));
     if let Ok(Ok(Err(error))) = tokio::time::timeout(SWEEP, sweep).await {
-        tracing::warn!(cause = ?error, "ended tokens are not all deleted");
+        tracing::warn!(cause = ?error, "cannot delete all records of revoked tokens");
     }
     Ok(())
 }
 
-/// A page of an owner's live tokens, newest first, and the last one that was looked at, unless it was the last of all.
+/// Returns a page of an owner's valid tokens, newest first. Also returns the last token that was
+/// read, or `None` at the end of the list.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -162,7 +166,7 @@ pub async fn list_live(
     limit: u32,
 ) -> Result<(Vec<Token>, Option<TokenId>)> {
     let now = app.now().seconds();
-    // Tokens of a short code's user end with its environment.
+    // The tokens of a short code's user are invalid once its environment is deleted.
     let environment = match owner {
         Owner::User(user) => user.environment.as_ref(),
         Owner::Account(_) | Owner::Ecosystem(_) => None,

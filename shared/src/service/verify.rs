@@ -1,4 +1,5 @@
-//! Verification: one read of everything that decides, and beside it the renewal of what slides.
+//! Verification of tokens: one read of all records that decide, and in parallel the renewal of
+//! sliding tokens.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -18,7 +19,8 @@ use crate::{
     store::identity::{Items, Key},
 };
 
-/// What one request wants to know of the identity table: collected first, read at once.
+/// The records of the identity table that one request needs. They are collected first and then
+/// read together.
 pub struct Lookup<'a> {
     app: &'a App,
     now: UnixSeconds,
@@ -30,7 +32,7 @@ pub struct Lookup<'a> {
 }
 
 impl<'a> Lookup<'a> {
-    /// Starts a lookup, judged by the clock as it is now.
+    /// Starts a lookup. The current time decides which tokens have expired.
     pub fn new(app: &'a App) -> Self {
         Self {
             app,
@@ -43,7 +45,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// Wants to know whether this token counts, which is a use of it.
+    /// Adds a token to verify. This counts as a use of the token.
     #[must_use]
     pub fn token(mut self, token: &'a PlainToken) -> Self {
         self.keys.insert(Key::of(token));
@@ -64,28 +66,29 @@ impl<'a> Lookup<'a> {
         self
     }
 
-    /// Wants to know an ecosystem, as it is and not as it is remembered; if a request names one.
+    /// Adds an ecosystem, if the request names one. It is read from the table, not from the cache.
     #[must_use]
     pub fn ecosystem(mut self, id: Option<&EcosystemId>) -> Self {
         self.keys.extend(id.map(|id| Key::owner(id.into())));
         self
     }
 
-    /// Wants to know a user and its ecosystem, if a request names one.
+    /// Adds a user and its ecosystem, if the request names one.
     #[must_use]
     pub fn user(mut self, id: Option<&UserId>) -> Self {
         self.keys.extend(id.map(|id| Key::owner(id.into())));
         self.ecosystem(id.map(UserId::ecosystem))
     }
 
-    /// Wants to know whose an e-mail address is, if a request names one.
+    /// Adds the record of an e-mail address, if the request names one.
     #[must_use]
     pub fn address(mut self, email: Option<&Email>) -> Self {
         self.keys.extend(email.map(Key::address));
         self
     }
 
-    /// Wants to know what is kept of an owner's token, which is no use of it; if a request names one.
+    /// Adds the record of an owner's token, if the request names one. This does not count as a use
+    /// of the token.
     #[must_use]
     pub fn token_of(mut self, owner: Option<impl Into<OwnerKey>>, id: Option<TokenId>) -> Self {
         let key = owner
@@ -95,7 +98,7 @@ impl<'a> Lookup<'a> {
         self
     }
 
-    /// Wants to know a user by its partition, its ecosystem and its e-mail token.
+    /// Adds a user by its partition, with its ecosystem and its e-mail token.
     #[must_use]
     pub(crate) fn email_user(mut self, user: OwnerKey) -> Self {
         let keys = [
@@ -107,21 +110,21 @@ impl<'a> Lookup<'a> {
         self
     }
 
-    /// Wants to know an environment, if a request names one.
+    /// Adds an environment, if the request names one.
     #[must_use]
     pub fn environment(mut self, id: Option<&EnvironmentId>) -> Self {
         self.keys.extend(id.map(Key::environment));
         self
     }
 
-    /// Asks: one `BatchGetItem`, and beside it one `UpdateItem` for each sliding token that this
-    /// environment has not renewed in this second.
+    /// Reads the records: one `BatchGetItem`, and in parallel one `UpdateItem` for each sliding
+    /// token that this execution environment has not renewed in this second.
     ///
-    /// The renewal does not wait for the read, so that it costs no second round trip. It needs
-    /// no more than the token itself: whoever has that may use it anyway.
+    /// The renewal does not wait for the read, so that it adds no second round trip. It needs only
+    /// the token itself, because whoever has the token may use it.
     ///
     /// # Errors
-    /// The database is away.
+    /// The database is unavailable.
     pub async fn read(self) -> Result<Found> {
         let (app, now) = (self.app, self.now);
         let renewals = self.sliding.iter().map(async |token| {
@@ -137,7 +140,7 @@ impl<'a> Lookup<'a> {
             }
         }
         let environments = living_environments(app, &items, &self.users, now).await?;
-        // What was read beats what was remembered: if it is not there, it is gone.
+        // If an ecosystem was read as well, ignore its cached record: it may be deleted by now.
         let mut remembered = self.remembered;
         remembered.retain(|key, _| !self.keys.contains(&Key::owner(*key)));
         Ok(Found {
@@ -150,8 +153,9 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// Which of these users' environments live. A short code's user has one, which is only known
-/// from its record: one more read, for each environment at most every 30 seconds.
+/// Returns which environments of these users exist. Only a short code's user has an environment,
+/// and only its record names it. So this is a second read, for each environment at most once in 30
+/// seconds.
 async fn living_environments(
     app: &App,
     items: &Items,
@@ -184,41 +188,43 @@ async fn living_environments(
     Ok(alive)
 }
 
-/// The answer to a [`Lookup`].
+/// The result of a [`Lookup`].
 pub struct Found {
     now: UnixSeconds,
     items: Items,
     remembered: HashMap<OwnerKey, Ecosystem>,
-    /// The living environments of the short codes' users that were asked for.
+    /// The environments that exist, of the users whose tokens were looked up.
     environments: HashSet<EnvironmentId>,
-    /// When each sliding token that was asked for, by its hash, expires now; `None` for a dead one.
+    /// The new expiry time of each sliding token that was looked up, by the token's hash. `None`
+    /// for an invalid token.
     renewed: HashMap<[u8; 32], Option<UnixSeconds>>,
 }
 
-/// A token that counts, and everything it says of its holder.
+/// A valid token, with everything that it tells about its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Whose it is.
+    /// The owner of the token.
     pub owner: OwnerId,
-    /// The environment that a short code's user is of.
+    /// The environment of the owner, if it is a short code's user.
     pub environment: Option<EnvironmentId>,
-    /// The account that everything of this token lies in.
+    /// The account that the owner belongs to.
     pub account: AccountId,
-    /// Its id.
+    /// The token's id.
     pub id: TokenId,
-    /// Whether the holder is a user that may manage the e-mail tokens of its ecosystem.
+    /// Whether the owner is a user who may manage the e-mail tokens of its ecosystem.
     pub admin: bool,
-    /// What it lets its holder do.
+    /// What the token allows its holder to do.
     pub scope: Scope,
-    /// When it was made.
+    /// When the token was created.
     pub issued_at: UnixSeconds,
-    /// How and when it ends.
+    /// How and when the token expires.
     pub expiry: Expiry,
 }
 
 impl Found {
-    /// What this token says, if it counts: its hash is kept, its life is not over, its owner and
-    /// the ecosystem of its owner live, and its epoch is its owner's. Nothing else does.
+    /// Returns a token that was looked up, if it is valid. A token is valid only if its hash equals
+    /// the stored one, it has not expired, its owner is active and has the same epoch, and the
+    /// owner's ecosystem and environment exist.
     pub fn verified(&self, token: &PlainToken) -> Option<Verified> {
         let mut record = self.items.token(token.owner(), token.id())?.clone();
         let owner = self.items.owner(token.owner())?;
@@ -255,7 +261,8 @@ impl Found {
         })
     }
 
-    /// An ecosystem, whoever's; `None` as well if its key belongs to another id (a hash collision).
+    /// Returns an ecosystem of any account, or `None` if it does not exist or its key belongs to
+    /// another id (a hash collision).
     pub(crate) fn ecosystem_record(&self, id: &EcosystemId) -> Option<&Ecosystem> {
         let found = self.items.ecosystem(id);
         found.or_else(|| {
@@ -265,27 +272,28 @@ impl Found {
         })
     }
 
-    /// A user, whoever's; `None` as well if its key belongs to another id (a hash collision).
+    /// Returns a user of any account, or `None` if it does not exist or its key belongs to another
+    /// id (a hash collision).
     pub(crate) fn user_record(&self, id: &UserId) -> Option<&User> {
         self.items.user(id)
     }
 
-    /// Whose an e-mail address is said to be.
+    /// Returns the record of an e-mail address. It may be out of date.
     pub(crate) fn address(&self, email: &Email) -> Option<&Address> {
         self.items.address(email)
     }
 
-    /// What is kept of an owner's token.
+    /// Returns the record of an owner's token.
     pub(crate) fn token_of(&self, owner: impl Into<OwnerKey>, id: TokenId) -> Option<&Token> {
         self.items.token(owner.into(), id)
     }
 
-    /// What is kept of a user's e-mail token.
+    /// Returns the record of a user's e-mail token.
     pub(crate) fn email_token(&self, id: &UserId) -> Option<&Kept> {
         self.items.email_token(id.into())
     }
 
-    /// An environment.
+    /// Returns an environment.
     pub(crate) fn environment(&self, id: &EnvironmentId) -> Option<&Environment> {
         self.items.environment(id)
     }
