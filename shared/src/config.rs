@@ -1,4 +1,4 @@
-//! Configuration: environment variables, read and checked once at init.
+//! Configuration: environment variables, which are read and checked once at init.
 
 use std::path::PathBuf;
 
@@ -6,37 +6,43 @@ use tracing::level_filters::LevelFilter;
 
 use crate::domain::{number, shortcode::CodeSpace, time::Timestamp};
 
-/// The name of the identity table.
+/// The variable for the name of the identity table.
 pub const IDENTITY_TABLE: &str = "TOKENRY_IDENTITY_TABLE";
-/// The name of the ephemeral table.
+/// The variable for the name of the ephemeral table.
 pub const EPHEMERAL_TABLE: &str = "TOKENRY_EPHEMERAL_TABLE";
-/// What wraps the key of e-mail tokens' values: a KMS key's ARN, or `file:PATH`.
+/// The variable for the key that wraps the data key of e-mail token values: the ARN of a KMS key,
+/// or `file:PATH`.
 pub const VALUE_KEY: &str = "TOKENRY_VALUE_KEY";
-/// How much is logged: `off`, `error`, `warn`, `info` (default), `debug` or `trace`.
+/// The variable for the log level: `off`, `error`, `warn`, `info` (default), `debug` or `trace`.
 pub const LOG: &str = "TOKENRY_LOG";
 
-/// How many characters a short code has: 6 (default) to 12.
+/// The variable for the number of characters of a short code: 6 (default) to 12.
 pub const SHORTCODE_LENGTH: &str = "TOKENRY_SHORTCODE_LENGTH";
-/// How many attempts to exchange a short code may fail in a minute in the whole deployment.
+/// The variable for the limit on failed attempts to exchange a short code, per minute in the whole
+/// deployment.
 pub const SHORTCODE_FAILURES: &str = "TOKENRY_SHORTCODE_FAILURES_PER_MINUTE";
 
-/// Tokens that were made before this time never count, and cost no read: the way to end all of
-/// them at once, and what makes a restored table safe. As RFC 3339 writes it.
+/// The variable for the time before which tokens are rejected, in RFC 3339 format.
+///
+/// Tokens that were created before this time are invalid, and rejecting one costs no read. Set it
+/// to revoke all tokens at once. Also set it after a restore, because a restored table can contain
+/// tokens that were revoked after the backup.
 pub const NOT_BEFORE: &str = "TOKENRY_NOT_BEFORE";
 
-/// What a deployment may set, beyond where its tables are.
+/// The optional settings of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The codes that are drawn from.
+    /// The set of possible short codes.
     pub code_space: CodeSpace,
-    /// How many attempts with a code may fail in a minute.
+    /// The number of failed attempts to exchange a short code that are allowed per minute.
     pub shortcode_failures_per_minute: u32,
-    /// When tokens begin to count that are made, if not at once.
+    /// Tokens and short codes that were created before this time are rejected.
     pub not_before: Option<Timestamp>,
 }
 
 impl Default for Settings {
-    /// Six characters, and a failure a second: `docs/SECURITY.md` says what that means.
+    /// Six characters, and 60 failures per minute. `docs/SECURITY.md` explains how likely a guess
+    /// is to succeed with these values.
     fn default() -> Self {
         Self {
             code_space: CodeSpace::default(),
@@ -47,15 +53,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether what was made then does not count any more.
+    /// Returns whether a token or short code that was created at this time is rejected.
     pub fn voids(&self, made_at: Timestamp) -> bool {
         self.not_before.is_some_and(|time| made_at < time)
     }
 
-    /// Reads the settings from variables; one that is not set has its default.
+    /// Reads the settings from variables. A variable that is empty or not set has its default.
     ///
     /// # Errors
-    /// One line that names the variable at fault.
+    /// One line that names the invalid variable.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut settings = Settings::default();
@@ -79,23 +85,23 @@ impl Settings {
     }
 }
 
-/// What an endpoint works with besides the identity table.
+/// What an endpoint uses besides the identity table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uses {
-    /// Nothing.
+    /// Nothing else.
     Identity,
     /// The ephemeral table.
     Ephemeral,
-    /// The key of e-mail tokens' values.
+    /// The value key, which encrypts the values of e-mail tokens.
     ValueKey,
-    /// Both of these.
+    /// The ephemeral table and the value key.
     EphemeralAndValueKey,
 }
 
-/// Where the key is that wraps the key of e-mail tokens' values.
+/// The location of the key that wraps the data key of e-mail token values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueKeySource {
-    /// In AWS KMS, under this ARN.
+    /// In AWS KMS, with this ARN.
     Kms(String),
     /// In this file.
     File(PathBuf),
@@ -113,27 +119,27 @@ impl ValueKeySource {
     }
 }
 
-/// What a Lambda function needs to know.
+/// The configuration of a Lambda function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The identity table's name.
     pub identity_table: String,
-    /// The ephemeral table's name, for an endpoint that works with it.
+    /// The ephemeral table's name, if the endpoint uses that table.
     pub ephemeral_table: Option<String>,
-    /// Where the value key is, for an endpoint that works with it.
+    /// The location of the key that wraps the data key, if the endpoint uses the value key.
     pub value_key: Option<ValueKeySource>,
-    /// What is set.
+    /// The optional settings.
     pub settings: Settings,
-    /// What is logged.
+    /// The log level.
     pub log: LevelFilter,
 }
 
 impl Config {
-    /// Reads the configuration from variables, which is [`std::env::var`] but in tests. Only the
-    /// tables and the key that the endpoint works with must be named; everything else has a default.
+    /// Reads the configuration with `variable`, which is [`std::env::var`] except in tests. Only
+    /// the tables and the key that the endpoint uses are required. Everything else has a default.
     ///
     /// # Errors
-    /// One line that names the variable at fault.
+    /// One line that names the missing or invalid variable.
     pub fn from_variables(
         uses: Uses,
         variable: impl Fn(&str) -> Option<String>,
@@ -180,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_wrong_variable_is_named() {
+    fn the_error_names_a_missing_or_invalid_variable() {
         assert_eq!(
             with(&[]),
             Err("TOKENRY_IDENTITY_TABLE is not set".to_owned())
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_tables_and_the_key_that_are_worked_with_are_demanded() {
+    fn only_the_tables_and_the_key_that_the_endpoint_uses_are_required() {
         let named = |name: &str| (name == IDENTITY_TABLE).then(|| "t".to_owned());
         assert_eq!(
             Config::from_variables(Uses::Ephemeral, named),
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_is_checked() {
+    fn settings_are_read_and_validated() {
         for (name, wrong) in [
             (SHORTCODE_LENGTH, "5"),
             (SHORTCODE_LENGTH, "six"),
@@ -249,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_has_its_default() {
+    fn a_variable_that_is_not_set_has_its_default() {
         let config = with(&[(IDENTITY_TABLE, "t")]).unwrap();
         assert_eq!(config.identity_table, "t");
         assert_eq!(config.log, LevelFilter::INFO);

@@ -1,16 +1,16 @@
-//! The core of Tokenry: tokens, their owners, the tables, and the HTTP edge. It knows no route.
+//! The core of Tokenry: tokens, their owners, the tables, and the HTTP layer. It defines no routes.
 //!
 //! # Layout
 //!
-//! Each layer uses the ones above it in this table, and none below.
+//! A layer may use the layers above it in this table, but none below it.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! | --- | --- |
-//! | [`domain`] | values and rules: tokens and when they end, owners, ids, addresses, codes; no I/O |
-//! | [`config`], [`log`], [`metrics`] | what is set, what is logged, what is counted |
+//! | [`domain`] | values and rules: tokens, expiry, owners, ids, addresses, codes; no I/O |
+//! | [`config`], [`log`], [`metrics`] | configuration, logging and metrics |
 //! | [`store`] | the calls to DynamoDB: the tables, their items, transactions, the client |
-//! | [`service`] | what handlers call: verification, rights, directory, log-in, short codes, limits |
-//! | [`http`] | API Gateway's events in, responses out: credential, fields, statuses |
+//! | [`service`] | what handlers call: verification, rights, directory, log-in, codes, limits |
+//! | [`http`] | API Gateway events in, responses out: credentials, fields, status codes |
 
 pub mod config;
 pub mod domain;

@@ -1,4 +1,4 @@
-//! The log: one line for each request, in JSON wherever a machine reads it.
+//! The log: one line for each request. The lines are JSON if a machine reads them.
 
 use std::io;
 
@@ -7,19 +7,19 @@ use tracing_subscriber::{
     Layer, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
 };
 
-/// How lines look.
+/// The format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// For people, in colour.
     Pretty,
-    /// For machines: one JSON object a line.
+    /// For machines: one JSON object per line.
     Json,
 }
 
-/// Starts the log, on standard error. The second call in a process changes nothing.
+/// Starts the log on standard error. A second call in the same process changes nothing.
 ///
-/// The level is for our own lines; those of libraries, which may print what they send, come
-/// through from `warn` up at the most.
+/// The level applies to our own lines. Lines of libraries are logged only from `warn` up, even if
+/// the level is more verbose, because libraries may print the data that they send.
 pub fn start(level: LevelFilter, format: Format) {
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
@@ -34,6 +34,6 @@ pub fn start(level: LevelFilter, format: Format) {
             .with_target(false)
             .boxed(),
     };
-    // Fails only where a test started it before.
+    // This fails only if a test has already started the log.
     let _ = registry().with(lines.with_filter(filter)).try_init();
 }

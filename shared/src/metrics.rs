@@ -1,7 +1,8 @@
-//! Metrics, as lines of the log that CloudWatch counts by: its [embedded metric format][1].
+//! Metrics, as log lines that CloudWatch turns into metrics (its [embedded metric format][1]).
 //!
-//! API Gateway, Lambda and DynamoDB count what they see. Here is counted what only an answer tells,
-//! and only when it happens: a line costs, and most requests need none.
+//! API Gateway, Lambda and DynamoDB publish metrics of their own. This module adds what only the
+//! status of a response shows. It writes a line only for such a response, because each line has a
+//! cost and most requests need none.
 //!
 //! [1]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
@@ -12,21 +13,22 @@ use crate::domain::time::Timestamp;
 /// The namespace of the metrics.
 pub const NAMESPACE: &str = "Tokenry";
 
-/// Counts what one function answers.
+/// Counts the responses of one Lambda function.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     function: String,
 }
 
 impl Metrics {
-    /// Those of the function of this name, which is the one dimension: `FunctionName`.
+    /// Creates the metrics of the function with this name. The name is their only dimension,
+    /// `FunctionName`.
     pub fn of_function(name: impl Into<String>) -> Self {
         Self {
             function: name.into(),
         }
     }
 
-    /// Writes the line that counts an answer, if answers of its status are counted.
+    /// Writes the line that counts a response, if responses with this status are counted.
     pub(crate) fn count(&self, status: u16, request_id: &str, now: Timestamp) {
         if let Some(line) = self.line(status, request_id, now) {
             eprintln!("{line}");
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_and_failures_are_counted_and_nothing_else() {
+    fn only_responses_with_429_500_and_503_are_counted() {
         let metrics = Metrics::of_function("tokenry-LogInWithPassword");
         let line = |status| metrics.line(status, "r1", Timestamp::from_millis(1_767_225_600_500));
         assert_eq!(
