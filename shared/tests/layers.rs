@@ -1,11 +1,11 @@
-//! The layers of this crate, which use one another in one direction.
+//! Checks that the layers of this crate use one another in one direction only.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Each layer, and the ones that it may use besides itself.
+/// Each layer, with the other layers that it may use.
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("config", &["domain"]),
@@ -16,19 +16,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["domain", "service"]),
 ];
 
-/// The crates that one layer alone may name, and that layer.
+/// The crates that only certain layers may name, with those layers.
 const CRATES: &[(&str, &str)] = &[
     ("aws_sdk_dynamodb", "store"),
     ("aws_sdk_kms", "service or store"),
     ("lambda_http", "http"),
 ];
 
-/// The source files of a layer, each with its text. Lines of comments are left out.
+/// Returns the source files of a layer, each with its text. Comment lines are left out.
 fn files(layer: &str) -> Vec<(PathBuf, String)> {
     fn collect(path: &Path, found: &mut Vec<PathBuf>) {
         if path.is_dir() {
-            for entry in fs::read_dir(path).expect("a directory") {
-                collect(&entry.expect("an entry").path(), found);
+            for entry in fs::read_dir(path).expect("cannot read a source directory") {
+                collect(&entry.expect("cannot read a directory entry").path(), found);
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path.to_owned());
@@ -41,9 +41,9 @@ fn files(layer: &str) -> Vec<(PathBuf, String)> {
             collect(&path, &mut paths);
         }
     }
-    assert!(!paths.is_empty(), "{layer} has no file");
+    assert!(!paths.is_empty(), "{layer} has no source file");
     let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).expect("a source file");
+        let text = fs::read_to_string(&path).expect("cannot read a source file");
         let code = text
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"));
@@ -52,7 +52,7 @@ fn files(layer: &str) -> Vec<(PathBuf, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// The modules that a file names after `crate::`.
+/// Returns the modules that a file names after `crate::`.
 fn named(code: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (_, after) in code
@@ -90,7 +90,7 @@ fn named(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_layer_uses_only_the_layers_that_it_may() {
+fn a_layer_uses_only_the_layers_that_it_may_use() {
     let mut seen = 0;
     for (layer, allowed) in LAYERS {
         for (path, code) in files(layer) {
@@ -101,11 +101,11 @@ fn a_layer_uses_only_the_layers_that_it_may() {
             }
         }
     }
-    assert!(seen > 50, "{seen} uses were found");
+    assert!(seen > 50, "only {seen} uses were found");
 }
 
 #[test]
-fn one_layer_alone_names_the_database_and_one_the_gateway() {
+fn the_crates_of_dynamodb_kms_and_lambda_are_named_only_in_their_layers() {
     for (name, owner) in CRATES {
         for (layer, _) in LAYERS {
             if owner.split(" or ").any(|owner| owner == *layer) {
@@ -119,27 +119,32 @@ fn one_layer_alone_names_the_database_and_one_the_gateway() {
 }
 
 #[test]
-fn the_app_has_its_methods_in_one_file() {
+fn all_methods_of_app_are_in_one_file() {
     for (layer, _) in LAYERS {
         for (path, code) in files(layer) {
             let is_app = path.ends_with("service/app.rs");
-            assert!(is_app || !code.contains("impl App "), "{}", path.display());
+            assert!(
+                is_app || !code.contains("impl App "),
+                "{} adds methods to App",
+                path.display()
+            );
         }
     }
 }
 
-/// What one function alone may do, so that a rule is added there once: the call, the file that it is in, and how often
-/// it is there.
+/// The calls that must stay in one place, so that a new rule needs to be added only there: the
+/// call, the file that may contain it, and the number of times that it does.
 const ONE_DOOR: &[(&str, &str, usize)] = &[
-    // Draws a token: `tokens::make`.
+    // Draws a token. Used by `tokens::make`.
     ("Token::draw(", "service/tokens.rs", 1),
-    // Sends what makes, ends or changes tokens: `tokens::make` and `tokens::change`.
+    // Sends the writes that create, revoke or change tokens. Used by `tokens::make` and
+    // `tokens::change`.
     ("identity.commit(", "service/tokens.rs", 2),
     ("insert_token(", "service/tokens.rs", 1),
 ];
 
 #[test]
-fn one_function_makes_tokens_and_one_ends_them() {
+fn one_function_creates_tokens_and_one_changes_them() {
     for (call, file, times) in ONE_DOOR {
         let mut found = 0;
         for layer in ["service", "http"] {
@@ -158,14 +163,14 @@ fn one_function_makes_tokens_and_one_ends_them() {
 }
 
 #[test]
-fn no_function_takes_the_operators_right() {
+fn no_lambda_function_uses_the_operators_right() {
     let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions/src");
     let mut seen = 0;
-    for entry in fs::read_dir(functions).expect("the functions") {
-        let path = entry.expect("an entry").path();
-        let code = fs::read_to_string(&path).expect("a source file");
-        assert!(!code.contains("of_operator"), "{}", path.display());
+    for entry in fs::read_dir(functions).expect("cannot read the directory of the functions") {
+        let path = entry.expect("cannot read a directory entry").path();
+        let code = fs::read_to_string(&path).expect("cannot read a source file");
+        assert!(!code.contains("of_operator"), "{} uses it", path.display());
         seen += 1;
     }
-    assert!(seen > 20, "{seen} files were read");
+    assert!(seen > 20, "only {seen} files were read");
 }
