@@ -1,4 +1,4 @@
-//! E-mail addresses, and when two of them are one.
+//! E-mail addresses, and how to tell whether two spellings are the same address.
 
 use std::fmt;
 
@@ -7,14 +7,15 @@ use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizer;
 use serde::{Deserialize, Serialize};
 
-/// The longest address, in bytes, as it is sent and in its normal form (RFC 5321 §4.5.3.1.3, less
-/// the angle brackets).
+/// The maximum length of an address in bytes, both as sent and in normal form (RFC 5321
+/// §4.5.3.1.3, without the angle brackets).
 const MAX_LENGTH: usize = 254;
-/// The longest local part, in bytes (RFC 5321 §4.5.3.1.1).
+/// The maximum length of the local part, in bytes (RFC 5321 §4.5.3.1.1).
 const MAX_LOCAL_PART: usize = 64;
 
-/// An e-mail address: as it was given, for whoever reads it, and in the one form that all its
-/// spellings share, for whatever compares it. It does not print.
+/// An e-mail address in two forms: as given, for display, and the normal form, for comparison.
+///
+/// `Debug` prints `***`.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Email {
     given: String,
@@ -22,11 +23,11 @@ pub struct Email {
 }
 
 impl Email {
-    /// Reads an address of the form `local@domain` (RFC 5322 §3.4.1, with RFC 6532's characters):
-    /// no quoted local part, no address literal, no comment, no white space.
+    /// Parses an address of the form `local@domain` (RFC 5322 §3.4.1, with the characters of RFC
+    /// 6532). It must not have a quoted local part, an address literal, a comment or white space.
     ///
     /// # Errors
-    /// What a client is told of any other text.
+    /// The message for the client if the text is not such an address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         Self::read(text).ok_or("invalid email address")
     }
@@ -41,8 +42,8 @@ impl Email {
         let given = text;
         let nfc = ComposingNormalizer::new_nfc().normalize(given);
         let text = nfc.as_ref();
-        // RFC 6532 §3.2: what is beyond ASCII may stand where a letter may; the parser knows only
-        // some of it.
+        // RFC 6532 §3.2 allows a non-ASCII character wherever a letter is allowed. The parser
+        // accepts only some of them, so it gets an `x` in place of each.
         let plain: String = text
             .chars()
             .map(|c| if c.is_ascii() { c } else { 'x' })
@@ -62,22 +63,23 @@ impl Email {
         })
     }
 
-    /// As it was given.
+    /// Returns the address as it was given.
     pub fn as_given(&self) -> &str {
         &self.given
     }
 
-    /// The form that all spellings of an address share, and no two addresses.
+    /// Returns the normal form. All spellings of one address have the same normal form, and two
+    /// different addresses never do.
     pub fn normal(&self) -> &str {
         &self.normal
     }
 }
 
-/// A local part in NFC and without case.
+/// Returns a local part in NFC and without differences of case.
 ///
-/// Lower case first, then simple case folding: that makes `ς` a `σ`, as `Σ` is, but leaves `ß`
-/// apart from `ss`, and `İ` from `i`. NFC makes the Kelvin sign a `K`, for Unicode holds them
-/// for the same character, and leaves full-width letters as they are.
+/// Lower case comes first, then simple case folding. This maps both `ς` and `Σ` to `σ`, but `ß`
+/// stays different from `ss`, and `İ` from `i`. NFC maps the Kelvin sign to `K`, because Unicode
+/// treats them as the same character. It does not change full-width letters.
 fn folded(local_part: &str) -> String {
     let (cases, nfc) = (CaseMapper::new(), ComposingNormalizer::new_nfc());
     let lower = nfc.normalize(local_part);
@@ -114,14 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_address_are_one() {
+    fn spellings_of_one_address_have_the_same_normal_form() {
         for (one, other) in [
             ("bob@example.com", "Bob@Example.COM"),
             ("bob@m\u{fc}nchen.example", "bob@xn--mnchen-3ya.example"),
             ("bob@M\u{dc}NCHEN.example", "bob@mu\u{308}nchen.example"),
             ("bob@\u{ff45}xample.com", "bob@example.com"),
             ("ren\u{e9}@example.com", "RENE\u{301}@example.com"),
-            // The Kelvin sign is the letter K, and in the domain as well.
+            // The Kelvin sign is the letter K, also in the domain.
             ("\u{212a}elvin@example.com", "kelvin@example.com"),
             ("bob@\u{212a}elvin.com", "bob@kelvin.com"),
             ("\u{130}brahim@example.com", "i\u{307}brahim@example.com"),
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn two_addresses_are_two() {
+    fn different_addresses_have_different_normal_forms() {
         let addresses = [
             "i@example.com",
             "\u{130}@example.com",
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn only_valid_addresses_are_accepted() {
         let long = format!("{}@example.com", "a".repeat(65));
         let longer = format!("bob@{}com", "a.".repeat(124));
         let huge = format!("bob@{}.com", "a".repeat(10_000));
@@ -216,7 +218,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_normal_form_is_its_own(local in "\\PC{1,12}", domain in "[a-zäßİK．A-Z0-9.]{1,12}") {
+        fn a_normal_form_does_not_change_when_parsed_again(local in "\\PC{1,12}", domain in "[a-zäßİK．A-Z0-9.]{1,12}") {
             if let Ok(email) = Email::parse(&format!("{local}@{domain}")) {
                 let again = Email::parse(email.normal()).unwrap();
                 prop_assert_eq!(again.normal(), email.normal());
@@ -233,7 +235,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_any_text_never_panics(text in "\\PC*") {
+        fn parsing_any_text_never_panics(text in "\\PC*") {
             let _ = Email::parse(&text);
         }
     }

@@ -1,5 +1,5 @@
-//! E-mail tokens: the one token of a user that is addressed by e-mail, may be changed without
-//! handing out a new one, and can be read again (contract, section 4).
+//! E-mail tokens. A user has at most one, and clients name it by the user's e-mail address. It can
+//! be changed without a new value, and its value can be read again.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,39 +11,41 @@ use crate::domain::{
     token::{Expiry, ExpiryType, Scope, TokenId},
 };
 
-/// A date on which an e-mail token ends, in milliseconds since 1970: up to the end of 9999, and in
-/// the past as well.
+/// The date when an e-mail token expires, in milliseconds since 1970. It may be in the past and is
+/// at most the end of the year 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ExpirationDate(u64);
 
 impl ExpirationDate {
-    /// The last millisecond that RFC 3339 can write.
+    /// The last millisecond that RFC 3339 can express.
     pub const MAX: u64 = 253_402_300_799_999;
 
+    /// Parses a number of milliseconds since 1970.
+    ///
     /// # Errors
     /// The text is not a whole number from 1 to [`ExpirationDate::MAX`].
     pub fn parse(text: &str) -> Result<Self, NotInRange> {
         number::positive_long(text, Self::MAX).map(Self)
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     pub const fn millis(self) -> u64 {
         self.0
     }
 
-    /// The first second of death: rounded down, as all expiry is.
+    /// Returns the first second at which the token is expired. Rounds down, like all expiry.
     const fn seconds(self) -> UnixSeconds {
         UnixSeconds(self.0 / 1000)
     }
 }
 
-/// What a client may choose of an e-mail token.
+/// The properties of an e-mail token that a client may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Properties {
-    /// What it lets its user do.
+    /// What the token allows its user to do.
     pub scope: Scope,
-    /// When it ends, if it does.
+    /// When the token expires. `None`: never.
     pub expiration_date: Option<ExpirationDate>,
 }
 
@@ -56,7 +58,7 @@ impl Properties {
 }
 
 impl Default for Properties {
-    /// Everything that the user may, for ever.
+    /// Allows everything that the user may do, and never expires.
     fn default() -> Self {
         Self {
             scope: Scope::ReadWrite,
@@ -65,37 +67,40 @@ impl Default for Properties {
     }
 }
 
-/// Which token is a user's e-mail token, as the index lists it: the item `email-token` of the
-/// user's partition, its value apart.
+/// The record of a user's e-mail token, without its value: the item `email-token` in the user's
+/// partition. The index for lists contains the same attributes.
 ///
-/// It has no TTL: it stays until it is deleted.
+/// The item has no TTL. It stays until it is deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailToken {
-    /// The token.
+    /// The token's id.
     pub token_id: TokenId,
-    /// What it lets its user do.
+    /// What the token allows its user to do.
     pub scope: Scope,
-    /// When it ends, if it does.
+    /// When the token expires. `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_date: Option<ExpirationDate>,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the record was last changed.
     pub updated_at: Timestamp,
-    /// 1 at first, and one more at each change.
+    /// Starts at 1 and increases by 1 with each change.
     pub revision: u64,
-    /// The user's epoch when it was made.
+    /// The user's epoch when the token was created.
     pub epoch: Epoch,
-    /// Whose it is.
+    /// The user that the token belongs to.
     pub user_id: UserId,
-    /// The account that the user is of; the index's partition key.
+    /// The user's account: the index's partition key.
     pub email_account: AccountId,
-    /// Where it stands in a list; the index's sort key.
+    /// The token's position in a list: the index's sort key.
     pub email_user: Place,
 }
 
-/// Where an e-mail token stands in a list: its user's ecosystem, then its user's partition in hex. An
-/// ecosystem's are together, and none is too long for a key, as a user's id can be.
+/// The position of an e-mail token in a list: the id of the user's ecosystem, `;`, and the user's
+/// partition key in hex.
+///
+/// So the tokens of an ecosystem are next to each other. The user's id itself could be longer than
+/// a sort key may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Place(String);
@@ -110,24 +115,25 @@ impl Place {
         ))
     }
 
-    /// Reads a place.
+    /// Parses a position. Returns `None` if the text is malformed, or if the partition key does not
+    /// belong to the ecosystem.
     pub fn parse(text: &str) -> Option<Self> {
         let place = Self(text.to_owned());
         let (ecosystem, key) = (place.ecosystem()?, place.user()?);
         (key.ecosystem() == (&ecosystem).into()).then_some(place)
     }
 
-    /// The place as text.
+    /// Returns the position as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The ecosystem that it is in.
+    /// Returns the ecosystem of the user.
     pub fn ecosystem(&self) -> Option<EcosystemId> {
         EcosystemId::parse(self.0.split(';').next()?).ok()
     }
 
-    /// The partition of its user.
+    /// Returns the partition key of the user.
     pub(crate) fn user(&self) -> Option<OwnerKey> {
         let mut key = [0; OwnerKey::LENGTH];
         hex::decode_to_slice(self.0.split_once(';')?.1, &mut key).ok()?;
@@ -136,7 +142,7 @@ impl Place {
 }
 
 impl EmailToken {
-    /// How it ends.
+    /// Returns how the token expires.
     pub fn expiry_type(&self) -> ExpiryType {
         self.properties().expiry().expiry_type()
     }
@@ -148,13 +154,13 @@ impl EmailToken {
         }
     }
 
-    /// Whether its date has not come.
+    /// Returns whether the token is not expired.
     pub(crate) fn is_alive_at(&self, now: Timestamp) -> bool {
         self.properties().expiry().is_alive_at(now.seconds())
     }
 }
 
-/// An e-mail token with its value.
+/// The stored item of an e-mail token: the record and the encrypted value.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Kept {
     #[serde(flatten)]
@@ -162,7 +168,7 @@ pub(crate) struct Kept {
     pub(crate) sealed: Sealed,
 }
 
-/// Bytes that nobody reads without the key: a nonce, the ciphertext and its tag.
+/// Encrypted bytes: a nonce, the ciphertext and its authentication tag.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Sealed(#[serde(with = "serde_bytes")] pub(crate) Vec<u8>);

@@ -1,10 +1,10 @@
-//! What can go wrong, without a word of HTTP; `http::response` says how a client is told.
+//! Errors, independent of HTTP. `http::response` turns them into responses.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// Where in a request a problem is.
+/// The part of a request that has a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
@@ -18,74 +18,74 @@ pub enum Location {
     Header,
 }
 
-/// One problem of a request, as the client sees it.
+/// One problem of a request, in the form that the client sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The part of the request.
+    /// The part of the request that contains the field.
     #[serde(rename = "in")]
     pub location: Location,
-    /// The field at fault.
+    /// The name of the field.
     pub path: &'static str,
-    /// What is wrong with it.
+    /// What is wrong with the field.
     pub message: Cow<'static, str>,
 }
 
-/// Why a request is not answered as asked.
+/// Why a request fails.
 ///
-/// What a client may see and what only an operator may see are apart: `cause` goes to the log and
-/// nowhere else, and holds no secret.
+/// `cause` is for the operator: it goes to the log and nowhere else, and contains no secret. All
+/// other texts are for the client.
 #[derive(Debug)]
 pub enum Error {
-    /// No credential that counts.
+    /// The request has no valid credential.
     Unauthorized {
-        /// Whether a token was sent at all (RFC 6750 §3 tells the two apart).
+        /// Whether the request contains a token at all (RFC 6750 §3 distinguishes the two cases).
         token_sent: bool,
     },
-    /// A log-in that failed, whatever the reason.
+    /// A log-in failed, whatever the reason.
     WrongPassword,
-    /// A credential that counts, but not for this.
+    /// The credential is valid, but does not allow this request.
     Forbidden,
-    /// Fields that are not as they must be: all of them.
+    /// Fields are invalid. Contains the problems of all of them.
     Invalid(Vec<Problem>),
-    /// A body that is wrong as a whole.
+    /// The body is invalid as a whole. Contains the message for the client.
     InvalidBody(&'static str),
-    /// A body whose fields, each right by itself, do not go together.
+    /// The fields of the body are valid by themselves, but not together.
     InvalidTogether {
-        /// What they are about.
+        /// The `path` of the problem in the response.
         path: &'static str,
-        /// The rule.
+        /// The rule that the fields break.
         message: &'static str,
     },
-    /// A body over the limit.
+    /// The body exceeds the size limit.
     PayloadTooLarge,
-    /// A body of another type than the endpoint reads.
+    /// The body has a content type that the endpoint does not read.
     UnsupportedMediaType,
-    /// A thing that does not exist, or is another account's: the whole text.
+    /// Something does not exist or belongs to another account. Contains the whole response text.
     NotFound(String),
-    /// A thing in a state that does not allow it.
+    /// The state of something does not allow the request. Contains the message for the client.
     Conflict(&'static str),
-    /// Too many attempts.
+    /// There were too many attempts.
     TooManyRequests {
-        /// After how many seconds to try again.
+        /// After how many seconds the client may retry.
         retry_after: u64,
     },
-    /// The database throttles, is away, or answers what cannot be understood.
+    /// The database is unavailable, throttles the request, or sends a malformed response.
     Unavailable {
-        /// For the operator.
+        /// The reason, for the operator.
         cause: String,
     },
-    /// A fault of ours.
+    /// A fault in Tokenry, its configuration or its data.
     Internal {
-        /// For the operator.
+        /// The reason, for the operator.
         cause: String,
     },
 }
 
 impl Error {
-    /// What a client is told of a user's id that is none, or that it may not give.
+    /// The message for a user id that is invalid or that the client may not choose.
     pub const USER_ID: &'static str = "invalid user id";
 
-    /// A path parameter that is not as it must be.
+    /// Returns the error for an invalid path parameter.
     pub fn path(path: &'static str, message: &'static str) -> Self {
         Self::from(Problem {
             location: Location::Path,
@@ -94,10 +94,10 @@ impl Error {
         })
     }
 
-    /// A request, or what it waits for, that took too long.
+    /// Returns the error for a request, or a part of one, that took too long.
     pub fn out_of_time() -> Self {
         Self::Unavailable {
-            cause: "no answer in time".to_owned(),
+            cause: "no response in time".to_owned(),
         }
     }
 }
@@ -108,14 +108,14 @@ impl From<Problem> for Error {
     }
 }
 
-/// What a handler returns.
+/// The result of a handler, and of the functions that handlers call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Both of two parts of a request, or the fields at fault of both; a body that is wrong as a whole
-/// is told alone.
+/// Combines the results of two parts of a request.
 ///
 /// # Errors
-/// Those of either part.
+/// The errors of either part. If both have invalid fields, the problems of both are returned. Any
+/// other error, such as a body that is invalid as a whole, is returned alone.
 pub fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),

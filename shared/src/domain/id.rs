@@ -1,4 +1,4 @@
-//! The ids of accounts, ecosystems, environments and users, as clients write them.
+//! The ids of accounts, ecosystems, environments and users, in the form that clients send.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,11 +6,11 @@ use percent_encoding::percent_decode_str;
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 
-/// A text that is not the id it should be. It holds nothing of that text.
+/// The error for a text that is not a valid id. It does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidId;
 
-/// Defines an id that is one capital letter and 24 lowercase hex digits.
+/// Defines an id type: one capital letter and 24 lowercase hex digits.
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $letter:literal) => {
         $(#[$doc])*
@@ -19,8 +19,10 @@ macro_rules! hex_id {
         pub struct $name(String);
 
         impl $name {
+            /// Parses an id.
+            ///
             /// # Errors
-            /// The text is not the letter and 24 lowercase hex digits.
+            /// The text is not the letter followed by 24 lowercase hex digits.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 let digits = text.strip_prefix($letter).ok_or(InvalidId)?;
                 let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
@@ -31,14 +33,14 @@ macro_rules! hex_id {
                 }
             }
 
-            /// A new id: 96 random bits.
+            /// Generates a new id from 96 random bits.
             pub fn generate(rng: &mut dyn CryptoRng) -> Self {
                 let mut bytes = [0; 12];
                 rng.fill_bytes(&mut bytes);
                 Self(format!("{}{}", $letter, hex::encode(bytes)))
             }
 
-            /// The id as text.
+            /// Returns the id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -61,40 +63,42 @@ macro_rules! hex_id {
 }
 
 hex_id!(
-    /// An account, which owns ecosystems: `A` and 24 lowercase hex digits.
+    /// The id of an account, which owns ecosystems: `A` and 24 lowercase hex digits.
     AccountId,
     'A'
 );
 hex_id!(
-    /// An ecosystem, which users belong to: `C` and 24 lowercase hex digits.
+    /// The id of an ecosystem, which users belong to: `C` and 24 lowercase hex digits.
     EcosystemId,
     'C'
 );
 
 hex_id!(
-    /// An environment of an ecosystem, which short codes are made for: `E` and 24 lowercase hex
-    /// digits.
+    /// The id of an environment of an ecosystem, for which short codes are created: `E` and 24
+    /// lowercase hex digits.
     EnvironmentId,
     'E'
 );
 
-/// A user of an ecosystem: `ECOSYSTEM;NAME`.
+/// The id of a user of an ecosystem: `ECOSYSTEM;NAME`.
 ///
-/// NAME is 1 to 256 characters: no control characters, no white space, none of `; / ? # % \`.
+/// NAME has 1 to 256 characters: no control characters, no white space, none of `; / ? # % \`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId {
     ecosystem: EcosystemId,
-    /// The whole `ECOSYSTEM;NAME`.
+    /// The full id, `ECOSYSTEM;NAME`.
     text: String,
 }
 
 impl UserId {
-    /// The longest NAME, in characters.
+    /// The maximum length of NAME, in characters.
     pub const MAX_NAME: usize = 256;
 
+    /// Parses a user id.
+    ///
     /// # Errors
-    /// The text is not an ecosystem's id, `;` and a NAME.
+    /// The text is not an ecosystem id, `;` and a valid NAME.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let (ecosystem, name) = text.split_once(';').ok_or(InvalidId)?;
         let ecosystem = EcosystemId::parse(ecosystem)?;
@@ -114,7 +118,7 @@ impl UserId {
         }
     }
 
-    /// The user that a short code of an ecosystem's environment makes.
+    /// Returns the id of the user that a short code for an environment creates.
     pub(crate) fn of_code(ecosystem: &EcosystemId, code: &str) -> Self {
         Self {
             ecosystem: ecosystem.clone(),
@@ -122,17 +126,18 @@ impl UserId {
         }
     }
 
-    /// Whether it is the name of a short code's user, which nothing but such a code makes.
+    /// Returns whether a short code created this user. Nothing else can create a user whose NAME
+    /// starts with `short|`.
     pub fn is_short_code(&self) -> bool {
         self.text[self.ecosystem.as_str().len()..].starts_with(";short|")
     }
 
-    /// The ecosystem that the user belongs to.
+    /// Returns the ecosystem that the user belongs to.
     pub fn ecosystem(&self) -> &EcosystemId {
         &self.ecosystem
     }
 
-    /// The whole `ECOSYSTEM;NAME`.
+    /// Returns the full id, `ECOSYSTEM;NAME`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -158,12 +163,12 @@ impl From<UserId> for String {
     }
 }
 
-/// Reads a path parameter, which arrives percent-encoded from a REST API and decoded from an HTTP
-/// API: one that holds `%` is decoded once. No id holds a `%`, so that one left over is refused by
-/// the id's own rule.
+/// Decodes a path parameter once. REST APIs pass it percent-encoded, HTTP APIs pass it decoded.
+///
+/// No id contains a `%`, so the id's parser rejects a `%` that is left after decoding.
 ///
 /// # Errors
-/// What is decoded is not UTF-8.
+/// The decoded bytes are not UTF-8.
 pub fn decode_path_parameter(raw: &str) -> Result<Cow<'_, str>, InvalidId> {
     percent_decode_str(raw)
         .decode_utf8()
@@ -202,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_256_four_byte_characters_is_a_name() {
+    fn a_name_of_256_four_byte_characters_is_valid() {
         assert!(user(&"😀".repeat(256)).is_ok());
         assert_eq!(user(&"😀".repeat(257)), Err(InvalidId));
     }
 
     #[test]
-    fn names_that_look_like_expressions_are_names() {
+    fn names_that_look_like_dynamodb_expressions_are_valid() {
         for name in [
             "auth0|59ad5e8843f89ba26c5b80ca",
             ":v",
@@ -221,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_holds_no_separator_white_space_or_control_character() {
+    fn a_name_with_a_separator_white_space_or_control_character_is_invalid() {
         for name in [
             "",
             "a;b",
@@ -245,7 +250,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_parameter_means_the_same_encoded_and_decoded(name in "[^\\p{C}\\s;/?#%\\\\]{1,40}") {
+        fn an_encoded_and_a_decoded_path_parameter_give_the_same_id(name in "[^\\p{C}\\s;/?#%\\\\]{1,40}") {
             let text = format!("{ECOSYSTEM};{name}");
             let encoded = percent_encoding::utf8_percent_encode(
                 &text,

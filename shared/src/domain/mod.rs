@@ -1,4 +1,4 @@
-//! Values and rules: no I/O, nothing asynchronous, no AWS SDK. Constructors validate.
+//! Values and rules: no I/O, no async code, no AWS SDK. Constructors validate their input.
 
 pub mod email;
 pub mod email_token;

@@ -1,13 +1,13 @@
-//! Whole numbers as clients write them.
+//! Parsing of whole numbers in requests.
 
-/// Why a text is not a number in range. The texts are the contract's (section 1).
+/// Why a text is not a number in the allowed range. The messages are part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotInRange {
-    /// It is no whole number in ASCII digits.
+    /// The text is not a whole number in ASCII digits.
     NotANumber,
-    /// It is zero or less.
+    /// The number is zero or negative.
     NotPositive,
-    /// It is more than this.
+    /// The number is greater than this maximum.
     MoreThan(u64),
 }
 
@@ -21,19 +21,19 @@ impl From<NotInRange> for String {
     }
 }
 
-/// Reads a whole number from 1 to `max`: ASCII digits and nothing else, however many.
+/// Parses a whole number from 1 to `max`: ASCII digits only. Leading zeros are allowed.
 ///
 /// # Errors
-/// It is no number, or one out of range.
+/// The text is not such a number.
 pub fn positive(text: &str, max: u32) -> Result<u32, NotInRange> {
     let number = positive_long(text, max.into())?;
     u32::try_from(number).map_err(|_| NotInRange::MoreThan(max.into()))
 }
 
-/// Reads a whole number from 1 to `max`, as [`positive`] does.
+/// Parses a whole number from 1 to `max` like [`positive`], but as a `u64`.
 ///
 /// # Errors
-/// It is no number, or one out of range.
+/// The text is not such a number.
 pub fn positive_long(text: &str, max: u64) -> Result<u64, NotInRange> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -46,7 +46,7 @@ pub fn positive_long(text: &str, max: u64) -> Result<u64, NotInRange> {
         _ if negative => Err(NotInRange::NotPositive),
         Ok(0) => Err(NotInRange::NotPositive),
         Ok(number) if number <= max => Ok(number),
-        // All digits, so that what does not parse is too large for it.
+        // The text is all digits, so parsing fails only if the number does not fit into a `u64`.
         Ok(_) | Err(_) => Err(NotInRange::MoreThan(max)),
     }
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_ascii_digits_are_a_number() {
+    fn a_text_that_is_not_ascii_digits_is_not_a_number() {
         for text in [
             "", "-", "+1", "1.5", "1e9", "3600 ", " 3600", "９", "0x10", "1_000", "NaN", "--1",
         ] {
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_range_is_refused_however_long_it_is() {
+    fn a_number_out_of_range_is_rejected_whatever_its_length() {
         for text in ["0", "00", "-0", "-1", "-99999999999999999999"] {
             assert_eq!(positive(text, 10), Err(NotInRange::NotPositive), "{text:?}");
         }

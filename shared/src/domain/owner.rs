@@ -9,20 +9,23 @@ use crate::domain::{
     id::{AccountId, EcosystemId, EnvironmentId, UserId},
 };
 
-/// Whose partition of the identity table it is, as 20 bytes that a token carries.
+/// The partition key of an owner in the identity table: 20 bytes, which are part of each of its
+/// tokens.
 ///
-/// 8 bytes of SHA-256 of the account's or ecosystem's id, then 12 bytes of SHA-256 of the user's
-/// id, or zeros for the account or ecosystem itself. Each key that a verification reads follows
-/// from it. Two ids can meet in one key, so the record holds the whole id, and creating an owner
-/// under a key that another id has is refused.
+/// The first 8 bytes are from the SHA-256 hash of the account's or ecosystem's id. The other 12 are
+/// from the SHA-256 hash of the user's id, or zeros for an account or ecosystem itself. So a
+/// verification finds all its keys in the token.
+///
+/// Two ids can have the same key (hash collision). Therefore the record contains the whole id, and
+/// an owner cannot be created if another id has its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
 
 impl OwnerKey {
-    /// In bytes.
+    /// The length in bytes.
     pub const LENGTH: usize = 20;
-    /// The partition that no owner has: the ids that would hash to it are not to be found.
+    /// The key of a partition that no owner has. Nobody can find an id with this hash.
     pub(crate) const NOBODY: Self = Self([0; Self::LENGTH]);
     const ROOT: usize = 8;
 
@@ -36,7 +39,7 @@ impl OwnerKey {
         Self(key)
     }
 
-    /// The key of the ecosystem that this user's key lies in.
+    /// Returns the key of the ecosystem that this user's key belongs to.
     #[must_use]
     pub fn ecosystem(self) -> Self {
         let mut key = [0; Self::LENGTH];
@@ -44,7 +47,7 @@ impl OwnerKey {
         Self(key)
     }
 
-    /// The key's bytes.
+    /// Returns the bytes of the key.
     pub const fn as_bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0
     }
@@ -78,7 +81,7 @@ impl From<&UserId> for OwnerKey {
     }
 }
 
-/// The partition of what is kept under an e-mail address.
+/// Returns the partition key of the record of an e-mail address.
 impl From<&Email> for OwnerKey {
     fn from(email: &Email) -> Self {
         let hash = Sha256::digest(format!("email#{}", email.normal()));
@@ -88,14 +91,15 @@ impl From<&Email> for OwnerKey {
     }
 }
 
-/// A random value that an owner and its tokens share. A token counts only while its epoch is its
-/// owner's: writing a new one ends every earlier token, with no clock compared.
+/// A random value that an owner and its tokens share. A token is valid only while it has the same
+/// epoch as its owner. So writing a new epoch to the owner revokes every earlier token, and no
+/// clocks are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(#[serde(with = "serde_bytes")] [u8; 16]);
 
 impl Epoch {
-    /// 128 random bits.
+    /// Generates an epoch of 128 random bits.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
         let mut bytes = [0; 16];
         rng.fill_bytes(&mut bytes);
@@ -103,7 +107,7 @@ impl Epoch {
     }
 }
 
-/// The whole id of an owner, by kind.
+/// The id of an owner, with its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnerId {
     /// An account.
@@ -115,7 +119,7 @@ pub enum OwnerId {
 }
 
 impl OwnerId {
-    /// The id as clients write it.
+    /// Returns the id as clients write it.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Account(id) => id.as_str(),
@@ -125,21 +129,22 @@ impl OwnerId {
     }
 }
 
-/// What the records of all owners have in common.
+/// The fields that the records of all owners have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// Whether the owner's tokens are valid.
     pub active: bool,
-    /// What the owner's valid tokens share with it.
+    /// The epoch, which the owner's valid tokens have too.
     pub epoch: Epoch,
-    /// A random value of this incarnation of the id: an owner that is created again has another.
+    /// A random value of this incarnation of the id. An owner that is deleted and created again
+    /// gets another one.
     pub incarnation: Epoch,
-    /// 1 at first, and one more at each change.
+    /// Starts at 1 and increases by 1 with each change.
     pub version: u64,
 }
 
 impl State {
-    /// The state of a new owner.
+    /// Returns the state of a new owner.
     pub fn new(rng: &mut dyn CryptoRng) -> Self {
         Self {
             active: true,
@@ -155,7 +160,7 @@ impl State {
 pub struct Account {
     /// Its id.
     pub id: AccountId,
-    /// What it has in common with other owners.
+    /// The fields that all owners have.
     pub state: State,
 }
 
@@ -166,7 +171,7 @@ pub struct Ecosystem {
     pub id: EcosystemId,
     /// The account that it belongs to.
     pub account: AccountId,
-    /// What it has in common with other owners.
+    /// The fields that all owners have.
     pub state: State,
 }
 
@@ -175,20 +180,20 @@ pub struct Ecosystem {
 pub struct User {
     /// Its id.
     pub id: UserId,
-    /// The environment of a short code's user.
+    /// The environment, if a short code created the user.
     pub environment: Option<EnvironmentId>,
-    /// The e-mail address; the address's own item names the user.
+    /// The e-mail address. An [`Address`] item for it names the user.
     pub email: Option<Email>,
     /// Whether the user has a password, which is stored in its own item.
     pub has_password: bool,
     /// Whether the user may manage the e-mail tokens of its ecosystem.
     pub admin: bool,
-    /// What it has in common with other owners.
+    /// The fields that all owners have.
     pub state: State,
 }
 
 impl User {
-    /// A new user: active, without an address or a password, not an administrator.
+    /// Returns a new user: active, without an address or a password, not an administrator.
     pub fn new(id: UserId, rng: &mut dyn CryptoRng) -> Self {
         Self {
             id,
@@ -214,7 +219,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// What it has in common with other owners.
+    /// Returns the fields that all owners have.
     pub const fn state(&self) -> &State {
         match self {
             Self::Account(account) => &account.state,
@@ -223,7 +228,7 @@ impl Owner {
         }
     }
 
-    /// The owner's partition.
+    /// Returns the owner's partition key.
     pub fn key(&self) -> OwnerKey {
         match self {
             Self::Account(account) => (&account.id).into(),
@@ -232,7 +237,7 @@ impl Owner {
         }
     }
 
-    /// The user, if the owner is one.
+    /// Returns the user, if the owner is one.
     pub fn into_user(self) -> Option<User> {
         match self {
             Self::User(user) => Some(user),
@@ -240,7 +245,7 @@ impl Owner {
         }
     }
 
-    /// The owner's id.
+    /// Returns the owner's id.
     pub fn id(&self) -> OwnerId {
         match self {
             Self::Account(account) => OwnerId::Account(account.id.clone()),
@@ -314,7 +319,7 @@ impl TryFrom<OwnerItem> for Owner {
             }),
             OwnerKind::Ecosystem => Self::Ecosystem(Ecosystem {
                 id: item.id.try_into()?,
-                account: item.account.ok_or("an ecosystem belongs to an account")?,
+                account: item.account.ok_or("`account` is missing")?,
                 state,
             }),
             OwnerKind::User => Self::User(User {
@@ -362,21 +367,23 @@ impl From<Owner> for OwnerItem {
     }
 }
 
-/// What is kept under an e-mail address: the item `address` of its own partition, which names the
-/// one user that has it.
+/// The record of an e-mail address: the item `address` in a partition of its own. It names the one
+/// user that has the address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The user.
     pub user_id: UserId,
-    /// The incarnation of that id that has the address.
+    /// The incarnation of the user that has the address.
     #[serde(rename = "born")]
     pub incarnation: Epoch,
-    /// A random value of this writing of it: the same user's next one has another.
+    /// The user's epoch when this record was written. Each time a user gets an address, the epoch
+    /// is new, so it identifies this version of the record.
     pub epoch: Epoch,
 }
 
 impl Address {
-    /// Whether this user, as it was read, is the one that is named and has this address still.
+    /// Returns whether the record names this user, as it was read, and the user still has this
+    /// address.
     pub fn is_of(&self, user: &User, email: &Email) -> bool {
         user.id == self.user_id
             && user.state.incarnation == self.incarnation
@@ -384,12 +391,12 @@ impl Address {
     }
 }
 
-/// An environment: the item `environment` of a partition of its own, which names the ecosystem.
+/// An environment: the item `environment` in a partition of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Its id.
     pub id: EnvironmentId,
-    /// What it is of.
+    /// The ecosystem that it belongs to.
     pub ecosystem: EcosystemId,
 }
 
@@ -400,7 +407,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ecosystem_of_a_users_key_is_the_ecosystems_key() {
+    fn a_users_key_gives_the_key_of_its_ecosystem() {
         let user = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
         let key = OwnerKey::from(&user);
         assert_eq!(key.ecosystem(), OwnerKey::from(user.ecosystem()));
@@ -408,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn users_that_differ_have_keys_that_differ() {
+    fn different_users_have_different_keys() {
         let names = [
             "a", "b", "A", "aa", "ª", "a\u{301}", "á", "owner", "token:x",
         ];
@@ -422,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_the_same_read_as_written() {
+    fn an_owner_does_not_change_when_it_is_stored_and_read() {
         let id = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
         let account = AccountId::parse("A58521fd8a5d9b5cc21987501").unwrap();
         let state = State {

@@ -1,23 +1,23 @@
-//! Passwords as they are sent.
+//! Passwords as clients send them.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// The longest password, in characters.
+/// The maximum length of a password, in characters.
 const MAX_LENGTH: usize = 256;
-/// The shortest one that is set.
+/// The minimum length of a new password, in characters.
 const MIN_LENGTH: usize = 8;
 
-/// A password as it was sent, which is what counts. It does not print.
+/// A password exactly as it was sent, not trimmed and not normalised. `Debug` prints `***`.
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// A password to set: 8 to 256 characters, of any kind.
+    /// Parses a new password: 8 to 256 characters of any kind.
     ///
     /// # Errors
-    /// What a client is told of any other text.
+    /// The message for the client if the length is wrong.
     pub fn parse_new(text: &str) -> Result<Self, &'static str> {
         let password = Self::parse(text)?;
         if text.chars().count() < MIN_LENGTH {
@@ -26,10 +26,11 @@ impl Password {
         Ok(password)
     }
 
-    /// A password to try: a shorter one is merely wrong.
+    /// Parses a password for a log-in. One that is too short is accepted here: it just does not
+    /// match.
     ///
     /// # Errors
-    /// What a client is told of one that is too long to be any.
+    /// The message for the client if the text is longer than every valid password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.chars().nth(MAX_LENGTH).is_some() {
             return Err("field must be at most 256 characters");

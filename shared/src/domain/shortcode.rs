@@ -1,5 +1,5 @@
-//! Short codes: a few characters that a person types, each worth one token (contract, section 3;
-//! RFC 8628 §5.1 and §6.1).
+//! Short codes: a few characters that a person types and that are exchanged for one token (RFC 8628
+//! §5.1 and §6.1).
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::domain::{
     token::{ExpiryType, NewToken, Ttl},
 };
 
-/// What a code is drawn from: digits and capitals without those that look alike (RFC 8628 §6.1).
+/// The characters of a code: digits and capitals, without those that look alike (RFC 8628 §6.1).
 pub const ALPHABET: &str = "23456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// The codes that a deployment draws from.
+/// The set of codes that are possible in a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeSpace {
     alphabet: &'static str,
@@ -25,12 +25,13 @@ pub struct CodeSpace {
 }
 
 impl CodeSpace {
-    /// The shortest codes, and the default.
+    /// The minimum length of a code, and the default.
     pub const MIN_LENGTH: usize = 6;
-    /// The longest codes.
+    /// The maximum length of a code.
     pub const MAX_LENGTH: usize = 12;
 
-    /// Codes of so many characters, [`CodeSpace::MIN_LENGTH`] to [`CodeSpace::MAX_LENGTH`].
+    /// Returns the codes of this length, or `None` if it is not from [`CodeSpace::MIN_LENGTH`] to
+    /// [`CodeSpace::MAX_LENGTH`].
     pub fn of_length(length: usize) -> Option<Self> {
         let possible = Self::MIN_LENGTH..=Self::MAX_LENGTH;
         possible
@@ -38,19 +39,20 @@ impl CodeSpace {
             .then_some(Self::new(ALPHABET, length))
     }
 
-    /// Any space, to see what happens where codes are few. The alphabet is ASCII.
+    /// Returns the codes of any alphabet and length, so that a test can use up all codes. The
+    /// alphabet must be ASCII.
     pub const fn new(alphabet: &'static str, length: usize) -> Self {
         Self { alphabet, length }
     }
 
-    /// Draws a code, each as likely as any other.
+    /// Draws a code. All codes are equally likely.
     pub fn draw(self, mut rng: &mut dyn CryptoRng) -> Code {
         let characters = self.alphabet.as_bytes();
         let drawn = (0..self.length).filter_map(|_| characters.choose(&mut rng));
         Code(drawn.map(|&byte| char::from(byte)).collect())
     }
 
-    /// Reads a code as a person types it: case, white space and dashes do not matter.
+    /// Parses a code as a person types it. Ignores case, white space and dashes.
     pub fn parse(self, typed: &str) -> Option<Code> {
         let dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}');
         let code: String = typed
@@ -69,12 +71,12 @@ impl Default for CodeSpace {
     }
 }
 
-/// A short code. While it lives it is worth a token, and so it does not print.
+/// A short code. A valid one can be exchanged for a token, so `Debug` prints `***`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Code(String);
 
 impl Code {
-    /// The code, for the response that hands it out or says that it does not exist.
+    /// Returns the code, for the response that hands it out or says that it does not exist.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -86,14 +88,16 @@ impl fmt::Debug for Code {
     }
 }
 
-/// How long a code lives, in whole seconds: 1 to [`CodeTtl::MAX`].
+/// How long a code is valid, in whole seconds: 1 to [`CodeTtl::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeTtl(u32);
 
 impl CodeTtl {
-    /// An hour.
+    /// One hour.
     pub const MAX: u32 = 3600;
 
+    /// Parses a number of seconds.
+    ///
     /// # Errors
     /// The text is not a whole number from 1 to [`CodeTtl::MAX`].
     pub fn parse(text: &str) -> Result<Self, NotInRange> {
@@ -108,32 +112,35 @@ impl Default for CodeTtl {
     }
 }
 
-/// What a code is to be worth: fixed when it is made, and nothing at its exchange changes it.
+/// The properties of a new code and of its token. They are fixed when the code is created. The
+/// exchange does not change them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct NewCode {
-    /// How long the code lives.
+    /// How long the code is valid.
     pub ttl: CodeTtl,
-    /// How its token ends.
+    /// How the token expires.
     pub token_expiry_type: ExpiryType,
-    /// How long its token lives.
+    /// How long the token is valid.
     pub token_ttl: Ttl,
-    /// When code and token end at the latest: as the user's token that makes the code does.
+    /// The latest time at which the code and the token expire: when the user token that creates the
+    /// code expires.
     pub ends_at: Option<UnixSeconds>,
 }
 
-/// Whom a code gives a token for. It does not print: the name of a code's user is the code.
+/// The user that a code gives a token for. It has no `Debug`, because the name of a code's user
+/// contains the code.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Grantee {
-    /// A user: as long as its epoch is the one that it had when the code was made, and the
-    /// environment lives that made it, if it is a short code's user itself.
+    /// An existing user. The code is valid while the user has the epoch that it had when the code
+    /// was created. If a short code created the user, the user's environment must also still exist.
     User {
         user: UserId,
         epoch: Epoch,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         environment: Option<EnvironmentId>,
     },
-    /// A new user `short|CODE` of an environment.
+    /// A new user `short|CODE` of an environment. The exchange creates it.
     Environment {
         user: UserId,
         environment: EnvironmentId,
@@ -148,19 +155,20 @@ impl Grantee {
     }
 }
 
-/// A code's item in the ephemeral table, its key apart.
+/// A code's item in the ephemeral table, without its key.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// When it was made.
+    /// When the code was created.
     pub(crate) made_at: Timestamp,
-    /// A random value that tells it from an earlier or later code of the same characters.
+    /// A random value that distinguishes the code from an earlier or later one with the same
+    /// characters.
     pub(crate) nonce: Epoch,
     pub(crate) grantee: Grantee,
     token_expiry_type: ExpiryType,
     token_ttl: Ttl,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends_at: Option<UnixSeconds>,
-    /// The table's TTL attribute.
+    /// When the code expires: the table's TTL attribute.
     pub(crate) expires_at: UnixSeconds,
 }
 
@@ -183,7 +191,8 @@ impl Record {
         }
     }
 
-    /// The token that it is worth now. What would never end is fixed to when it must.
+    /// Returns the token that the code gives now. If the token must expire by `ends_at`, an
+    /// `Infinite` one becomes a `FixedTtl` one.
     pub(crate) fn token(&self, now: UnixSeconds) -> NewToken {
         let left = self.ends_at.map(|end| Ttl::until(now, end));
         let (expiry_type, ttl) = match (self.token_expiry_type, left) {
@@ -222,7 +231,7 @@ mod tests {
                 .iter()
                 .map(|&count| (f64::from(count) - expected).powi(2) / expected)
                 .sum();
-            // 29 degrees of freedom: beyond 66.2 once in 10,000 unbiased samples.
+            // With 29 degrees of freedom, an unbiased sample exceeds 66.2 once in 10,000 times.
             assert!(chi_square < 66.2, "{chi_square}");
         }
     }
@@ -255,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_from_6_to_12() {
+    fn a_code_has_6_to_12_characters() {
         assert_eq!(CodeSpace::of_length(5), None);
         assert_eq!(CodeSpace::of_length(13), None);
         assert_eq!(CodeSpace::of_length(6), Some(CodeSpace::default()));

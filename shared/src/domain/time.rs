@@ -1,14 +1,14 @@
-//! Moments, as the clock gives them and as the table keeps them.
+//! Points in time, as the clock returns them and as the tables store them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// A moment in milliseconds since 1970, read from the clock of [`App`](crate::App).
+/// A point in time in milliseconds since 1970, from the clock of [`App`](crate::App).
 ///
-/// Expiry is judged in whole seconds ([`Timestamp::seconds`]); the milliseconds only put tokens
-/// in order of creation.
+/// Expiry uses whole seconds ([`Timestamp::seconds`]). The milliseconds only sort tokens by time of
+/// creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp {
@@ -16,31 +16,32 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// A moment so many milliseconds after 1970 began.
+    /// Returns the time that is this many milliseconds after the start of 1970.
     pub(crate) const fn from_millis(millis: u64) -> Self {
         Self { millis }
     }
 
-    /// Reads a moment as RFC 3339 writes it, such as `2026-01-01T00:00:00Z`; none before 1970.
+    /// Parses an RFC 3339 time, such as `2026-01-01T00:00:00Z`. Returns `None` if it is malformed
+    /// or before 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         let millis = u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()?;
         Some(Self { millis })
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     pub const fn millis(self) -> u64 {
         self.millis
     }
 
-    /// The whole second that this moment is in.
+    /// Returns the time in seconds, rounded down.
     pub const fn seconds(self) -> UnixSeconds {
         UnixSeconds(self.millis / 1000)
     }
 }
 
 impl From<SystemTime> for Timestamp {
-    /// A clock set before 1970 reads 1970.
+    /// Converts a time of the system clock. A time before 1970 becomes the start of 1970.
     fn from(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -58,13 +59,14 @@ impl From<SystemTime> for Timestamp {
 pub struct UnixSeconds(pub u64);
 
 impl UnixSeconds {
-    /// This moment and so many seconds; the end of time instead of an overflow.
+    /// Returns the time that is this many seconds later, or the maximum instead of an overflow.
     #[must_use]
     pub const fn plus(self, seconds: u32) -> Self {
         Self(self.0.saturating_add(seconds as u64))
     }
 
-    /// As in `2026-01-01T00:00:00Z`; none beyond the year 9999, which RFC 3339 cannot write.
+    /// Formats the time as in `2026-01-01T00:00:00Z`. Returns `None` after the year 9999, which RFC
+    /// 3339 cannot express.
     pub fn to_rfc3339(self) -> Option<String> {
         let seconds = i64::try_from(self.0).ok()?;
         OffsetDateTime::from_unix_timestamp(seconds)
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_rounded_down_to_its_second() {
+    fn a_timestamp_is_rounded_down_to_whole_seconds() {
         let moment = Timestamp::from(UNIX_EPOCH + Duration::from_millis(1_767_225_600_999));
         assert_eq!(moment.millis(), 1_767_225_600_999);
         assert_eq!(moment.seconds(), UnixSeconds(1_767_225_600));
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_read_as_rfc_3339_writes_it() {
+    fn an_rfc_3339_time_is_parsed() {
         let millis = |text| Timestamp::parse(text).map(Timestamp::millis);
         assert_eq!(millis("2026-01-01T00:00:00Z"), Some(1_767_225_600_000));
         assert_eq!(
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_before_1970_and_one_beyond_9999_do_not_panic() {
+    fn times_before_1970_and_after_9999_do_not_panic() {
         let moment = Timestamp::from(UNIX_EPOCH - Duration::from_secs(1));
         assert_eq!(moment.seconds(), UnixSeconds(0));
         assert_eq!(UnixSeconds(u64::MAX).plus(1).to_rfc3339(), None);

@@ -1,4 +1,5 @@
-//! When a token ends: pure rules, in whole seconds (contract, section 2, "Time").
+//! The rules for when a token expires, in whole seconds. A token is expired if
+//! `now >= expires_at`.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use crate::domain::{
     time::UnixSeconds,
 };
 
-/// How long a token lives, in whole seconds: 1 to [`Ttl::MAX`].
+/// How long a token is valid, in whole seconds: 1 to [`Ttl::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Ttl(u32);
@@ -17,12 +18,14 @@ impl Ttl {
     /// Ten years of 365 days.
     pub const MAX: u32 = 315_360_000;
 
-    /// The time from now until then, if it is one.
+    /// Returns the time from `now` to `then`, but at least 1 second and at most [`Ttl::MAX`].
     pub(crate) fn until(now: UnixSeconds, then: UnixSeconds) -> Self {
         let left = then.0.saturating_sub(now.0).clamp(1, Self::MAX.into());
         Self(u32::try_from(left).unwrap_or(Self::MAX))
     }
 
+    /// Parses a number of seconds.
+    ///
     /// # Errors
     /// The text is not a whole number from 1 to [`Ttl::MAX`].
     pub fn parse(text: &str) -> Result<Self, NotInRange> {
@@ -31,27 +34,29 @@ impl Ttl {
 }
 
 impl Default for Ttl {
-    /// An hour.
+    /// One hour.
     fn default() -> Self {
         Self(3600)
     }
 }
 
-/// How a token ends.
+/// How a token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ExpiryType {
     /// It never expires.
     Infinite,
-    /// It expires a fixed time after it was made.
+    /// It expires a fixed time after its creation.
     #[default]
     FixedTtl,
-    /// It expires a fixed time after it was last used.
+    /// It expires a fixed time after its last use.
     SlidingTtl,
 }
 
 impl ExpiryType {
+    /// Parses an expiry type.
+    ///
     /// # Errors
-    /// What a client is told of a text that is none of the three.
+    /// The message for the client if the text is not one of the three names.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "Infinite" => Ok(Self::Infinite),
@@ -62,50 +67,51 @@ impl ExpiryType {
     }
 }
 
-/// How and when one token ends, as its item keeps it.
+/// How and when one token expires, as its item stores it.
 ///
-/// `expires_at` is the table's TTL attribute: absent from a token that never expires.
+/// `expires_at` is the table's TTL attribute. The item of a token that never expires has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "expiry_type")]
 pub enum Expiry {
-    /// Never.
+    /// Never expires.
     Infinite,
-    /// At a fixed time.
+    /// Expires at a fixed time.
     FixedTtl {
-        /// The first second of its death.
+        /// The first second at which the token is expired.
         expires_at: UnixSeconds,
     },
-    /// An e-mail token's: at a date that may be moved, or never. Not the table's TTL attribute: the
-    /// item outlives its date, so that one that is gone is one that was revoked.
+    /// The expiry of an e-mail token: at a date that can be changed, or never. The date is not the
+    /// table's TTL attribute, so DynamoDB does not delete the expired item. A missing item
+    /// therefore means that the token was revoked.
     Email {
-        /// The first second of its death.
+        /// The first second at which the token is expired.
         #[serde(skip_serializing_if = "Option::is_none")]
         ends_at: Option<UnixSeconds>,
     },
-    /// When it is not used for a while.
+    /// Expires if it is not used for some time.
     SlidingTtl {
-        /// How long it lives after a use.
+        /// How long the token is valid after a use.
         ttl: Ttl,
-        /// The first second of its death, unless it is used before.
+        /// The first second at which the token is expired, unless it is used before.
         expires_at: UnixSeconds,
-        /// The first second of its death however it is used.
+        /// The first second at which the token is expired, however often it is used.
         #[serde(skip_serializing_if = "Option::is_none")]
         max_expires_at: Option<UnixSeconds>,
-        /// When it was last used; absent from a token never used.
+        /// When the token was last used. Absent if it was never used.
         #[serde(skip_serializing_if = "Option::is_none")]
         last_used_at: Option<UnixSeconds>,
     },
 }
 
 impl Expiry {
-    /// The `max_expires_at` of a sliding token that was found dead: the beginning of time, so that
-    /// no renewal's condition holds, whatever its clock says.
+    /// The `max_expires_at` of a sliding token that was found expired. It is in 1970, so every
+    /// later renewal fails its condition, whatever its clock says.
     pub const ENDED: UnixSeconds = UnixSeconds(0);
 
-    /// The expiry of a token that is made now.
+    /// Returns the expiry of a token that is created now.
     ///
-    /// No life, and no idleness, is longer than `max_ttl`; an infinite token ignores it as it
-    /// ignores `ttl`.
+    /// `max_ttl` limits both the whole time that the token is valid and the time between uses. An
+    /// infinite token ignores `ttl` and `max_ttl`.
     pub fn starting(wanted: &NewToken, now: UnixSeconds) -> Self {
         let ttl = wanted.max_ttl.map_or(wanted.ttl, |max| max.min(wanted.ttl));
         let expires_at = now.plus(ttl.0);
@@ -121,7 +127,7 @@ impl Expiry {
         }
     }
 
-    /// The kind.
+    /// Returns the expiry type that clients see.
     pub const fn expiry_type(&self) -> ExpiryType {
         match self {
             Self::Infinite | Self::Email { ends_at: None } => ExpiryType::Infinite,
@@ -130,7 +136,8 @@ impl Expiry {
         }
     }
 
-    /// The first second of its death as things stand; none for a token that never expires.
+    /// Returns the first second at which the token is expired if it is not used again, or `None` if
+    /// it never expires.
     pub fn expires_at(&self) -> Option<UnixSeconds> {
         match *self {
             Self::Infinite => None,
@@ -149,12 +156,14 @@ impl Expiry {
         }
     }
 
-    /// Whether the token still counts: its last second is the one before `expires_at`.
+    /// Returns whether the token is not expired. Its last valid second is the one before
+    /// `expires_at`.
     pub fn is_alive_at(&self, now: UnixSeconds) -> bool {
         self.expires_at().is_none_or(|end| now < end)
     }
 
-    /// The expiry after a use, with the end that the database gave a sliding token.
+    /// Returns the expiry after a use. `until` is the new `expires_at` of a sliding token, as the
+    /// database returned it.
     #[must_use]
     pub fn renewed_until(self, until: UnixSeconds) -> Self {
         match self {
@@ -191,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_of_expires_at_is_the_first_of_death() {
+    fn a_token_is_expired_from_the_second_of_expires_at_on() {
         for expiry_type in [ExpiryType::FixedTtl, ExpiryType::SlidingTtl] {
             let expiry = starting(expiry_type, 10, None);
             assert!(expiry.is_alive_at(UnixSeconds(NOW.0 + 9)));
@@ -200,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn an_infinite_token_never_ends_whatever_ttl_and_max_ttl_say() {
+    fn an_infinite_token_never_expires_whatever_its_ttl_and_max_ttl() {
         let expiry = starting(ExpiryType::Infinite, 1, Some(1));
         assert!(expiry.is_alive_at(UnixSeconds(u64::MAX)));
         assert_eq!(expiry.expires_at(), None);
     }
 
     #[test]
-    fn max_ttl_ends_a_used_token_and_cuts_a_fixed_one() {
+    fn max_ttl_ends_a_used_sliding_token_and_shortens_a_fixed_one() {
         let sliding = starting(ExpiryType::SlidingTtl, 10, Some(15)).renewed_until(NOW.plus(19));
         assert_eq!(sliding.expires_at(), Some(NOW.plus(15)));
         let fixed = starting(ExpiryType::FixedTtl, 10, Some(5));

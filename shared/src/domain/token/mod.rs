@@ -1,4 +1,4 @@
-//! Tokens: what they are, how they end, and what is kept of them.
+//! Tokens: their ids, their expiry, and the record that is stored of each.
 
 mod expiry;
 mod plain;
@@ -19,13 +19,13 @@ use crate::domain::{
     time::{Timestamp, UnixSeconds},
 };
 
-/// What kind of owner holds a token, which decides what it may do (contract, section 1).
+/// The kind of owner that holds a token. It decides what the token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Holder {
-    /// An account: everything in its ecosystems.
+    /// An account. Its tokens allow everything in its ecosystems.
     Account,
-    /// An ecosystem, for its own servers: everything inside it.
+    /// An ecosystem. Its servers use its tokens, which allow everything inside the ecosystem.
     Server,
     /// A user.
     User,
@@ -41,25 +41,25 @@ impl From<&OwnerId> for Holder {
     }
 }
 
-/// What a token lets its holder do: RFC 6749 §3.3 scope values, as introspection shows them.
+/// What a token allows: RFC 6749 §3.3 scope values, as introspection returns them.
 ///
-/// The wider one is the greater one.
+/// A wider scope compares as greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
-    /// Only what reads.
+    /// Only requests that read.
     #[serde(rename = "read")]
     Read,
-    /// Everything that the holder may.
+    /// Everything that the holder may do.
     #[serde(rename = "read write")]
     ReadWrite,
 }
 
-/// A token's public name: a ULID, so that ids are in order of creation.
+/// A token's public id: a ULID, so ids sort by time of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(Ulid);
 
 impl TokenId {
-    /// What precedes the id in the sort key of its item.
+    /// The prefix of the id in the sort key of the token's item.
     pub(crate) const ITEM_PREFIX: &'static str = "token#";
 
     fn generate(now: Timestamp, rng: &mut dyn CryptoRng) -> Self {
@@ -67,8 +67,10 @@ impl TokenId {
         Self(Ulid::from_parts(now.millis(), random))
     }
 
+    /// Parses an id.
+    ///
     /// # Errors
-    /// The text is not a ULID as we write it: 26 characters, in capitals.
+    /// The text is not a ULID in the form that we write: 26 characters, letters in upper case.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let id = Ulid::from_str(text).map_err(|_| InvalidId)?;
         if id.array_to_str(&mut [0; ulid::ULID_LEN]) == text {
@@ -78,12 +80,12 @@ impl TokenId {
         }
     }
 
-    /// When the token was made.
+    /// Returns when the token was created.
     pub const fn made_at(self) -> Timestamp {
         Timestamp::from_millis(self.0.timestamp_ms())
     }
 
-    /// The sort key of the token's item.
+    /// Returns the sort key of the token's item.
     pub fn item(self) -> String {
         format!("{}{}", Self::ITEM_PREFIX, self)
     }
@@ -103,7 +105,7 @@ impl fmt::Display for TokenId {
     }
 }
 
-/// Serialised as the sort key.
+/// Serialises the id as the sort key of the token's item.
 impl Serialize for TokenId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.item())
@@ -115,19 +117,21 @@ impl<'de> Deserialize<'de> for TokenId {
         let item = String::deserialize(deserializer)?;
         item.strip_prefix(Self::ITEM_PREFIX)
             .and_then(|id| Self::parse(id).ok())
-            .ok_or_else(|| de::Error::custom("not the item of a token"))
+            .ok_or_else(|| de::Error::custom("not the sort key of a token's item"))
     }
 }
 
-/// A label that a client gives a token: 1 to 64 characters, none of them a control character, nor
-/// what stands for bytes that were not UTF-8.
+/// A label that a client gives a token: 1 to 64 characters. Control characters are not allowed, nor
+/// is U+FFFD, which replaces bytes that are not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenName(String);
 
 impl TokenName {
+    /// Parses a label.
+    ///
     /// # Errors
-    /// What a client is told of a text that is no label.
+    /// The message for the client if the text is not a valid label.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let length = text.chars().count();
         let refused = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
@@ -139,25 +143,25 @@ impl TokenName {
     }
 }
 
-/// How a token is wanted: what a client may choose.
+/// The properties of a new token that a client may choose.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct NewToken {
-    /// How it ends.
+    /// How the token expires.
     pub expiry_type: ExpiryType,
-    /// How long it lives.
+    /// How long the token is valid after its creation or, if it is sliding, after each use.
     pub ttl: Ttl,
-    /// How long it lives at the most, however much it is used.
+    /// The maximum time that the token is valid, however often it is used.
     pub max_ttl: Option<Ttl>,
-    /// Its label.
+    /// The token's label.
     pub name: Option<TokenName>,
 }
 
-/// Whom a token is for.
+/// The owner of a new token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenOwner {
     /// The kind of owner.
     pub holder: Holder,
-    /// The owner's partition.
+    /// The owner's partition key.
     pub key: OwnerKey,
     /// The owner's epoch.
     pub epoch: Epoch,
@@ -193,23 +197,24 @@ impl From<&User> for TokenOwner {
     }
 }
 
-/// A token that is to be made.
+/// The data from which a new token is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// Whom it is for.
+    /// The token's owner.
     pub owner: TokenOwner,
-    /// How and when it ends.
+    /// How and when the token expires.
     pub expiry: Expiry,
-    /// What it lets its holder do.
+    /// What the token allows.
     pub scope: Scope,
-    /// Its label.
+    /// The token's label.
     pub name: Option<TokenName>,
-    /// When it is made.
+    /// When the token is created.
     pub created_at: Timestamp,
 }
 
 impl Draft {
-    /// The token that a client wants, with all that its holder may do.
+    /// Returns the draft of a token that a client asked for. It allows everything that its holder
+    /// may do.
     pub fn new(owner: TokenOwner, wanted: NewToken, now: Timestamp) -> Self {
         Self {
             owner,
@@ -221,32 +226,33 @@ impl Draft {
     }
 }
 
-/// One token as the identity table keeps it: the item `token#<ULID>` of its owner.
+/// The record of a token in the identity table: the item `token#<ULID>` in its owner's partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "TokenItem")]
 pub struct Token {
-    /// The partition of its owner.
+    /// The owner's partition key.
     pub owner: OwnerKey,
-    /// Its id, in the item as the sort key.
+    /// The token's id: the sort key of the item.
     #[serde(rename = "item")]
     pub id: TokenId,
-    /// SHA-256 of the whole token.
+    /// The SHA-256 hash of the whole token.
     pub token_hash: TokenHash,
-    /// How and when it ends.
+    /// How and when the token expires.
     #[serde(flatten)]
     pub expiry: Expiry,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: UnixSeconds,
-    /// What it lets its holder do.
+    /// What the token allows.
     pub scope: Scope,
-    /// Its label.
+    /// The token's label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<TokenName>,
-    /// The owner's epoch when it was made.
+    /// The owner's epoch when the token was created.
     pub epoch: Epoch,
 }
 
-/// A token's item as it is read. A flattened expiry would be buffered whole, in what every request waits for.
+/// A token's item, for deserialisation only. With `#[serde(flatten)]`, serde would first buffer the
+/// whole item, and every request waits for this.
 #[derive(Deserialize)]
 struct TokenItem {
     owner: OwnerKey,
@@ -276,7 +282,7 @@ impl TryFrom<TokenItem> for Token {
     type Error = &'static str;
 
     fn try_from(item: TokenItem) -> Result<Self, Self::Error> {
-        let expires_at = item.expires_at.ok_or("a token that expires says when");
+        let expires_at = item.expires_at.ok_or("`expires_at` is missing");
         let expiry = match item.expiry_type {
             ExpiryItem::Infinite => Expiry::Infinite,
             ExpiryItem::FixedTtl => Expiry::FixedTtl {
@@ -286,7 +292,7 @@ impl TryFrom<TokenItem> for Token {
                 ends_at: item.ends_at,
             },
             ExpiryItem::SlidingTtl => Expiry::SlidingTtl {
-                ttl: item.ttl.ok_or("a sliding token says how long")?,
+                ttl: item.ttl.ok_or("`ttl` is missing")?,
                 expires_at: expires_at?,
                 max_expires_at: item.max_expires_at,
                 last_used_at: item.last_used_at,
@@ -306,13 +312,13 @@ impl TryFrom<TokenItem> for Token {
 }
 
 impl Token {
-    /// Whether the token counts for this owner now, its hash apart: its life is not over, its owner
-    /// is active, and its epoch is its owner's.
+    /// Returns whether the token is valid for this owner: it is not expired, the owner is active,
+    /// and both have the same epoch. It does not compare the hash.
     pub fn counts_for(&self, owner: &State, now: UnixSeconds) -> bool {
         owner.active && self.epoch == owner.epoch && self.expiry.is_alive_at(now)
     }
 
-    /// Draws a token: what is stored of it, and its text, which is stored nowhere.
+    /// Generates a token. Returns its record and its text. The record does not contain the text.
     pub fn draw(draft: Draft, rng: &mut dyn CryptoRng) -> (Self, PlainToken) {
         let Draft { owner, expiry, .. } = draft;
         let id = TokenId::generate(draft.created_at, rng);

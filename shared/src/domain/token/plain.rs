@@ -1,9 +1,11 @@
-//! The text of a token, which only its holder keeps.
+//! The text of a token.
 //!
-//! `tk_`, the holder (`a`, `s`, `u`), the expiry (`i`, `f`, `s`), `_`, then 77 letters and digits
-//! that are 56 bytes in base62 (owner key 20, token id 16, secret 20), then 6 that are the CRC-32
-//! of all before them. Always 89 characters, so that a secret scanner finds a leaked one by
-//! `tk_[asu][ifs]_[0-9A-Za-z]{83}`, and rubbish is refused without a read.
+//! It has five parts: `tk_`; the holder (`a`, `s`, `u`) and the expiry type (`i`, `f`, `s`); `_`;
+//! 77 letters and digits, which are 56 bytes in base62 (owner key 20, token id 16, secret 20); and
+//! 6 letters and digits, which are the CRC-32 of all characters before them.
+//!
+//! A token always has 89 characters, so a secret scanner finds a leaked token with the pattern
+//! `tk_[asu][ifs]_[0-9A-Za-z]{83}`. A malformed text is rejected without a database read.
 
 use std::fmt::{self, Write};
 
@@ -17,20 +19,20 @@ use super::{ExpiryType, Holder, TokenId};
 use crate::domain::owner::OwnerKey;
 
 const PREFIX: &str = "tk_";
-/// `tk_`, two letters, `_`.
+/// The length of `tk_`, two letters and `_`.
 const HEAD: usize = 6;
 const SECRET: usize = 20;
 const BYTES: usize = OwnerKey::LENGTH + 16 + SECRET;
-/// The 56 bytes as big-endian numbers that base62 writes with a fixed number of digits:
-/// 22 for 16 bytes, 11 for 8.
+/// The 56 bytes are split into big-endian numbers: (bytes, base62 digits). The number of digits is
+/// fixed: 22 for 16 bytes, 11 for 8 bytes.
 const DIGITS: [(usize, usize); 4] = [(16, 22), (16, 22), (16, 22), (8, 11)];
 const BODY: usize = 77;
 const CHECKSUM: usize = 6;
 
-/// A token's whole text, parsed: well formed and of a right checksum, which says nothing about
-/// whether it was ever minted.
+/// The parsed text of a token: well-formed, with a correct checksum. This does not mean that the
+/// token was ever minted.
 ///
-/// It prints as `***`, and its memory is cleared when it is dropped.
+/// `Debug` prints `***`. The memory is cleared when the value is dropped.
 pub struct PlainToken {
     text: Zeroizing<String>,
     holder: Holder,
@@ -40,7 +42,7 @@ pub struct PlainToken {
 }
 
 impl PlainToken {
-    /// In bytes, all of them ASCII.
+    /// The length in bytes. All are ASCII.
     pub const LENGTH: usize = HEAD + BODY + CHECKSUM;
 
     pub(super) fn generate(
@@ -67,10 +69,10 @@ impl PlainToken {
             ExpiryType::FixedTtl => 'f',
             ExpiryType::SlidingTtl => 's',
         };
-        // Of the final size from the start: growing would leave copies behind uncleared.
+        // Allocate the final size: a string that grows leaves copies in memory that nobody clears.
         let mut text = Zeroizing::new(String::with_capacity(Self::LENGTH));
         let mut write = |part: fmt::Arguments<'_>| {
-            text.write_fmt(part).expect("a String takes all text");
+            text.write_fmt(part).expect("String writes never fail");
         };
         write(format_args!("{PREFIX}{holder_letter}{expiry_letter}_"));
         let mut rest = &bytes[..];
@@ -93,8 +95,8 @@ impl PlainToken {
         }
     }
 
-    /// Reads a token. Nothing that is not a token's exact text comes through, and two texts never
-    /// mean one token.
+    /// Parses a token. Returns `None` unless the text is exactly what `generate` would write, so
+    /// two different texts never mean the same token.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != Self::LENGTH || !text.is_ascii() {
             return None;
@@ -146,32 +148,33 @@ impl PlainToken {
         })
     }
 
-    /// What is kept of the token: its SHA-256. 160 random bits need no slow hash.
+    /// Returns the SHA-256 hash that is stored. The secret has 160 random bits, so it needs no slow
+    /// hash.
     pub fn hashed(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.text.as_bytes()).into())
     }
 
-    /// The secret text, for the one response that shows it.
+    /// Returns the secret text, to hand it to the holder.
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// What kind of owner it says it is of.
+    /// Returns the kind of owner that the text claims.
     pub const fn holder(&self) -> Holder {
         self.holder
     }
 
-    /// How it says it ends.
+    /// Returns the expiry type that the text claims.
     pub const fn expiry_type(&self) -> ExpiryType {
         self.expiry_type
     }
 
-    /// The partition it says it is in.
+    /// Returns the owner's partition key that the text claims.
     pub const fn owner(&self) -> OwnerKey {
         self.owner
     }
 
-    /// The id it says it has.
+    /// Returns the token id that the text claims.
     pub const fn id(&self) -> TokenId {
         self.id
     }
@@ -183,7 +186,7 @@ impl fmt::Debug for PlainToken {
     }
 }
 
-/// Up to 16 bytes as a big-endian number.
+/// Reads up to 16 bytes as a big-endian number.
 fn number(bytes: &[u8]) -> u128 {
     let mut whole = [0; 16];
     whole[16 - bytes.len()..].copy_from_slice(bytes);
@@ -195,7 +198,7 @@ fn checksum(covered: &str) -> String {
     format!("{:0>CHECKSUM$}", base62::encode_fmt(sum))
 }
 
-/// SHA-256 of a whole token: all that is kept of it.
+/// The SHA-256 hash of a whole token. The token's record contains it instead of the token.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenHash(#[serde(with = "serde_bytes")] [u8; 32]);
@@ -206,7 +209,7 @@ impl TokenHash {
     }
 }
 
-/// In constant time.
+/// Compares in constant time.
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -215,7 +218,7 @@ impl PartialEq for TokenHash {
 
 impl Eq for TokenHash {}
 
-/// A hash opens nothing, but it would let a reader of logs tell tokens apart.
+/// Prints `***`. A hash gives no access, but a reader of logs could tell tokens apart by it.
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -246,7 +249,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_the_same_read_as_written(seed: u64) {
+        fn parsing_a_generated_token_gives_the_same_values(seed: u64) {
             for (holder, h) in [(Holder::Account, 'a'), (Holder::Server, 's'), (Holder::User, 'u')] {
                 for (expiry, e) in [
                     (ExpiryType::Infinite, 'i'),
@@ -268,7 +271,7 @@ mod tests {
         }
 
         #[test]
-        fn a_token_with_one_character_changed_is_none(
+        fn a_token_with_one_changed_character_is_malformed(
             seed: u64,
             at in 0..PlainToken::LENGTH,
             to in "[ -~]",
@@ -281,14 +284,14 @@ mod tests {
         }
 
         #[test]
-        fn reading_any_text_never_panics(text in "(tk_[asu][ifs]_)?\\PC{0,100}") {
+        fn parsing_any_text_never_panics(text in "(tk_[asu][ifs]_)?\\PC{0,100}") {
             prop_assert!(PlainToken::parse(&text).is_none());
         }
     }
 
     #[test]
-    fn digits_beyond_the_bytes_they_stand_for_are_refused() {
-        // The right checksum over a number that needs more than 16, or more than 8, bytes.
+    fn digits_that_overflow_their_bytes_are_rejected() {
+        // The checksum is correct, but the number needs more than 16 bytes, or more than 8.
         for body in [
             "z".repeat(22) + &"0".repeat(55),
             "0".repeat(66) + &"z".repeat(11),
