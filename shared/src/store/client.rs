@@ -1,4 +1,4 @@
-//! The DynamoDB client: one set of timeouts and retries, whatever it talks to.
+//! The AWS clients and the timeouts and retries that they share.
 
 use std::{fmt, time::Duration};
 
@@ -23,10 +23,10 @@ use serde::Deserialize;
 
 use crate::domain::error::Error;
 
-/// One attempt may take this long before it is given up and tried again.
+/// The time limit of one attempt. After it, the SDK retries.
 const ATTEMPT: Duration = Duration::from_millis(900);
-/// One call with all its attempts. Below `service::deadline::BUDGET`, so that the cause is
-/// known when a request runs out of time.
+/// The time limit of one call with all its attempts. It is shorter than
+/// `service::deadline::BUDGET`, so that the cause is known when a request runs out of time.
 const CALL: Duration = Duration::from_millis(2500);
 
 fn timeouts() -> TimeoutConfig {
@@ -44,30 +44,34 @@ fn retries() -> RetryConfig {
         .with_max_backoff(Duration::from_millis(400))
 }
 
-/// Sets what every client has: timeouts and retries that end inside a request's 3 seconds.
+/// Sets timeouts and retries that end within the 3 seconds of a request.
 pub fn with_limits(config: Builder) -> Builder {
     config
         .behavior_version(BehaviorVersion::v2026_01_12())
         .timeout_config(timeouts())
         .retry_config(retries())
         .retry_classifier(TransactionConflict)
-        // Bodies are a few hundred bytes and an attempt has its timeout: nothing can stall.
+        // Bodies have a few hundred bytes and each attempt has a timeout, so no stream can stall.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
-/// The HTTPS client: rustls with ring. aws-lc gathers jitter entropy at its first handshake,
-/// which is 50 ms of CPU and, at 128 MB of Lambda memory, 842 ms of wall time against 22 ms.
+/// Returns the HTTPS client: rustls with ring.
+///
+/// We do not use aws-lc, because it gathers jitter entropy at its first handshake. That takes 50 ms
+/// of CPU time. With 128 MB of Lambda memory it takes 842 ms of wall time, against 22 ms with ring.
 fn https(roots: TrustStore) -> SharedHttpClient {
     let tls = TlsContext::builder().with_trust_store(roots).build();
     aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .tls_context(tls.expect("a trust store is all that it needs"))
+        .tls_context(tls.expect("a TLS context needs only a trust store"))
         .build_https()
 }
 
-/// Who is believed to say which server is AWS's: Amazon alone, unless the environment names other roots, as OpenSSL
-/// takes them. To read the system's 140 would take a quarter of each start, and any of them would do to pose as the
-/// database.
+/// Returns the root certificates that a Lambda function trusts: only Amazon's, unless
+/// `SSL_CERT_FILE` or `SSL_CERT_DIR` (OpenSSL's variables) names others.
+///
+/// Reading the 140 roots of the system would take a quarter of each start. Also, any of those
+/// authorities could issue a certificate to impersonate the database.
 fn lambda_roots() -> TrustStore {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(variable);
     if named.iter().any(Option::is_some) {
@@ -76,9 +80,11 @@ fn lambda_roots() -> TrustStore {
     TrustStore::empty().with_pem_certificate(include_bytes!("amazon-roots.pem"))
 }
 
-/// The AWS side of a Lambda function: region and credentials from the environment alone, which is
-/// where Lambda puts them. Not by aws-config's loader, which would link, and ask, whatever else it
-/// knows: profiles, containers, instances.
+/// Returns the AWS configuration of a Lambda function: region and credentials from environment
+/// variables only, which Lambda sets.
+///
+/// It does not use the loader of aws-config, which would link and try all its other sources:
+/// profiles, containers, instances.
 pub fn lambda_environment() -> SdkConfig {
     let credentials = EnvironmentVariableCredentialsProvider::new();
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
@@ -90,8 +96,8 @@ pub fn lambda_environment() -> SdkConfig {
         .build()
 }
 
-/// This with another endpoint than AWS's own for a service, such as `DYNAMODB`, if the environment
-/// names one, as all SDKs take it.
+/// Returns the configuration for a service, such as `DYNAMODB`, with the endpoint that the
+/// environment sets for it, if any. All AWS SDKs read these variables:
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 pub fn at_endpoint(config: &SdkConfig, service: &str) -> SdkConfig {
     let url = variable(&format!("AWS_ENDPOINT_URL_{service}"));
@@ -104,9 +110,12 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The AWS side of an operator's command: region and credentials from wherever the AWS CLI finds
-/// them (environment, profile, container, instance), and the system's roots. Profiles of a process and of SSO need
-/// aws-config's features for them, which a function does without.
+/// Returns the AWS configuration of an operator's command: region and credentials from the same
+/// sources as the AWS CLI (environment, profile, container, instance), and the root certificates of
+/// the system.
+///
+/// Profiles with `credential_process` or SSO need features of aws-config that the command's crate
+/// enables and the Lambda functions do not.
 pub async fn operator_environment() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(https(TrustStore::default()))
@@ -114,12 +123,12 @@ pub async fn operator_environment() -> SdkConfig {
         .await
 }
 
-/// The client of DynamoDB.
+/// Returns a DynamoDB client.
 pub fn dynamodb(config: &SdkConfig) -> Client {
     Client::from_conf(with_limits(Builder::from(config)).build())
 }
 
-/// The client of KMS, with the same limits.
+/// Returns a KMS client with the same timeouts and retries.
 pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
     let config = aws_sdk_kms::config::Builder::from(config)
         .timeout_config(timeouts())
@@ -128,13 +137,14 @@ pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
     aws_sdk_kms::Client::from_conf(config.build())
 }
 
-/// A write that meets a running transaction on its item, alone or as the reason why a transaction
-/// was cancelled, is worth another try; the SDK on its own does not think so.
+/// Makes the SDK retry a write that conflicts with a running transaction on its item. This applies
+/// to a single write, and to a transaction that was cancelled for this reason. By default, the SDK
+/// retries neither.
 #[derive(Debug)]
 struct TransactionConflict;
 
-/// What tells a conflict in an error's body. Nothing else is looked at: the item in it is a
-/// client's to fill.
+/// The fields of an error body that identify a conflict. All other fields are ignored, because
+/// clients control the content of the item in the body.
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(rename = "__type")]
@@ -174,11 +184,11 @@ impl ClassifyRetry for TransactionConflict {
     }
 }
 
-/// A call that failed: the database is away, but where it says that we have no right to ask, or
-/// ask for what is not there.
+/// Converts the error of a failed call: to [`Error::Internal`] for the codes in `OUR_FAULT`,
+/// otherwise to [`Error::Unavailable`].
 ///
-/// Nothing of the request's or the response's items gets into the cause: DynamoDB's code and
-/// message, or what broke underway.
+/// The cause has DynamoDB's code and message, or the connection error. It contains nothing of the
+/// items in the request and the response.
 impl<E, R> From<SdkError<E, R>> for Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -198,19 +208,19 @@ where
                 }
                 cause
             }
-            SdkError::TimeoutError(_) => "DynamoDB: no answer in time".to_owned(),
+            SdkError::TimeoutError(_) => "DynamoDB: no response in time".to_owned(),
             SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-                Some(error) => chain("DynamoDB: not reached", error),
-                None => "DynamoDB: not reached".to_owned(),
+                Some(error) => chain("DynamoDB: connection failed", error),
+                None => "DynamoDB: connection failed".to_owned(),
             },
-            SdkError::ResponseError(_) => "DynamoDB: an answer that cannot be read".to_owned(),
-            other => chain("DynamoDB: not sent", other),
+            SdkError::ResponseError(_) => "DynamoDB: malformed response".to_owned(),
+            other => chain("DynamoDB: request not sent", other),
         };
         Self::Unavailable { cause }
     }
 }
 
-/// Error codes that another try does not mend: a wrong role, a wrong table, a wrong request.
+/// Error codes that a retry does not fix: a wrong role, a wrong table or a wrong request.
 const OUR_FAULT: &[&str] = &[
     "AccessDeniedException",
     "ResourceNotFoundException",

@@ -1,4 +1,4 @@
-//! Items, and values to and from their attributes.
+//! Items, and the conversion of values to and from their attributes.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,17 @@ use crate::domain::{
     time::UnixSeconds,
 };
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 pub(crate) enum WriteResult<T> {
-    /// It was written.
+    /// The write succeeded.
     Written,
-    /// Nothing was written, since the condition does not hold for what is there, if anything is.
+    /// Nothing was written, because the condition was false. Contains the item that is stored, if
+    /// any.
     Conflict(Option<T>),
 }
 
-/// Whether a conditional write was made: `false` if its condition did not hold, which `is_refusal` tells
-/// from other errors.
-///
-/// # Errors
-/// The database is unavailable.
+/// Returns whether a conditional write succeeded: `false` if its condition was false. `is_refusal`
+/// distinguishes this from other errors.
 pub(crate) fn is_written<O, E, R>(
     result: std::result::Result<O, SdkError<E, R>>,
     is_refusal: impl FnOnce(&E) -> bool,
@@ -40,7 +38,7 @@ where
 /// The TTL attribute of both tables: a Number of seconds since 1970.
 pub const TTL_ATTRIBUTE: &str = "expires_at";
 
-/// One item as the SDK has it.
+/// An item, in the type that the SDK uses.
 pub type Item = HashMap<String, AttributeValue>;
 
 pub(crate) fn to_value<T: Serialize>(value: &T) -> Result<AttributeValue> {
@@ -59,11 +57,11 @@ pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T> {
     serde_dynamo::from_item(item).map_err(|_| unreadable::<T>())
 }
 
-/// An item that is not as this version writes it. The mapper's own message is left out because it
-/// may quote a value.
+/// Returns the error for an item that does not have the form that this version writes. It leaves
+/// out the message of `serde_dynamo`, which may quote a value.
 pub(crate) fn unreadable<T>() -> Error {
     Error::Internal {
-        cause: format!("DynamoDB: an item is not a {}", std::any::type_name::<T>()),
+        cause: format!("DynamoDB: not a valid {}", std::any::type_name::<T>()),
     }
 }
 

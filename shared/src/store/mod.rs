@@ -1,4 +1,8 @@
-//! The calls to DynamoDB. No other layer names its SDK.
+//! The calls to DynamoDB. No other layer uses its SDK.
+//!
+//! Functions that call DynamoDB return [`Error::Unavailable`] if the database is unavailable.
+//!
+//! [`Error::Unavailable`]: crate::domain::error::Error::Unavailable
 
 pub mod client;
 pub mod ephemeral;

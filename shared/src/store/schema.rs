@@ -1,5 +1,5 @@
-//! The tables' schema, for who creates them: the local server, tests, and `tokenry bootstrap`.
-//! In AWS the template does.
+//! The schema of the tables, for the local server, the tests and `tokenry bootstrap`, which create
+//! them. In AWS, the template creates them.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -23,10 +23,11 @@ use crate::{
     },
 };
 
-/// Makes both tables with their TTL, unless they are there already.
+/// Creates both tables with their TTL, unless they exist.
 ///
 /// # Errors
-/// The database is away or forbids it.
+/// The database is unavailable or denies the request, or an existing identity table lacks the
+/// index.
 pub async fn create_tables(client: &Client, identity: &str, ephemeral: &str) -> Result<()> {
     let string = || ScalarAttributeType::S;
     let listed = EMAIL_TOKENS_PROJECTION.iter().map(ToString::to_string);
@@ -58,7 +59,7 @@ pub async fn create_tables(client: &Client, identity: &str, ephemeral: &str) -> 
     create_table(client, ephemeral, call).await
 }
 
-/// A table that is there already may be an earlier version's.
+/// Checks that the table has the index. An earlier version may have created the table without it.
 async fn must_have_index(client: &Client, table: &str) -> Result<()> {
     let described = client.describe_table().table_name(table).send().await?;
     let described = described
@@ -70,7 +71,7 @@ async fn must_have_index(client: &Client, table: &str) -> Result<()> {
     }
     Err(Error::Internal {
         cause: format!(
-            "table {table} has no index {EMAIL_TOKENS_INDEX}: an earlier version made it"
+            "table {table} has no index {EMAIL_TOKENS_INDEX}: an earlier version created it"
         ),
     })
 }
@@ -101,7 +102,7 @@ async fn create_table(client: &Client, table: &str, call: CreateTableFluentBuild
         .wait(std::time::Duration::from_mins(2))
         .await
         .map_err(|error| Error::Unavailable {
-            cause: format!("table {table} does not become active: {error}"),
+            cause: format!("table {table} did not become active: {error}"),
         })?;
 
     let ttl = client

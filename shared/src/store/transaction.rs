@@ -1,6 +1,7 @@
-//! Writes under conditions: alone, or several that happen together or not at all.
+//! Conditional writes: a single one, or several that all succeed or all fail.
 //!
-//! Each asks for the item for which its condition did not hold, so that a refusal says what is there.
+//! If the condition of a put, update or deletion is false, DynamoDB returns the stored item, so the
+//! caller learns what is there.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -20,30 +21,33 @@ use crate::{
     store::item::Item,
 };
 
-/// Writes that are composed and not sent yet, and how to read their result.
+/// Writes that are prepared but not sent, and the function that interprets their result.
 ///
-/// Whatever ends or changes tokens is one, so that one function sends them all: `service::tokens::change`.
+/// Everything that ends or changes tokens is a `Change`, so that one function sends them all:
+/// `service::tokens::change`.
 #[must_use]
 pub(crate) struct Change<R> {
     writes: Vec<TransactWriteItem>,
-    /// The writes after so many are left out if only they are refused.
+    /// How many writes are required. The others come last and are left out if only they are
+    /// refused.
     required: usize,
     sending: Sending,
     outcome: Outcome<R>,
 }
 
-/// How to read a result.
+/// Interprets the result of the writes.
 type Outcome<R> = Box<dyn FnOnce(Transacted) -> Result<R> + Send>;
 
 enum Sending {
-    /// As a `PutItem` or a `DeleteItem`, at half the capacity. The SDK may send it twice.
+    /// As a `PutItem` or a `DeleteItem`, at half the capacity of a transaction. If the SDK retries
+    /// it, it may take effect twice.
     Alone,
     /// As a transaction, which takes effect once.
     Together,
 }
 
 impl<R> Change<R> {
-    /// One put or one deletion.
+    /// Prepares one put or one deletion.
     pub(crate) fn alone(
         write: TransactWriteItem,
         outcome: impl FnOnce(Transacted) -> Result<R> + Send + 'static,
@@ -54,7 +58,7 @@ impl<R> Change<R> {
         }
     }
 
-    /// A transaction.
+    /// Prepares a transaction.
     pub(crate) fn together(
         writes: Vec<TransactWriteItem>,
         outcome: impl FnOnce(Transacted) -> Result<R> + Send + 'static,
@@ -67,23 +71,20 @@ impl<R> Change<R> {
         }
     }
 
-    /// This transaction with one more write, which all of it depends on.
+    /// Adds a required write to the transaction.
     pub(crate) fn and(mut self, write: TransactWriteItem) -> Self {
         self.writes.insert(self.required, write);
         self.required += 1;
         self
     }
 
-    /// This transaction with a last write, which is left out if only it is refused.
+    /// Adds an optional write to the transaction. It is left out if only it is refused.
     pub(crate) fn and_perhaps(mut self, write: TransactWriteItem) -> Self {
         self.writes.push(write);
         self
     }
 
     /// Sends the writes.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub(crate) async fn commit(mut self, client: &Client) -> Result<R> {
         if let Sending::Alone = self.sending {
             let write = self.writes.swap_remove(0);
@@ -110,7 +111,7 @@ async fn send(client: &Client, write: TransactWriteItem) -> Result<Transacted> {
         (_, Some(delete)) => send_delete(client, delete).await?,
         (None, None) => {
             return Err(Error::Internal {
-                cause: "only puts and deletions are sent alone".to_owned(),
+                cause: "only a put or a deletion can be sent alone".to_owned(),
             });
         }
     };
@@ -119,7 +120,7 @@ async fn send(client: &Client, write: TransactWriteItem) -> Result<Transacted> {
     }))
 }
 
-/// Returns the item that is there if the put is refused.
+/// Sends a put. If it is refused, returns the stored item.
 async fn send_put(client: &Client, put: Put) -> Result<Option<Item>> {
     let sent = client
         .put_item()
@@ -142,7 +143,7 @@ async fn send_put(client: &Client, put: Put) -> Result<Option<Item>> {
     }
 }
 
-/// Returns the item that is there if the deletion is refused.
+/// Sends a deletion. If it is refused, returns the stored item.
 async fn send_delete(client: &Client, delete: Delete) -> Result<Option<Item>> {
     let sent = client
         .delete_item()
@@ -167,25 +168,23 @@ async fn send_delete(client: &Client, delete: Delete) -> Result<Option<Item>> {
     }
 }
 
-/// The values that an expression names.
+/// The values of an expression, by their placeholders.
 pub(crate) type Values<'a> = &'a [(&'a str, AttributeValue)];
 
-/// Returns the item for which the condition did not hold.
+/// Asks DynamoDB to return the stored item if the condition is false.
 const ALL_OLD: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
 
-/// What became of a transaction.
+/// The result of a transaction.
 pub(crate) enum Transacted {
-    /// All was written.
+    /// All writes succeeded.
     Written,
-    /// Nothing was: for each write whose condition did not hold, the item that is there.
+    /// Nothing was written. For each write whose condition was false: the stored item, or an empty
+    /// one. `None` for all other writes.
     Refused(Vec<Option<Item>>),
 }
 
-/// Writes all of these, or none. Tried again after a lost answer it is the same transaction: the
-/// SDK sends the same request token.
-///
-/// # Errors
-/// The database is away.
+/// Sends a transaction. A retry after a lost response takes no effect twice, because the SDK sends
+/// the same request token.
 pub(crate) async fn transact(
     client: &Client,
     writes: Vec<TransactWriteItem>,
@@ -212,7 +211,7 @@ pub(crate) async fn transact(
     Err(error.into())
 }
 
-/// A put, under a condition if there is one.
+/// Prepares a put with an optional condition.
 pub(crate) fn put<'a>(
     table: &str,
     item: Item,
@@ -230,7 +229,7 @@ pub(crate) fn put<'a>(
     Ok(TransactWriteItem::builder().put(put).build())
 }
 
-/// An update under a condition.
+/// Prepares an update with a condition.
 pub(crate) fn update(
     table: &str,
     key: Item,
@@ -240,7 +239,7 @@ pub(crate) fn update(
     values: Values<'_>,
 ) -> Result<TransactWriteItem> {
     let owned = |(name, of): &(&str, &str)| ((*name).to_owned(), (*of).to_owned());
-    // DynamoDB refuses an empty set of names.
+    // DynamoDB rejects an empty map of names.
     let names = (!names.is_empty()).then(|| names.iter().map(owned).collect());
     let update = Update::builder()
         .set_expression_attribute_names(names)
@@ -254,7 +253,7 @@ pub(crate) fn update(
     Ok(TransactWriteItem::builder().update(update).build())
 }
 
-/// A deletion, under a condition if there is one.
+/// Prepares a deletion with an optional condition.
 pub(crate) fn delete(
     table: &str,
     key: Item,
@@ -271,7 +270,7 @@ pub(crate) fn delete(
     Ok(TransactWriteItem::builder().delete(delete).build())
 }
 
-/// A condition on an item that is not written.
+/// Prepares a condition on an item that is not written.
 pub(crate) fn check(
     table: &str,
     key: Item,
@@ -289,7 +288,7 @@ pub(crate) fn check(
 
 fn of(values: Values<'_>) -> Option<Item> {
     let named = |(name, value): &(&str, AttributeValue)| ((*name).to_owned(), value.clone());
-    // DynamoDB refuses an empty set of values.
+    // DynamoDB rejects an empty map of values.
     (!values.is_empty()).then(|| values.iter().map(named).collect())
 }
 

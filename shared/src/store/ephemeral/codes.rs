@@ -1,4 +1,4 @@
-//! Calls about short codes. Making and exchanging one are transactions over both tables.
+//! The calls for short codes. Creating a code and exchanging it are transactions over both tables.
 
 use aws_sdk_dynamodb::{
     operation::delete_item::DeleteItemError,
@@ -21,40 +21,38 @@ use crate::{
     },
 };
 
-/// What became of a code that was to be written.
+/// The result of storing a new code.
 pub(crate) enum CodeWrite {
-    /// It is there now.
+    /// The code is stored.
     Written,
-    /// Its user has changed, or its ecosystem is gone.
+    /// The user has changed, or the ecosystem does not exist any more.
     OwnerChanged,
-    /// Another code of these characters is valid, or the user that it would make exists.
+    /// Another code with the same characters is valid, or the user that the code would create
+    /// exists.
     Taken,
 }
 
-/// The owner of the token that a code gives, in the exchange's transaction.
+/// The owner of the token that an exchange creates.
 #[derive(Clone, Copy)]
 pub(crate) enum ExchangeOwner<'a> {
-    /// A user that must have this epoch still.
+    /// An existing user, which must be active and still have this epoch.
     Existing(&'a UserId, Epoch),
-    /// A user that is made.
+    /// A user that the exchange creates.
     New(&'a User),
 }
 
-/// What became of an exchange.
+/// The result of an exchange.
 pub(crate) enum ExchangeWrite {
-    /// The code is spent, and its token stored.
+    /// The code is used, and its token is stored.
     Written,
-    /// The code is gone.
+    /// The code is used, expired or replaced.
     CodeGone,
-    /// The user, its ecosystem or its environment is not what it was.
+    /// The user has changed, or its ecosystem or environment does not exist any more.
     OwnerChanged,
 }
 
 impl Ephemeral {
-    /// Writes a code for a user that must have this epoch and be active.
-    ///
-    /// # Errors
-    /// The database is unavailable.
+    /// Stores a code for a user. The user must be active and have this epoch.
     pub(crate) async fn insert_code_of_user(
         &self,
         identity: &Identity,
@@ -70,11 +68,8 @@ impl Ephemeral {
         self.insert_code(writes).await
     }
 
-    /// Writes a code for an environment, whose ecosystem must be this account's. Nobody may have the
-    /// name of the user that the code will make.
-    ///
-    /// # Errors
-    /// The database is unavailable.
+    /// Stores a code for an environment. The environment's ecosystem must belong to this account.
+    /// The user that the code will create must not exist.
     pub(crate) async fn insert_code_of_environment(
         &self,
         identity: &Identity,
@@ -95,8 +90,10 @@ impl Ephemeral {
         self.insert_code(writes).await
     }
 
-    /// Writes a code where none is valid: a transaction, because that arrives once. A put that was held
-    /// up and tried again could bring a spent code back. The second write is the condition on the owner.
+    /// Stores a code, unless a valid one has the same characters.
+    ///
+    /// It is a transaction, because a transaction takes effect once. A put that is delayed and
+    /// retried could bring a used code back. The second write is the condition on the owner.
     async fn insert_code(&self, writes: Vec<TransactWriteItem>) -> Result<CodeWrite> {
         Ok(match transact(&self.client, writes).await? {
             Transacted::Written => CodeWrite::Written,
@@ -121,10 +118,7 @@ impl Ephemeral {
         )
     }
 
-    /// Reads a code's record, strongly consistent.
-    ///
-    /// # Errors
-    /// The database is unavailable.
+    /// Reads a code's record with strong consistency.
     pub(crate) async fn code(&self, code: &Code) -> Result<Option<Record>> {
         let read = self
             .client
@@ -137,8 +131,10 @@ impl Ephemeral {
         read.item.map(from_item).transpose()
     }
 
-    /// Spends a code. Its token's item belongs in the same transaction. Tried again after a lost response,
-    /// it is the same transaction (the SDK sends the same request token).
+    /// Prepares the exchange of a code. The token's item must be added to the same transaction.
+    ///
+    /// A retry after a lost response takes no effect twice, because the SDK sends the same request
+    /// token.
     pub(crate) fn exchange_code(
         &self,
         identity: &Identity,
@@ -181,10 +177,7 @@ impl Ephemeral {
         }))
     }
 
-    /// Deletes a code that gives nothing, unless it is another by now.
-    ///
-    /// # Errors
-    /// The database is unavailable.
+    /// Deletes a code that cannot give a token any more, unless another code has replaced it.
     pub(crate) async fn spend_code(&self, code: &Code, record: &Record) -> Result<()> {
         let deleted = self
             .client

@@ -1,5 +1,6 @@
-//! Calls about the counters of attempts. A counter is an item for one subject and one window of time:
-//! `n`, what is charged, and `failed`, what of it has failed for sure.
+//! The calls for counters of attempts. A counter is an item for one subject and one time window. It
+//! has the attributes `n`, the number of charged attempts, and `failed`, how many of these are
+//! known to have failed.
 
 use aws_sdk_dynamodb::{
     config::retry::RetryConfig,
@@ -14,31 +15,28 @@ use crate::{
     store::item::{from_item, is_written, number},
 };
 
-/// The counter of one subject and one window.
+/// The counter of one subject in one time window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Counter {
     /// The partition key of its item.
     pub(crate) key: String,
-    /// The end of its window.
+    /// The end of its time window.
     pub(crate) ends_at: UnixSeconds,
 }
 
-/// What became of an attempt that was to be charged.
+/// The result of charging an attempt.
 pub(crate) enum Charge {
-    /// It is charged.
+    /// The attempt is charged.
     Counted,
-    /// The limit is reached; so many attempts of the window have failed for sure.
+    /// The limit is reached, and the attempt is not charged.
     Full {
-        /// Those that failed.
+        /// How many attempts in the time window are known to have failed.
         failed: u32,
     },
 }
 
 impl Ephemeral {
     /// Charges an attempt to a counter, unless the limit is reached.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub(crate) async fn charge(&self, counter: &Counter, limit: u32) -> Result<Charge> {
         #[derive(Deserialize)]
         struct Full {
@@ -67,10 +65,8 @@ impl Ephemeral {
         }
     }
 
-    /// Takes an attempt off a counter, in one try.
-    ///
-    /// # Errors
-    /// The database is unavailable.
+    /// Takes an attempt off a counter. It is not retried, because a second refund would hide a
+    /// failed attempt.
     pub(crate) async fn refund(&self, counter: &Counter) -> Result<()> {
         let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
         let refunded = self
@@ -87,10 +83,10 @@ impl Ephemeral {
         is_written(refunded, is_refusal).map(|_| ())
     }
 
-    /// Counts an attempt of a counter as failed.
+    /// Counts a charged attempt as failed.
     ///
     /// # Errors
-    /// The database is unavailable, or the counter is gone with its window.
+    /// The database is unavailable, or the counter is deleted because its time window is over.
     pub(crate) async fn count_failure(&self, counter: &Counter) -> Result<()> {
         let update = self
             .update(counter)

@@ -1,5 +1,5 @@
-//! The ephemeral table: what a restore must not bring back. Short codes and attempt counters, all
-//! with a TTL.
+//! The ephemeral table: short codes and attempt counters. All items have a TTL, and a restore from
+//! a backup must not bring them back.
 
 mod codes;
 pub(crate) mod counters;
@@ -8,10 +8,10 @@ use aws_sdk_dynamodb::Client;
 
 pub(crate) use self::codes::{CodeWrite, ExchangeOwner, ExchangeWrite};
 
-/// The name of the partition key; there is no sort key.
+/// The name of the partition key. The table has no sort key.
 pub const PARTITION_KEY: &str = "key";
 
-/// The ephemeral table, and the calls that are made of it.
+/// The ephemeral table and its calls.
 #[derive(Clone, Debug)]
 pub struct Ephemeral {
     client: Client,
@@ -19,7 +19,7 @@ pub struct Ephemeral {
 }
 
 impl Ephemeral {
-    /// The table of this name.
+    /// Returns the table with this name.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }

@@ -1,4 +1,4 @@
-//! Calls about e-mail tokens, and about the key of their values.
+//! The calls for e-mail tokens, and for the key that encrypts their values.
 
 use aws_sdk_dynamodb::{
     primitives::Blob,
@@ -23,13 +23,13 @@ use crate::{
     },
 };
 
-/// The index that lists e-mail tokens; sparse, for nothing else has its keys.
+/// The index that lists e-mail tokens. It is sparse: no other items have its keys.
 pub const EMAIL_TOKENS_INDEX: &str = "email-tokens";
 /// The index's partition key: the account.
 pub const EMAIL_ACCOUNT: &str = "email_account";
-/// The index's sort key: the place in the list.
+/// The index's sort key: the position in the list.
 pub const EMAIL_USER: &str = "email_user";
-/// What the index holds besides its keys and the table's: all but the value.
+/// The attributes in the index besides its keys and the table's: all but the encrypted value.
 pub const EMAIL_TOKENS_PROJECTION: &[&str] = &[
     "user_id",
     "token_id",
@@ -41,19 +41,19 @@ pub const EMAIL_TOKENS_PROJECTION: &[&str] = &[
     "epoch",
 ];
 
-/// A word that DynamoDB keeps for itself.
+/// A placeholder, because `scope` is a reserved word of DynamoDB.
 const SCOPE: &[(&str, &str)] = &[("#scope", "scope")];
 
-/// What became of an e-mail token that was to be written.
+/// The result of storing a new e-mail token.
 pub(crate) enum EmailTokenWrite {
     Written,
-    /// The user, or the environment that it is of, is not as it was read.
+    /// The user has changed since it was read, or its environment does not exist any more.
     UserChanged,
-    /// What is there now is not what was read.
+    /// The stored e-mail token is not as it was read. Contains the stored one, if any.
     Conflict(Option<Box<Kept>>),
 }
 
-/// What a log-in reads, as it was at one moment.
+/// The items that a log-in reads, as they were at one moment.
 pub(crate) struct LogInItems {
     pub(crate) user: Option<User>,
     pub(crate) password: Option<PasswordRecord>,
@@ -61,11 +61,8 @@ pub(crate) struct LogInItems {
 }
 
 impl Identity {
-    /// Reads what a log-in needs in one `TransactGetItems`, so that no old password meets a new
-    /// epoch.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Reads the items for a log-in with one `TransactGetItems`, so that an old password is never
+    /// read together with a new epoch.
     pub(crate) async fn log_in_items(&self, user: OwnerKey) -> Result<LogInItems> {
         let keys = [
             Key::owner(user),
@@ -77,7 +74,7 @@ impl Identity {
                 .table_name(&self.table)
                 .set_key(Some(key.to_item()?))
                 .build()
-                .map_err(|_| unavailable("a read that cannot be built"))?;
+                .map_err(|_| unavailable("the read cannot be built"))?;
             Ok(TransactGetItem::builder().get(get).build())
         });
         let call = self.client.transact_get_items();
@@ -90,7 +87,7 @@ impl Identity {
             .map(|response| response.item.filter(|item| !item.is_empty()))
             .collect::<Vec<_>>()
             .try_into();
-        let [user, password, kept] = items.map_err(|_| unavailable("a read without its items"))?;
+        let [user, password, kept] = items.map_err(|_| unavailable("a response without items"))?;
         Ok(LogInItems {
             user: user.map(from_item).transpose()?.and_then(Owner::into_user),
             password: password.map(from_item).transpose()?,
@@ -98,8 +95,9 @@ impl Identity {
         })
     }
 
-    /// Stores the record of a new e-mail token in the place of the invalid one that was read, or where none
-    /// was, if the user is as it was read. Its token's item belongs in the same transaction.
+    /// Prepares to store the record of a new e-mail token, if the user is as it was read. It
+    /// replaces the invalid record `old`, or requires that there is none. The token's item must be
+    /// added to the same transaction.
     pub(crate) fn insert_email_token(
         &self,
         new: &Kept,
@@ -142,7 +140,8 @@ impl Identity {
         }))
     }
 
-    /// Changes a user's e-mail token and its token's item, if both are as they were read.
+    /// Prepares to change the record of a user's e-mail token and the token's item, if the record
+    /// is as it was read and the token is not revoked.
     pub(crate) fn update_email_token(
         &self,
         user: OwnerKey,
@@ -186,7 +185,7 @@ impl Identity {
             &self.table,
             Key::token(user, new.token_id).to_item()?,
             &set,
-            // One that was revoked is not brought back.
+            // A revoked token must not become valid again.
             "attribute_exists(token_hash)",
             SCOPE,
             &values,
@@ -194,7 +193,8 @@ impl Identity {
         Ok(Change::together(vec![record, token], email_token_in))
     }
 
-    /// Deletes a user's e-mail token and its token's item, if this is still the one.
+    /// Prepares to delete the record of a user's e-mail token and the token's item, if the user's
+    /// e-mail token is still this one.
     pub(crate) fn delete_email_token(
         &self,
         user: OwnerKey,
@@ -213,12 +213,9 @@ impl Identity {
         Ok(Change::together(writes, email_token_in))
     }
 
-    /// Reads up to `limit` e-mail tokens of an account, or of one of its ecosystems, in the order
-    /// of their places from the one after `after` on; and the last place that was looked at, unless
-    /// it was the last. One `Query` of the index, which may lag.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Reads up to `limit` e-mail tokens of an account, or of one of its ecosystems, starting after
+    /// the position `after`. Also returns the position to continue after, unless the list is
+    /// complete. One `Query` of the index, which is eventually consistent.
     pub(crate) async fn email_tokens(
         &self,
         account: &AccountId,
@@ -233,7 +230,7 @@ impl Identity {
         let start = after.map(|place| {
             let user = place
                 .user()
-                .ok_or_else(|| unavailable("a place of nobody"))?;
+                .ok_or_else(|| unavailable("a list position without a user"))?;
             let mut key = Key::email_token(user).to_item()?;
             key.insert(EMAIL_ACCOUNT.to_owned(), to_value(account)?);
             key.insert(EMAIL_USER.to_owned(), to_value(place)?);
@@ -261,37 +258,32 @@ impl Identity {
         let output = query.send().await?;
         let items = output
             .items
-            .ok_or_else(|| unavailable("a query without items"))?;
+            .ok_or_else(|| unavailable("a response without items"))?;
         let tokens = items.into_iter().map(from_item).collect::<Result<_>>()?;
         let last = output.last_evaluated_key.map(from_item::<Last>);
         Ok((tokens, last.transpose()?.map(|last| last.email_user)))
     }
 
-    /// The wrapped data key of values, if there is one.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Reads the wrapped data key for the values of e-mail tokens, if there is one.
     pub(crate) async fn value_key(&self) -> Result<Option<Vec<u8>>> {
         let item = self.get(&Key::value_key()).await?;
         item.map(wrapped).transpose()
     }
 
-    /// Keeps a wrapped data key where none is; returns the one that is there otherwise.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Stores a wrapped data key if there is none. Otherwise returns the stored one.
     pub(crate) async fn insert_value_key(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
         let mut item = Key::value_key().to_item()?;
         let value = AttributeValue::B(Blob::new(key.as_slice()));
         item.insert("wrapped".to_owned(), value);
         let there = self.insert(item).await?.map(wrapped).transpose()?;
-        // Its own earlier write, whose answer was lost, is no other.
+        // If the stored key is the same, this write has already taken effect, but its response
+        // was lost.
         Ok(there.filter(|there| *there != key))
     }
 }
 
-/// Reads the result of a transaction whose first write is an e-mail token's record. A conflict has the record
-/// that is there, if it is the first write that is refused.
+/// Interprets the result of a transaction whose first write is to the record of an e-mail token. If
+/// that write was refused, the conflict contains the stored record.
 fn email_token_in(transacted: Transacted) -> Result<WriteResult<EmailToken>> {
     match transacted {
         Transacted::Written => Ok(WriteResult::Written),

@@ -1,4 +1,4 @@
-//! The identity table: owners and their tokens, one partition for each owner.
+//! The identity table: owners and their tokens, with one partition for each owner.
 
 mod email_tokens;
 mod owners;
@@ -45,40 +45,41 @@ use crate::{
 pub const PARTITION_KEY: &str = "owner";
 /// The name of the sort key.
 pub const SORT_KEY: &str = "item";
-/// What every token's item has, but that of one that was revoked.
+/// An attribute of every token's item. The mark that replaces the item of a revoked token lacks it.
 const TOKEN_HASH: &str = "token_hash";
 /// The sort key of an owner's own record.
 pub const OWNER_ITEM: &str = "owner";
 /// The sort key of an environment's record.
 const ENVIRONMENT_ITEM: &str = "environment";
 
-/// The sort key of what is kept under an e-mail address.
+/// The sort key of the record of an e-mail address.
 const ADDRESS_ITEM: &str = "address";
-/// The sort key of a user's password.
+/// The sort key of the record of a user's password.
 const PASSWORD_ITEM: &str = "password";
-/// The sort key of the one that names a user's e-mail token.
+/// The sort key of the record of a user's e-mail token.
 const EMAIL_TOKEN_ITEM: &str = "email-token";
-/// The sort key of the wrapped data key, in a partition that no owner has.
+/// The sort key of the wrapped data key for the values of e-mail tokens, in a partition that no
+/// owner has.
 const VALUE_KEY_ITEM: &str = "value-key";
 
-/// How many keys one `BatchGetItem` takes.
+/// The maximum number of keys in one `BatchGetItem`.
 const BATCH: usize = 100;
-/// How often keys that DynamoDB left unprocessed are asked for again, and the pause before the
-/// first of those, which doubles.
+/// How often we retry keys that DynamoDB left unprocessed, and the pause before the first retry.
+/// The pause doubles with each retry.
 const UNPROCESSED_TRIES: u32 = 5;
 const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// The primary key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
-    /// The partition.
+    /// The partition key.
     pub owner: OwnerKey,
     /// The sort key.
     pub item: String,
 }
 
 impl Key {
-    /// The record of an owner.
+    /// Returns the key of an owner's record.
     pub fn owner(owner: OwnerKey) -> Self {
         Self {
             owner,
@@ -86,7 +87,7 @@ impl Key {
         }
     }
 
-    /// The record of an environment.
+    /// Returns the key of an environment's record.
     pub fn environment(id: &EnvironmentId) -> Self {
         Self {
             owner: id.into(),
@@ -94,7 +95,7 @@ impl Key {
         }
     }
 
-    /// What is kept under an e-mail address.
+    /// Returns the key of the record of an e-mail address.
     pub fn address(email: &Email) -> Self {
         Self {
             owner: email.into(),
@@ -102,7 +103,7 @@ impl Key {
         }
     }
 
-    /// A user's password.
+    /// Returns the key of the record of a user's password.
     pub fn password(user: OwnerKey) -> Self {
         Self {
             owner: user,
@@ -110,7 +111,7 @@ impl Key {
         }
     }
 
-    /// Which token is a user's e-mail token.
+    /// Returns the key of the record of a user's e-mail token.
     pub fn email_token(user: OwnerKey) -> Self {
         Self {
             owner: user,
@@ -118,7 +119,7 @@ impl Key {
         }
     }
 
-    /// The wrapped data key of values.
+    /// Returns the key of the item with the wrapped data key.
     fn value_key() -> Self {
         Self {
             owner: OwnerKey::NOBODY,
@@ -126,7 +127,7 @@ impl Key {
         }
     }
 
-    /// The record of a token of an owner.
+    /// Returns the key of the record of an owner's token.
     pub fn token(owner: OwnerKey, id: TokenId) -> Self {
         Self {
             owner,
@@ -134,7 +135,7 @@ impl Key {
         }
     }
 
-    /// The record that a token says it has.
+    /// Returns the key of the record that the text of a token claims.
     pub fn of(token: &PlainToken) -> Self {
         Self::token(token.owner(), token.id())
     }
@@ -144,7 +145,7 @@ impl Key {
     }
 }
 
-/// What one read found.
+/// The items that a read found.
 #[derive(Default)]
 pub(crate) struct Items {
     owners: HashMap<OwnerKey, Owner>,
@@ -155,12 +156,12 @@ pub(crate) struct Items {
 }
 
 impl Items {
-    /// The owner whose partition this is.
+    /// Returns the owner with this partition key.
     pub(crate) fn owner(&self, key: OwnerKey) -> Option<&Owner> {
         self.owners.get(&key)
     }
 
-    /// An ecosystem; `None` as well if its key belongs to another id (a hash collision).
+    /// Returns an ecosystem. `None` also if its key belongs to a different id (hash collision).
     pub(crate) fn ecosystem(&self, id: &EcosystemId) -> Option<&Ecosystem> {
         match self.owner(id.into()) {
             Some(Owner::Ecosystem(ecosystem)) if ecosystem.id == *id => Some(ecosystem),
@@ -168,7 +169,7 @@ impl Items {
         }
     }
 
-    /// A user; `None` as well if its key belongs to another id (a hash collision).
+    /// Returns a user. `None` also if its key belongs to a different id (hash collision).
     pub(crate) fn user(&self, id: &UserId) -> Option<&User> {
         match self.owner(id.into()) {
             Some(Owner::User(user)) if user.id == *id => Some(user),
@@ -176,27 +177,27 @@ impl Items {
         }
     }
 
-    /// A token of an owner.
+    /// Returns a token of an owner.
     pub(crate) fn token(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
         self.tokens.get(&(owner, id))
     }
 
-    /// An environment.
+    /// Returns an environment.
     pub(crate) fn environment(&self, id: &EnvironmentId) -> Option<&Environment> {
         self.environments.get(id)
     }
 
-    /// What is kept under an e-mail address.
+    /// Returns the record of an e-mail address.
     pub(crate) fn address(&self, email: &Email) -> Option<&Address> {
         self.addresses.get(&email.into())
     }
 
-    /// What is kept of a user's e-mail token.
+    /// Returns the stored item of a user's e-mail token.
     pub(crate) fn email_token(&self, user: OwnerKey) -> Option<&Kept> {
         self.email_tokens.get(&user)
     }
 
-    /// Adds an item, which its sort key tells the kind of.
+    /// Adds an item. Its sort key determines its kind.
     fn add(&mut self, item: Item) -> Result<()> {
         let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
         match sort_key.map_or("", String::as_str) {
@@ -227,7 +228,7 @@ impl Items {
     }
 }
 
-/// The identity table, and the calls that are made of it.
+/// The identity table and its calls.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub(crate) client: Client,
@@ -235,22 +236,22 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The table of this name.
+    /// Returns the table with this name.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// Reads these items, strongly consistent, in one `BatchGetItem` for each 100.
+    /// Reads these items with strong consistency, in one `BatchGetItem` for each 100 keys.
     ///
     /// # Errors
-    /// The database is away, or leaves keys unprocessed however often it is asked: such a key is
-    /// not an absent item.
+    /// The database is unavailable, or it leaves keys unprocessed after all retries. An unprocessed
+    /// key does not mean that the item does not exist.
     pub(crate) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Items> {
         let mut keys = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
         let mut found = Items::default();
         while !keys.is_empty() {
             let batch = keys.drain(..keys.len().min(BATCH)).collect();
-            // The SDK's future has 6 KB, which everybody who waits for this one would move about.
+            // The SDK's future has 6 KB. The box keeps them out of all futures that await this one.
             Box::pin(self.read_batch(batch, &mut found)).await?;
         }
         Ok(found)
@@ -259,7 +260,7 @@ impl Identity {
     async fn read_batch(&self, mut missing: Vec<Item>, found: &mut Items) -> Result<()> {
         for attempt in 0..=UNPROCESSED_TRIES {
             if attempt > 0 {
-                #[expect(clippy::disallowed_methods, reason = "the database asks for a pause")]
+                #[expect(clippy::disallowed_methods, reason = "a pause before a retry")]
                 tokio::time::sleep(UNPROCESSED_PAUSE * 2u32.pow(attempt - 1)).await;
             }
             let wanted = KeysAndAttributes::builder()
@@ -280,8 +281,8 @@ impl Identity {
                 .flat_map(|(_, left)| left.keys)
                 .collect();
             if output.responses.is_none() && missing.is_empty() {
-                // Not even an empty list: no answer to the question.
-                return Err(unavailable("a read without items"));
+                // A valid response contains at least an empty list.
+                return Err(unavailable("a response without items"));
             }
             for (_, items) in output.responses.into_iter().flatten() {
                 for item in items {
@@ -292,21 +293,21 @@ impl Identity {
                 return Ok(());
             }
         }
-        Err(unavailable("keys stay unprocessed"))
+        Err(unavailable("keys are unprocessed after all retries"))
     }
 
-    /// Reads one item, strongly consistent.
+    /// Reads one item with strong consistency.
     async fn get(&self, key: &Key) -> Result<Option<Item>> {
         let call = self.client.get_item().table_name(&self.table);
         let call = call.set_key(Some(key.to_item()?)).consistent_read(true);
         Ok(call.send().await?.item)
     }
 
-    /// Asks for an item that does not exist, so that the connection is open before the first
-    /// request comes: during init Lambda gives a whole CPU, afterwards a share.
+    /// Reads an item that does not exist, so that the connection is open before the first request.
+    /// During init, Lambda provides a whole CPU, and afterwards only a share of one.
     ///
     /// # Errors
-    /// The database is away.
+    /// The database is unavailable.
     pub async fn warm_up(&self) -> Result<()> {
         let nobody = Key::owner(OwnerKey::NOBODY);
         let call = self.client.get_item().table_name(&self.table);
@@ -314,15 +315,12 @@ impl Identity {
         Ok(())
     }
 
-    /// Sends what changes tokens.
-    ///
-    /// # Errors
-    /// The database is unavailable.
+    /// Sends prepared writes and returns their result.
     pub(crate) async fn commit<R>(&self, change: Change<R>) -> Result<R> {
         change.commit(&self.client).await
     }
 
-    /// Puts an item where none is; returns the one that is there otherwise.
+    /// Stores an item if none has its key. Otherwise returns the stored one.
     pub(crate) async fn insert(&self, item: Item) -> Result<Option<Item>> {
         let put = self
             .client
@@ -346,12 +344,12 @@ impl Identity {
     }
 }
 
-/// Whether an item only says that the token under its key was revoked.
+/// Returns whether an item only marks the token with its key as revoked.
 fn is_revoked(item: &Item) -> bool {
     !item.contains_key(TOKEN_HASH)
 }
 
-/// The partition that an item is in.
+/// Returns the partition key of an item.
 fn partition(item: &Item) -> Result<OwnerKey> {
     let owner = item.get(PARTITION_KEY).cloned();
     let owner = owner.ok_or_else(unreadable::<OwnerKey>)?;

@@ -1,4 +1,4 @@
-//! Calls about owners and environments.
+//! The calls for owners and environments.
 
 use std::collections::BTreeSet;
 
@@ -17,23 +17,25 @@ use crate::{
     },
 };
 
-/// What became of an owner that was to be written where none was.
+/// The result of storing a new owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// It is there now.
+    /// The owner is stored.
     New,
-    /// The same id was there already, in this state.
+    /// An owner with the same id exists. Nothing was overwritten.
     Existing(Owner),
-    /// Another id has its key: a collision of hashes. Nothing was overwritten.
+    /// An owner with a different id has the same key (hash collision). Nothing was overwritten.
     KeyTaken,
 }
 
 impl Identity {
-    /// Writes a new owner, where none is. Safe to repeat: a transaction arrives once, while a put that
-    /// was held up could bring an owner back that has been deleted since, with all its tokens.
+    /// Stores a new owner, if none has its key.
+    ///
+    /// It is safe to repeat, because a transaction takes effect once. A put that is delayed could
+    /// bring back an owner that was deleted since, with all its tokens.
     ///
     /// # Errors
-    /// The database is away.
+    /// The database is unavailable.
     pub async fn insert_owner(&self, owner: &Owner) -> Result<Inserted> {
         let absent = "attribute_not_exists(epoch)";
         let put = put(&self.table, owner_item(owner)?, absent, &[])?;
@@ -49,8 +51,8 @@ impl Identity {
         })
     }
 
-    /// Stores a user's next state in the place of the one that was read: one conditional `PutItem`. It is
-    /// safe to repeat.
+    /// Prepares to replace a user's record, if it is still as it was read: one conditional
+    /// `PutItem`. It is safe to repeat.
     pub(crate) fn replace_user(&self, old: &User, new: &User) -> Result<Change<WriteResult<User>>> {
         let new = Owner::from(new);
         let put = put(
@@ -62,16 +64,17 @@ impl Identity {
         Ok(Change::alone(put, move |transacted| match transacted {
             Transacted::Written => Ok(WriteResult::Written),
             Transacted::Refused(mut refused) => match owner_in(refused.swap_remove(0))? {
-                // This write itself, if its response was lost.
+                // This write has already taken effect, but its response was lost.
                 Some(there) if there == new => Ok(WriteResult::Written),
                 there => Ok(WriteResult::Conflict(there.and_then(Owner::into_user))),
             },
         }))
     }
 
-    /// Deletes an owner's record, even if it has changed since it was read: all its tokens end with it. The
-    /// condition is the incarnation that was read, so a repeated or late deletion leaves a later owner of the same
-    /// id alone.
+    /// Prepares to delete an owner's record, which ends all the owner's tokens.
+    ///
+    /// The record may have changed since it was read, but the incarnation must be the same. So a
+    /// repeated or late deletion does not delete a later owner with the same id.
     pub(crate) fn delete_owner(&self, owner: OwnerKey, incarnation: Epoch) -> Result<Change<()>> {
         let values = [(":born", to_value(&incarnation)?)];
         let key = Key::owner(owner).to_item()?;
@@ -79,17 +82,14 @@ impl Identity {
         Ok(Change::alone(delete, |_| Ok(())))
     }
 
-    /// Deletes an environment, if it is there.
+    /// Prepares to delete an environment, if it exists.
     pub(crate) fn delete_environment(&self, id: &EnvironmentId) -> Result<Change<()>> {
         let key = Key::environment(id).to_item()?;
         let delete = delete(&self.table, key, None, &[])?;
         Ok(Change::alone(delete, |_| Ok(())))
     }
 
-    /// Writes a new environment. Safe to repeat, as [`Identity::insert_owner`] is.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Stores a new environment. It is safe to repeat, like [`Identity::insert_owner`].
     pub(crate) async fn insert_environment(&self, environment: &Environment) -> Result<()> {
         let mut item = to_item(environment)?;
         item.extend(Key::environment(&environment.id).to_item()?);
@@ -97,7 +97,7 @@ impl Identity {
         match transact(&self.client, vec![put]).await? {
             Transacted::Written => Ok(()),
             Transacted::Refused(_) => Err(Error::Internal {
-                cause: "a new environment met another under its id".to_owned(),
+                cause: "the id of a new environment is already in use".to_owned(),
             }),
         }
     }
@@ -105,27 +105,27 @@ impl Identity {
     /// Reads an owner's record.
     ///
     /// # Errors
-    /// The database is away.
+    /// The database is unavailable.
     pub async fn owner(&self, key: OwnerKey) -> Result<Option<Owner>> {
         let found = self.read(&BTreeSet::from([Key::owner(key)])).await?;
         Ok(found.owner(key).cloned())
     }
 }
 
-/// An owner's item with its key.
+/// Returns an owner's item with its key.
 pub(crate) fn owner_item(owner: &Owner) -> Result<Item> {
     let mut item = to_item(owner)?;
     item.extend(Key::owner(owner.key()).to_item()?);
     Ok(item)
 }
 
-/// The owner that a refused write found, if there is one.
+/// Returns the owner that a refused write found, if there is one.
 pub(super) fn owner_in(refused: Option<Item>) -> Result<Option<Owner>> {
     let there = refused.filter(|there| !there.is_empty());
     there.map(from_item).transpose()
 }
 
-/// Checks that a user has this epoch still and is active.
+/// Prepares the condition that a user is active and still has this epoch.
 pub(crate) fn unchanged(table: &str, user: OwnerKey, epoch: Epoch) -> Result<TransactWriteItem> {
     let values = [
         (":epoch", to_value(&epoch)?),

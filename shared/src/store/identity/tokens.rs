@@ -1,4 +1,4 @@
-//! Calls about tokens.
+//! The calls for tokens.
 
 use aws_sdk_dynamodb::{
     error::SdkError,
@@ -30,23 +30,23 @@ use crate::{
 };
 
 impl Identity {
-    /// Stores a new token, in one conditional `PutItem`. It is safe to repeat: a token that finds itself
-    /// there is stored.
+    /// Stores a new token with one conditional `PutItem`. It is safe to repeat: it succeeds if the
+    /// same token is already stored.
     ///
     /// # Errors
-    /// The database is unavailable, or another token of the owner has the id (a collision of 80 random bits
-    /// within a millisecond).
+    /// The database is unavailable, or another token of the owner has the same id (a collision of
+    /// 80 random bits within a millisecond).
     pub async fn insert_token(&self, token: &Token) -> Result<()> {
         match self.insert(to_item(token)?).await? {
             None => Ok(()),
             Some(old) if from_item::<Token>(old.clone())?.token_hash == token.token_hash => Ok(()),
             Some(_) => Err(Error::Internal {
-                cause: "a new token met another under its id".to_owned(),
+                cause: "the id of a new token is already in use".to_owned(),
             }),
         }
     }
 
-    /// Stores a new token in the transaction of something else.
+    /// Adds a new token to the transaction of another change.
     pub(crate) fn insert_token_with<R>(
         &self,
         token: &Token,
@@ -57,14 +57,11 @@ impl Identity {
         Ok(other.and(put(&self.table, item, condition, &[])?))
     }
 
-    /// Starts another life of a sliding token, unless it is dead or this second already did, and
-    /// says when it expires now; `None` if it is dead.
+    /// Renews a sliding token and returns when it expires now, or `None` if it is expired or
+    /// revoked. A token that was already renewed in this second is not written again.
     ///
-    /// One conditional `UpdateItem`: it can neither create an item nor revive a dead one. A token
-    /// that is found idle for too long is ended by a second one.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// This is one conditional `UpdateItem`, which can neither create an item nor revive an expired
+    /// one. If the token was not used for too long, a second `UpdateItem` ends it.
     pub(crate) async fn renew(
         &self,
         token: &PlainToken,
@@ -99,10 +96,10 @@ impl Identity {
         }
     }
 
-    /// Ends a sliding token whose time has passed for good, before anybody is told that it is
-    /// dead: a renewal that was sent while it lived, and arrives late, would revive it.
+    /// Ends an expired sliding token permanently, before a caller learns that it is expired.
+    /// Otherwise a renewal that was sent before the expiry and arrives late would revive it.
     ///
-    /// Says when the token expires if it was renewed meanwhile.
+    /// Returns when the token expires if it was renewed in the meantime, else `None`.
     async fn end_idle(&self, token: &PlainToken, now: UnixSeconds) -> Result<Option<UnixSeconds>> {
         let ended = self
             .update(token, now)?
@@ -119,7 +116,7 @@ impl Identity {
         })
     }
 
-    /// An update of a token's item, with its hash and the time for the condition.
+    /// Returns an update of a token's item, with the hash and the time as values for its condition.
     fn update(&self, token: &PlainToken, now: UnixSeconds) -> Result<UpdateItemFluentBuilder> {
         let hash = AttributeValue::B(Blob::new(token.hashed().as_bytes().as_slice()));
         Ok(self
@@ -133,11 +130,9 @@ impl Identity {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld))
     }
 
-    /// Reads up to `limit` tokens of an owner, newest first, from the one after `after` on; and the
-    /// last that was looked at, unless it was the owner's last. One strongly consistent `Query`.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Reads up to `limit` tokens of an owner, newest first, starting after the token `after`. Also
+    /// returns the id to continue after, unless the list is complete. One strongly consistent
+    /// `Query`.
     pub(crate) async fn tokens(
         &self,
         owner: OwnerKey,
@@ -160,7 +155,7 @@ impl Identity {
             .await?;
         let items = output
             .items
-            .ok_or_else(|| unavailable("a query without items"))?;
+            .ok_or_else(|| unavailable("a response without items"))?;
         let tokens = items.into_iter().filter(|item| !is_revoked(item));
         let tokens = tokens.map(from_item).collect::<Result<_>>()?;
         let last = output
@@ -170,8 +165,9 @@ impl Identity {
         Ok((tokens, last.map(|last| last.id)))
     }
 
-    /// Ends a token for good: in the place of its item comes one that says no more than that. It stays
-    /// for an hour, so that a put of the token that was held up finds it; deleted, it would be back.
+    /// Prepares to revoke a token: replaces its item by one that only marks it as revoked. The mark
+    /// stays for an hour. If the item were deleted instead, a delayed put of the token could store
+    /// it again.
     pub(crate) fn revoke(
         &self,
         owner: OwnerKey,
@@ -184,11 +180,8 @@ impl Identity {
         Ok(Change::alone(put, |_| Ok(())))
     }
 
-    /// Deletes what is kept of an owner's tokens that its epoch has ended, in as many calls as it
-    /// takes, or until the table has too much to do.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Deletes the records of an owner's tokens that a new epoch has revoked. Uses as many calls as
+    /// needed, but stops if the table leaves deletions unprocessed.
     pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<()> {
         #[derive(Deserialize)]
         struct Ended {
@@ -207,10 +200,10 @@ impl Identity {
                 .await?;
             let items = output.items.unwrap_or_default();
             let found: Vec<Ended> = items.into_iter().map(from_item).collect::<Result<_>>()?;
-            // As it is after the tokens were read: an epoch that is no more does not come again,
-            // and one that came meanwhile has tokens that live.
+            // Read the epoch after the tokens: an old epoch never returns, and a new epoch that was
+            // written in the meantime may have valid tokens.
             let epoch = self.owner(owner).await?.map(|owner| owner.state().epoch);
-            // What has none says that a token was revoked, and is still needed.
+            // An item without an epoch marks a revoked token and is still needed.
             let ended = found
                 .iter()
                 .filter(|token| token.epoch.is_some() && token.epoch != epoch);
@@ -221,18 +214,18 @@ impl Identity {
             if start.is_none() || !all_done {
                 return Ok(());
             }
-            // The embedded database never waits; whoever limits the time must get a turn.
+            // The embedded database never yields. A timeout around this loop must be able to fire.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Deletes these items; says whether none was left unprocessed.
+    /// Deletes these items. Returns whether all of them were processed.
     async fn delete_all(&self, keys: &[&Key]) -> Result<bool> {
         let deletions = keys.iter().map(|key| {
             let delete = DeleteRequest::builder().set_key(Some(key.to_item()?));
             let delete = delete
                 .build()
-                .map_err(|_| unavailable("a key that is none"))?;
+                .map_err(|_| unavailable("the deletion cannot be built"))?;
             Ok(WriteRequest::builder().delete_request(delete).build())
         });
         let call = self.client.batch_write_item();
@@ -243,7 +236,7 @@ impl Identity {
         Ok(output.unprocessed_items.is_none_or(|left| left.is_empty()))
     }
 
-    /// A strongly consistent query of an owner's tokens, newest first.
+    /// Returns a strongly consistent query for an owner's tokens, newest first.
     fn query_tokens(&self, owner: OwnerKey) -> Result<QueryFluentBuilder> {
         let prefix = AttributeValue::S(TokenId::ITEM_PREFIX.to_owned());
         Ok(self
@@ -260,18 +253,18 @@ impl Identity {
     }
 }
 
-/// How long it is remembered that a token was revoked, in seconds: longer than any request of ours can
-/// be on its way.
+/// How long the mark of a revoked token is stored, in seconds. It is longer than any of our
+/// requests can be delayed.
 const REMEMBERED: u32 = 3600;
-/// How many tokens are looked at in one query of a sweep, and how many deleted by one call.
+/// How many tokens of a sweep one query reads, and how many one call deletes.
 const SWEPT: i32 = 100;
 const DELETED: usize = 25;
 
-/// What became of an update of a token's item.
+/// The result of an update of a token's item.
 enum Updated {
-    /// It was made: when the item says that it expires now.
+    /// The update succeeded. Contains the item's `expires_at` after it.
     To(UnixSeconds),
-    /// Its condition does not hold for the item as it is.
+    /// The condition was false. Contains the stored token, unless there is none or it was revoked.
     Refused(Option<Token>),
 }
 
@@ -284,7 +277,7 @@ fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Resul
         Ok(output) => {
             let new = output.attributes.map(from_item::<New>).transpose()?;
             new.map(|new| Updated::To(new.expires_at))
-                .ok_or_else(|| unavailable("an update without its result"))
+                .ok_or_else(|| unavailable("a response without attributes"))
         }
         Err(error) => match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {

@@ -1,4 +1,4 @@
-//! Calls about users with an e-mail address or a password.
+//! The calls for users with an e-mail address or a password.
 
 use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
@@ -22,47 +22,48 @@ use crate::{
     },
 };
 
-/// A user's password as it is kept: the item `password` of its partition, apart from what every
-/// verification reads.
+/// The record of a user's password: the item `password` in the user's partition. It is separate
+/// from the user's own record, which every verification reads.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct PasswordRecord {
-    /// The PHC string.
+    /// The hash as a PHC string.
     pub(crate) password_hash: String,
-    /// The incarnation of the user that has it.
+    /// The incarnation of the user that has the password.
     #[serde(rename = "born")]
     pub(crate) incarnation: Epoch,
 }
 
-/// What becomes of a user's password.
+/// A change of a user's password.
 #[derive(Clone, Copy)]
 pub(crate) enum PasswordChange<'a> {
     Stays,
     Goes,
-    /// The PHC string of the new one.
+    /// The PHC string of the new password.
     Is(&'a str),
 }
 
-/// What becomes of a user's address.
+/// A change of a user's e-mail address.
 #[derive(Clone, Copy)]
 pub(crate) enum AddressChange<'a> {
     Stays,
     Goes,
-    /// The new one, and what is kept under it though its user is gone.
+    /// The new address, and its stored record if there is one. That record's user must no longer
+    /// have the address.
     Is(&'a Email, Option<&'a Address>),
 }
 
-/// What became of a user that was to be written.
+/// The result of storing a user.
 pub(crate) enum UserWrite {
     Written,
-    /// What is there is not what was read.
+    /// The stored user is not as it was read. Contains the stored user, if any.
     Conflict(Option<User>),
-    /// What is kept under the address is not what was read.
+    /// The record of the address is not as it was read.
     AddressChanged,
 }
 
 impl Identity {
-    /// Stores a user with its password and its address in the place of the state that was read: one
-    /// transaction.
+    /// Prepares to store a user with its password and its address, if the stored user is still as
+    /// it was read: one transaction.
     pub(crate) fn put_user(
         &self,
         old: Option<&User>,
@@ -95,7 +96,7 @@ impl Identity {
             let mut item = to_item(&Address {
                 user_id: new.id.clone(),
                 incarnation: new.state.incarnation,
-                // Another one with each address that the user gets.
+                // The user gets a new epoch with each new address.
                 epoch: new.state.epoch,
             })?;
             item.extend(Key::address(email).to_item()?);
@@ -117,15 +118,16 @@ impl Identity {
         let old_email = old.and_then(|old| old.email.as_ref());
         match (address, old_email) {
             (AddressChange::Is(..) | AddressChange::Goes, Some(email)) => {
-                // If another user has it by now, it stays.
+                // If the address belongs to another user by now, its record is not deleted.
                 Ok(change.and_perhaps(self.delete_address(email, new)?))
             }
             _ => Ok(change),
         }
     }
 
-    /// Deletes a user as it was read, with its password, its address and its e-mail token's record: one
-    /// transaction. The result is the user that is there instead, if there is one.
+    /// Prepares to delete a user, if it is still as it was read, with its password, its address and
+    /// the record of its e-mail token: one transaction. If the user has changed, the result is the
+    /// stored user.
     pub(crate) fn delete_user(&self, user: &User) -> Result<Change<Option<User>>> {
         let key = (&user.id).into();
         let of = |key: Key| delete(&self.table, key.to_item()?, None, &[]);
@@ -154,19 +156,14 @@ impl Identity {
         )
     }
 
-    /// Whose an address is said to be.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Reads the record of an e-mail address.
     pub(crate) async fn address(&self, email: &Email) -> Result<Option<Address>> {
         let item = self.get(&Key::address(email)).await?;
         item.map(from_item).transpose()
     }
 
-    /// Puts another hash of the same password in the place of this one, if it is still there.
-    ///
-    /// # Errors
-    /// The database is away.
+    /// Replaces the hash of a password by another hash of the same password, if the old hash is
+    /// still stored.
     pub(crate) async fn replace_hash(&self, user: OwnerKey, old: &str, new: &str) -> Result<()> {
         let replaced = self
             .client
@@ -184,7 +181,7 @@ impl Identity {
     }
 }
 
-/// The user that a refused write found, if there is one.
+/// Returns the user that a refused write found, if there is one.
 fn user_in(refused: Option<Item>) -> Result<Option<User>> {
     Ok(owner_in(refused)?.and_then(Owner::into_user))
 }
