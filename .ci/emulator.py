@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import platform
-import re
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import urllib.error
 import urllib.request
 
 import samcli
+from samcli.yamlhelper import yaml_parse
 
 from serve import must
 
@@ -28,12 +28,24 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MACHINE = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 EMULATOR = pathlib.Path(samcli.__file__).parent / f"local/rapid/aws-lambda-rie-{MACHINE}"
 REGION = "eu-central-1"
-ENDPOINT = re.compile(r'endpoint!\("([\w-]+)", (\w+) "([^"]+)", \w+(?:, (\w+))?\)')
-TABLE = (ROOT / "functions/src/lib.rs").read_text()
-# The method, the path and what it uses, by the endpoint's name.
-ENDPOINTS = {name: of for name, *of in ENDPOINT.findall(TABLE)}
-if len(ENDPOINTS) != TABLE.count('endpoint!("'):
-    sys.exit("functions/src/lib.rs: a line of ENDPOINTS is not understood")
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+# The properties of each function by its handler, which is its name (tests/black_box/template.rs).
+FUNCTIONS = {
+    of["Properties"]["Handler"]: of["Properties"]
+    for of in TEMPLATE["Resources"].values()
+    if of["Type"] == "AWS::Serverless::Function"
+}
+
+
+def route(name):
+    """The method and the path of a function's route."""
+    (event,) = FUNCTIONS[name]["Events"].values()
+    return event["Properties"]["Method"], event["Properties"]["Path"]
+
+
+def variables(name):
+    """The variables that a function has besides those of all, by name."""
+    return FUNCTIONS[name].get("Environment", {}).get("Variables", {})
 
 
 def free_ports(count):
@@ -152,12 +164,12 @@ class Function:
             body, headers["content-type"] = json.dumps(body), "application/json"
         if form:
             body, headers["content-type"] = form, "application/x-www-form-urlencoded"
-        method, path, _ = ENDPOINTS[self.name]
-        route = f"{method} {path}"
+        method, path = route(self.name)
+        key = f"{method} {path}"
         path = path.format(**parameters or {})
         event = {
             "version": "2.0",
-            "routeKey": route,
+            "routeKey": key,
             "rawPath": path,
             "rawQueryString": query,
             "headers": headers,
@@ -172,7 +184,7 @@ class Function:
                     "sourceIp": "192.0.2.1",
                 },
                 "requestId": "request",
-                "routeKey": route,
+                "routeKey": key,
                 "stage": "$default",
                 "timeEpoch": 0,
             },

@@ -4,24 +4,28 @@
     lambda.py FUNCTIONS TOKENRY
 
 Both arguments are built binaries; emulator.py says what else it needs. Each function is a process of
-its own with the variables that its line in `ENDPOINTS` asks for, and answers a request that succeeds.
+its own with the variables that template.yaml gives it, and answers a request that succeeds.
 Then come events that no function should fall over, a table that is unavailable, and a wrong start.
 """
 
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 
 import boto3
+import yaml
 
-from emulator import ENDPOINTS, REGION, ROOT, Function, bootstrap, free_ports, ministack, must
+from emulator import FUNCTIONS, REGION, ROOT, Function, bootstrap, free_ports, ministack, must, route, variables
 
 AUTHORIZER = "authorize"
 EMAIL, PASSWORD = "bob@example.com", "correct horse battery"
+# The ids in the examples of openapi.yaml.
+SHOWN_ECOSYSTEM, SHOWN_ENVIRONMENT = "C58521fd8a5d9b5cc21987501", "E58521fd8a5d9b5cc21987502"
 LIMIT = 6 * 1024 * 1024  # An event's bytes, at the most.
 WITHIN = 4  # The seconds that a request may take whose table is away.
 
@@ -47,14 +51,13 @@ class Run:
     @contextlib.contextmanager
     def function(self, name, **more):
         """A function with no other variables than it uses."""
-        uses = ENDPOINTS[name][2] if name in ENDPOINTS else ""
-        variables = self.environment | more
-        if "Ephemeral" not in uses:
-            del variables["TOKENRY_EPHEMERAL_TABLE"]
-        if "ValueKey" in uses:
-            variables["TOKENRY_VALUE_KEY"] = self.key
+        given = self.environment | more
+        if "TOKENRY_EPHEMERAL_TABLE" not in variables(name):
+            del given["TOKENRY_EPHEMERAL_TABLE"]
+        if "TOKENRY_VALUE_KEY" in variables(name):
+            given["TOKENRY_VALUE_KEY"] = self.key
         with contextlib.ExitStack() as stack:
-            function = Function(stack, self.binary, variables, name)
+            function = Function(stack, self.binary, given, name)
             yield function
             self.ran.add(name)
             self.logs += function.logged()
@@ -150,6 +153,30 @@ def every_endpoint(run, introspect):
             wanted = f"{is_gone} with id {gone} does not exist."
             must((status, text) == (404, wanted), f"{name} leaves nothing", (status, text))
     return [users["token"], servers["token"], devices["token"], value["token"], code]
+
+
+def other_endpoints(run):
+    """Calls each function with a route that has not run yet, as openapi.yaml shows it, and about what there is."""
+    names = [name for name, of in FUNCTIONS.items() if "Events" in of and name not in run.ran]
+    if not names:
+        return
+    ecosystem = run.ask("create-ecosystem", 201)["id"]
+    of_ecosystem = {"ecosystemId": ecosystem}
+    environment = run.ask("create-environment", 201, parameters=of_ecosystem)["id"]
+    bob = f"{ecosystem};bob"
+    run.ask("put-user", 201, body={"email": EMAIL, "password": PASSWORD}, parameters={"id": bob})
+    token = run.ask("create-user-token", parameters={"id": bob})
+    ids = {"id": bob, "environmentId": environment, "tokenId": token["tokenId"]} | of_ecosystem
+    contract = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+    for name in names:
+        method, path = route(name)
+        operation = contract["paths"][path][method.lower()]
+        parameters = {each: ids[each] for each in re.findall(r"{(\w+)}", path)}
+        content = operation.get("requestBody", {}).get("content", {})
+        examples = content.get("application/json", {}).get("examples", {})
+        body = next((each["value"] for each in examples.values()), None)
+        body = json.loads(json.dumps(body).replace(SHOWN_ECOSYSTEM, ecosystem).replace(SHOWN_ENVIRONMENT, environment))
+        run.ask(name, int(min(operation["responses"])), parameters=parameters, body=body)
 
 
 def authorizer(run, token, owner):
@@ -282,10 +309,11 @@ def main(functions, tokenry):
             secrets = every_endpoint(run, introspect)
             proxy_events(run, introspect, run.account)
             odd_events(run, introspect)
-        missing = {*ENDPOINTS, AUTHORIZER} - run.ran
-        must(not missing, "every endpoint has a case here", " ".join(sorted(missing)))
+        other_endpoints(run)
+        missing = FUNCTIONS.keys() - run.ran
+        must(not missing, "every function has run", " ".join(sorted(missing)))
         table_away(run)
-        wrong_start(run, "no-such-endpoint", 'no endpoint is named "no-such-endpoint"')
+        wrong_start(run, "no-such-function", 'no function is named "no-such-function"')
         table = "TOKENRY_IDENTITY_TABLE"
         wrong_start(run, "introspect-token", f"{table} is not set", without=table)
         secrets += [run.account, PASSWORD]

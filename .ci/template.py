@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Holds template.yaml against the code: its routes, what its functions are given, and their rights. Checks that
-SAM, when it writes the template, repeats each value that template.yaml names by an anchor.
+"""Holds the rights of template.yaml's functions against the calls that they make. Checks that a version's description names
+the parameters of its function's variables, and that SAM, when it writes the template, repeats each value that template.yaml
+names by an anchor. (tests/black_box/template.rs checks names, routes and variables.)
 
     template.py RIGHTS
 
@@ -14,18 +15,15 @@ import re
 import sys
 
 import yaml
-from samcli.yamlhelper import yaml_dump, yaml_parse
+from samcli.yamlhelper import yaml_dump
 
-from emulator import ENDPOINTS
+from emulator import FUNCTIONS, TEMPLATE, variables
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTable"}
 # The one call during init (shared/src/store/identity/mod.rs, `warm_up`), which no request makes.
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
-AUTHORIZER = "authorize"
 # The table that is used in place of IdentityTable after a restore.
 RESTORED = "RestoredTableArn"
-TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 PARAMETERS = set(TEMPLATE["Parameters"])
 VARIABLES = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
 
@@ -81,20 +79,6 @@ def rights(function):
 
 
 def main():
-    functions = {
-        of["Properties"]["Handler"]: (name, of["Properties"])
-        for name, of in TEMPLATE["Resources"].items()
-        if of["Type"] == "AWS::Serverless::Function"
-    }
-    routes = set()
-    for handler, (name, function) in functions.items():
-        if name != "".join(word.capitalize() for word in handler.split("-")):
-            problems.append(f"{handler}: its logical id is {name}")
-        for event in function.get("Events", {}).values():
-            routes.add((handler, event["Properties"]["Method"], event["Properties"]["Path"]))
-    same("routes", routes, {(name, method, path) for name, (method, path, _) in ENDPOINTS.items()})
-    same("functions", set(functions), set(ENDPOINTS) | {AUTHORIZER})
-
     made = {}
     for line in pathlib.Path(sys.argv[1]).read_text().splitlines():
         call = json.loads(line)
@@ -104,20 +88,11 @@ def main():
             index = f"/index/{call['index']}" if call["index"] else ""
             right = (TABLES[call["table"]] + index, "dynamodb:" + call["action"])
         made.setdefault(call["function"], set()).add(right)
-    for handler, (_, function) in functions.items():
-        uses = ENDPOINTS.get(handler, ("", "", ""))[2]
-        given = set(function.get("Environment", {}).get("Variables", {}))
-        given &= {"TOKENRY_EPHEMERAL_TABLE", "TOKENRY_VALUE_KEY"}
-        wanted = {"TOKENRY_EPHEMERAL_TABLE"} if "Ephemeral" in uses else set()
-        needed = made.get(handler, set()) | {WARM_UP}
-        if "ValueKey" in uses:
-            wanted.add("TOKENRY_VALUE_KEY")
-        same(f"{handler}'s variables", given, wanted)
-        same(f"{handler}'s rights", rights(function), needed)
+    for name, function in FUNCTIONS.items():
+        same(f"{name}'s rights", rights(function), made.get(name, set()) | {WARM_UP})
         # A parameter that a version's description does not name comes into force with the next code.
-        variables = VARIABLES | function.get("Environment", {}).get("Variables", {})
         described = parameters(function["VersionDescription"])
-        same(f"{handler}'s version's description", described, parameters(variables))
+        same(f"{name}'s version's description", described, parameters(VARIABLES | variables(name)))
 
     # CloudFormation refuses anchors and aliases. `sam build` and `sam package` write a template by yaml_dump.
     names = {getattr(event, "anchor", None) for event in yaml.parse(yaml_dump(TEMPLATE))} - {None}
@@ -126,9 +101,7 @@ def main():
 
     if problems:
         sys.exit("\n".join(problems))
-    print(
-        f"{len(functions)} functions have the routes and the rights that they need, and no others"
-    )
+    print(f"{len(FUNCTIONS)} functions have the rights that they need, and no others")
 
 
 main()

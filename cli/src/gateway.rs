@@ -24,7 +24,7 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use functions::{ENDPOINTS, Endpoint};
+use functions::{Endpoint, endpoints};
 use lambda_http::{
     Body as EventBody, Context, LambdaEvent, aws_lambda_events::apigw::ApiGatewayV2httpResponse,
 };
@@ -58,7 +58,7 @@ pub async fn run(
 
 fn routes(app: &Arc<App>) -> Router {
     let mut router = Router::new();
-    for endpoint in ENDPOINTS {
+    for endpoint in endpoints() {
         let method = MethodFilter::try_from(endpoint.method.clone())
             .expect("every endpoint's method is one that a gateway routes");
         let app = app.clone();
@@ -117,10 +117,10 @@ fn message(status: StatusCode, text: &str) -> Response {
     response
 }
 
-async fn pass(app: &App, endpoint: &Endpoint, peer: SocketAddr, request: Request) -> Response {
+async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let params = path_parameters(endpoint.path, parts.uri.path());
-    if params.values().any(|value| value.is_empty()) || parts.method != endpoint.method {
+    if params.values().any(|value| value.is_empty()) || parts.method != *endpoint.method {
         // API Gateway's parameters are never empty, and a GET route is none for HEAD.
         return not_found().await;
     }

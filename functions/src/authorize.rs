@@ -27,6 +27,9 @@ use shared::{
 };
 use tracing::Instrument;
 
+/// The function's name.
+pub const NAME: &str = "authorize";
+
 /// What of an event decides.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,7 +116,7 @@ struct Statement {
 /// keeps nothing, as it would keep a denial.
 pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Decision, String> {
     let request_id = event.context.request_id;
-    let span = tracing::info_span!("request", endpoint = crate::AUTHORIZER, request_id);
+    let span = tracing::info_span!("request", endpoint = NAME, request_id);
     let deciding = decide(app, event.payload.get()).instrument(span);
     let deciding = tokio::time::timeout(BUDGET, deciding);
     let decided = deciding
@@ -121,7 +124,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Deci
         .unwrap_or_else(|_elapsed| Err(Error::out_of_time()));
     match decided {
         Ok((authorized, decision)) => {
-            tracing::info!(endpoint = crate::AUTHORIZER, authorized, request_id);
+            tracing::info!(endpoint = NAME, authorized, request_id);
             Ok(decision)
         }
         Err(error) => {
@@ -130,7 +133,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Deci
                 Error::InvalidBody(cause) => cause.to_owned(),
                 other => format!("{other:?}"),
             };
-            tracing::error!(endpoint = crate::AUTHORIZER, cause, request_id);
+            tracing::error!(endpoint = NAME, cause, request_id);
             Err("the request cannot be decided".to_owned())
         }
     }

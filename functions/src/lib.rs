@@ -1,4 +1,4 @@
-//! The Lambda handlers of Tokenry, one file per endpoint. No endpoint imports another.
+//! The Lambda handlers of Tokenry, one file per function, and the table of them, [`FUNCTIONS`]. No handler imports another.
 
 pub mod authorize;
 pub mod consume_shortcode;
@@ -29,64 +29,112 @@ pub mod update_email_token;
 use lambda_http::http::Method;
 use shared::{config::Uses, http::Handler};
 
-/// One endpoint: a Lambda function of its own when deployed, a route of the local gateway.
+/// A Lambda function.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// The Lambda handler's name, and the name in the log.
+pub struct Function {
+    /// The `Handler` in `template.yaml`, and the name in the log.
     pub name: &'static str,
-    /// The route's method.
-    pub method: Method,
-    /// The route's path, with parameters in API Gateway's braces.
-    pub path: &'static str,
     /// What it works with besides the identity table.
     pub uses: Uses,
+    /// What it does.
+    pub kind: Kind,
+}
+
+/// What a function does.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Answers the requests on a route.
+    Route {
+        /// The route's method.
+        method: Method,
+        /// The route's path, with parameters in API Gateway's braces.
+        path: &'static str,
+        /// What answers.
+        handler: Handler,
+    },
+    /// Decides who may call a customer's own API: [`authorize`].
+    Authorizer,
+}
+
+/// A function with a route.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint {
+    /// The function's name.
+    pub name: &'static str,
+    /// The route's method.
+    pub method: &'static Method,
+    /// The route's path, with parameters in API Gateway's braces.
+    pub path: &'static str,
     /// What answers.
     pub handler: Handler,
 }
 
-/// The name of the Lambda authorizer, which is no endpoint: [`authorize`].
-pub const AUTHORIZER: &str = "authorize";
+/// Returns the functions with a route, in the table's order.
+pub fn endpoints() -> impl Iterator<Item = Endpoint> {
+    FUNCTIONS
+        .iter()
+        .filter_map(|function| match &function.kind {
+            Kind::Route {
+                method,
+                path,
+                handler,
+            } => Some(Endpoint {
+                name: function.name,
+                method,
+                path,
+                handler: *handler,
+            }),
+            Kind::Authorizer => None,
+        })
+}
 
-/// A line of [`ENDPOINTS`].
-macro_rules! endpoint {
+/// A line of [`FUNCTIONS`] with a route.
+macro_rules! route {
     ($name:literal, $method:ident $path:literal, $module:ident) => {
-        endpoint!($name, $method $path, $module, Identity)
+        route!($name, $method $path, $module, Identity)
     };
     ($name:literal, $method:ident $path:literal, $module:ident, $uses:ident) => {
-        Endpoint {
+        Function {
             name: $name,
-            method: Method::$method,
-            path: $path,
             uses: Uses::$uses,
-            handler: |app, request| Box::pin($module::handle(app, request)),
+            kind: Kind::Route {
+                method: Method::$method,
+                path: $path,
+                handler: |app, request| Box::pin($module::handle(app, request)),
+            },
         }
     };
 }
 
-/// What exists: the one table of it.
-pub const ENDPOINTS: &[Endpoint] = &[
-    endpoint!("create-user-token", POST "/api/users/{id}/tokens", create_user_token),
-    endpoint!("list-user-tokens", GET "/api/users/{id}/tokens", list_user_tokens),
-    endpoint!("revoke-user-tokens", DELETE "/api/users/{id}/tokens", revoke_user_tokens),
-    endpoint!("revoke-user-token", DELETE "/api/users/{id}/tokens/{tokenId}", revoke_user_token),
-    endpoint!("revoke-token", POST "/api/auth/revoke", revoke_token),
-    endpoint!("introspect-token", POST "/api/auth/introspect", introspect_token),
-    endpoint!("create-ecosystem", POST "/api/ecosystems", create_ecosystem),
-    endpoint!("delete-ecosystem", DELETE "/api/ecosystems/{ecosystemId}", delete_ecosystem),
-    endpoint!("create-environment", POST "/api/ecosystems/{ecosystemId}/environments", create_environment),
-    endpoint!("delete-environment", DELETE "/api/environments/{environmentId}", delete_environment),
-    endpoint!("put-user", PUT "/api/users/{id}", put_user),
-    endpoint!("get-user", GET "/api/users/{id}", get_user),
-    endpoint!("delete-user", DELETE "/api/users/{id}", delete_user),
-    endpoint!("create-server-token", POST "/api/ecosystems/{ecosystemId}/tokens", create_server_token),
-    endpoint!("list-server-tokens", GET "/api/ecosystems/{ecosystemId}/tokens", list_server_tokens),
-    endpoint!("revoke-server-token", DELETE "/api/ecosystems/{ecosystemId}/tokens/{tokenId}", revoke_server_token),
-    endpoint!("create-shortcode", POST "/api/auth/shortcode/create", create_shortcode, Ephemeral),
-    endpoint!("consume-shortcode", POST "/api/auth/shortcode/consume", consume_shortcode, Ephemeral),
-    endpoint!("create-email-token", POST "/_/user-token", create_email_token, ValueKey),
-    endpoint!("list-email-tokens", GET "/_/user-token", list_email_tokens),
-    endpoint!("update-email-token", PUT "/_/user-token", update_email_token),
-    endpoint!("delete-email-token", DELETE "/_/user-token", delete_email_token),
-    endpoint!("get-email-token-value", GET "/_/user-token/value", get_email_token_value, ValueKey),
-    endpoint!("log-in-with-password", POST "/_/user-token/value", log_in_with_password, EphemeralAndValueKey),
+/// Every Lambda function: the one list of them. What else lists them is generated from it, or compared with it by a test.
+pub static FUNCTIONS: &[Function] = &[
+    route!("create-user-token", POST "/api/users/{id}/tokens", create_user_token),
+    route!("list-user-tokens", GET "/api/users/{id}/tokens", list_user_tokens),
+    route!("revoke-user-tokens", DELETE "/api/users/{id}/tokens", revoke_user_tokens),
+    route!("revoke-user-token", DELETE "/api/users/{id}/tokens/{tokenId}", revoke_user_token),
+    route!("revoke-token", POST "/api/auth/revoke", revoke_token),
+    route!("introspect-token", POST "/api/auth/introspect", introspect_token),
+    route!("create-ecosystem", POST "/api/ecosystems", create_ecosystem),
+    route!("delete-ecosystem", DELETE "/api/ecosystems/{ecosystemId}", delete_ecosystem),
+    route!("create-environment", POST "/api/ecosystems/{ecosystemId}/environments", create_environment),
+    route!("delete-environment", DELETE "/api/environments/{environmentId}", delete_environment),
+    route!("put-user", PUT "/api/users/{id}", put_user),
+    route!("get-user", GET "/api/users/{id}", get_user),
+    route!("delete-user", DELETE "/api/users/{id}", delete_user),
+    route!("create-server-token", POST "/api/ecosystems/{ecosystemId}/tokens", create_server_token),
+    route!("list-server-tokens", GET "/api/ecosystems/{ecosystemId}/tokens", list_server_tokens),
+    route!("revoke-server-token", DELETE "/api/ecosystems/{ecosystemId}/tokens/{tokenId}", revoke_server_token),
+    route!("create-shortcode", POST "/api/auth/shortcode/create", create_shortcode, Ephemeral),
+    route!("consume-shortcode", POST "/api/auth/shortcode/consume", consume_shortcode, Ephemeral),
+    route!("create-email-token", POST "/_/user-token", create_email_token, ValueKey),
+    route!("list-email-tokens", GET "/_/user-token", list_email_tokens),
+    route!("update-email-token", PUT "/_/user-token", update_email_token),
+    route!("delete-email-token", DELETE "/_/user-token", delete_email_token),
+    route!("get-email-token-value", GET "/_/user-token/value", get_email_token_value, ValueKey),
+    route!("log-in-with-password", POST "/_/user-token/value", log_in_with_password, EphemeralAndValueKey),
+    Function {
+        name: authorize::NAME,
+        uses: Uses::Identity,
+        kind: Kind::Authorizer,
+    },
 ];

@@ -1,12 +1,12 @@
-//! The one binary that is every Lambda function: it runs the endpoint that Lambda names.
+//! The one binary that is every Lambda function: it runs the one that Lambda names.
 
 use std::{env, process::ExitCode};
 
-use functions::{AUTHORIZER, ENDPOINTS, authorize};
+use functions::{FUNCTIONS, Kind, authorize};
 use lambda_http::{lambda_runtime, service_fn};
 use shared::{
     App,
-    config::{Config, Uses, ValueKeySource},
+    config::{Config, ValueKeySource},
     http::respond,
     log::{self, Format},
     metrics::Metrics,
@@ -32,13 +32,9 @@ async fn run() -> Result<(), String> {
         .nth(1)
         .or_else(|| env::var("_HANDLER").ok())
         .unwrap_or_default();
-    let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.name == name);
-    let uses = match endpoint {
-        Some(endpoint) => endpoint.uses,
-        None if name == AUTHORIZER => Uses::Identity,
-        None => return Err(format!("no endpoint is named {name:?}")),
-    };
-    let config = Config::from_variables(uses, |name| env::var(name).ok())?;
+    let function = FUNCTIONS.iter().find(|function| function.name == name);
+    let function = function.ok_or_else(|| format!("no function is named {name:?}"))?;
+    let config = Config::from_variables(function.uses, |name| env::var(name).ok())?;
     log::start(config.log, Format::Json);
 
     let environment = client::lambda_environment();
@@ -63,12 +59,14 @@ async fn run() -> Result<(), String> {
         tracing::warn!(cause = ?error, "the identity table does not answer");
     }
     app.warm_up_value_key().await;
-    let ended = match endpoint {
-        Some(endpoint) => {
-            let (name, handler) = (endpoint.name, endpoint.handler);
-            lambda_runtime::run(service_fn(|event| respond(app, name, handler, event))).await
+    let ended = match function.kind {
+        Kind::Route { handler, .. } => {
+            let answer = |event| respond(app, function.name, handler, event);
+            lambda_runtime::run(service_fn(answer)).await
         }
-        None => lambda_runtime::run(service_fn(|event| authorize::handle(app, event))).await,
+        Kind::Authorizer => {
+            lambda_runtime::run(service_fn(|event| authorize::handle(app, event))).await
+        }
     };
     ended.map_err(|error| error.to_string())
 }

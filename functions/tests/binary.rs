@@ -19,9 +19,9 @@ fn refusal(handler: Option<&str>, variables: &[(&str, &str)]) -> String {
 fn an_unknown_handler_is_one_line() {
     assert_eq!(
         refusal(Some("mint"), &[]),
-        "no endpoint is named \"mint\"\n"
+        "no function is named \"mint\"\n"
     );
-    assert_eq!(refusal(None, &[]), "no endpoint is named \"\"\n");
+    assert_eq!(refusal(None, &[]), "no function is named \"\"\n");
 }
 
 #[test]

@@ -40,7 +40,7 @@ use common::{
     demo,
     reads::{self, read, verification},
 };
-use functions::{ENDPOINTS, authorize};
+use functions::{authorize, endpoints};
 use futures_util::FutureExt;
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
@@ -61,8 +61,7 @@ async fn main() {
     let (app, account_token, _, user_token) = demo::start(client.clone()).await;
     let keys = verification(&account_token, &user_token);
 
-    let endpoint = ENDPOINTS
-        .iter()
+    let endpoint = endpoints()
         .find(|endpoint| endpoint.name == "introspect-token")
         .expect("the endpoint exists");
     let event = Event::to(endpoint.name)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use functions::ENDPOINTS;
+use functions::FUNCTIONS;
 use shared::{
     domain::error::Error,
     service::{access::rights, verify::Lookup},
@@ -255,10 +255,10 @@ async fn a_sliding_credential_is_renewed_wherever_it_is_used() {
 }
 
 #[test]
-fn every_endpoint_has_its_file_and_its_test_file() {
+fn every_function_has_its_file_and_its_test_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for endpoint in ENDPOINTS {
-        let file = format!("{}.rs", endpoint.name.replace('-', "_"));
+    for function in FUNCTIONS {
+        let file = format!("{}.rs", function.name.replace('-', "_"));
         for folder in ["functions/src", "tests/black_box"] {
             assert!(
                 root.join(folder).join(&file).is_file(),

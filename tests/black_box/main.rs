@@ -45,6 +45,7 @@ mod revoke_user_token;
 mod revoke_user_tokens;
 mod secrets_at_rest;
 mod security;
+mod template;
 mod update_email_token;
 mod value_key;
 
@@ -122,8 +123,7 @@ pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
             .replace("{environmentId}", &environment)
             .replace("{tokenId}", token.as_str().expect("an id"))
     };
-    functions::ENDPOINTS
-        .iter()
+    functions::endpoints()
         .filter(|endpoint| refusals::needs_credential(endpoint.name))
         .map(|endpoint| (endpoint.method.as_str(), fill(endpoint.path)))
         .collect()

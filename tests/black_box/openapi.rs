@@ -8,7 +8,7 @@ mod scene;
 
 use std::collections::BTreeMap;
 
-use functions::ENDPOINTS;
+use functions::endpoints;
 use serde_json::{Map, Value};
 use tests::{
     openapi::{DOCUMENT, Part, alike},
@@ -24,9 +24,9 @@ fn it_has_the_endpoints_that_there_are_by_their_names() {
     for (_, item) in DOCUMENT["paths"].as_object().unwrap() {
         documented += operations(item) - usize::from(item.get("parameters").is_some());
     }
-    assert_eq!(documented, ENDPOINTS.len());
-    for endpoint in ENDPOINTS {
-        let operation = Part::operation(endpoint);
+    assert_eq!(documented, endpoints().count());
+    for endpoint in endpoints() {
+        let operation = Part::operation(&endpoint);
         let operation = operation.unwrap_or_else(|| panic!("{} is missing", endpoint.name));
         assert_eq!(operation.value()["operationId"], endpoint.name);
     }
@@ -36,8 +36,8 @@ fn it_has_the_endpoints_that_there_are_by_their_names() {
 #[tokio::test]
 async fn every_request_that_it_shows_is_granted() {
     let _paused = pause();
-    for endpoint in ENDPOINTS {
-        let operation = Part::operation(endpoint).unwrap();
+    for endpoint in endpoints() {
+        let operation = Part::operation(&endpoint).unwrap();
         let mut requests: Vec<_> = bodies(&operation)
             .into_iter()
             .map(|(name, _)| (name, String::new()))
@@ -54,8 +54,8 @@ async fn every_request_that_it_shows_is_granted() {
             requests.push((String::new(), format!("{name}={example}")));
         }
         for (body, query) in requests {
-            let scene = Scene::of(endpoint, "", &body).await;
-            let mut event = scene.request(endpoint, &body);
+            let scene = Scene::of(&endpoint, "", &body).await;
+            let mut event = scene.request(&endpoint, &body);
             if !query.is_empty() {
                 event.json["body"] = Value::Null;
                 event = event.query(&query);
@@ -71,26 +71,26 @@ async fn every_request_that_it_shows_is_granted() {
 async fn every_answer_that_it_shows_is_given() {
     let _paused = pause();
     let mut mistakes = BTreeMap::new();
-    for endpoint in ENDPOINTS {
-        let operation = Part::operation(endpoint).unwrap();
+    for endpoint in endpoints() {
+        let operation = Part::operation(&endpoint).unwrap();
         // What is refused changes nothing.
-        let refusing = Scene::of(endpoint, "", "").await;
+        let refusing = Scene::of(&endpoint, "", "").await;
         for (status, response) in operation.each("responses") {
             for (name, body) in shown(&response) {
                 let about = format!("{} {status} {name}", endpoint.name);
                 if status == "400" {
                     let made = mistakes.entry(name.clone()).or_insert(0);
-                    if !can_be_made(endpoint, &name, &body) {
+                    if !can_be_made(&endpoint, &name, &body) {
                         continue;
                     }
                     *made += 1;
                 }
                 let answer =
                     if ["400", "401", "403", "413", "415", "500", "503"].contains(&&*status) {
-                        refusing.answer(endpoint, &status, &name).await
+                        refusing.answer(&endpoint, &status, &name).await
                     } else {
-                        let scene = Scene::of(endpoint, &status, &name).await;
-                        scene.answer(endpoint, &status, &name).await
+                        let scene = Scene::of(&endpoint, &status, &name).await;
+                        scene.answer(&endpoint, &status, &name).await
                     };
                 assert_eq!(answer.status.to_string(), status, "{about}: {answer:?}");
                 assert!(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use functions::ENDPOINTS;
+use functions::{Endpoint, endpoints};
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
 use shared::{App, http::respond};
@@ -125,13 +125,12 @@ pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
         headers,
         body: answer["body"].as_str().unwrap_or_default().to_owned(),
     };
-    openapi::check(app, endpoint, &openapi::Sent::as_event(sent), &answer);
+    openapi::check(app, &endpoint, &openapi::Sent::as_event(sent), &answer);
     answer
 }
 
-fn row(endpoint: &str) -> &'static functions::Endpoint {
-    ENDPOINTS
-        .iter()
+fn row(endpoint: &str) -> Endpoint {
+    endpoints()
         .find(|row| row.name == endpoint)
         .expect("the endpoint exists")
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
-use functions::{ENDPOINTS, Endpoint};
+use functions::{Endpoint, endpoints};
 use jsonschema::{Registry, RegistryBuilder, Validator};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use regex::Regex;
@@ -194,11 +194,11 @@ pub struct Sent {
 
 impl Sent {
     /// A request over HTTP, and the endpoint whose route it is on.
-    pub(crate) fn over_http(request: &reqwest::Request) -> Option<(&'static Endpoint, Self)> {
+    pub(crate) fn over_http(request: &reqwest::Request) -> Option<(Endpoint, Self)> {
         let url = request.url();
-        let (endpoint, path) = ENDPOINTS.iter().find_map(|endpoint| {
+        let (endpoint, path) = endpoints().find_map(|endpoint| {
             let path = parameters(endpoint.path, url.path())?;
-            (endpoint.method == request.method()).then_some((endpoint, path))
+            (*endpoint.method == *request.method()).then_some((endpoint, path))
         })?;
         let content_type = request.headers().get("content-type");
         let content_type = content_type.and_then(|value| value.to_str().ok());

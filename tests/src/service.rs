@@ -229,7 +229,7 @@ impl Service {
             body: response.text().await.expect("text"),
         };
         if let Some((endpoint, sent)) = openapi::Sent::over_http(&sent) {
-            openapi::check(&self.app, endpoint, &sent, &answer);
+            openapi::check(&self.app, &endpoint, &sent, &answer);
         }
         answer
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{LazyLock, Mutex},
 };
 
-use functions::ENDPOINTS;
+use functions::endpoints;
 use lambda_http::{Context, LambdaEvent, Request};
 use serde_json::{Value, json, value::RawValue};
 use shared::{
@@ -32,7 +32,8 @@ pub fn event(data: &[u8]) {
     let Some((endpoint, text)) = data.split_first() else {
         return;
     };
-    let endpoint = &ENDPOINTS[usize::from(*endpoint) % ENDPOINTS.len()];
+    let endpoint = endpoints().nth(usize::from(*endpoint) % endpoints().count());
+    let endpoint = endpoint.expect("a remainder is less than the count");
     let text = String::from_utf8_lossy(text);
     let service = SERVICE.lock().expect("no run panicked");
     let (runtime, service, bob) = &*service;
