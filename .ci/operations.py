@@ -3,7 +3,7 @@
 
     operations.py [TOKENRY]
 
-Without TOKENRY (the built command) it checks costs, metrics and resources alone. With it, it also runs every block
+Without TOKENRY (the built command) it checks metrics and resources alone. With it, it also runs every block
 marked `sh` of docs/OPERATIONS.md, in its order and in one shell, README.md's `sam` commands, and the deployment with its
 roll-back: `aws` and `sam` are stand-ins that parse and check as the real ones do (stand_in.py), the API is
 `tokenry serve`, and the table is a DynamoDB of another maker.
@@ -20,14 +20,11 @@ import sys
 import tempfile
 
 import yaml
-from samcli.yamlhelper import yaml_parse
 
-import costs
 import metrics
 import resources
-from emulator import ROOT, bootstrap, ministack, must
+from emulator import ROOT, TEMPLATE, bootstrap, ministack, must
 
-TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 # CloudWatch Logs Insights' own words in the queries.
 INSIGHTS = set("and as by count display filter fields ispresent like limit not or pct sort stats".split())
 # Seconds for a script, on a machine that has other work.
@@ -252,17 +249,10 @@ def stand_ins(run):
 
 
 def main(tokenry=None):
-    functions = {
-        of["Properties"]["Handler"]: of["Properties"]
-        for of in TEMPLATE["Resources"].values()
-        if of["Type"] == "AWS::Serverless::Function"
-    }
-    default = TEMPLATE["Globals"]["Function"]["MemorySize"]
-    memory = {name: of.get("MemorySize", default) for name, of in functions.items()}
-    problems = costs.problems(memory) + metrics.problems(TEMPLATE) + resources.problems(TEMPLATE)
+    problems = metrics.problems(TEMPLATE) + resources.problems(TEMPLATE)
     must(
         not problems,
-        "costs follow, metrics are written, resources are in order",
+        "metrics are written, resources are in order",
         "\n".join(problems),
     )
     if tokenry is None:

@@ -1,8 +1,209 @@
 //! What reaches the database: round trips are the latency, capacity units the bill.
 
-use crate::{consume_shortcode, create_email_token};
+use functions::{FUNCTIONS, authorize};
+use lambda_http::{Context, LambdaEvent};
+use serde_json::{json, value::to_raw_value};
 use shared::domain::token::ExpiryType;
-use tests::{Call, Fault, Service, pause};
+use tests::{Answer, Call, Event, Fault, Service, pause};
+
+use crate::{
+    ROWS,
+    consume_shortcode::{self, code},
+    create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob},
+    refusals::{Calls, Case},
+};
+
+/// What functions do besides the requests of [`ROWS`]: the function, when, and the calls.
+pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
+    ("introspect-token", "without a well-formed token", &[]),
+    (
+        "introspect-token",
+        "with its ecosystem remembered",
+        &[("BatchGetItem", 4.0)],
+    ),
+    (
+        "introspect-token",
+        "of a sliding token",
+        &[("BatchGetItem", 5.0), ("UpdateItem", 1.0)],
+    ),
+    ("authorize", "", &[("BatchGetItem", 3.0)]),
+    (
+        "authorize",
+        "with its ecosystem remembered",
+        &[("BatchGetItem", 2.0)],
+    ),
+    (
+        "authorize",
+        "of a sliding token",
+        &[("BatchGetItem", 3.0), ("UpdateItem", 1.0)],
+    ),
+    (
+        "create-user-token",
+        "for a short code's user",
+        &[
+            ("BatchGetItem", 4.0),
+            ("BatchGetItem", 1.0),
+            ("PutItem", 1.0),
+        ],
+    ),
+    (
+        "revoke-user-tokens",
+        "of a user without tokens",
+        &[
+            ("BatchGetItem", 4.0),
+            ("PutItem", 1.0),
+            ("Query", 1.0),
+            ("BatchGetItem", 1.0),
+        ],
+    ),
+    (
+        "revoke-user-token",
+        "of an e-mail token",
+        &[("BatchGetItem", 5.0), ("TransactWriteItems", 5.0)],
+    ),
+    (
+        "revoke-token",
+        "of an e-mail token",
+        &[("BatchGetItem", 1.0), ("TransactWriteItems", 5.0)],
+    ),
+    (
+        "revoke-server-token",
+        "of an id that no token has",
+        &[("BatchGetItem", 4.0)],
+    ),
+    (
+        "delete-environment",
+        "by a server",
+        &[("BatchGetItem", 3.0), ("DeleteItem", 1.0)],
+    ),
+    (
+        "put-user",
+        "of a new user",
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 2.0)],
+    ),
+    (
+        "put-user",
+        "of a new user, with an address and a password",
+        &[
+            ("BatchGetItem", 4.0),
+            ("GetItem", 1.0),
+            ("TransactWriteItems", 6.0),
+        ],
+    ),
+    (
+        "put-user",
+        "with another password",
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 4.0)],
+    ),
+    (
+        "put-user",
+        "with another address",
+        &[
+            ("BatchGetItem", 4.0),
+            ("GetItem", 1.0),
+            ("TransactWriteItems", 6.0),
+        ],
+    ),
+    (
+        "put-user",
+        "with its address in capitals",
+        &[("BatchGetItem", 4.0), ("PutItem", 1.0)],
+    ),
+    (
+        "delete-user",
+        "without an e-mail token",
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 8.0)],
+    ),
+    (
+        "delete-user",
+        "without an address or a password",
+        &[("BatchGetItem", 4.0), ("DeleteItem", 1.0)],
+    ),
+    (
+        "create-shortcode",
+        "for an environment",
+        &[("BatchGetItem", 3.0), ("TransactWriteItems", 6.0)],
+    ),
+    (
+        "consume-shortcode",
+        "for an environment",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactWriteItems", 10.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "consume-shortcode",
+        "through a back end",
+        &[
+            ("BatchGetItem", 2.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactWriteItems", 8.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "get-email-token-value",
+        "of the first value in an environment",
+        &[
+            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 3.0),
+            ("GetItem", 1.0),
+        ],
+    ),
+    (
+        "log-in-with-password",
+        "without a live e-mail token",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("TransactWriteItems", 7.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "log-in-with-password",
+        "with a wrong password",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "log-in-with-password",
+        "through a back end",
+        &[
+            ("BatchGetItem", 2.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+];
 
 /// What these calls are, and what they consumed.
 pub(crate) fn shape(calls: &[Call]) -> Vec<(&str, f64)> {
@@ -154,88 +355,6 @@ async fn a_dead_sliding_token_is_ended_for_good_by_one_more_write_the_first_time
 }
 
 #[tokio::test]
-async fn the_directory_is_read_at_once_and_written_at_once() {
-    let service = Service::start().await;
-    let ecosystem = service.ecosystem.id.as_str().to_owned();
-    let bob = service.user("bob").await;
-    let path = format!("/api/ecosystems/{ecosystem}/environments");
-    let environment = service.environment(&service.ecosystem).await;
-    let (token, _) = service.server_token(&service.ecosystem).await;
-    let (read, put, delete) = ("BatchGetItem", "PutItem", "DeleteItem");
-    // New owners and environments: in a transaction, which arrives once.
-    let new = ("TransactWriteItems", 2.0);
-    for (method, path, body, calls) in [
-        ("POST", "/api/ecosystems", "", vec![(read, 2.0), new]),
-        ("POST", &path, "", vec![(read, 3.0), new]),
-        (
-            "PUT",
-            &format!("/api/users/{ecosystem};ann"),
-            "{}",
-            vec![(read, 4.0), new],
-        ),
-        (
-            "PUT",
-            &format!("/api/users/{bob}"),
-            "{}",
-            vec![(read, 4.0), (put, 1.0)],
-        ),
-        ("GET", &format!("/api/users/{bob}"), "", vec![(read, 4.0)]),
-        (
-            "DELETE",
-            &format!("/api/users/{bob}"),
-            "",
-            vec![(read, 4.0), (delete, 1.0)],
-        ),
-        (
-            "POST",
-            &format!("/api/ecosystems/{ecosystem}/tokens"),
-            "",
-            vec![(read, 3.0), (put, 1.0)],
-        ),
-        (
-            "GET",
-            &format!("/api/ecosystems/{ecosystem}/tokens"),
-            "",
-            vec![(read, 3.0), ("Query", 1.0)],
-        ),
-        (
-            "DELETE",
-            &format!("/api/ecosystems/{ecosystem}/tokens/{token}"),
-            "",
-            vec![(read, 4.0), (put, 1.0)],
-        ),
-        (
-            "DELETE",
-            &format!("/api/ecosystems/{ecosystem}/tokens/01KDVDNAFMFDHADR9JK9PFNKW4"),
-            "",
-            vec![(read, 4.0)],
-        ),
-        // Whose the environment is, is known only when it has been read.
-        (
-            "DELETE",
-            &format!("/api/environments/{environment}"),
-            "",
-            vec![(read, 1.0), (read, 3.0), (delete, 1.0)],
-        ),
-        (
-            "DELETE",
-            &format!("/api/ecosystems/{ecosystem}"),
-            "",
-            vec![(read, 3.0), (delete, 1.0)],
-        ),
-    ] {
-        let answer = service.manage(method, path, body).await;
-        assert!(answer.status < 300, "{method} {path}: {answer:?}");
-        let made = service.database.take_calls();
-        let mut made = shape(&made);
-        made.sort_by(|a, b| a.partial_cmp(b).unwrap());
-        let mut calls = calls;
-        calls.sort_by(|a, b| a.partial_cmp(b).unwrap());
-        assert_eq!(made, calls, "{method} {path}");
-    }
-}
-
-#[tokio::test]
 async fn rubbish_to_introspect_is_not_looked_up() {
     let service = Service::start().await;
     service.introspect("tk_uf_rubbish").await;
@@ -265,65 +384,208 @@ async fn one_token_twice_in_a_request_is_read_once() {
 }
 
 #[tokio::test]
-async fn e_mail_tokens_make_no_more_calls_than_these() {
-    let (service, bob) = create_email_token::with_bob().await;
-    let user = format!("/api/users/{bob}");
-    let email = r#"{"email":"bob@example.com"}"#;
-    let value = "/_/user-token/value?email=bob@example.com";
-    let (read, write) = ("BatchGetItem", "TransactWriteItems");
-    // The first one in an environment makes the key of values, or reads it.
-    service.manage("POST", "/_/user-token", email).await;
-    service.manage("DELETE", "/_/user-token", email).await;
-    service.database.take_calls();
-    for (method, path, body, calls) in [
-        (
-            "POST",
-            "/_/user-token",
-            email,
-            vec![(read, 3.0), (read, 3.0), (write, 7.0)],
-        ),
-        (
-            "PUT",
-            "/_/user-token",
-            email,
-            vec![(read, 3.0), (read, 3.0), (write, 5.0)],
-        ),
-        ("GET", value, "", vec![(read, 3.0), (read, 3.0)]),
-        (
-            "GET",
-            "/_/user-token",
-            "",
-            vec![(read, 2.0), ("Query", 0.5), (read, 2.0)],
-        ),
-        (
-            "DELETE",
-            "/_/user-token",
-            email,
-            vec![(read, 3.0), (read, 3.0), (write, 5.0)],
-        ),
-        (
-            "PUT",
-            &user,
-            r#"{"password":"another one"}"#,
-            vec![(read, 4.0), (write, 4.0)],
-        ),
-        (
-            "PUT",
-            &user,
-            r#"{"email":"b@example.com"}"#,
-            vec![(read, 4.0), ("GetItem", 1.0), (write, 6.0)],
-        ),
-        (
-            "PUT",
-            &user,
-            r#"{"email":"B@example.com"}"#,
-            vec![(read, 4.0), ("PutItem", 1.0)],
-        ),
-        ("DELETE", &user, "", vec![(read, 4.0), (write, 8.0)]),
-    ] {
-        let answer = service.manage(method, path, body).await;
-        assert!(answer.status < 300, "{method} {path}: {answer:?}");
-        let made = service.database.take_calls();
-        assert_eq!(shape(&made), calls, "{method} {path}");
+async fn each_endpoint_makes_the_calls_of_its_row() {
+    for row in ROWS {
+        let calls = Case::new(row).await.calls().await;
+        assert_eq!(shape(&calls), row.calls, "{}", row.endpoint);
+    }
+}
+
+#[tokio::test]
+async fn each_variant_makes_the_calls_that_it_names() {
+    for (function, when, expected) in VARIANTS {
+        let calls = Variant::new().await.calls(function, when).await;
+        assert_eq!(shape(&calls), *expected, "{function} {when}");
+    }
+}
+
+#[test]
+fn every_functions_calls_are_counted() {
+    for function in FUNCTIONS {
+        let of_row = ROWS.iter().any(|row| row.endpoint == function.name);
+        let of_variant = VARIANTS.iter().any(|(name, ..)| *name == function.name);
+        assert!(of_row || of_variant, "{} is not counted", function.name);
+    }
+}
+
+/// What the variants are about.
+struct Variant {
+    service: Service,
+    /// A user with an address, a password and an e-mail token.
+    bob: String,
+    environment: String,
+}
+
+impl Variant {
+    async fn new() -> Self {
+        let (service, bob) = with_bob().await;
+        let environment = service.environment(&service.ecosystem).await;
+        let made = ask(&service, "POST", &json!({ "email": BOB })).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        Self {
+            service,
+            bob,
+            environment,
+        }
+    }
+
+    /// The calls that a function makes in this case.
+    async fn calls(&self, function: &str, when: &str) -> Vec<Call> {
+        let (service, bob) = (&self.service, &self.bob);
+        match (function, when) {
+            ("introspect-token", "without a well-formed token") => {
+                service.database.take_calls();
+                let answer = service.introspect_as("tk_uf_rubbish", "any").await;
+                assert_eq!(answer.status, 401, "{answer:?}");
+                service.database.take_calls()
+            }
+            ("introspect-token" | "authorize", when) => {
+                let kind = match when {
+                    "of a sliding token" => "SlidingTtl",
+                    _ => "Infinite",
+                };
+                let query = format!("expiryType={kind}");
+                let token = service.mint(bob, &query).await.token();
+                service.clock.advance(1);
+                let verify = async || match function {
+                    "authorize" => self.authorize(&token).await,
+                    _ => self.of(service.introspect(&token)).await,
+                };
+                if when == "with its ecosystem remembered" {
+                    verify().await;
+                }
+                verify().await
+            }
+            ("create-user-token", "for a short code's user") => {
+                let (made, code) =
+                    code(service, json!({ "environmentId": self.environment })).await;
+                consume_shortcode::consume(service, &code).await;
+                let short = made["userId"].as_str().unwrap();
+                self.of(service.mint(short, "")).await
+            }
+            ("create-shortcode", "for an environment") => {
+                let body = json!({ "environmentId": self.environment }).to_string();
+                self.manage("POST", "/api/auth/shortcode/create", &body)
+                    .await
+            }
+            ("consume-shortcode", "for an environment") => {
+                let (_, code) = code(service, json!({ "environmentId": self.environment })).await;
+                self.of(consume_shortcode::consume(service, &code)).await
+            }
+            ("consume-shortcode", "through a back end") => {
+                let (_, code) = code(service, json!({ "userId": bob })).await;
+                let (_, server) = service.server_token(&service.ecosystem).await;
+                let event = consume_shortcode::attempt(&code).header("authorization", &server);
+                self.of(event.send(&service.app)).await
+            }
+            ("get-email-token-value", "of the first value in an environment") => {
+                let environment = service.another_environment();
+                let event = Event::to("get-email-token-value")
+                    .header("authorization", &service.account_token)
+                    .query(&format!("email={BOB}"));
+                self.of(event.send(&environment)).await
+            }
+            ("log-in-with-password", "without a live e-mail token") => {
+                ask(service, "DELETE", &json!({ "email": BOB })).await;
+                self.of(service.log_in("192.0.2.1", BOB, PASSWORD)).await
+            }
+            ("log-in-with-password", "with a wrong password") => {
+                service.database.take_calls();
+                let answer = service.log_in("192.0.2.1", BOB, "a wrong one").await;
+                assert_eq!(answer.status, 401, "{answer:?}");
+                service.database.take_calls()
+            }
+            ("log-in-with-password", "through a back end") => {
+                let (_, server) = service.server_token(&service.ecosystem).await;
+                let body =
+                    json!({ "email": BOB, "password": PASSWORD, "clientAddress": "192.0.2.1" });
+                let event = Event::to("log-in-with-password").header("authorization", &server);
+                self.of(event.json_body(&body.to_string()).send(&service.app))
+                    .await
+            }
+            _ => self.calls_of_a_change(function, when).await,
+        }
+    }
+
+    /// The same of what changes or ends something.
+    async fn calls_of_a_change(&self, function: &str, when: &str) -> Vec<Call> {
+        let (service, bob) = (&self.service, &self.bob);
+        let ecosystem = service.ecosystem.id.as_str();
+        let user = format!("/api/users/{bob}");
+        match (function, when) {
+            ("revoke-user-tokens", "of a user without tokens") => {
+                let ann = service.user("ann").await;
+                self.manage("DELETE", &format!("/api/users/{ann}/tokens"), "")
+                    .await
+            }
+            ("revoke-user-token", "of an e-mail token") => {
+                let listed = service.manage("GET", "/_/user-token", "").await;
+                let id = datum(&listed)["tokenId"].clone();
+                let path = format!("{user}/tokens/{}", id.as_str().unwrap());
+                self.manage("DELETE", &path, "").await
+            }
+            ("revoke-token", "of an e-mail token") => {
+                let token = value(service, BOB).await;
+                let event = Event::to("revoke-token").form(&format!("token={token}"));
+                self.of(event.send(&service.app)).await
+            }
+            ("revoke-server-token", "of an id that no token has") => {
+                let path = format!("/api/ecosystems/{ecosystem}/tokens/01KDVDNAFMFDHADR9JK9PFNKW4");
+                self.manage("DELETE", &path, "").await
+            }
+            ("delete-environment", "by a server") => {
+                let (_, server) = service.server_token(&service.ecosystem).await;
+                let path = format!("/api/environments/{}", self.environment);
+                self.of(service.call(&server, "DELETE", &path, "")).await
+            }
+            ("put-user", when) => {
+                let ann = format!("/api/users/{ecosystem};ann");
+                let (path, body) = match when {
+                    "of a new user" => (&ann, json!({})),
+                    "of a new user, with an address and a password" => (
+                        &ann,
+                        json!({ "email": "ann@example.com", "password": PASSWORD }),
+                    ),
+                    "with another password" => (&user, json!({ "password": "another one" })),
+                    "with another address" => (&user, json!({ "email": "b@example.com" })),
+                    "with its address in capitals" => {
+                        (&user, json!({ "email": BOB.to_uppercase() }))
+                    }
+                    _ => panic!("how to measure {function} {when} is not known"),
+                };
+                self.manage("PUT", path, &body.to_string()).await
+            }
+            ("delete-user", "without an e-mail token") => {
+                ask(service, "DELETE", &json!({ "email": BOB })).await;
+                self.manage("DELETE", &user, "").await
+            }
+            ("delete-user", "without an address or a password") => {
+                let ann = service.user("ann").await;
+                self.manage("DELETE", &format!("/api/users/{ann}"), "")
+                    .await
+            }
+            _ => panic!("how to measure {function} {when} is not known"),
+        }
+    }
+
+    /// The calls of a request that is granted.
+    async fn of(&self, answer: impl Future<Output = Answer>) -> Vec<Call> {
+        self.service.database.take_calls();
+        let answer = answer.await;
+        assert!(answer.status < 300, "{answer:?}");
+        self.service.database.take_calls()
+    }
+
+    async fn manage(&self, method: &str, path: &str, body: &str) -> Vec<Call> {
+        self.of(self.service.manage(method, path, body)).await
+    }
+
+    async fn authorize(&self, token: &str) -> Vec<Call> {
+        let event = json!({ "routeArn": "arn:aws:execute-api:::api/$default/GET/", "identitySource": [token] });
+        let event = LambdaEvent::new(to_raw_value(&event).unwrap(), Context::default());
+        self.service.database.take_calls();
+        let decision = authorize::handle(&self.service.app, event).await;
+        assert_eq!(json!(decision.unwrap())["isAuthorized"], true);
+        self.service.database.take_calls()
     }
 }

@@ -1,4 +1,5 @@
-//! Black-box tests: what a client sees, one file for each endpoint, and what the database sees.
+//! Black-box tests: what a client sees, one file for each endpoint, and what the database sees. [`ROWS`] has a
+//! row for each endpoint.
 
 mod addresses;
 mod authorize;
@@ -20,6 +21,7 @@ mod events;
 mod expiry;
 mod faults;
 mod fuzz;
+mod generated;
 mod get_email_token_value;
 mod get_user;
 mod guesses;
@@ -50,6 +52,243 @@ mod update_email_token;
 mod value_key;
 
 use tests::{Answer, Service};
+
+use refusals::{BY_ITSELF, EMPTY_PAGE, FORBIDDEN, IN_PATH, INACTIVE, Needed, Open, Row, Said, row};
+
+const EMAIL: &str = r#"{"email":"EMAIL"}"#;
+
+/// What each endpoint answers to whom, and what it costs.
+pub(crate) const ROWS: &[Row] = &[
+    row(
+        "create-user-token",
+        "",
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 4.0), ("PutItem", 1.0)],
+    ),
+    row(
+        "list-user-tokens",
+        "",
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 4.0), ("Query", 1.0)],
+    ),
+    row(
+        "revoke-user-tokens",
+        "",
+        IN_PATH,
+        204,
+        &[
+            ("BatchGetItem", 4.0),
+            ("PutItem", 1.0),
+            ("Query", 1.0),
+            ("BatchGetItem", 1.0),
+            ("BatchWriteItem", 2.0),
+        ],
+    ),
+    row(
+        "revoke-user-token",
+        "",
+        IN_PATH,
+        204,
+        &[("BatchGetItem", 5.0), ("PutItem", 1.0)],
+    ),
+    row(
+        "revoke-token",
+        "token=TOKEN",
+        Open {
+            first: 200,
+            server: 200,
+            others: 200,
+        },
+        200,
+        &[("BatchGetItem", 1.0), ("PutItem", 1.0)],
+    ),
+    row(
+        "introspect-token",
+        "token=TOKEN",
+        Needed {
+            foreign: INACTIVE,
+            server: INACTIVE,
+            user: FORBIDDEN,
+        },
+        200,
+        &[("BatchGetItem", 5.0)],
+    ),
+    row(
+        "create-ecosystem",
+        "",
+        // Another account makes one of its own.
+        Needed {
+            foreign: Said(201, ""),
+            server: FORBIDDEN,
+            user: FORBIDDEN,
+        },
+        201,
+        &[("BatchGetItem", 2.0), ("TransactWriteItems", 2.0)],
+    ),
+    row(
+        "delete-ecosystem",
+        "",
+        IN_PATH,
+        204,
+        &[("BatchGetItem", 3.0), ("DeleteItem", 1.0)],
+    ),
+    row(
+        "create-environment",
+        "",
+        IN_PATH,
+        201,
+        &[("BatchGetItem", 3.0), ("TransactWriteItems", 2.0)],
+    ),
+    row(
+        "delete-environment",
+        "",
+        BY_ITSELF,
+        204,
+        &[
+            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 1.0),
+            ("DeleteItem", 1.0),
+        ],
+    ),
+    row(
+        "put-user",
+        r#"{"admin":true}"#,
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 4.0), ("PutItem", 1.0)],
+    ),
+    row("get-user", "", IN_PATH, 200, &[("BatchGetItem", 4.0)]),
+    row(
+        "delete-user",
+        "",
+        IN_PATH,
+        204,
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 9.0)],
+    ),
+    row(
+        "create-server-token",
+        "",
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 3.0), ("PutItem", 1.0)],
+    ),
+    row(
+        "list-server-tokens",
+        "",
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 3.0), ("Query", 1.0)],
+    ),
+    row(
+        "revoke-server-token",
+        "",
+        IN_PATH,
+        204,
+        &[("BatchGetItem", 4.0), ("PutItem", 1.0)],
+    ),
+    row(
+        "create-shortcode",
+        r#"{"userId":"BOB"}"#,
+        IN_PATH,
+        201,
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 4.0)],
+    ),
+    row(
+        "consume-shortcode",
+        r#"{"shortcode":"CODE"}"#,
+        Open {
+            first: 200,
+            server: 404,
+            others: 404,
+        },
+        404,
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactWriteItems", 8.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    row(
+        "create-email-token",
+        EMAIL,
+        BY_ITSELF,
+        201,
+        &[
+            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 3.0),
+            ("TransactWriteItems", 7.0),
+        ],
+    ),
+    row(
+        "list-email-tokens",
+        "",
+        Needed {
+            foreign: EMPTY_PAGE,
+            server: EMPTY_PAGE,
+            user: FORBIDDEN,
+        },
+        200,
+        &[("BatchGetItem", 2.0), ("Query", 0.5), ("BatchGetItem", 2.0)],
+    ),
+    row(
+        "update-email-token",
+        EMAIL,
+        BY_ITSELF,
+        200,
+        &[
+            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 3.0),
+            ("TransactWriteItems", 5.0),
+        ],
+    ),
+    row(
+        "delete-email-token",
+        EMAIL,
+        BY_ITSELF,
+        200,
+        &[
+            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 3.0),
+            ("TransactWriteItems", 5.0),
+        ],
+    ),
+    Row {
+        query: "?email=EMAIL",
+        ..row(
+            "get-email-token-value",
+            "",
+            BY_ITSELF,
+            200,
+            &[("BatchGetItem", 3.0), ("BatchGetItem", 3.0)],
+        )
+    },
+    row(
+        "log-in-with-password",
+        r#"{"email":"EMAIL","password":"PASSWORD"}"#,
+        Open {
+            first: 200,
+            server: 401,
+            others: 200,
+        },
+        200,
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+];
 
 /// Credentials that are no token, which everybody gets the same 401 for, and no read is made.
 pub(crate) const RUBBISH: &[&[u8]] = &[

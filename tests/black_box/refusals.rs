@@ -1,29 +1,29 @@
-//! What each endpoint answers to whom it does not let in: one row for each, with one good request of its
-//! own. An endpoint without a row fails by its name.
+//! What each endpoint answers to whom it does not let in, as its row in [`ROWS`] says. An endpoint without a row fails
+//! by its name.
 
 use std::collections::BTreeSet;
 
 use functions::endpoints;
 use serde_json::json;
-use tests::{Answer, Service};
+use tests::{Answer, Call, Service};
 
 use crate::{
-    assert_forbidden, assert_unauthorized,
+    ROWS, assert_forbidden, assert_unauthorized,
     consume_shortcode::code,
     create_email_token::{BOB, PASSWORD, ask, server, token_of_user, with_bob},
 };
 
 /// What an answer must be: its status, and of some its whole body.
-struct Said(u16, &'static str);
+pub(crate) struct Said(pub(crate) u16, pub(crate) &'static str);
 
 /// Answers as if it did not exist.
-const UNKNOWN: Said = Said(404, "");
-const FORBIDDEN: Said = Said(403, "");
-const INACTIVE: Said = Said(200, r#"{"active":false}"#);
-const EMPTY_PAGE: Said = Said(200, r#"{"cursor":null,"data":[]}"#);
+pub(crate) const UNKNOWN: Said = Said(404, "");
+pub(crate) const FORBIDDEN: Said = Said(403, "");
+pub(crate) const INACTIVE: Said = Said(200, r#"{"active":false}"#);
+pub(crate) const EMPTY_PAGE: Said = Said(200, r#"{"cursor":null,"data":[]}"#);
 
 /// Who needs a credential, and what a wrong one gets.
-enum Refusals {
+pub(crate) enum Refusals {
     /// A 401 to none and to rubbish, and this to each of these.
     Needed {
         /// Another account.
@@ -42,129 +42,54 @@ enum Refusals {
     },
 }
 
-use Refusals::{Needed, Open};
+pub(crate) use Refusals::{Needed, Open};
 
-/// An endpoint's row.
-struct Row {
-    endpoint: &'static str,
-    query: &'static str,
+/// The calls of the database that a request makes, in order, each with the capacity units that it consumes.
+pub(crate) type Calls = &'static [(&'static str, f64)];
+
+/// An endpoint's row: a request that succeeds, and what else there is to say of the endpoint.
+pub(crate) struct Row {
+    pub(crate) endpoint: &'static str,
+    pub(crate) query: &'static str,
     /// A JSON object, or a form, in which `BOB`, `EMAIL`, `PASSWORD`, `TOKEN` and `CODE` stand for what exists.
-    body: &'static str,
-    refusals: Refusals,
+    pub(crate) body: &'static str,
+    pub(crate) refusals: Refusals,
     /// The status that the account itself gets.
-    good: u16,
+    pub(crate) good: u16,
+    /// What it costs whoever may make it: the account, or anybody.
+    pub(crate) calls: Calls,
 }
 
-const fn row(endpoint: &'static str, body: &'static str, refusals: Refusals, good: u16) -> Row {
+pub(crate) const fn row(
+    endpoint: &'static str,
+    body: &'static str,
+    refusals: Refusals,
+    good: u16,
+    calls: Calls,
+) -> Row {
     Row {
         endpoint,
         query: "",
         body,
         refusals,
         good,
+        calls,
     }
 }
 
 /// What names an ecosystem in its path: the account sees whether it exists, the server may know nothing.
-const IN_PATH: Refusals = Needed {
+pub(crate) const IN_PATH: Refusals = Needed {
     foreign: UNKNOWN,
     server: FORBIDDEN,
     user: FORBIDDEN,
 };
 
 /// What is found by an address or an environment's id alone, which do not say whose they are.
-const BY_ITSELF: Refusals = Needed {
+pub(crate) const BY_ITSELF: Refusals = Needed {
     foreign: UNKNOWN,
     server: UNKNOWN,
     user: FORBIDDEN,
 };
-
-const EMAIL: &str = r#"{"email":"EMAIL"}"#;
-
-const ROWS: &[Row] = &[
-    row("create-user-token", "", IN_PATH, 200),
-    row("list-user-tokens", "", IN_PATH, 200),
-    row("revoke-user-tokens", "", IN_PATH, 204),
-    row("revoke-user-token", "", IN_PATH, 204),
-    row(
-        "revoke-token",
-        "token=TOKEN",
-        Open {
-            first: 200,
-            server: 200,
-            others: 200,
-        },
-        200,
-    ),
-    row(
-        "introspect-token",
-        "token=TOKEN",
-        Needed {
-            foreign: INACTIVE,
-            server: INACTIVE,
-            user: FORBIDDEN,
-        },
-        200,
-    ),
-    row(
-        "create-ecosystem",
-        "",
-        // Another account makes one of its own.
-        Needed {
-            foreign: Said(201, ""),
-            server: FORBIDDEN,
-            user: FORBIDDEN,
-        },
-        201,
-    ),
-    row("delete-ecosystem", "", IN_PATH, 204),
-    row("create-environment", "", IN_PATH, 201),
-    row("delete-environment", "", BY_ITSELF, 204),
-    row("put-user", r#"{"admin":true}"#, IN_PATH, 200),
-    row("get-user", "", IN_PATH, 200),
-    row("delete-user", "", IN_PATH, 204),
-    row("create-server-token", "", IN_PATH, 200),
-    row("list-server-tokens", "", IN_PATH, 200),
-    row("revoke-server-token", "", IN_PATH, 204),
-    row("create-shortcode", r#"{"userId":"BOB"}"#, IN_PATH, 201),
-    row(
-        "consume-shortcode",
-        r#"{"shortcode":"CODE"}"#,
-        Open {
-            first: 200,
-            server: 404,
-            others: 404,
-        },
-        404,
-    ),
-    row("create-email-token", EMAIL, BY_ITSELF, 201),
-    row(
-        "list-email-tokens",
-        "",
-        Needed {
-            foreign: EMPTY_PAGE,
-            server: EMPTY_PAGE,
-            user: FORBIDDEN,
-        },
-        200,
-    ),
-    row("update-email-token", EMAIL, BY_ITSELF, 200),
-    row("delete-email-token", EMAIL, BY_ITSELF, 200),
-    Row {
-        query: "?email=EMAIL",
-        ..row("get-email-token-value", "", BY_ITSELF, 200)
-    },
-    row(
-        "log-in-with-password",
-        r#"{"email":"EMAIL","password":"PASSWORD"}"#,
-        Open {
-            first: 200,
-            server: 401,
-            others: 200,
-        },
-        200,
-    ),
-];
 
 /// Whether an endpoint asks who is calling.
 pub(crate) fn needs_credential(endpoint: &str) -> bool {
@@ -181,25 +106,28 @@ fn every_endpoint_has_its_row() {
 }
 
 /// A row's request, to a service in which everything exists that it is about.
-struct Case<'a> {
+pub(crate) struct Case<'a> {
     row: &'a Row,
-    service: Service,
-    method: &'static str,
-    path: String,
+    pub(crate) service: Service,
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
     body: String,
 }
 
 impl<'a> Case<'a> {
-    async fn new(row: &'a Row) -> Self {
+    pub(crate) async fn new(row: &'a Row) -> Self {
         let (service, bob) = with_bob().await;
         let environment = service.environment(&service.ecosystem).await;
         let (server_token, _) = service.server_token(&service.ecosystem).await;
         let minted = service.mint(&bob, "").await.json();
         let token = minted["token"].as_str().expect("a token");
         let (_, code) = code(&service, json!({ "userId": bob })).await;
-        if row.endpoint != "create-email-token" {
-            let made = ask(&service, "POST", &json!({ "email": BOB })).await;
-            assert_eq!(made.status, 201, "{made:?}");
+        let email = json!({ "email": BOB });
+        let made = ask(&service, "POST", &email).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        if row.endpoint == "create-email-token" {
+            let deleted = ask(&service, "DELETE", &email).await;
+            assert_eq!(deleted.status, 200, "{deleted:?}");
         }
 
         let endpoint = endpoints().find(|endpoint| endpoint.name == row.endpoint);
@@ -233,7 +161,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    async fn send(&self, credential: Option<&str>) -> Answer {
+    pub(crate) async fn send(&self, credential: Option<&str>) -> Answer {
         let mut request = self
             .service
             .request(self.method, &self.path)
@@ -249,6 +177,18 @@ impl<'a> Case<'a> {
         self.service
             .send(request.header("content-type", content_type))
             .await
+    }
+
+    /// The calls that the request makes.
+    pub(crate) async fn calls(&self) -> Vec<Call> {
+        let credential = match self.row.refusals {
+            Needed { .. } => Some(&*self.service.account_token),
+            Open { .. } => None,
+        };
+        self.service.database.take_calls();
+        let answer = self.send(credential).await;
+        assert!(answer.status < 300, "{}: {answer:?}", self.row.endpoint);
+        self.service.database.take_calls()
     }
 
     /// What it says to a credential, and who has that.

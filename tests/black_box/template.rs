@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use shared::config::{EPHEMERAL_TABLE, Uses, VALUE_KEY};
 
 /// The file, with its anchors resolved and without CloudFormation's tags: `!Ref Api` is `Api`.
-static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
+pub(crate) static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../template.yaml")).expect("template.yaml is YAML")
 });
 
 /// Returns the properties of a function.
-fn properties(function: &Function) -> &'static Value {
+pub(crate) fn properties(function: &Function) -> &'static Value {
     let words = function.name.split('-');
     let id: String = words
         .map(|word| word[..1].to_uppercase() + &word[1..])

@@ -1,0 +1,233 @@
+//! What the documents say of each function, generated from the tables in Rust, `openapi.yaml` and `template.yaml`.
+//!
+//! A block that is not as it would be generated fails; `UPDATE=1 cargo test -p tests --test black_box generated` writes
+//! it again.
+
+use std::{env, fmt::Write, fs, path::Path};
+
+use functions::{FUNCTIONS, endpoints};
+use serde_json::Value;
+use tests::openapi::Part;
+
+use crate::{
+    ROWS,
+    calls::VARIANTS,
+    refusals::Calls,
+    template::{TEMPLATE, properties},
+};
+
+/// A block: its file, the name in its marker, and what generates its text.
+struct Block(&'static str, &'static str, fn() -> String);
+
+const BLOCKS: &[Block] = &[
+    Block("docs/ENDPOINTS.md", "endpoints", what_they_do),
+    Block("docs/ENDPOINTS.md", "costs", what_they_cost),
+    Block("docs/ENDPOINTS.md", "prices", prices),
+];
+
+/// What costs are computed from: what it is, in US dollars if nothing else is said, and as of when.
+struct Input(&'static str, &'static str, &'static str);
+
+impl Input {
+    fn value(&self) -> f64 {
+        self.1.parse().expect("a number")
+    }
+}
+
+const AWS: &str = "2025-07, us-east-1";
+const READ: Input = Input("DynamoDB, a million read request units", "0.125", AWS);
+const WRITE: Input = Input("DynamoDB, a million write request units", "0.625", AWS);
+const API: Input = Input(
+    "API Gateway, a million requests of an HTTP API",
+    "1.00",
+    AWS,
+);
+const CALL: Input = Input("Lambda, a million requests", "0.20", AWS);
+const SECOND: Input = Input("Lambda, a GB-second on arm64", "0.0000133334", AWS);
+const LOG: Input = Input("CloudWatch Logs, a GB taken in", "0.50", AWS);
+const ALARM: Input = Input("CloudWatch, an alarm a month", "0.10", AWS);
+const DASHBOARD: Input = Input("CloudWatch, a dashboard a month", "3.00", AWS);
+const KEY: Input = Input("KMS, a key a month", "1.00", AWS);
+const DURATION: Input = Input(
+    "milliseconds billed of a call",
+    "15",
+    "assumed; see `Duration`",
+);
+const HASHING: Input = Input(
+    "milliseconds billed of a call that hashes a password",
+    "100",
+    "assumed; see `Duration`",
+);
+const LOGGED: Input = Input(
+    "bytes of log of a call, the API's included",
+    "900",
+    "assumed",
+);
+
+const INPUTS: &[Input] = &[
+    READ, WRITE, API, CALL, SECOND, LOG, ALARM, DASHBOARD, KEY, DURATION, HASHING, LOGGED,
+];
+
+#[test]
+fn every_block_is_as_it_is_generated() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut stale = Vec::new();
+    for Block(file, name, generate) in BLOCKS {
+        let path = root.join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let start = format!("<!-- generated: {name} -->\n");
+        let (before, rest) = text
+            .split_once(&start)
+            .unwrap_or_else(|| panic!("{file} has no {start}"));
+        let end = "<!-- end of generated -->\n";
+        let (block, after) = rest
+            .split_once(end)
+            .unwrap_or_else(|| panic!("{file}: {name} has no {end}"));
+        let generated = format!("\n{}\n", generate());
+        if block == generated {
+            continue;
+        }
+        if env::var_os("UPDATE").is_some() {
+            let text = format!("{before}{start}{generated}{end}{after}");
+            fs::write(&path, text).unwrap();
+        } else {
+            stale.push(format!("{name} in {file}"));
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "stale: {}; write them again with UPDATE=1 cargo test -p tests --test black_box generated",
+        stale.join(", ")
+    );
+}
+
+/// The routes with their summaries and who may call them, from `openapi.yaml`.
+fn what_they_do() -> String {
+    let mut table = String::from(
+        "| route | function | what it does | who may call it |\n| --- | --- | --- | --- |\n",
+    );
+    for endpoint in endpoints() {
+        let (name, method, path) = (endpoint.name, endpoint.method, endpoint.path);
+        let operation = Part::operation(&endpoint)
+            .expect("openapi.yaml has it")
+            .value();
+        let text = |field: &str| operation[field].as_str().expect("a text");
+        let who = text("description").split(". ").next().unwrap_or_default();
+        let who = who.trim_end_matches('.');
+        let who = who.strip_prefix("For ").or(who.strip_prefix("Requires "));
+        let who = who.unwrap_or_else(|| {
+            panic!("{name}: its description does not begin with who may call it")
+        });
+        writeln!(
+            table,
+            "| `{method} {path}` | `{name}` | {} | {who} |",
+            text("summary")
+        )
+        .unwrap();
+    }
+    table
+}
+
+/// The calls of each function in the order of the table, with their units and their price.
+fn what_they_cost() -> String {
+    let mut table = String::from(
+        "| function | calls of the database | read | write | DynamoDB | in all |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for function in FUNCTIONS {
+        let rows = ROWS.iter().filter(|row| row.endpoint == function.name);
+        let variants = VARIANTS.iter().filter(|(name, ..)| *name == function.name);
+        let cases = rows
+            .map(|row| ("", row.calls))
+            .chain(variants.map(|(_, when, calls)| (*when, *calls)));
+        let memory = &properties(function)["MemorySize"];
+        let memory = memory
+            .as_f64()
+            .or(TEMPLATE["Globals"]["Function"]["MemorySize"].as_f64());
+        for (when, calls) in cases {
+            let label = match when {
+                "" => format!("`{}`", function.name),
+                when => format!("… {when}"),
+            };
+            let (read, write) = units(calls);
+            let database = read * READ.value() + write * WRITE.value();
+            // What sets or checks a password.
+            let hashes = function.name == "log-in-with-password"
+                || when.contains("password") && !when.contains("without");
+            let duration = if hashes { HASHING } else { DURATION }.value();
+            // Of a million calls: milliseconds become thousands of seconds, and bytes millions of them.
+            let lambda =
+                CALL.value() + duration * 1e3 * memory.expect("MB") / 1024.0 * SECOND.value();
+            let logs = LOGGED.value() / 1e3 * LOG.value();
+            let is_endpoint = endpoints().any(|endpoint| endpoint.name == function.name);
+            let api = if is_endpoint { API.value() } else { 0.0 };
+            let all = database + lambda + logs + api;
+            writeln!(
+                table,
+                "| {label} | {} | {read} | {write} | {database:.2} | {all:.2} |",
+                named(calls)
+            )
+            .unwrap();
+        }
+    }
+    table
+}
+
+/// The calls in words, such as `BatchGetItem`, 2 × `UpdateItem`.
+fn named(calls: Calls) -> String {
+    let names = calls.chunk_by(|(one, _), (next, _)| one == next);
+    let names: Vec<_> = names
+        .map(|calls| match calls {
+            [(name, _)] => format!("`{name}`"),
+            _ => format!("{} × `{}`", calls.len(), calls[0].0),
+        })
+        .collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// The read and the write units.
+fn units(calls: Calls) -> (f64, f64) {
+    let is_read = |name: &str| name.contains("Get") || name == "Query";
+    calls
+        .iter()
+        .fold((0.0, 0.0), |(read, write), (name, units)| {
+            if is_read(name) {
+                (read + units, write)
+            } else {
+                (read, write + units)
+            }
+        })
+}
+
+fn prices() -> String {
+    let mut table = String::from("| input | value | as of |\n| --- | --- | --- |\n");
+    for Input(what, value, as_of) in INPUTS {
+        writeln!(table, "| {what} | {value} | {as_of} |").unwrap();
+    }
+    let count = |kind: &str| {
+        let resources = TEMPLATE["Resources"]
+            .as_object()
+            .expect("resources")
+            .values();
+        resources
+            .filter(|resource: &&Value| resource["Type"] == kind)
+            .count()
+    };
+    let parts = [
+        ("key", count("AWS::KMS::Key"), KEY),
+        ("alarm", count("AWS::CloudWatch::Alarm"), ALARM),
+        ("dashboard", count("AWS::CloudWatch::Dashboard"), DASHBOARD),
+    ];
+    let mut month = 0.0;
+    let named = parts.map(|(name, count, price)| {
+        month += f64::from(u32::try_from(count).expect("few")) * price.value();
+        format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+    });
+    format!(
+        "{table}\nA stack that nobody calls costs {month:.2} a month, for {}.\n",
+        named.join(", ")
+    )
+}
