@@ -3,63 +3,32 @@
 use serde_json::json;
 use tests::Event;
 
-use crate::{
-    assert_invalid,
-    create_email_token::{BOB, VALUE, ask, with_bob},
-};
+use crate::{ROWS, assert_invalid, create_email_token::with_bob, refusals::Case};
 
 #[tokio::test]
 async fn an_endpoint_that_takes_no_body_refuses_one_but_the_empty_object() {
-    let (service, bob) = with_bob().await;
-    ask(&service, "POST", &json!({ "email": BOB })).await;
-    let ecosystem = service.ecosystem.id.as_str();
-    let environment = service.environment(&service.ecosystem).await;
-    let (server_token, _) = service.server_token(&service.ecosystem).await;
-    let token = service.mint(&bob, "").await.json()["tokenId"].clone();
-    let token = token.as_str().unwrap();
-    // In this order each one is still there.
-    let requests = [
-        ("POST", format!("/api/users/{bob}/tokens"), 200),
-        ("POST", format!("/api/ecosystems/{ecosystem}/tokens"), 200),
-        (
-            "POST",
-            format!("/api/ecosystems/{ecosystem}/environments"),
-            201,
-        ),
-        ("POST", "/api/ecosystems".to_owned(), 201),
-        ("GET", format!("/api/users/{bob}"), 200),
-        ("GET", format!("/api/users/{bob}/tokens"), 200),
-        ("GET", format!("/api/ecosystems/{ecosystem}/tokens"), 200),
-        ("GET", "/_/user-token".to_owned(), 200),
-        ("GET", format!("{VALUE}?email={BOB}"), 200),
-        (
-            "DELETE",
-            format!("/api/ecosystems/{ecosystem}/tokens/{server_token}"),
-            204,
-        ),
-        ("DELETE", format!("/api/users/{bob}/tokens/{token}"), 204),
-        ("DELETE", format!("/api/users/{bob}/tokens"), 204),
-        ("DELETE", format!("/api/users/{bob}"), 204),
-        ("DELETE", format!("/api/environments/{environment}"), 204),
-        ("DELETE", format!("/api/ecosystems/{ecosystem}"), 204),
-    ];
-    for (method, path, status) in &requests {
-        let fields = service
-            .manage(method, path, r#"{"expiryType":"Infinite","ttl":1}"#)
-            .await;
+    for row in ROWS.iter().filter(|row| row.body.is_empty()) {
+        let case = Case::new(row).await;
+        let send = async |body: &str| {
+            let token = &case.service.account_token;
+            case.service
+                .call(token, case.method, &case.path, body)
+                .await
+        };
+        let fields = send(r#"{"expiryType":"Infinite","ttl":1}"#).await;
         let message = "contains fields that are not allowed: [ expiryType, ttl ]";
         assert_invalid(&fields, &[("body", "additional parameters", message)]);
         for body in ["[]", "null", "{", "\"text\""] {
-            let answer = service.manage(method, path, body).await;
-            assert_eq!(answer.status, 400, "{method} {path} {body}: {answer:?}");
+            let answer = send(body).await;
+            assert_eq!(answer.status, 400, "{} {body}: {answer:?}", row.endpoint);
             let message = "this endpoint takes no body";
             assert_eq!(
                 answer.json(),
                 json!({ "errorType": "InvalidBody", "errors": [{ "message": message }] })
             );
         }
-        let answer = service.manage(method, path, " { } ").await;
-        assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
+        let answer = send(" { } ").await;
+        assert_eq!(answer.status, row.good, "{}: {answer:?}", row.endpoint);
     }
 }
 
