@@ -1,15 +1,13 @@
 //! `POST /api/auth/shortcode/consume`: exchange a short code for its token.
 
 use lambda_http::{Body, Request, Response};
-use serde::Serialize;
 use serde_json::Value;
 use shared::{
     App,
     domain::{
         error::{Error, Location, Problem, Result, both},
-        id::{EcosystemId, EnvironmentId, UserId},
+        id::EcosystemId,
         time::UnixSeconds,
-        token::ExpiryType,
     },
     http::{Origin, back_end, deadline, fields::Fields, ok_secret},
     service::{
@@ -17,6 +15,7 @@ use shared::{
         shortcode::{Exchange, Exchanged, exchange},
     },
 };
+use tokenry_api::ExchangedToken;
 
 /// How many attempts of one source may fail in a window, and how long that is, in seconds.
 const FAILURES: u32 = 5;
@@ -90,26 +89,14 @@ fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Value, Ori
 }
 
 fn shown(exchanged: &Exchanged) -> Result<Response<Body>> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Shown<'a> {
-        token: &'a str,
-        token_id: String,
-        expiry_type: ExpiryType,
-        expires_at: Option<String>,
-        ecosystem_id: &'a EcosystemId,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        environment_id: Option<&'a EnvironmentId>,
-        user_id: &'a UserId,
-    }
     let expiry = &exchanged.token.expiry;
-    ok_secret(&Shown {
-        token: exchanged.plain.reveal(),
+    ok_secret(&ExchangedToken {
+        token: exchanged.plain.reveal().to_owned().into(),
         token_id: exchanged.token.id.to_string(),
         expiry_type: expiry.expiry_type(),
         expires_at: expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
-        ecosystem_id: exchanged.user.ecosystem(),
-        environment_id: exchanged.environment.as_ref(),
-        user_id: &exchanged.user,
+        ecosystem_id: exchanged.user.ecosystem().to_string(),
+        environment_id: exchanged.environment.as_ref().map(ToString::to_string),
+        user_id: exchanged.user.to_string(),
     })
 }

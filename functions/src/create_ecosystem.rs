@@ -1,13 +1,13 @@
 //! `POST /api/ecosystems`: make an ecosystem.
 
 use lambda_http::{Body, Request, Response};
-use serde_json::json;
 use shared::{
     App,
     domain::error::Result,
     http::{created, credential, fields},
     service::{access::rights, directory, verify::Lookup},
 };
+use tokenry_api::CreatedEcosystem;
 
 /// Answers 201 with the new id.
 ///
@@ -23,5 +23,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let account = &permit.caller().account;
     let ecosystem = directory::create_ecosystem(app, permit.proof, account).await?;
-    created(&json!({ "id": ecosystem.id }))
+    created(&CreatedEcosystem {
+        id: ecosystem.id.to_string(),
+    })
 }

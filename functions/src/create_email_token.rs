@@ -6,10 +6,11 @@ use shared::{
     domain::{error::Result, token::Scope},
     http::{
         created,
-        email_token::{Record, data, managed, wanted},
+        email_token::{managed, record, wanted},
     },
     service::{access::rights, email_token},
 };
+use tokenry_api::Data;
 
 /// Answers 201 with the token's record; its value is read apart.
 ///
@@ -22,5 +23,5 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         managed(app, &request, rights::CREATE_EMAIL_TOKEN, ask).await?;
 
     let token = email_token::create(app, proof, &user, properties).await?;
-    created(&data(Record::of(&token, &user.user)))
+    created(&Data::from(record(&token, &user.user)))
 }

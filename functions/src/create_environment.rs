@@ -1,13 +1,13 @@
 //! `POST /api/ecosystems/{ecosystemId}/environments`: make an environment.
 
 use lambda_http::{Body, Request, Response};
-use serde_json::json;
 use shared::{
     App,
     domain::error::{Result, both},
     http::{created, credential, ecosystem_id, fields},
     service::{access::rights, directory, verify::Lookup},
 };
+use tokenry_api::CreatedEnvironment;
 
 /// Answers 201 with the new id.
 ///
@@ -27,5 +27,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     permit.ecosystem(&id)?;
 
     let environment = directory::create_environment(app, permit.proof, &id).await?;
-    created(&json!({ "id": environment.id }))
+    created(&CreatedEnvironment {
+        id: environment.id.to_string(),
+    })
 }

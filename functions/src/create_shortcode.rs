@@ -1,7 +1,6 @@
 //! `POST /api/auth/shortcode/create`: make a short code for a user, or for an environment.
 
 use lambda_http::{Body, Request, Response};
-use serde::Serialize;
 use shared::{
     App,
     domain::{
@@ -19,6 +18,7 @@ use shared::{
         verify::Lookup,
     },
 };
+use tokenry_api::CreatedShortcode;
 
 /// What a code is made for.
 enum Target {
@@ -65,11 +65,11 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             let user = permit.user(&id)?;
             must_be_active(app, user).await?;
             let code = create_for_user(app, permit.proof, user, &wanted).await?;
-            created_secret(&Created {
-                shortcode: code.reveal(),
-                ecosystem_id: id.ecosystem(),
+            created_secret(&CreatedShortcode {
+                shortcode: code.reveal().to_owned().into(),
+                ecosystem_id: id.ecosystem().to_string(),
                 environment_id: None,
-                user_id: &id,
+                user_id: id.to_string(),
             })
         }
         Target::Environment(id) => {
@@ -77,11 +77,11 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             let (proof, account) = (permit.proof, &caller.account);
             let made = create_for_environment(app, proof, account, environment, &wanted).await?;
             let (code, user) = made.ok_or_else(|| no_environment(&id))?;
-            created_secret(&Created {
-                shortcode: code.reveal(),
-                ecosystem_id: &environment.ecosystem,
-                environment_id: Some(&id),
-                user_id: &user,
+            created_secret(&CreatedShortcode {
+                shortcode: code.reveal().to_owned().into(),
+                ecosystem_id: environment.ecosystem.to_string(),
+                environment_id: Some(id.to_string()),
+                user_id: user.to_string(),
             })
         }
     }
@@ -148,14 +148,4 @@ fn asked(request: &Request) -> (Named, Result<Target>, Result<NewCode>) {
         (Ok(()), None, None) => Err(Error::Invalid(Vec::new())),
     };
     (named, target, fields.map(|_| wanted))
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Created<'a> {
-    shortcode: &'a str,
-    ecosystem_id: &'a EcosystemId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    environment_id: Option<&'a EnvironmentId>,
-    user_id: &'a UserId,
 }

@@ -5,11 +5,12 @@ use shared::{
     App,
     domain::error::Result,
     http::{
-        email_token::{Record, data, email_of_body_or_query, managed},
+        email_token::{email_of_body_or_query, managed, record},
         ok,
     },
     service::{access::rights, email_token},
 };
+use tokenry_api::Data;
 
 /// Answers 200 with the record of the token that was; from then on it counts nowhere.
 ///
@@ -21,5 +22,5 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let deleted = email_token::delete(app, proof, &user).await?;
     let token = deleted.ok_or_else(|| email_token::none(&email))?;
-    ok(&data(Record::of(&token, &user.user)))
+    ok(&Data::from(record(&token, &user.user)))
 }

@@ -4,7 +4,7 @@ use lambda_http::{Body, Request, Response};
 use shared::{
     App,
     domain::error::{Result, both},
-    http::{credential, fields, ok, user::Shown, user_ecosystem, user_id},
+    http::{credential, fields, ok, user::shown, user_ecosystem, user_id},
     service::{access::rights, verify::Lookup},
 };
 
@@ -22,5 +22,5 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let permit = caller.may(rights::GET_USER, user_ecosystem(&request).as_ref())?;
     let (id, ()) = both(id, fields::none(&request))?;
 
-    ok(&Shown::from(permit.user(&id)?))
+    ok(&shown(permit.user(&id)?))
 }

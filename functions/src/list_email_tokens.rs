@@ -1,7 +1,6 @@
 //! `GET /_/user-token`: the e-mail tokens of an account, or of one ecosystem.
 
 use lambda_http::{Body, Request, Response};
-use serde::Serialize;
 use shared::{
     App,
     domain::{
@@ -12,7 +11,7 @@ use shared::{
     http::{
         credential,
         cursor::{MAX_LIMIT, parse_limit, parse_place_cursor, place_cursor},
-        email_token::Record,
+        email_token::record,
         fields::{self, Fields},
         ok,
     },
@@ -22,6 +21,7 @@ use shared::{
         verify::{Lookup, Verified},
     },
 };
+use tokenry_api::EmailTokenList;
 
 /// Answers 200 with a page of their records, never with a value: an account's of all its ecosystems,
 /// a server's or an administrator's of its own.
@@ -38,17 +38,11 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (limit, after) = page(&request, caller)?;
 
     let (tokens, last) = email_token::list(app, &permit, after.as_ref(), limit).await?;
-    let records = tokens.iter().map(|(token, user)| Record::of(token, user));
-    ok(&List {
+    let records = tokens.iter().map(|(token, user)| record(token, user));
+    ok(&EmailTokenList {
         data: records.collect(),
         cursor: last.map(|place| place_cursor(list(caller), &place)),
     })
-}
-
-#[derive(Serialize)]
-struct List<'a> {
-    data: Vec<Record<'a>>,
-    cursor: Option<String>,
 }
 
 /// The page that a query asks for: how long, and after which place.

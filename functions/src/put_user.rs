@@ -8,7 +8,7 @@ use shared::{
         error::{Result, both},
         password::Password,
     },
-    http::{created, credential, fields::Fields, ok, user::Shown, user_ecosystem, user_id},
+    http::{created, credential, fields::Fields, ok, user::shown, user_ecosystem, user_id},
     service::{
         access::rights,
         directory::{self, Put, UserChange},
@@ -35,8 +35,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let current = permit.user_if_any(&id)?.cloned();
 
     match directory::put_user(app, permit.proof, &id, current, change).await? {
-        Put::Created(user) => created(&Shown::from(&user)),
-        Put::Changed(user) => ok(&Shown::from(&user)),
+        Put::Created(user) => created(&shown(&user)),
+        Put::Changed(user) => ok(&shown(&user)),
     }
 }
 

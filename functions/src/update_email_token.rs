@@ -5,11 +5,12 @@ use shared::{
     App,
     domain::{error::Result, token::Scope},
     http::{
-        email_token::{Record, data, managed, wanted},
+        email_token::{managed, record, wanted},
         ok,
     },
     service::{access::rights, email_token},
 };
+use tokenry_api::Data;
 
 /// Answers 200 with the token's record. Both properties are replaced, the value stays; the next
 /// verification goes by them.
@@ -23,5 +24,5 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let updated = email_token::update(app, proof, &user, properties).await?;
     let token = updated.ok_or_else(|| email_token::none(&email))?;
-    ok(&data(Record::of(&token, &user.user)))
+    ok(&Data::from(record(&token, &user.user)))
 }

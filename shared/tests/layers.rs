@@ -21,6 +21,7 @@ const CRATES: &[(&str, &str)] = &[
     ("aws_sdk_dynamodb", "store"),
     ("aws_sdk_kms", "service or store"),
     ("lambda_http", "http"),
+    ("tokenry_api", "domain or http"),
 ];
 
 /// Returns the source files of a layer, each with its text. Comment lines are left out.

@@ -2,6 +2,7 @@
 //! row for each endpoint.
 
 mod addresses;
+mod api;
 mod authorize;
 mod back_end;
 mod calls;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use functions::endpoints;
 use serde_json::{Map, Value};
 use tests::{
+    api,
     openapi::{DOCUMENT, Part, alike},
     pause,
 };
@@ -67,6 +68,29 @@ async fn every_request_that_it_shows_is_granted() {
     }
 }
 
+#[test]
+fn every_json_body_that_it_shows_is_read_and_written_by_tokenry_api() {
+    let mut read = 0;
+    for endpoint in ENDPOINTS {
+        let operation = Part::operation(endpoint).unwrap();
+        let responses = operation.each("responses").into_iter();
+        let parts = responses
+            .map(|(_, response)| response)
+            .chain(operation.get("requestBody"));
+        let contents = parts.filter_map(|part| part.get("content")?.get("application/json"));
+        for content in contents {
+            let schema = content.schema().unwrap();
+            for (name, body) in examples(&content) {
+                let written = api::rewritten(&schema, &body.to_string()).unwrap();
+                let written: Value = serde_json::from_str(&written).unwrap();
+                assert_eq!(written, body, "{} {name}", endpoint.name);
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 100, "{read} bodies");
+}
+
 #[tokio::test]
 async fn every_answer_that_it_shows_is_given() {
     let _paused = pause();
@@ -111,7 +135,7 @@ fn shown(response: &Part) -> Vec<(String, Value)> {
     if contents.is_empty() {
         return vec![(String::new(), "".into())];
     }
-    let examples: Vec<_> = contents.iter().flat_map(examples).collect();
+    let examples: Vec<_> = contents.iter().flat_map(|(_, of)| examples(of)).collect();
     assert!(!examples.is_empty(), "it shows nothing: {response:?}");
     examples
 }
@@ -120,10 +144,10 @@ fn shown(response: &Part) -> Vec<(String, Value)> {
 fn bodies(operation: &Part) -> Vec<(String, Value)> {
     let body = operation.get("requestBody");
     let contents = body.map(|body| body.each("content")).unwrap_or_default();
-    contents.iter().flat_map(examples).collect()
+    contents.iter().flat_map(|(_, of)| examples(of)).collect()
 }
 
-fn examples((_, content): &(String, Part)) -> Vec<(String, Value)> {
+fn examples(content: &Part) -> Vec<(String, Value)> {
     let examples = content.each("examples").into_iter();
     examples
         .map(|(name, example)| (name, example.value()["value"].clone()))

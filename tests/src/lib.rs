@@ -4,6 +4,7 @@
 //! The database is embedded, or `TOKENRY_TEST_ENDPOINT` names another (`.ci/second_database.py`).
 
 mod answer;
+pub mod api;
 mod database;
 mod endpoint;
 mod event;

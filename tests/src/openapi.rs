@@ -13,7 +13,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use shared::{App, domain::shortcode::CodeSpace};
 
-use crate::Answer;
+use crate::{Answer, api};
 
 /// The file.
 pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
@@ -77,6 +77,12 @@ impl Part {
         parts
             .filter_map(|name| of.get(&name).map(|part| (name, part)))
             .collect()
+    }
+
+    /// The name of the schema of a content.
+    pub fn schema(&self) -> Option<String> {
+        let schema = self.get("schema")?;
+        schema.0.rsplit('/').next().map(str::to_owned)
     }
 
     fn member(&self, name: &str) -> Self {
@@ -324,6 +330,13 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
             let body = answer.content();
             content.admits(&body)?;
             matches_exactly(endpoint.name, &status, &body)?;
+            if media_type == "application/json" {
+                let schema = content.schema().unwrap_or_default();
+                let rewritten = api::rewritten(&schema, &answer.body)?;
+                if rewritten != answer.body {
+                    return Err(format!("tokenry-api writes {rewritten}"));
+                }
+            }
             names_fields(endpoint, &body)
         }
         _ => Err("a body, or none".to_owned()),

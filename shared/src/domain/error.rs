@@ -2,27 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
-
-/// The part of a request that has a problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Location {
-    /// The query string.
-    Query,
-    /// The body.
-    Body,
-    /// A path parameter.
-    Path,
-    /// A header.
-    Header,
-}
+pub use tokenry_api::Location;
 
 /// One problem of a request, in the form that the client sees.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The part of the request that contains the field.
-    #[serde(rename = "in")]
     pub location: Location,
     /// The name of the field.
     pub path: &'static str,

@@ -1,7 +1,7 @@
 //! The shapes that e-mail tokens have on the wire (contract, section 4).
 
 use lambda_http::{Body, Request, Response};
-use serde::Serialize;
+use tokenry_api::{Data, EmailTokenValue};
 
 use super::{
     credential,
@@ -13,10 +13,8 @@ use crate::{
         email::Email,
         email_token::{EmailToken, ExpirationDate, Properties},
         error::{Error, Location, Problem, Result, both},
-        id::UserId,
         owner::User,
-        time::Timestamp,
-        token::{ExpiryType, Scope},
+        token::Scope,
     },
     service::{
         access::{MayWrite, Right},
@@ -29,48 +27,19 @@ use crate::{
 /// The field that names the user.
 const EMAIL: &str = "email";
 
-/// What an answer about an e-mail token is wrapped in.
-#[derive(Clone, Debug, Serialize)]
-pub struct Data<T> {
-    data: [T; 1],
-}
-
-/// One thing, wrapped.
-pub fn data<T>(one: T) -> Data<T> {
-    Data { data: [one] }
-}
-
-/// An e-mail token without its value.
-#[derive(Clone, Debug, Serialize)]
-pub struct Record<'a> {
-    email: &'a str,
-    #[serde(rename = "userId")]
-    user_id: &'a UserId,
-    #[serde(rename = "tokenId")]
-    token_id: String,
-    write: bool,
-    expiration_date: u64,
-    #[serde(rename = "expiryType")]
-    expiry_type: ExpiryType,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-}
-
-impl<'a> Record<'a> {
-    /// A user's e-mail token. One that never expires has the time of its last change for a date,
-    /// as clients of this API know it.
-    pub fn of(token: &'a EmailToken, user: &'a User) -> Self {
-        let date = token.expiration_date.map(ExpirationDate::millis);
-        Self {
-            email: user.email.as_ref().map_or("", Email::as_given),
-            user_id: &token.user_id,
-            token_id: token.token_id.to_string(),
-            write: token.scope == Scope::ReadWrite,
-            expiration_date: date.unwrap_or(token.updated_at.millis()),
-            expiry_type: token.expiry_type(),
-            created_at: token.created_at,
-            updated_at: token.updated_at,
-        }
+/// A user's e-mail token without its value. One that never expires has the time of its last change for a date,
+/// as clients of this API know it.
+pub fn record(token: &EmailToken, user: &User) -> tokenry_api::EmailToken {
+    let date = token.expiration_date.map(ExpirationDate::millis);
+    tokenry_api::EmailToken {
+        email: user.email.as_ref().map_or("", Email::as_given).to_owned(),
+        user_id: token.user_id.to_string(),
+        token_id: token.token_id.to_string(),
+        write: token.scope == Scope::ReadWrite,
+        expiration_date: date.unwrap_or(token.updated_at.millis()),
+        expiry_type: token.expiry_type(),
+        created_at: token.created_at.millis(),
+        updated_at: token.updated_at.millis(),
     }
 }
 
@@ -79,11 +48,8 @@ impl<'a> Record<'a> {
 /// # Errors
 /// It cannot be written as JSON.
 pub fn value(value: &str) -> Result<Response<Body>> {
-    #[derive(Serialize)]
-    struct Value<'a> {
-        token: &'a str,
-    }
-    ok_secret(&data(Value { token: value }))
+    let token = value.to_owned().into();
+    ok_secret(&Data::from(EmailTokenValue { token }))
 }
 
 /// The user and the properties that a body asks for; a scope that is not said is `default`.

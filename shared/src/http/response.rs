@@ -8,9 +8,9 @@ use lambda_http::{
     },
 };
 use serde::Serialize;
-use serde_json::json;
+use tokenry_api::{ApiError, Problem};
 
-use crate::domain::error::{Error, Result};
+use crate::domain::error::{self, Error, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -88,17 +88,20 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
             (challenged(response, challenge), None)
         }
         Error::Invalid(problems) => {
-            let body = json!({ "errorType": "InvalidParams", "errors": problems });
-            (with(StatusCode::BAD_REQUEST, JSON, body.to_string()), None)
+            let problems = problems.into_iter().map(Problem::from).collect();
+            (bad_request("InvalidParams", problems), None)
         }
         Error::InvalidBody(message) => (
             structured(StatusCode::BAD_REQUEST, "InvalidBody", message),
             None,
         ),
         Error::InvalidTogether { path, message } => {
-            let errors = [json!({ "path": path, "message": message })];
-            let body = json!({ "errorType": "InvalidBody", "errors": errors });
-            (with(StatusCode::BAD_REQUEST, JSON, body.to_string()), None)
+            let problem = Problem {
+                location: None,
+                message: message.to_owned(),
+                path: Some(path.to_owned()),
+            };
+            (bad_request("InvalidBody", vec![problem]), None)
         }
         Error::PayloadTooLarge => (
             structured(
@@ -176,8 +179,35 @@ fn json_of(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>>
 
 /// The standard error structure with one error of the request as a whole.
 fn structured(status: StatusCode, error_type: &str, message: &str) -> Response<Body> {
-    let body = json!({ "errorType": error_type, "errors": [{ "message": message }] });
-    with(status, JSON, body.to_string())
+    let problem = Problem {
+        location: None,
+        message: message.to_owned(),
+        path: None,
+    };
+    with_problems(status, error_type, vec![problem])
+}
+
+fn bad_request(error_type: &str, problems: Vec<Problem>) -> Response<Body> {
+    with_problems(StatusCode::BAD_REQUEST, error_type, problems)
+}
+
+fn with_problems(status: StatusCode, error_type: &str, errors: Vec<Problem>) -> Response<Body> {
+    let body = ApiError {
+        error_type: error_type.to_owned(),
+        errors,
+    };
+    let text = serde_json::to_string(&body).expect("texts are JSON");
+    with(status, JSON, text)
+}
+
+impl From<error::Problem> for Problem {
+    fn from(problem: error::Problem) -> Self {
+        Self {
+            location: Some(problem.location),
+            message: problem.message.into_owned(),
+            path: Some(problem.path.to_owned()),
+        }
+    }
 }
 
 fn with(status: StatusCode, content_type: HeaderValue, body: String) -> Response<Body> {

@@ -1,7 +1,7 @@
 //! The shapes that users' and servers' tokens have on the wire (contract, section 2).
 
 use lambda_http::{Body, Request, Response};
-use serde::Serialize;
+use tokenry_api::{ListedToken, MintedToken, TokenList};
 
 use super::{
     fields::{self, Fields},
@@ -70,16 +70,8 @@ pub fn to_revoke(request: &Request) -> Result<Option<PlainToken>> {
 /// # Errors
 /// It cannot be written as JSON.
 pub fn minted(token: &Token, plain: &PlainToken) -> Result<Response<Body>> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Minted<'a> {
-        token: &'a str,
-        token_id: String,
-        expiry_type: ExpiryType,
-        expires_at: Option<String>,
-    }
-    ok_secret(&Minted {
-        token: plain.reveal(),
+    ok_secret(&MintedToken {
+        token: plain.reveal().to_owned().into(),
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
         expires_at: token.expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
@@ -117,26 +109,11 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
 /// # Errors
 /// The database is away.
 pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Listed {
-        token_id: String,
-        name: Option<TokenName>,
-        expiry_type: ExpiryType,
-        created_at: Option<String>,
-        last_used_at: Option<String>,
-        expires_at: Option<String>,
-    }
-    #[derive(Serialize)]
-    struct List {
-        tokens: Vec<Listed>,
-        cursor: Option<String>,
-    }
     let (tokens, last) = tokens::list_live(app, owner, page.after, page.limit).await?;
-    let listed = tokens.into_iter().map(|token| Listed {
+    let listed = tokens.into_iter().map(|token| ListedToken {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
-        created_at: token.created_at.to_rfc3339(),
+        created_at: token.created_at.to_rfc3339().unwrap_or_default(),
         last_used_at: match token.expiry {
             Expiry::SlidingTtl { last_used_at, .. } => {
                 last_used_at.and_then(UnixSeconds::to_rfc3339)
@@ -144,9 +121,9 @@ pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>
             Expiry::Infinite | Expiry::FixedTtl { .. } | Expiry::Email { .. } => None,
         },
         expires_at: token.expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
-        name: token.name,
+        name: token.name.map(TokenName::into_string),
     });
-    ok(&List {
+    ok(&TokenList {
         tokens: listed.collect(),
         cursor: last.map(|id| cursor(owner.key(), id)),
     })

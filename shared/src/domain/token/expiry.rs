@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::NewToken;
+use super::{ExpiryType, NewToken};
 use crate::domain::{
     number::{self, NotInRange},
     time::UnixSeconds,
@@ -37,33 +37,6 @@ impl Default for Ttl {
     /// One hour.
     fn default() -> Self {
         Self(3600)
-    }
-}
-
-/// How a token expires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum ExpiryType {
-    /// It never expires.
-    Infinite,
-    /// It expires a fixed time after its creation.
-    #[default]
-    FixedTtl,
-    /// It expires a fixed time after its last use.
-    SlidingTtl,
-}
-
-impl ExpiryType {
-    /// Parses an expiry type.
-    ///
-    /// # Errors
-    /// The message for the client if the text is not one of the three names.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        match text {
-            "Infinite" => Ok(Self::Infinite),
-            "FixedTtl" => Ok(Self::FixedTtl),
-            "SlidingTtl" => Ok(Self::SlidingTtl),
-            _ => Err("field must be one of the following values: Infinite, FixedTtl, SlidingTtl"),
-        }
     }
 }
 

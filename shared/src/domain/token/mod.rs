@@ -10,26 +10,16 @@ use serde::{Deserialize, Serialize, de};
 use ulid::Ulid;
 
 pub use self::{
-    expiry::{Expiry, ExpiryType, Ttl},
+    expiry::{Expiry, Ttl},
     plain::{PlainToken, TokenHash},
 };
+pub use tokenry_api::{ExpiryType, Holder, Scope};
+
 use crate::domain::{
     id::InvalidId,
     owner::{Account, Ecosystem, Epoch, OwnerId, OwnerKey, State, User},
     time::{Timestamp, UnixSeconds},
 };
-
-/// The kind of owner that holds a token. It decides what the token allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Holder {
-    /// An account. Its tokens allow everything in its ecosystems.
-    Account,
-    /// An ecosystem. Its servers use its tokens, which allow everything inside the ecosystem.
-    Server,
-    /// A user.
-    User,
-}
 
 impl From<&OwnerId> for Holder {
     fn from(owner: &OwnerId) -> Self {
@@ -39,19 +29,6 @@ impl From<&OwnerId> for Holder {
             OwnerId::User(_) => Self::User,
         }
     }
-}
-
-/// What a token allows: RFC 6749 §3.3 scope values, as introspection returns them.
-///
-/// A wider scope compares as greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Scope {
-    /// Only requests that read.
-    #[serde(rename = "read")]
-    Read,
-    /// Everything that the holder may do.
-    #[serde(rename = "read write")]
-    ReadWrite,
 }
 
 /// A token's public id: a ULID, so ids sort by time of creation.
@@ -140,6 +117,11 @@ impl TokenName {
         } else {
             Err("field must be 1 to 64 characters, none of them a control character")
         }
+    }
+
+    /// The label as text.
+    pub fn into_string(self) -> String {
+        self.0
     }
 }
 

@@ -1,0 +1,102 @@
+//! E-mail tokens (contract, section 4).
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ExpiryType, Secret};
+
+/// The wrapper of every response about one e-mail token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data<T> {
+    /// One element.
+    pub data: [T; 1],
+}
+
+impl<T> From<T> for Data<T> {
+    fn from(one: T) -> Self {
+        Self { data: [one] }
+    }
+}
+
+/// The record of one e-mail token.
+pub type EmailTokenData = Data<EmailToken>;
+
+/// The value of one e-mail token.
+pub type EmailTokenValueData = Data<EmailTokenValue>;
+
+/// The body that makes a user's e-mail token.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NewEmailToken {
+    /// The user's e-mail address.
+    pub email: String,
+    /// Whether the token's scope is `read write`, or `read`. Without it: true for a new token, false for a changed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write: Option<bool>,
+    /// When the token expires, in milliseconds since 1970, 1 to 253402300799999; may be in the past. Without it the token never
+    /// expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration_date: Option<u64>,
+}
+
+/// The body that replaces both properties of an e-mail token; a property that is left out gets its default.
+pub type ChangedEmailToken = NewEmailToken;
+
+/// The body that deletes an e-mail token, and the query that reads its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedEmailToken {
+    /// The user's e-mail address.
+    pub email: String,
+}
+
+/// The record of an e-mail token, without its value. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmailToken {
+    /// The user's e-mail address, as it was given.
+    pub email: String,
+    /// The user.
+    #[serde(rename = "userId")]
+    pub user_id: String,
+    /// The token's id, a ULID.
+    #[serde(rename = "tokenId")]
+    pub token_id: String,
+    /// Whether the token's scope is `read write`, or `read`.
+    pub write: bool,
+    /// When it expires; the same as `updated_at` if it never does.
+    pub expiration_date: u64,
+    /// `Infinite` or `FixedTtl`.
+    #[serde(rename = "expiryType")]
+    pub expiry_type: ExpiryType,
+    /// When it was made.
+    pub created_at: u64,
+    /// When it was last changed.
+    pub updated_at: u64,
+}
+
+/// A page of e-mail tokens; expired ones are listed as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmailTokenList {
+    /// At most 100 records. A page may be shorter than asked for, and is not the last one if it has a cursor.
+    pub data: Vec<EmailToken>,
+    /// The `cursor` of the next page; `None` at the end.
+    pub cursor: Option<String>,
+}
+
+/// The value of an e-mail token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmailTokenValue {
+    /// The token's whole text.
+    pub token: Secret,
+}
+
+/// The body that logs a user in, for the value of its e-mail token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogIn {
+    /// The user's e-mail address.
+    pub email: String,
+    /// The user's password, at most 256 characters.
+    pub password: Secret,
+    /// The client whose request a back end passes on (contract, section 13); only with a server token.
+    #[serde(rename = "clientAddress", skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<IpAddr>,
+}

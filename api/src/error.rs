@@ -1,0 +1,58 @@
+//! Errors (contract, section 1).
+
+use std::{error::Error, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// The body of every error except 404, which is one line of plain text. It names all problems of a request at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiError {
+    /// The kind, such as `InvalidParams` or `Conflict`. A newer service may send kinds that `openapi.yaml` does not list yet.
+    pub error_type: String,
+    /// At least one problem.
+    pub errors: Vec<Problem>,
+}
+
+/// One problem of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The part of the request that the field is in; only with the kind `InvalidParams`.
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// What is wrong.
+    pub message: String,
+    /// The field; `additional parameters` if fields are not allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// A part of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Location {
+    /// The query string.
+    Query,
+    /// The body.
+    Body,
+    /// A path parameter.
+    Path,
+    /// A header.
+    Header,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error_type)?;
+        for (at, problem) in self.errors.iter().enumerate() {
+            f.write_str(if at == 0 { ": " } else { "; " })?;
+            if let Some(path) = &problem.path {
+                write!(f, "{path}: ")?;
+            }
+            f.write_str(&problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for ApiError {}

@@ -1,0 +1,68 @@
+//! The types of `tokenry-api`, which must hold whatever `openapi.yaml` describes.
+
+use std::fmt::Debug;
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokenry_api::{
+    ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedShortcode,
+    EmailTokenData, EmailTokenList, EmailTokenValueData, EndedEmailToken, ExchangedToken,
+    Introspection, LogIn, MintedToken, NewEmailToken, NewShortcode, TokenList, TypedShortcode,
+    User, UserChange,
+};
+
+/// Reads a JSON body as the type that has the name of its schema, and writes it again.
+///
+/// # Errors
+/// There is no such type, it cannot read the body, or its `Debug` shows a secret of the body.
+pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
+    let rewrite = match schema {
+        "ApiError" => rewrite::<ApiError>,
+        "ChangedEmailToken" => rewrite::<ChangedEmailToken>,
+        "CreatedEcosystem" => rewrite::<CreatedEcosystem>,
+        "CreatedEnvironment" => rewrite::<CreatedEnvironment>,
+        "CreatedShortcode" => rewrite::<CreatedShortcode>,
+        "EmailTokenData" => rewrite::<EmailTokenData>,
+        "EmailTokenList" => rewrite::<EmailTokenList>,
+        "EmailTokenValueData" => rewrite::<EmailTokenValueData>,
+        "EndedEmailToken" => rewrite::<EndedEmailToken>,
+        "ExchangedToken" => rewrite::<ExchangedToken>,
+        "Introspection" => rewrite::<Introspection>,
+        "LogIn" => rewrite::<LogIn>,
+        "MintedToken" => rewrite::<MintedToken>,
+        "NewEmailToken" => rewrite::<NewEmailToken>,
+        "NewShortcode" => rewrite::<NewShortcode>,
+        "TokenList" => rewrite::<TokenList>,
+        "TypedShortcode" => rewrite::<TypedShortcode>,
+        "User" => rewrite::<User>,
+        "UserChange" => rewrite::<UserChange>,
+        _ => return Err(format!("tokenry-api has no type {schema}")),
+    };
+    rewrite(body).map_err(|problem| format!("tokenry-api's {schema}: {problem}"))
+}
+
+fn rewrite<T: Debug + DeserializeOwned + Serialize>(body: &str) -> Result<String, String> {
+    let json = |error: serde_json::Error| error.to_string();
+    let value: T = serde_json::from_str(body).map_err(json)?;
+    let shown = format!("{value:?}");
+    let secrets = secrets(&serde_json::from_str(body).map_err(json)?);
+    if secrets.iter().any(|secret| shown.contains(secret)) {
+        return Err(format!("its Debug shows a secret: {shown}"));
+    }
+    serde_json::to_string(&value).map_err(json)
+}
+
+/// The tokens, codes and passwords in a body.
+fn secrets(body: &Value) -> Vec<String> {
+    match body {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| match (name.as_str(), value) {
+                ("token" | "shortcode" | "password", Value::String(text)) => vec![text.clone()],
+                _ => secrets(value),
+            })
+            .collect(),
+        Value::Array(elements) => elements.iter().flat_map(secrets).collect(),
+        _ => Vec::new(),
+    }
+}
