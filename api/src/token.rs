@@ -1,5 +1,7 @@
 //! Tokens of users and servers, and introspection (contract, section 2).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
@@ -41,6 +43,12 @@ pub enum Holder {
     Server,
     /// A user.
     User,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// What a token lets its holder do: RFC 6749 §3.3 scope values, as introspection shows them.

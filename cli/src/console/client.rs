@@ -4,7 +4,8 @@ use std::{fmt, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::value::RawValue;
+use tokenry_api::{ApiError, Secret};
 use ureq::{
     Agent, Error, Proxy,
     config::AutoHeaderValue,
@@ -18,10 +19,7 @@ use ureq::{
 use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
-use super::{
-    failure::{Failure, Kind},
-    secret::Secret,
-};
+use super::failure::{Failure, Kind};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// More than any answer of the API.
@@ -42,11 +40,36 @@ pub enum Payload {
     /// Nothing.
     Nothing,
     /// A query string.
-    Query(Map<String, Value>),
+    Query(String),
     /// A body in JSON.
-    Json(Map<String, Value>),
+    Json(Zeroizing<String>),
     /// The form with a token, as RFC 7662 and RFC 7009 have it.
     Token(Secret),
+}
+
+impl Payload {
+    /// Returns the query string of the fields that are given.
+    ///
+    /// # Panics
+    /// What is given has no names, as no command's arguments are.
+    pub fn query(given: &impl Serialize) -> Self {
+        let given = serde_json::to_value(given).expect("arguments are JSON");
+        let fields = given.as_object().expect("arguments have names");
+        let mut query = Serializer::new(String::new());
+        for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+            let text = value.as_str().map(str::to_owned);
+            query.append_pair(name, &text.unwrap_or_else(|| value.to_string()));
+        }
+        Self::Query(query.finish())
+    }
+
+    /// Returns a body in JSON.
+    ///
+    /// # Panics
+    /// It cannot be written, as no type of `tokenry-api` is.
+    pub fn json(body: &impl Serialize) -> Self {
+        Self::Json(serde_json::to_string(body).expect("a body is JSON").into())
+    }
 }
 
 impl Client {
@@ -116,22 +139,15 @@ impl Client {
         }
         let body = match payload {
             Payload::Nothing => has_body.then(Zeroizing::default),
-            Payload::Query(fields) => {
-                let mut query = Serializer::new(String::new());
-                for (name, value) in &fields {
-                    let value = value
-                        .as_str()
-                        .map_or_else(|| value.to_string(), str::to_owned);
-                    query.append_pair(name, &value);
-                }
-                if !fields.is_empty() {
-                    uri = format!("{uri}?{}", query.finish());
+            Payload::Query(query) => {
+                if !query.is_empty() {
+                    uri = format!("{uri}?{query}");
                 }
                 has_body.then(Zeroizing::default)
             }
-            Payload::Json(fields) => {
+            Payload::Json(body) => {
                 request = request.header(CONTENT_TYPE, "application/json");
-                Some(Value::Object(fields).to_string().into())
+                Some(body)
             }
             Payload::Token(token) => {
                 request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -192,8 +208,8 @@ impl Client {
             502..=504 => Kind::Unavailable,
             _ => Kind::Other,
         };
-        let mut line = match serde_json::from_str::<Refusal>(body) {
-            Ok(told) => told.line(),
+        let mut line = match serde_json::from_str::<ApiError>(body) {
+            Ok(told) => told.to_string(),
             Err(_) if kind == Kind::Other && !status.is_server_error() => {
                 format!("{url} answers {status} and not as Tokenry does: is it the API's address?")
             }
@@ -226,10 +242,7 @@ impl Body {
     /// # Errors
     /// It is not JSON of that shape.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
-        serde_json::from_str(&self.0).map_err(|_may_quote_it| {
-            let line = "the answer is not Tokenry's: is it the API's address?";
-            Failure::new(Kind::Other, line)
-        })
+        serde_json::from_str(&self.0).map_err(|_may_quote_it| not_tokenry())
     }
 
     /// The JSON as it came, in one line.
@@ -243,45 +256,13 @@ impl Body {
     }
 }
 
-/// The API's error structure.
-#[derive(Deserialize)]
-struct Refusal {
-    #[serde(rename = "errorType")]
-    error_type: String,
-    errors: Vec<Problem>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    path: Option<String>,
-    message: String,
-}
-
-impl Refusal {
-    fn line(&self) -> String {
-        let problems = self.errors.iter().map(|problem| match &problem.path {
-            Some(path) => format!("{path}: {}", problem.message),
-            None => problem.message.clone(),
-        });
-        let problems: Vec<_> = problems.collect();
-        format!("{}: {}", self.error_type, problems.join("; "))
-    }
+/// Returns the failure for an answer that does not have the API's shape.
+pub fn not_tokenry() -> Failure {
+    let line = "the answer is not Tokenry's: is it the API's address?";
+    Failure::new(Kind::Other, line)
 }
 
 /// A segment of a path.
 pub fn segment(text: impl fmt::Display) -> String {
     utf8_percent_encode(&text.to_string(), NON_ALPHANUMERIC).to_string()
-}
-
-/// The fields of a request, without those that are not given.
-///
-/// # Panics
-/// What is given has no names, as no command's arguments are.
-pub fn fields(given: &impl Serialize) -> Map<String, Value> {
-    let given = serde_json::to_value(given).expect("arguments are JSON");
-    let Value::Object(fields) = given else {
-        unreachable!("arguments have names")
-    };
-    let given = fields.into_iter().filter(|(_, value)| !value.is_null());
-    given.collect()
 }

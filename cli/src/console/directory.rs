@@ -1,8 +1,8 @@
 //! `tokenry ecosystem`, `environment` and `user`.
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value};
 use shared::domain::id::{EcosystemId, EnvironmentId, UserId};
+use tokenry_api::{self as api, Change, CreatedEcosystem, CreatedEnvironment, UserChange};
 use ureq::http::Method;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     deleted, ecosystem_id, ecosystem_path, environment_id,
     failure::Failure,
     options::Options,
-    secret::Secret,
+    secret,
     token::UserTokens,
     user_id, user_path,
 };
@@ -35,7 +35,7 @@ impl Run for Ecosystem {
         match self {
             Self::Create => {
                 let made = client.call(Method::POST, "/api/ecosystems", Payload::Nothing)?;
-                output.record(&made, &["id"])
+                output.record::<CreatedEcosystem>(&made, &["id"])
             }
             Self::Delete { ecosystem_id } => {
                 let path = ecosystem_path(&ecosystem_id);
@@ -70,7 +70,7 @@ impl Run for Environment {
             Self::Create { ecosystem_id } => {
                 let path = format!("{}/environments", ecosystem_path(&ecosystem_id));
                 let made = client.call(Method::POST, &path, Payload::Nothing)?;
-                output.record(&made, &["id"])
+                output.record::<CreatedEnvironment>(&made, &["id"])
             }
             Self::Delete { environment_id } => {
                 let path = format!("/api/environments/{}", segment(&environment_id));
@@ -130,27 +130,23 @@ pub struct PutUser {
 }
 
 impl PutUser {
-    /// The fields that are given; null takes one away.
-    fn body(&self) -> Result<Map<String, Value>, Failure> {
-        let password = self
-            .password
-            .then(|| Secret::ask_new("the password"))
-            .transpose()?;
-        let given = [
-            ("email", self.email.clone().map(Value::from), self.no_email),
-            (
-                "password",
-                password.map(|it| it.reveal().into()),
-                self.no_password,
-            ),
-            ("admin", self.admin.map(Value::from), false),
-            ("active", self.active.map(Value::from), false),
-        ];
-        let given = given.into_iter().filter_map(|(name, value, taken_away)| {
-            let value = value.or(taken_away.then_some(Value::Null))?;
-            Some((name.to_owned(), value))
-        });
-        Ok(given.collect())
+    /// What is given.
+    fn body(&self) -> Result<UserChange, Failure> {
+        let asked = self.password.then(|| secret::ask_new("the password"));
+        Ok(UserChange {
+            email: change(self.email.clone(), self.no_email),
+            password: change(asked.transpose()?, self.no_password),
+            admin: self.admin,
+            active: self.active,
+        })
+    }
+}
+
+fn change<T>(given: Option<T>, taken_away: bool) -> Change<T> {
+    match given {
+        Some(value) => Change::Set(value),
+        None if taken_away => Change::Clear,
+        None => Change::Keep,
     }
 }
 
@@ -161,16 +157,16 @@ impl Run for User {
         match self {
             Self::Put(put) => {
                 let client = options.client()?;
-                let body = Payload::Json(put.body()?);
+                let body = Payload::json(&put.body()?);
                 let user = client.call(Method::PUT, &user_path(&put.user.user_id), body)?;
-                output.record(&user, SHOWN)
+                output.record::<api::User>(&user, SHOWN)
             }
             Self::Get(OneUser { user_id }) => {
                 let path = user_path(&user_id);
                 let user = options
                     .client()?
                     .call(Method::GET, &path, Payload::Nothing)?;
-                output.record(&user, SHOWN)
+                output.record::<api::User>(&user, SHOWN)
             }
             Self::Delete(OneUser { user_id }) => {
                 let path = user_path(&user_id);

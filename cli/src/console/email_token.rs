@@ -2,18 +2,13 @@
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::Map;
 use shared::domain::time::Timestamp;
+use tokenry_api::{
+    self as api, EmailTokenData, EmailTokenValueData, EndedEmailToken, NewEmailToken,
+};
 use ureq::http::Method;
 
-use super::{
-    Run,
-    client::{Payload, fields},
-    failure::Failure,
-    options::Options,
-    output::Paging,
-    secret::Secret,
-};
+use super::{Run, client::Payload, failure::Failure, options::Options, output::Paging, secret};
 
 const PATH: &str = "/_/user-token";
 const VALUE: &str = "/_/user-token/value";
@@ -42,10 +37,9 @@ pub struct Owner {
 }
 
 /// Whose e-mail token, and what it is to be
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 pub struct Wanted {
     #[command(flatten)]
-    #[serde(flatten)]
     owner: Owner,
     /// Whether it may write, or read only
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -53,6 +47,16 @@ pub struct Wanted {
     /// When it expires: 2030-01-01T00:00:00Z, or milliseconds since 1970
     #[arg(long, value_name = "TIME", value_parser = millis)]
     expiration_date: Option<u64>,
+}
+
+impl Wanted {
+    fn body(self) -> Payload {
+        Payload::json(&NewEmailToken {
+            email: self.owner.email,
+            write: self.write,
+            expiration_date: self.expiration_date,
+        })
+    }
 }
 
 fn millis(text: &str) -> Result<u64, &'static str> {
@@ -77,17 +81,21 @@ impl Run for EmailToken {
         ];
         let (client, output) = (options.client()?, options.output());
         let (method, body) = match self {
-            Self::List(paging) => return output.list(&client, PATH, "data", &paging, RECORD),
-            Self::Value(owner) => {
-                let value = client.call(Method::GET, VALUE, Payload::Query(fields(&owner)))?;
-                return output.record(&value, &["token"]);
+            Self::List(paging) => {
+                return output.list::<api::EmailToken>(&client, PATH, "data", &paging, RECORD);
             }
-            Self::Create(wanted) => (Method::POST, fields(&wanted)),
-            Self::Update(wanted) => (Method::PUT, fields(&wanted)),
-            Self::Delete(owner) => (Method::DELETE, fields(&owner)),
+            Self::Value(owner) => {
+                let value = client.call(Method::GET, VALUE, Payload::query(&owner))?;
+                return output.record::<EmailTokenValueData>(&value, &["token"]);
+            }
+            Self::Create(wanted) => (Method::POST, wanted.body()),
+            Self::Update(wanted) => (Method::PUT, wanted.body()),
+            Self::Delete(Owner { email }) => {
+                (Method::DELETE, Payload::json(&EndedEmailToken { email }))
+            }
         };
-        let record = client.call(method, PATH, Payload::Json(body))?;
-        output.record(&record, RECORD)
+        let record = client.call(method, PATH, body)?;
+        output.record::<EmailTokenData>(&record, RECORD)
     }
 }
 
@@ -101,12 +109,13 @@ pub struct LogIn {
 impl Run for LogIn {
     fn run(self, options: &Options) -> Result<(), Failure> {
         let client = options.client_without_token()?;
-        let password = Secret::ask("the password")?;
-        let body = Map::from_iter([
-            ("email".to_owned(), self.email.into()),
-            ("password".to_owned(), password.reveal().into()),
-        ]);
-        let value = client.call(Method::POST, VALUE, Payload::Json(body))?;
-        options.output().record(&value, &["token"])
+        let body = Payload::json(&api::LogIn {
+            email: self.email,
+            password: secret::ask("the password")?,
+            client_address: None,
+        });
+        let value = client.call(Method::POST, VALUE, body)?;
+        let output = options.output();
+        output.record::<EmailTokenValueData>(&value, &["token"])
     }
 }

@@ -1,22 +1,22 @@
 //! `tokenry login`: makes the profile.
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::json;
+use tokenry_api::{Holder, Introspection};
 use ureq::http::{Method, StatusCode};
 
-use super::{Run, client::Payload, failure::Failure, options::Options, output, token::INTROSPECT};
+use super::{
+    Run,
+    client::{Payload, not_tokenry},
+    failure::Failure,
+    options::Options,
+    output,
+    token::INTROSPECT,
+};
 
 /// What `login` is given besides the options: nothing.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Login {}
-
-/// As much of an introspection as is told.
-#[derive(Deserialize)]
-struct Introspection {
-    holder: String,
-    ecosystem_id: Option<String>,
-}
 
 impl Run for Login {
     /// Asks for the token, looks whether it holds, and keeps it.
@@ -30,17 +30,17 @@ impl Run for Login {
         let told = match status {
             StatusCode::OK => body.parse()?,
             StatusCode::FORBIDDEN => Introspection {
-                holder: "user".to_owned(),
-                ecosystem_id: None,
+                holder: Some(Holder::User),
+                ..Introspection::default()
             },
             _ => return Err(client.refusal(status, &headers, &body)),
         };
+        let holder = told.holder.ok_or_else(not_tokenry)?;
         profile.write(&path)?;
 
         let (url, path) = (client.url(), path.display().to_string());
         let output = options.output();
         if output.json {
-            let holder = told.holder;
             return output::print(
                 &json!({ "url": url, "profile": path, "holder": holder }).to_string(),
             );
@@ -50,8 +50,7 @@ impl Run for Login {
             .map(|id| format!(" of {id}"))
             .unwrap_or_default();
         output.done(&format!(
-            "The {} token{of} for {url} is kept in {path}.",
-            told.holder
+            "The {holder} token{of} for {url} is kept in {path}."
         ))
     }
 }

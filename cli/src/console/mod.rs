@@ -23,11 +23,15 @@ pub mod token;
 
 use std::{fmt::Display, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use shared::domain::{
     id::{EcosystemId, EnvironmentId, UserId},
     token::TokenId,
 };
+use tokenry_api::ExpiryType;
 use tokio::sync::oneshot;
 
 use failure::Failure;
@@ -170,4 +174,9 @@ fn ecosystem_path(id: &EcosystemId) -> String {
 /// What is said of something that is gone now.
 fn deleted(what: impl Display) -> String {
     format!("{what} is deleted.")
+}
+
+fn expiry_type() -> impl TypedValueParser<Value = ExpiryType> {
+    let names = PossibleValuesParser::new(["Infinite", "FixedTtl", "SlidingTtl"]);
+    names.try_map(|name| ExpiryType::parse(&name))
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use tokenry_api::Secret;
 use url::{Host, Url};
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     failure::Failure,
     output::Output,
     profile::{self, Profile},
-    secret::Secret,
+    secret,
 };
 
 /// The variable with the address.
@@ -97,10 +98,10 @@ impl Options {
     pub fn login(&self) -> Result<(Profile, PathBuf), Failure> {
         let (url, path) = (self.url()?, self.profile_path()?);
         let token = match &self.token_file {
-            Some(file) => Secret::from_file(file, "the token")?,
-            None => Secret::ask("the token")?,
+            Some(file) => secret::from_file(file, "the token")?,
+            None => secret::ask("the token")?,
         };
-        let token = token.into_token("what was given")?;
+        let token = secret::as_token(&token, "what was given")?;
         Ok((Profile { url, token }, path))
     }
 
@@ -135,7 +136,7 @@ impl Options {
             |failure| Failure::usage(format!("the profile {}: {failure}", path.display()));
         Ok(Some(Profile {
             url: self.address(&url).map_err(of_profile)?,
-            token: token.into_token("its token").map_err(of_profile)?,
+            token: secret::as_token(&token, "its token").map_err(of_profile)?,
         }))
     }
 
@@ -149,12 +150,12 @@ impl Options {
     /// The token of the flag or of the environment.
     fn given_token(&self) -> Result<Option<Secret>, Failure> {
         if let Some(file) = &self.token_file {
-            let token = Secret::from_file(file, "the token")?;
-            return token.into_token("what the token's file holds").map(Some);
+            let token = secret::from_file(file, "the token")?;
+            return secret::as_token(&token, "what the token's file holds").map(Some);
         }
         match env::var(TOKEN) {
             Ok(token) if token.is_empty() => Ok(None),
-            Ok(token) => Secret::from(token).into_token(TOKEN).map(Some),
+            Ok(token) => secret::as_token(&token.into(), TOKEN).map(Some),
             Err(env::VarError::NotPresent) => Ok(None),
             Err(env::VarError::NotUnicode(_)) => {
                 Err(Failure::usage(format!("{TOKEN} is no token")))

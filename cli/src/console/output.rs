@@ -4,14 +4,14 @@ use std::io::{self, ErrorKind, Write};
 
 use clap::Args;
 use comfy_table::{Table, presets::NOTHING};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 use shared::domain::time::UnixSeconds;
 use ureq::http::Method;
 use zeroize::Zeroizing;
 
 use super::{
-    client::{Body, Client, Payload, fields},
+    client::{Body, Client, Payload},
     failure::{Failure, Kind, printable},
 };
 
@@ -33,11 +33,11 @@ pub struct Paging {
     cursor: Option<String>,
 }
 
-/// A page of a list; e-mail tokens come in `data`, others in `tokens`.
+/// A page of a list; e-mail tokens come in `data`, others in `tokens`. Its rows are typed, or the JSON as it came.
 #[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow, rename = "tokens", alias = "data")]
-    rows: Vec<&'a RawValue>,
+struct Page<T> {
+    #[serde(rename = "tokens", alias = "data")]
+    rows: Vec<T>,
     cursor: Option<String>,
 }
 
@@ -45,29 +45,41 @@ impl Output {
     /// Prints one record: these of its fields, a row for each.
     ///
     /// # Errors
-    /// It is not JSON, or cannot be printed.
-    pub fn record(self, body: &Body, names: &[&str]) -> Result<(), Failure> {
-        print(&self.text(body, names)?)
+    /// It is not a `T`, or cannot be printed.
+    pub fn record<T: DeserializeOwned + Serialize>(
+        self,
+        body: &Body,
+        names: &[&str],
+    ) -> Result<(), Failure> {
+        print(&self.text::<T>(body, names)?)
     }
 
     /// Prints a record with a secret that is shown this once: a reader that has gone is a failure
     /// then.
     ///
     /// # Errors
-    /// It is not JSON, or cannot be printed.
-    pub fn record_once(self, body: &Body, names: &[&str]) -> Result<(), Failure> {
-        write(&self.text(body, names)?).map_err(|error| {
+    /// It is not a `T`, or cannot be printed.
+    pub fn record_once<T: DeserializeOwned + Serialize>(
+        self,
+        body: &Body,
+        names: &[&str],
+    ) -> Result<(), Failure> {
+        write(&self.text::<T>(body, names)?).map_err(|error| {
             let line =
                 format!("what the API made could not be printed, and is not shown again: {error}");
             Failure::new(Kind::Other, line)
         })
     }
 
-    fn text(self, body: &Body, names: &[&str]) -> Result<Zeroizing<String>, Failure> {
+    fn text<T: DeserializeOwned + Serialize>(
+        self,
+        body: &Body,
+        names: &[&str],
+    ) -> Result<Zeroizing<String>, Failure> {
         if self.json {
             return body.line();
         }
-        let value: Value = body.parse()?;
+        let value = value(&body.parse::<T>()?);
         let record = value.pointer("/data/0").unwrap_or(&value);
         let rows = names
             .iter()
@@ -79,8 +91,8 @@ impl Output {
     /// that is wanted.
     ///
     /// # Errors
-    /// A page is refused, or is not JSON, or cannot be printed.
-    pub fn list(
+    /// A page is refused, or is not a page of `T`, or cannot be printed.
+    pub fn list<T: DeserializeOwned + Serialize>(
         self,
         client: &Client,
         path: &str,
@@ -92,8 +104,8 @@ impl Output {
         let mut wanted = paging.clone();
         let mut bodies = Vec::new();
         let last = loop {
-            let body = client.call(Method::GET, path, Payload::Query(fields(&wanted)))?;
-            let cursor = body.parse::<Page>()?.cursor;
+            let body = client.call(Method::GET, path, Payload::query(&wanted))?;
+            let cursor = body.parse::<Page<&RawValue>>()?.cursor;
             bodies.push(body);
             if one_page || cursor.is_none() {
                 break cursor;
@@ -107,19 +119,20 @@ impl Output {
         if self.json && bodies.len() == 1 {
             return print(&bodies[0].line()?);
         }
-        let pages: Result<Vec<Page>, _> = bodies.iter().map(Body::parse).collect();
-        let rows = pages?.into_iter().flat_map(|page| page.rows);
         if self.json {
+            let pages: Result<Vec<Page<&RawValue>>, _> = bodies.iter().map(Body::parse).collect();
+            let rows = pages?.into_iter().flat_map(|page| page.rows);
             let rows: Vec<_> = rows.map(RawValue::get).collect();
             return print(&format!(
                 r#"{{"{key}":[{}],"cursor":null}}"#,
                 rows.join(",")
             ));
         }
+        let pages: Result<Vec<Page<T>>, _> = bodies.iter().map(Body::parse).collect();
         let mut table = Table::new();
         table.set_header(names.iter().copied());
-        for row in rows {
-            let row: Value = serde_json::from_str(row.get()).unwrap_or_default();
+        for row in pages?.into_iter().flat_map(|page| page.rows) {
+            let row = value(&row);
             table.add_row(
                 names
                     .iter()
@@ -143,6 +156,10 @@ impl Output {
     pub fn done(self, what: &str) -> Result<(), Failure> {
         if self.json { Ok(()) } else { print(what) }
     }
+}
+
+fn value(answer: &impl Serialize) -> Value {
+    serde_json::to_value(answer).expect("an answer is JSON")
 }
 
 /// A field of a record as people read it.

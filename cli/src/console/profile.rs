@@ -7,17 +7,14 @@ use std::{
 };
 
 use etcetera::BaseStrategy;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use tokenry_api::Secret;
 use zeroize::Zeroizing;
 
-use super::{
-    failure::{Failure, Kind},
-    secret::Secret,
-};
+use super::failure::{Failure, Kind};
 
 /// What `tokenry login` keeps.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Profile {
     /// The API's address.
     pub url: String,
@@ -93,8 +90,7 @@ impl Profile {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(directory)?;
 
-        let text = json!({ "url": self.url, "token": self.token.reveal() });
-        let text = Zeroizing::new(text.to_string());
+        let text = Zeroizing::new(serde_json::to_string(self)?);
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;

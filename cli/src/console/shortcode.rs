@@ -1,18 +1,12 @@
 //! `tokenry shortcode`.
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
-use serde_json::Map;
 use shared::domain::id::{EnvironmentId, UserId};
+use tokenry_api::{CreatedShortcode, ExchangedToken, ExpiryType, NewShortcode, TypedShortcode};
 use ureq::http::Method;
 
 use super::{
-    Run,
-    client::{Payload, fields},
-    environment_id,
-    failure::Failure,
-    options::Options,
-    secret::Secret,
+    Run, client::Payload, environment_id, expiry_type, failure::Failure, options::Options, secret,
     user_id,
 };
 
@@ -26,8 +20,7 @@ pub enum Shortcode {
 }
 
 /// Whom a short code is for, and what it gives
-#[derive(Clone, Debug, Args, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Args)]
 pub struct NewCode {
     /// For this user: ECOSYSTEM;NAME
     #[arg(long, value_parser = user_id, required_unless_present = "environment_id")]
@@ -39,8 +32,8 @@ pub struct NewCode {
     #[arg(long = "ttl", value_name = "SECONDS")]
     short_code_ttl: Option<u64>,
     /// How the code's token ends; FixedTtl unless given
-    #[arg(long, value_name = "TYPE", value_parser = ["Infinite", "FixedTtl", "SlidingTtl"])]
-    token_expiry_type: Option<String>,
+    #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
+    token_expiry_type: Option<ExpiryType>,
     /// Seconds of the token's life, or idleness; 3600 unless given
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,
@@ -51,25 +44,27 @@ impl Run for Shortcode {
         let output = options.output();
         match self {
             Self::Create(wanted) => {
-                let body = Payload::Json(fields(&wanted));
-                let made =
-                    options
-                        .client()?
-                        .call(Method::POST, "/api/auth/shortcode/create", body)?;
-                output.record_once(
+                let client = options.client()?;
+                let body = Payload::json(&NewShortcode {
+                    environment_id: wanted.environment_id.map(|id| id.to_string()),
+                    user_id: wanted.user_id.map(|id| id.to_string()),
+                    short_code_ttl: wanted.short_code_ttl,
+                    token_expiry_type: wanted.token_expiry_type,
+                    token_ttl: wanted.token_ttl,
+                });
+                let made = client.call(Method::POST, "/api/auth/shortcode/create", body)?;
+                output.record_once::<CreatedShortcode>(
                     &made,
                     &["shortcode", "userId", "environmentId", "ecosystemId"],
                 )
             }
             Self::Consume => {
                 let client = options.client_without_token()?;
-                let code = Secret::ask("the short code")?;
-                let body = Map::from_iter([("shortcode".to_owned(), code.reveal().into())]);
-                let got = client.call(
-                    Method::POST,
-                    "/api/auth/shortcode/consume",
-                    Payload::Json(body),
-                )?;
+                let body = Payload::json(&TypedShortcode {
+                    shortcode: secret::ask("the short code")?,
+                    client_address: None,
+                });
+                let got = client.call(Method::POST, "/api/auth/shortcode/consume", body)?;
                 let shown = [
                     "token",
                     "tokenId",
@@ -79,7 +74,7 @@ impl Run for Shortcode {
                     "environmentId",
                     "ecosystemId",
                 ];
-                output.record_once(&got, &shown)
+                output.record_once::<ExchangedToken>(&got, &shown)
             }
         }
     }

@@ -9,17 +9,17 @@ use shared::domain::{
     id::{EcosystemId, UserId},
     token::TokenId,
 };
+use tokenry_api::{ExpiryType, Introspection, ListedToken, MintedToken};
 use ureq::http::Method;
 
 use super::{
     Run,
-    client::{Client, Payload, fields, segment},
-    ecosystem_id, ecosystem_path,
+    client::{Client, Payload, segment},
+    ecosystem_id, ecosystem_path, expiry_type,
     failure::{Failure, Kind},
     options::Options,
     output::{Output, Paging},
-    secret::Secret,
-    token_id, user_id, user_path,
+    secret, token_id, user_id, user_path,
 };
 
 /// Asks whether a token holds.
@@ -30,8 +30,8 @@ pub(super) const INTROSPECT: &str = "/api/auth/introspect";
 #[serde(rename_all = "camelCase")]
 pub struct NewToken {
     /// FixedTtl unless given
-    #[arg(long, value_name = "TYPE", value_parser = ["Infinite", "FixedTtl", "SlidingTtl"])]
-    expiry_type: Option<String>,
+    #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
+    expiry_type: Option<ExpiryType>,
     /// Seconds of life, or of idleness of a SlidingTtl; 3600 unless given
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
@@ -154,8 +154,8 @@ impl Run for ServerToken {
 }
 
 fn create(client: &Client, output: Output, path: &str, wanted: &NewToken) -> Result<(), Failure> {
-    let made = client.call(Method::POST, path, Payload::Query(fields(wanted)))?;
-    output.record_once(&made, &["token", "tokenId", "expiryType", "expiresAt"])
+    let made = client.call(Method::POST, path, Payload::query(wanted))?;
+    output.record_once::<MintedToken>(&made, &["token", "tokenId", "expiryType", "expiresAt"])
 }
 
 fn list(client: &Client, output: Output, path: &str, paging: &Paging) -> Result<(), Failure> {
@@ -167,7 +167,7 @@ fn list(client: &Client, output: Output, path: &str, paging: &Paging) -> Result<
         "lastUsedAt",
         "expiresAt",
     ];
-    output.list(client, path, "tokens", paging, &shown)
+    output.list::<ListedToken>(client, path, "tokens", paging, &shown)
 }
 
 /// Revokes a token of an owner. The API answers alike whether or not the owner has such a token, so the
@@ -193,7 +193,7 @@ pub struct Introspect {}
 impl Run for Introspect {
     fn run(self, options: &Options) -> Result<(), Failure> {
         let client = options.client()?;
-        let token = Secret::ask("the token to ask about")?;
+        let token = secret::ask("the token to ask about")?;
         let told = client.call(Method::POST, INTROSPECT, Payload::Token(token))?;
         let shown = [
             "active",
@@ -207,20 +207,13 @@ impl Run for Introspect {
             "iat",
             "exp",
         ];
-        options.output().record(&told, &shown)?;
-        match told.parse()? {
-            Introspection { active: true } => Ok(()),
-            Introspection { active: false } => {
-                Err(Failure::new(Kind::NotFound, "the token is not active"))
-            }
+        options.output().record::<Introspection>(&told, &shown)?;
+        if told.parse::<Introspection>()?.active {
+            Ok(())
+        } else {
+            Err(Failure::new(Kind::NotFound, "the token is not active"))
         }
     }
-}
-
-/// As much of an introspection as decides.
-#[derive(serde::Deserialize)]
-struct Introspection {
-    active: bool,
 }
 
 /// What is revoked comes from a prompt or standard input.
@@ -230,7 +223,7 @@ pub struct Revoke {}
 impl Run for Revoke {
     fn run(self, options: &Options) -> Result<(), Failure> {
         let client = options.client_without_token()?;
-        let token = Secret::ask("the token to revoke")?;
+        let token = secret::ask("the token to revoke")?;
         client.call(Method::POST, "/api/auth/revoke", Payload::Token(token))?;
         options.output().done("If it was a token, it is revoked.")
     }

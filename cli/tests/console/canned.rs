@@ -95,6 +95,12 @@ fn each_status_has_its_exit_code() {
             "the answer is not Tokenry's: is it the API's address?",
         ),
         (
+            "200 OK",
+            "{}",
+            1,
+            "the answer is not Tokenry's: is it the API's address?",
+        ),
+        (
             "404 Not Found\r\ncontent-type: text/plain; charset=utf-8",
             "\u{1b}[2J x does not exist.",
             4,
@@ -139,7 +145,8 @@ fn a_redirect_is_not_followed() {
 
 #[test]
 fn a_table_does_not_move_the_cursor() {
-    let list = r#"{"tokens":[{"tokenId":"a","name":"\u001b[2J\u009b\n"}],"cursor":null}"#;
+    let list = r#"{"tokens":[{"tokenId":"a","name":"\u001b[2J\u009b\n","expiryType":"Infinite",
+        "createdAt":"b","lastUsedAt":null,"expiresAt":null}],"cursor":null}"#;
     let (url, _sent) = server(1, &answer("200 OK", list));
     let user = "C58521fd8a5d9b5cc21987501;bob";
     let ran = run(command(&url, &["user", "list-tokens", user]), "");
@@ -165,7 +172,8 @@ fn a_list_without_an_end_ends() {
 fn what_is_sent_is_what_the_contract_says() {
     let user = "C58521fd8a5d9b5cc21987501;auth0|a+b";
     let arguments = ["user", "create-token", user, "--name", "a&b c"];
-    let (url, sent) = server(1, &answer("200 OK", "{}"));
+    let minted = r#"{"token":"t","tokenId":"a","expiryType":"FixedTtl","expiresAt":"b"}"#;
+    let (url, sent) = server(1, &answer("200 OK", minted));
     assert_eq!(
         run(command(&format!("{url}/stage/"), &arguments), "").code,
         0
