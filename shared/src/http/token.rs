@@ -113,6 +113,7 @@ pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>
     let listed = tokens.into_iter().map(|token| ListedToken {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
+        // RFC 3339 can write it until the year 9999.
         created_at: token.created_at.to_rfc3339().unwrap_or_default(),
         last_used_at: match token.expiry {
             Expiry::SlidingTtl { last_used_at, .. } => {
