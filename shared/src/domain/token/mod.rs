@@ -17,19 +17,9 @@ pub use tokenry_api::{ExpiryType, Holder, Scope};
 
 use crate::domain::{
     id::InvalidId,
-    owner::{Account, Ecosystem, Epoch, OwnerId, OwnerKey, State, User},
+    owner::{Account, Ecosystem, Epoch, OwnerKey, State, User},
     time::{Timestamp, UnixSeconds},
 };
-
-impl From<&OwnerId> for Holder {
-    fn from(owner: &OwnerId) -> Self {
-        match owner {
-            OwnerId::Account(_) => Self::Account,
-            OwnerId::Ecosystem(_) => Self::Server,
-            OwnerId::User(_) => Self::User,
-        }
-    }
-}
 
 /// A token's public id: a ULID, so ids sort by time of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
