@@ -5,7 +5,7 @@ use serde_json::Value;
 use shared::{
     App,
     domain::{
-        error::{Error, Location, Problem, Result, both},
+        error::{Error, Location, Problem, Result, combine},
         id::EcosystemId,
         time::UnixSeconds,
     },
@@ -40,13 +40,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         .map(|source| origin.budget("shortcode", source, WINDOW, FAILURES))
         .collect();
     budgets.push(origin.budget("shortcode", "deployment", 60, per_minute));
-    let attempts = app.ephemeral()?;
-    let charged = charge(attempts, &budgets, app.now().seconds()).await?;
+    let table = app.ephemeral()?;
+    let charged = charge(table, &budgets, app.now().seconds()).await?;
 
     // What is no text is as malformed as a text that is no code.
     let code = typed.as_str();
     let Some(code) = code.and_then(|typed| app.settings().code_space.parse(typed)) else {
-        failed(attempts, charged).await;
+        failed(table, charged).await;
         return Err(Error::from(Problem {
             location: Location::Body,
             path: "shortcode",
@@ -59,20 +59,20 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     match attempt.await.flatten() {
         Ok(Exchange::Token(exchanged)) => {
             let answer = shown(&exchanged);
-            refund(attempts, charged).await;
+            refund(table, charged).await;
             answer
         }
-        Ok(Exchange::Void) => {
-            refund(attempts, charged).await;
+        Ok(Exchange::Invalid) => {
+            refund(table, charged).await;
             Err(unknown())
         }
         Ok(Exchange::Unknown) => {
-            failed(attempts, charged).await;
+            failed(table, charged).await;
             Err(unknown())
         }
         // Nobody learned anything of the code.
         Err(error) => {
-            refund(attempts, charged).await;
+            refund(table, charged).await;
             Err(error)
         }
     }
@@ -83,7 +83,7 @@ fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Value, Ori
     let mut body = Fields::json(request)?;
     let typed = body.required_value("shortcode");
     let origin = Origin::new(request, back_end, &mut body);
-    both(Fields::query(request).finish(), body.finish())?;
+    combine(Fields::query(request).finish(), body.finish())?;
     let typed = typed.ok_or(Error::InvalidBody("the body has no shortcode"))?;
     Ok((typed, origin))
 }

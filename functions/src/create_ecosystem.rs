@@ -19,7 +19,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::CREATE_ECOSYSTEM, None)?;
-    fields::none(&request)?;
+    fields::no_input(&request)?;
 
     let account = &permit.caller().account;
     let ecosystem = directory::create_ecosystem(app, permit.proof, account).await?;

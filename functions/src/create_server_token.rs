@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, both},
+    domain::error::{Result, combine},
     http::{
         credential, ecosystem_id,
         token::{minted, new_token},
@@ -25,7 +25,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::CREATE_SERVER_TOKEN, id.as_ref().ok())?;
-    let (id, wanted) = both(id, new_token(&request))?;
+    let (id, wanted) = combine(id, new_token(&request))?;
     let ecosystem = permit.ecosystem(&id)?;
 
     let (token, plain) = mint(app, permit.proof, ecosystem, wanted).await?;

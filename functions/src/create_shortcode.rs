@@ -4,7 +4,7 @@ use lambda_http::{Body, Request, Response};
 use shared::{
     App,
     domain::{
-        error::{Error, Result, both},
+        error::{Error, Result, combine},
         id::{EcosystemId, EnvironmentId, UserId},
         shortcode::{CodeTtl, NewCode},
         token::{ExpiryType, Holder, Ttl},
@@ -52,7 +52,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     };
     let permit = caller.may(right, named.ecosystem.as_ref())?;
     let caller = permit.caller();
-    let (target, wanted) = both(target, wanted)?;
+    let (target, wanted) = combine(target, wanted)?;
     let wanted = match caller.holder() {
         Holder::User => NewCode {
             ends_at: caller.expiry.expires_at(),
@@ -118,7 +118,7 @@ fn asked(request: &Request) -> (Named, Result<Target>, Result<NewCode>) {
     };
     let together = match (body.has("environmentId"), body.has("userId")) {
         (true, false) | (false, true) => Ok(()),
-        _ => Err(Error::InvalidTogether {
+        _ => Err(Error::InvalidCombination {
             path: "id",
             message: "Shortcode must be generated from either an environmentId or userId.",
         }),
@@ -139,7 +139,7 @@ fn asked(request: &Request) -> (Named, Result<Target>, Result<NewCode>) {
         token_ttl: body.number("tokenTtl", Ttl::parse).unwrap_or_default(),
         ends_at: None,
     };
-    let fields = both(Fields::query(request).finish(), body.finish());
+    let fields = combine(Fields::query(request).finish(), body.finish());
     let target = match (together, environment, user) {
         (Err(error), ..) => Err(error),
         (Ok(()), Some(id), _) => Ok(Target::Environment(id)),

@@ -21,6 +21,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (proof, user, email, _) = managed(app, &request, rights::DELETE_EMAIL_TOKEN, ask).await?;
 
     let deleted = email_token::delete(app, proof, &user).await?;
-    let token = deleted.ok_or_else(|| email_token::none(&email))?;
+    let token = deleted.ok_or_else(|| email_token::not_found(&email))?;
     ok(&Data::from(record(&token, &user.user)))
 }

@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, both},
+    domain::error::{Result, combine},
     http::{credential, environment_id, fields, no_content},
     service::{access::rights, directory, verify::Lookup},
 };
@@ -23,7 +23,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::DELETE_ENVIRONMENT, None)?;
-    let (id, ()) = both(id, fields::none(&request))?;
+    let (id, ()) = combine(id, fields::no_input(&request))?;
 
     directory::delete_environment(app, &permit, &id).await?;
     Ok(no_content())

@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, both},
+    domain::error::{Result, combine},
     http::{credential, fields, no_content, user_ecosystem, user_id},
     service::{access::rights, directory, verify::Lookup},
 };
@@ -20,7 +20,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::DELETE_USER, user_ecosystem(&request).as_ref())?;
-    let (id, ()) = both(id, fields::none(&request))?;
+    let (id, ()) = combine(id, fields::no_input(&request))?;
     let user = permit.user(&id)?;
 
     directory::delete_user(app, permit.proof, user).await?;

@@ -36,5 +36,5 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         let permit = caller.may(rights::GET_EMAIL_TOKEN_VALUE, None)?;
         email_token::value(app, &permit, email?).await?
     };
-    value(&token.ok_or_else(|| email_token::none(&email))?)
+    value(&token.ok_or_else(|| email_token::not_found(&email))?)
 }

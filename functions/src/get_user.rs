@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, both},
+    domain::error::{Result, combine},
     http::{credential, fields, ok, user::shown, user_ecosystem, user_id},
     service::{access::rights, verify::Lookup},
 };
@@ -20,7 +20,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::GET_USER, user_ecosystem(&request).as_ref())?;
-    let (id, ()) = both(id, fields::none(&request))?;
+    let (id, ()) = combine(id, fields::no_input(&request))?;
 
     ok(&shown(permit.user(&id)?))
 }

@@ -18,7 +18,8 @@ use tokenry_api::Introspection;
 /// # Errors
 /// 400 on the form or a query field, 401, 403 for a user's token as the caller, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let asked = to_introspect(&request).map(|token| token.filter(|token| !app.is_void(token.id())));
+    let asked =
+        to_introspect(&request).map(|token| token.filter(|token| !app.is_rejected(token.id())));
     let credential = credential(app, &request)?;
     let mut lookup = Lookup::new(app).token(&credential);
     // A user may not ask, so that its asking is no use of what it asks about.

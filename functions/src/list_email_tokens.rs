@@ -4,13 +4,13 @@ use lambda_http::{Body, Request, Response};
 use shared::{
     App,
     domain::{
-        email_token::Place,
-        error::{Result, both},
+        email_token::ListKey,
+        error::{Result, combine},
         id::EcosystemId,
     },
     http::{
         credential,
-        cursor::{MAX_LIMIT, parse_limit, parse_place_cursor, place_cursor},
+        cursor::{MAX_LIMIT, list_key_cursor, parse_limit, parse_list_key_cursor},
         email_token::record,
         fields::{self, Fields},
         ok,
@@ -41,23 +41,23 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let records = tokens.iter().map(|(token, user)| record(token, user));
     ok(&EmailTokenList {
         data: records.collect(),
-        cursor: last.map(|place| place_cursor(list(caller), &place)),
+        cursor: last.map(|place| list_key_cursor(list(caller), &place)),
     })
 }
 
 /// The page that a query asks for: how long, and after which place.
-fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<Place>)> {
+fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<ListKey>)> {
     let mut query = Fields::query(request);
     let limit = query.optional("limit", parse_limit);
     let after = query.optional("cursor", |text| {
-        let place = parse_place_cursor(text, list(caller))?;
+        let place = parse_list_key_cursor(text, list(caller))?;
         // Whoever computes the cursor of another ecosystem's place has none of this list.
         match caller.ecosystem() {
             Some(own) if place.ecosystem().as_ref() != Some(own) => Err("invalid cursor"),
             _ => Ok(place),
         }
     });
-    both(fields::no_body(request), query.finish())?;
+    combine(fields::no_body(request), query.finish())?;
     Ok((limit.unwrap_or(MAX_LIMIT), after))
 }
 

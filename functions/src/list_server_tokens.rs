@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, both},
+    domain::error::{Result, combine},
     http::{credential, ecosystem_id, token},
     service::{access::rights, verify::Lookup},
 };
@@ -24,7 +24,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::LIST_SERVER_TOKENS, id.as_ref().ok())?;
     let page = token::page(&request, id.as_ref().ok().map(Into::into));
-    let (id, page) = both(id, page)?;
+    let (id, page) = combine(id, page)?;
     let ecosystem = permit.ecosystem(&id)?;
 
     token::list(app, &ecosystem.into(), page).await

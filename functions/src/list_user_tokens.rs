@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, both},
+    domain::error::{Result, combine},
     http::{credential, token, user_ecosystem, user_id},
     service::{access::rights, verify::Lookup},
 };
@@ -22,7 +22,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::LIST_USER_TOKENS, user_ecosystem(&request).as_ref())?;
     let page = token::page(&request, id.as_ref().ok().map(Into::into));
-    let (id, page) = both(id, page)?;
+    let (id, page) = combine(id, page)?;
     let user = permit.user(&id)?;
 
     token::list(app, &user.into(), page).await

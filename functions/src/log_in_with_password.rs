@@ -6,7 +6,7 @@ use shared::{
     App,
     domain::{
         email::Email,
-        error::{Error, Result, both},
+        error::{Error, Result, combine},
         id::EcosystemId,
         owner::Address,
         password::Password,
@@ -38,7 +38,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
     let (email, password, origin) = given(&request, back_end)?;
     let of_address = email.normal();
-    let attempts = app.ephemeral()?;
+    let table = app.ephemeral()?;
     let now = app.now().seconds();
     let budget = |about, subject: &str, limit| origin.budget(about, subject, WINDOW, limit);
     let of_source = match &origin.address {
@@ -51,18 +51,18 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         }
         None => Vec::new(),
     };
-    let charged = charge(attempts, &of_source, now).await?;
+    let charged = charge(table, &of_source, now).await?;
     // A source that has none left does not touch what all sources share.
     let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
     let (also, address) = join(
-        charge(attempts, &of_address, now),
+        charge(table, &of_address, now),
         log_in::address(app, &email),
     )
     .await;
     let charged = match also {
         Ok(also) => charged.and(also),
         Err(error) => {
-            refund(attempts, charged).await;
+            refund(table, charged).await;
             return Err(error);
         }
     };
@@ -82,16 +82,16 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let attempt = deadline(&request).before(REFUND, attempt);
     match attempt.await.flatten() {
         Ok(Some(user)) => {
-            let (token, ()) = join(user.value(app), refund(attempts, charged)).await;
+            let (token, ()) = join(user.value(app), refund(table, charged)).await;
             value(&token?.ok_or(Error::WrongPassword)?)
         }
         Ok(None) => {
-            failed(attempts, charged).await;
+            failed(table, charged).await;
             Err(Error::WrongPassword)
         }
         // Nobody learned anything of the password.
         Err(error) => {
-            refund(attempts, charged).await;
+            refund(table, charged).await;
             Err(error)
         }
     }
@@ -102,7 +102,7 @@ fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Email, Pas
     let email = body.required("email", Email::parse);
     let password = body.required("password", Password::parse);
     let origin = Origin::new(request, back_end, &mut body);
-    both(Fields::query(request).finish(), body.finish())?;
+    combine(Fields::query(request).finish(), body.finish())?;
     let (email, password) = email
         .zip(password)
         .ok_or(Error::InvalidBody("the body names no user"))?;

@@ -5,7 +5,7 @@ use shared::{
     App,
     domain::{
         email::Email,
-        error::{Result, both},
+        error::{Result, combine},
         password::Password,
     },
     http::{created, credential, fields::Fields, ok, user::shown, user_ecosystem, user_id},
@@ -31,7 +31,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::PUT_USER, user_ecosystem(&request).as_ref())?;
-    let (id, change) = both(id, change(&request))?;
+    let (id, change) = combine(id, change(&request))?;
     let current = permit.user_if_any(&id)?.cloned();
 
     match directory::put_user(app, permit.proof, &id, current, change).await? {
@@ -48,5 +48,5 @@ fn change(request: &Request) -> Result<UserChange> {
         email: body.nullable("email", Email::parse),
         password: body.nullable("password", Password::parse_new),
     };
-    both(Fields::query(request).finish(), body.finish()).map(|_| change)
+    combine(Fields::query(request).finish(), body.finish()).map(|_| change)
 }

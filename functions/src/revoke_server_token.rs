@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, both},
+    domain::error::{Result, combine},
     http::{credential, ecosystem_id, fields, no_content, token_id},
     service::{access::rights, tokens::revoke, verify::Lookup},
 };
@@ -22,7 +22,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::REVOKE_SERVER_TOKEN, ecosystem)?;
-    let (id, (token_id, ())) = both(id, both(token_id, fields::none(&request)))?;
+    let (id, (token_id, ())) = combine(id, combine(token_id, fields::no_input(&request)))?;
     permit.ecosystem(&id)?;
 
     if let Some(token) = permit.token_of(&id, token_id) {

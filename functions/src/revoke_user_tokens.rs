@@ -3,7 +3,7 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, both},
+    domain::error::{Result, combine},
     http::{credential, deadline, fields, no_content, user_ecosystem, user_id},
     service::{access::rights, tokens::revoke_all, verify::Lookup},
 };
@@ -23,7 +23,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         rights::REVOKE_USER_TOKENS,
         user_ecosystem(&request).as_ref(),
     )?;
-    let (id, ()) = both(id, fields::none(&request))?;
+    let (id, ()) = combine(id, fields::no_input(&request))?;
     let user = permit.user(&id)?;
 
     revoke_all(app, permit.proof, user, deadline(&request)).await?;

@@ -23,6 +23,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         managed(app, &request, rights::UPDATE_EMAIL_TOKEN, ask).await?;
 
     let updated = email_token::update(app, proof, &user, properties).await?;
-    let token = updated.ok_or_else(|| email_token::none(&email))?;
+    let token = updated.ok_or_else(|| email_token::not_found(&email))?;
     ok(&Data::from(record(&token, &user.user)))
 }

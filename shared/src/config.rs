@@ -54,8 +54,8 @@ impl Default for Settings {
 
 impl Settings {
     /// Returns whether a token or short code that was created at this time is rejected.
-    pub fn voids(&self, made_at: Timestamp) -> bool {
-        self.not_before.is_some_and(|time| made_at < time)
+    pub fn rejects(&self, created_at: Timestamp) -> bool {
+        self.not_before.is_some_and(|time| created_at < time)
     }
 
     /// Reads the settings from variables. A variable that is empty or not set has its default.

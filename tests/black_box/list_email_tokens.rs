@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use shared::{
-    domain::{email_token::Place, owner::OwnerKey},
-    http::cursor::place_cursor,
+    domain::{email_token::ListKey, owner::OwnerKey},
+    http::cursor::list_key_cursor,
 };
 use tests::{Answer, Service};
 
@@ -182,8 +182,8 @@ async fn a_cursor_that_somebody_computes_reaches_into_no_other_list() {
     let mut of_user = *key.as_bytes();
     of_user[8..].fill(1);
     let hex = hex::encode(of_user);
-    let place = Place::parse(&format!("{};{hex}", other.id.as_str())).unwrap();
-    let cursor = place_cursor(service.ecosystem.id.as_str(), &place);
+    let place = ListKey::parse(&format!("{};{hex}", other.id.as_str())).unwrap();
+    let cursor = list_key_cursor(service.ecosystem.id.as_str(), &place);
     let answer = list(&service, &server, &format!("?cursor={cursor}")).await;
     assert_invalid(&answer, &[("query", "cursor", "invalid cursor")]);
 }

@@ -93,7 +93,7 @@ pub struct EmailToken {
     /// The user's account: the index's partition key.
     pub email_account: AccountId,
     /// The token's position in a list: the index's sort key.
-    pub email_user: Place,
+    pub email_user: ListKey,
 }
 
 /// The position of an e-mail token in a list: the id of the user's ecosystem, `;`, and the user's
@@ -103,9 +103,9 @@ pub struct EmailToken {
 /// a sort key may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Place(String);
+pub struct ListKey(String);
 
-impl Place {
+impl ListKey {
     pub(crate) fn of(user: &UserId) -> Self {
         let key = OwnerKey::from(user);
         Self(format!(
@@ -155,14 +155,14 @@ impl EmailToken {
     }
 
     /// Returns whether the token is not expired.
-    pub(crate) fn is_alive_at(&self, now: Timestamp) -> bool {
-        self.properties().expiry().is_alive_at(now.seconds())
+    pub(crate) fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.properties().expiry().is_valid_at(now.seconds())
     }
 }
 
 /// The stored item of an e-mail token: the record and the encrypted value.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct StoredEmailToken {
     #[serde(flatten)]
     pub(crate) token: EmailToken,
     pub(crate) sealed: Sealed,

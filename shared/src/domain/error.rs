@@ -35,7 +35,7 @@ pub enum Error {
     /// The body is invalid as a whole. Contains the message for the client.
     InvalidBody(&'static str),
     /// The fields of the body are valid by themselves, but not together.
-    InvalidTogether {
+    InvalidCombination {
         /// The `path` of the problem in the response.
         path: &'static str,
         /// The rule that the fields break.
@@ -71,7 +71,7 @@ impl Error {
     pub const USER_ID: &'static str = "invalid user id";
 
     /// Returns the error for an invalid path parameter.
-    pub fn path(path: &'static str, message: &'static str) -> Self {
+    pub fn invalid_path(path: &'static str, message: &'static str) -> Self {
         Self::from(Problem {
             location: Location::Path,
             path,
@@ -101,7 +101,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// # Errors
 /// The errors of either part. If both have invalid fields, the problems of both are returned. Any
 /// other error, such as a body that is invalid as a whole, is returned alone.
-pub fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+pub fn combine<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
         (Err(Error::Invalid(mut problems)), Err(Error::Invalid(more))) => {

@@ -159,7 +159,8 @@ impl Grantee {
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// When the code was created.
-    pub(crate) made_at: Timestamp,
+    #[serde(rename = "made_at")]
+    pub(crate) created_at: Timestamp,
     /// A random value that distinguishes the code from an earlier or later one with the same
     /// characters.
     pub(crate) nonce: Epoch,
@@ -181,7 +182,7 @@ impl Record {
     ) -> Self {
         let expires_at = now.seconds().plus(wanted.ttl.0);
         Self {
-            made_at: now,
+            created_at: now,
             nonce: Epoch::generate(rng),
             grantee,
             token_expiry_type: wanted.token_expiry_type,

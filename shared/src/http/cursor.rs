@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{
-    email_token::Place,
+    email_token::ListKey,
     number::{self, NotInRange},
     owner::OwnerKey,
     token::TokenId,
@@ -54,7 +54,7 @@ pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str
 
 /// A cursor that says that the next page of a list of e-mail tokens starts after this place; `list`
 /// tells one list from another.
-pub fn place_cursor(list: &str, place: &Place) -> String {
+pub fn list_key_cursor(list: &str, place: &ListKey) -> String {
     let hash = Sha256::digest(format!("email-tokens#{list}#{}", place.as_str()));
     BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], place.as_str().as_bytes()].concat())
 }
@@ -63,12 +63,12 @@ pub fn place_cursor(list: &str, place: &Place) -> String {
 ///
 /// # Errors
 /// What a client is told of any other text.
-pub fn parse_place_cursor(text: &str, list: &str) -> Result<Place, &'static str> {
+pub fn parse_list_key_cursor(text: &str, list: &str) -> Result<ListKey, &'static str> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
     let place = bytes.get(8..).and_then(|place| str::from_utf8(place).ok());
     place
-        .and_then(Place::parse)
-        .filter(|place| place_cursor(list, place) == text)
+        .and_then(ListKey::parse)
+        .filter(|place| list_key_cursor(list, place) == text)
         .ok_or("invalid cursor")
 }
 
@@ -108,21 +108,21 @@ mod tests {
             let ecosystem = EcosystemId::parse("C58521fd8a5d9b5cc21987501").unwrap();
             let mut key = *OwnerKey::from(&ecosystem).as_bytes();
             key[8..].copy_from_slice(&user);
-            let place = Place::parse(&format!("{ecosystem};{}", hex::encode(key))).unwrap();
-            let text = place_cursor("one", &place);
-            prop_assert_eq!(parse_place_cursor(&text, "one"), Ok(place));
-            prop_assert!(parse_place_cursor(&text, "another").is_err());
+            let place = ListKey::parse(&format!("{ecosystem};{}", hex::encode(key))).unwrap();
+            let text = list_key_cursor("one", &place);
+            prop_assert_eq!(parse_list_key_cursor(&text, "one"), Ok(place));
+            prop_assert!(parse_list_key_cursor(&text, "another").is_err());
             let at = at.index(text.len());
-            prop_assert!(parse_place_cursor(&text[..at], "one").is_err());
+            prop_assert!(parse_list_key_cursor(&text[..at], "one").is_err());
             let mut altered = text.clone();
             altered.replace_range(at..=at, &to);
-            prop_assert!(altered == text || parse_place_cursor(&altered, "one").is_err());
+            prop_assert!(altered == text || parse_list_key_cursor(&altered, "one").is_err());
         }
 
         #[test]
         fn reading_any_text_never_panics(text in "\\PC*") {
             prop_assert!(parse_cursor(&text, OwnerKey::from_bytes([0; 20])).is_err());
-            prop_assert!(parse_place_cursor(&text, "one").is_err());
+            prop_assert!(parse_list_key_cursor(&text, "one").is_err());
         }
     }
 }

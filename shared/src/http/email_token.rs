@@ -12,7 +12,7 @@ use crate::{
     domain::{
         email::Email,
         email_token::{EmailToken, ExpirationDate, Properties},
-        error::{Error, Location, Problem, Result, both},
+        error::{Error, Location, Problem, Result, combine},
         owner::User,
         token::Scope,
     },
@@ -68,7 +68,7 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
         scope,
         expiration_date: body.number("expiration_date", ExpirationDate::parse),
     };
-    both(Fields::query(request).finish(), body.finish())?;
+    combine(Fields::query(request).finish(), body.finish())?;
     Ok((email.ok_or(MISSING)?, properties))
 }
 
@@ -112,7 +112,7 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
 pub fn email_of_query(request: &Request) -> Result<Email> {
     let mut query = Fields::query(request);
     let email = query.required(EMAIL, Email::parse);
-    both(fields::no_body(request), query.finish())?;
+    combine(fields::no_body(request), query.finish())?;
     email.ok_or(MISSING)
 }
 
@@ -133,7 +133,7 @@ pub fn email_of_body_or_query(request: &Request) -> Result<Email> {
         Some(email) if !is_in_both => email,
         _ => body.required(EMAIL, Email::parse),
     };
-    both(query.finish(), body.finish())?;
+    combine(query.finish(), body.finish())?;
     if is_in_both {
         return Err(Error::from(Problem {
             location: Location::Query,

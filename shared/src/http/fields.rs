@@ -10,7 +10,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{MAX_BODY, MAX_FORM_FIELDS, event::Raw};
-use crate::domain::error::{Error, Location, Problem, Result, both};
+use crate::domain::error::{Error, Location, Problem, Result, combine};
 
 /// How many of the fields that are not allowed an error names.
 const MAX_NAMED: usize = 20;
@@ -345,8 +345,8 @@ fn content_type(request: &Request) -> &str {
 ///
 /// # Errors
 /// There is a query field or a body.
-pub fn none(request: &Request) -> Result<()> {
-    both(no_body(request), Fields::query(request).finish()).map(|_| ())
+pub fn no_input(request: &Request) -> Result<()> {
+    combine(no_body(request), Fields::query(request).finish()).map(|_| ())
 }
 
 /// Checks that a request to an endpoint without a body has none. The JSON object `{}` counts as none.

@@ -148,5 +148,5 @@ fn path_id<T>(
     let raw = parameters.first(name).unwrap_or_default();
     decode_path_parameter(raw)
         .and_then(|text| parse(&text))
-        .map_err(|InvalidId| Error::path(name, message))
+        .map_err(|InvalidId| Error::invalid_path(name, message))
 }

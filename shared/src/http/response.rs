@@ -95,7 +95,7 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
             structured(StatusCode::BAD_REQUEST, "InvalidBody", message),
             None,
         ),
-        Error::InvalidTogether { path, message } => {
+        Error::InvalidCombination { path, message } => {
             let problem = Problem {
                 location: None,
                 message: message.to_owned(),

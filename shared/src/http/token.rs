@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        error::{Error, Result, both},
+        error::{Error, Result, combine},
         owner::{Owner, OwnerKey},
         time::UnixSeconds,
         token::{Expiry, ExpiryType, NewToken, PlainToken, Token, TokenId, TokenName, Ttl},
@@ -32,7 +32,7 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
         max_ttl: query.optional("maxTtl", Ttl::parse),
         name: query.optional("name", TokenName::parse),
     };
-    both(fields::no_json_body(request), query.finish()).map(|_| wanted)
+    combine(fields::no_json_body(request), query.finish()).map(|_| wanted)
 }
 
 /// The token that an introspection's form names (RFC 7662 section 2.1); `None` if the text is not a
@@ -48,7 +48,7 @@ pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
     } else {
         form.finish_ignoring_others()
     };
-    both(Fields::query(request).finish(), form).map(|_| token.flatten())
+    combine(Fields::query(request).finish(), form).map(|_| token.flatten())
 }
 
 /// The token that a revocation's form names (RFC 7009 section 2.1), as [`to_introspect`] reads it. A
@@ -100,7 +100,7 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
         limit: limit.unwrap_or(MAX_LIMIT),
         after: after.flatten(),
     };
-    both(fields::no_body(request), query.finish()).map(|_| page)
+    combine(fields::no_body(request), query.finish()).map(|_| page)
 }
 
 /// 200 with a page of an owner's live tokens, newest first. It is shorter than was asked for where
@@ -109,7 +109,7 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
 /// # Errors
 /// The database is away.
 pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>> {
-    let (tokens, last) = tokens::list_live(app, owner, page.after, page.limit).await?;
+    let (tokens, last) = tokens::list_valid(app, owner, page.after, page.limit).await?;
     let listed = tokens.into_iter().map(|token| ListedToken {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),

@@ -126,12 +126,12 @@ impl App {
     /// Parses the text of a token without reading its record. Returns `None` if the text is
     /// malformed, or if the token was created before [`Settings::not_before`].
     pub fn token(&self, text: &str) -> Option<PlainToken> {
-        PlainToken::parse(text).filter(|token| !self.is_void(token.id()))
+        PlainToken::parse(text).filter(|token| !self.is_rejected(token.id()))
     }
 
     /// Returns whether a token is invalid because it was created before [`Settings::not_before`].
-    pub fn is_void(&self, id: TokenId) -> bool {
-        self.settings.voids(id.made_at())
+    pub fn is_rejected(&self, id: TokenId) -> bool {
+        self.settings.rejects(id.created_at())
     }
 
     /// Returns the random source, locked for one draw.

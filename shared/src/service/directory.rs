@@ -80,7 +80,7 @@ async fn create(app: &App, owner: &Owner) -> Result<()> {
 /// The database is unavailable.
 pub async fn delete_ecosystem(app: &App, _right: MayWrite, ecosystem: &Ecosystem) -> Result<()> {
     let (key, incarnation) = ((&ecosystem.id).into(), ecosystem.state.incarnation);
-    change(app, app.identity.delete_owner(key, incarnation)?).await
+    change(app, app.identity.owner_deletion(key, incarnation)?).await
 }
 
 /// Creates an environment in an ecosystem.
@@ -121,7 +121,7 @@ pub async fn delete_environment(
             return Err(no_environment(id));
         }
     }
-    change(app, app.identity.delete_environment(id)?).await
+    change(app, app.identity.environment_deletion(id)?).await
 }
 
 /// The changes to a user. A field that is `None` keeps its value.
@@ -173,7 +173,7 @@ impl UserChange {
 ///
 /// # Errors
 /// The database is unavailable.
-pub(crate) async fn environment_lives(app: &App, user: &User) -> Result<bool> {
+pub(crate) async fn environment_exists(app: &App, user: &User) -> Result<bool> {
     let Some(environment) = &user.environment else {
         return Ok(true);
     };
@@ -190,7 +190,7 @@ pub async fn must_be_active(app: &App, user: &User) -> Result<()> {
     if !user.state.active {
         return Err(Error::Conflict("user is inactive"));
     }
-    if !environment_lives(app, user).await? {
+    if !environment_exists(app, user).await? {
         return Err(Error::Conflict("user is of a deleted environment"));
     }
     Ok(())
@@ -228,9 +228,9 @@ pub async fn put_user(
         Some(None) | None => None,
     };
     let password = match (&change.password, &hash) {
-        (_, Some(hash)) => PasswordChange::Is(hash),
-        (Some(_), None) => PasswordChange::Goes,
-        (None, None) => PasswordChange::Stays,
+        (_, Some(hash)) => PasswordChange::Set(hash),
+        (Some(_), None) => PasswordChange::Remove,
+        (None, None) => PasswordChange::Keep,
     };
     loop {
         let next = match &current {
@@ -241,7 +241,7 @@ pub async fn put_user(
                 next
             }
             // Only the exchange of a short code creates such a user.
-            None if id.is_short_code() => return Err(Error::path("id", Error::USER_ID)),
+            None if id.is_short_code() => return Err(Error::invalid_path("id", Error::USER_ID)),
             None => {
                 let new = User::new(id.clone(), &mut *app.rng());
                 change.of(new, &mut *app.rng())
@@ -251,15 +251,15 @@ pub async fn put_user(
         let moves = old.and_then(|user| user.email.as_ref()) != next.email.as_ref();
         current = if moves || change.password.is_some() {
             let there = match &next.email {
-                Some(email) if moves => kept_under(app, email, id).await?,
+                Some(email) if moves => reusable_address(app, email, id).await?,
                 _ => None,
             };
             let address = match &next.email {
-                _ if !moves => AddressChange::Stays,
-                None => AddressChange::Goes,
-                Some(email) => AddressChange::Is(email, there.as_ref()),
+                _ if !moves => AddressChange::Keep,
+                None => AddressChange::Remove,
+                Some(email) => AddressChange::Set(email, there.as_ref()),
             };
-            let put = app.identity.put_user(old, &next, password, address)?;
+            let put = app.identity.user_put(old, &next, password, address)?;
             match (tokens::change(app, put).await?, old) {
                 (UserWrite::Written, None) => return Ok(Put::Created(next)),
                 (UserWrite::Written, Some(_)) => return Ok(Put::Changed(next)),
@@ -267,7 +267,7 @@ pub async fn put_user(
                 (UserWrite::Conflict(there), _) => there,
             }
         } else if let Some(user) = old {
-            let replacement = app.identity.replace_user(user, &next)?;
+            let replacement = app.identity.user_replacement(user, &next)?;
             match tokens::change(app, replacement).await? {
                 WriteResult::Written => return Ok(Put::Changed(next)),
                 WriteResult::Conflict(there) => there,
@@ -288,7 +288,7 @@ pub async fn put_user(
 ///
 /// # Errors
 /// [`Error::Conflict`] if another user has the address; the database is unavailable.
-async fn kept_under(app: &App, email: &Email, id: &UserId) -> Result<Option<Address>> {
+async fn reusable_address(app: &App, email: &Email, id: &UserId) -> Result<Option<Address>> {
     let Some(address) = app.identity.address(email).await? else {
         return Ok(None);
     };
@@ -313,11 +313,11 @@ pub async fn delete_user(app: &App, _right: MayWrite, user: &User) -> Result<()>
     // A user without an address and a password has only its own record to delete. If another
     // request adds one of them meanwhile, its item stays, but it names an incarnation that is gone.
     while user.email.is_some() || user.has_password {
-        match change(app, app.identity.delete_user(&user)?).await? {
+        match change(app, app.identity.user_deletion(&user)?).await? {
             Some(there) if there.state.incarnation == user.state.incarnation => user = there,
             _ => return Ok(()),
         }
     }
     let (key, incarnation) = ((&user.id).into(), user.state.incarnation);
-    change(app, app.identity.delete_owner(key, incarnation)?).await
+    change(app, app.identity.owner_deletion(key, incarnation)?).await
 }

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::{
     domain::{
         email::Email,
-        email_token::{EmailToken, Kept, Place, Properties},
+        email_token::{EmailToken, ListKey, Properties, StoredEmailToken},
         error::{Error, Result},
         id::{AccountId, EcosystemId, UserId},
         owner::User,
@@ -15,7 +15,7 @@ use crate::{
         access::{MayRead, MayWrite, Permit},
         app::App,
         directory::must_be_active,
-        tokens::{self, Rest},
+        tokens::{self, OtherWrites},
         verify::Lookup,
     },
     store::{identity::EmailTokenWrite, item::WriteResult},
@@ -28,24 +28,24 @@ pub struct EmailUser {
     pub(super) account: AccountId,
     /// The stored e-mail token, even if it has another epoch or was created before
     /// [`Settings::not_before`](crate::config::Settings::not_before).
-    pub(super) kept: Option<Kept>,
+    pub(super) stored: Option<StoredEmailToken>,
 }
 
 impl EmailUser {
     /// Returns the user's e-mail token, even if it has expired.
     fn token(&self, app: &App) -> Option<EmailToken> {
-        self.kept(app).map(|kept| kept.token.clone())
+        self.stored(app).map(|stored| stored.token.clone())
     }
 
-    fn kept(&self, app: &App) -> Option<&Kept> {
-        let kept = self.kept.as_ref();
-        kept.filter(|kept| self.counts(app, &kept.token))
+    fn stored(&self, app: &App) -> Option<&StoredEmailToken> {
+        let stored = self.stored.as_ref();
+        stored.filter(|stored| self.counts(app, &stored.token))
     }
 
     /// Returns whether this is the user's token. A token that has another epoch or was created
     /// before [`Settings::not_before`](crate::config::Settings::not_before) is treated as missing.
     fn counts(&self, app: &App, token: &EmailToken) -> bool {
-        token.epoch == self.user.state.epoch && !app.is_void(token.token_id)
+        token.epoch == self.user.state.epoch && !app.is_rejected(token.token_id)
     }
 }
 
@@ -55,8 +55,12 @@ fn bound_to(user: &UserId, token: TokenId) -> String {
     format!("{user} {token}")
 }
 
-pub(super) async fn open(app: &App, user: &UserId, kept: &Kept) -> Result<Zeroizing<String>> {
-    app.open(&kept.sealed, &bound_to(user, kept.token.token_id))
+pub(super) async fn open(
+    app: &App,
+    user: &UserId,
+    stored: &StoredEmailToken,
+) -> Result<Zeroizing<String>> {
+    app.open(&stored.sealed, &bound_to(user, stored.token.token_id))
         .await
 }
 
@@ -85,7 +89,7 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
             Ok(EmailUser {
                 user: user.clone(),
                 account: ecosystem.account.clone(),
-                kept: found.email_token(id).cloned(),
+                stored: found.email_token(id).cloned(),
             })
         }
         _ => Err(unknown()),
@@ -105,43 +109,47 @@ pub async fn value<A>(
     email: Email,
 ) -> Result<(Email, Option<Zeroizing<String>>)> {
     let user = find(app, permit, &email).await?;
-    let Some(kept) = user.kept(app) else {
+    let Some(stored) = user.stored(app) else {
         return Ok((email, None));
     };
-    let expiry = kept.token.properties().expiry();
+    let expiry = stored.token.properties().expiry();
     permit
         .caller()
-        .must_cover(kept.token.scope, expiry.expires_at())?;
-    let value = open(app, &user.user.id, kept).await?;
+        .must_cover(stored.token.scope, expiry.expires_at())?;
+    let value = open(app, &user.user.id, stored).await?;
     Ok((email, Some(value)))
 }
 
 /// Returns the error for a user without an e-mail token.
-pub fn none(email: &Email) -> Error {
+pub fn not_found(email: &Email) -> Error {
     let given = email.as_given();
     Error::NotFound(format!("User with email {given} has no token."))
 }
 
-/// The result of [`make`].
-pub(super) enum Made {
+/// The result of [`create_if_none`].
+pub(super) enum Creation {
     New(EmailToken, PlainToken),
     /// The user has an e-mail token that has not expired.
-    Live(Kept),
+    Existing(StoredEmailToken),
     /// The user or its environment has changed since it was read.
     UserChanged,
 }
 
 /// Creates a user's e-mail token, in the place of an invalid one if there is one. It does so in one
 /// transaction, so that only one of any number of concurrent attempts creates a token.
-pub(super) async fn make(app: &App, user: &EmailUser, properties: Properties) -> Result<Made> {
-    let mut there = user.kept.clone();
+pub(super) async fn create_if_none(
+    app: &App,
+    user: &EmailUser,
+    properties: Properties,
+) -> Result<Creation> {
+    let mut there = user.stored.clone();
     loop {
         let now = app.now();
-        if let Some(kept) = &there
-            && user.counts(app, &kept.token)
-            && kept.token.is_alive_at(now)
+        if let Some(stored) = &there
+            && user.counts(app, &stored.token)
+            && stored.token.is_valid_at(now)
         {
-            return Ok(Made::Live(kept.clone()));
+            return Ok(Creation::Existing(stored.clone()));
         }
         let owner = &user.user;
         let draft = Draft {
@@ -161,24 +169,26 @@ pub(super) async fn make(app: &App, user: &EmailUser, properties: Properties) ->
             epoch: owner.state.epoch,
             user_id: owner.id.clone(),
             email_account: user.account.clone(),
-            email_user: Place::of(&owner.id),
+            email_user: ListKey::of(&owner.id),
         };
         let with_record = async |token: &Token, plain: &PlainToken| {
             let bound_to = bound_to(&owner.id, token.id);
-            let kept = Kept {
+            let stored = StoredEmailToken {
                 sealed: app.seal(plain.reveal(), &bound_to).await?,
                 token: record(token.id),
             };
-            let old = there.as_ref().map(|kept| &kept.token);
+            let old = there.as_ref().map(|stored| &stored.token);
             let environment = owner.environment.as_ref();
-            let insertion = app.identity.insert_email_token(&kept, old, environment)?;
-            Ok(Rest::Transaction(insertion))
+            let insertion = app
+                .identity
+                .email_token_insertion(&stored, old, environment)?;
+            Ok(OtherWrites::Some(insertion))
         };
-        let (written, token, plain) = tokens::make(app, draft, with_record).await?;
+        let (written, token, plain) = tokens::create(app, draft, with_record).await?;
         match written {
-            EmailTokenWrite::Written => return Ok(Made::New(record(token.id), plain)),
-            EmailTokenWrite::UserChanged => return Ok(Made::UserChanged),
-            EmailTokenWrite::Conflict(kept) => there = kept.map(|kept| *kept),
+            EmailTokenWrite::Written => return Ok(Creation::New(record(token.id), plain)),
+            EmailTokenWrite::UserChanged => return Ok(Creation::UserChanged),
+            EmailTokenWrite::Conflict(stored) => there = stored.map(|stored| *stored),
         }
     }
 }
@@ -196,10 +206,10 @@ pub async fn create(
     properties: Properties,
 ) -> Result<EmailToken> {
     must_be_active(app, &user.user).await?;
-    match make(app, user, properties).await? {
-        Made::New(token, _) => Ok(token),
-        Made::Live(_) => Err(Error::Conflict("user has a live token")),
-        Made::UserChanged => Err(Error::Conflict("user has changed")),
+    match create_if_none(app, user, properties).await? {
+        Creation::New(token, _) => Ok(token),
+        Creation::Existing(_) => Err(Error::Conflict("user has a live token")),
+        Creation::UserChanged => Err(Error::Conflict("user has changed")),
     }
 }
 
@@ -225,7 +235,7 @@ pub async fn update(
             ..old.clone()
         };
         let ends_at = properties.expiry().expires_at();
-        let update = app.identity.update_email_token(key, &old, &new, ends_at)?;
+        let update = app.identity.email_token_update(key, &old, &new, ends_at)?;
         match tokens::change(app, update).await? {
             WriteResult::Written => return Ok(Some(new)),
             WriteResult::Conflict(now) => there = now.filter(|token| user.counts(app, token)),
@@ -242,7 +252,7 @@ pub async fn delete(app: &App, _right: MayWrite, user: &EmailUser) -> Result<Opt
     let key = (&user.user.id).into();
     let mut there = user.token(app);
     while let Some(token) = there {
-        let deletion = app.identity.delete_email_token(key, token.token_id)?;
+        let deletion = app.identity.email_token_deletion(key, token.token_id)?;
         match tokens::change(app, deletion).await? {
             WriteResult::Written => return Ok(Some(token)),
             WriteResult::Conflict(now) => there = now.filter(|token| user.counts(app, token)),
@@ -262,9 +272,9 @@ pub async fn delete(app: &App, _right: MayWrite, user: &EmailUser) -> Result<Opt
 pub async fn list(
     app: &App,
     permit: &Permit<'_, MayRead>,
-    after: Option<&Place>,
+    after: Option<&ListKey>,
     limit: u32,
-) -> Result<(Vec<(EmailToken, User)>, Option<Place>)> {
+) -> Result<(Vec<(EmailToken, User)>, Option<ListKey>)> {
     let caller = permit.caller();
     let (tokens, last) = app
         .identity
@@ -279,7 +289,7 @@ pub async fn list(
         let user = found.user_record(id)?;
         let lives = ecosystem.account == caller.account
             && token.epoch == user.state.epoch
-            && !app.is_void(token.token_id);
+            && !app.is_rejected(token.token_id);
         lives.then(|| (token, user.clone()))
     });
     Ok((listed.collect(), last))

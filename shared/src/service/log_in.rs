@@ -3,7 +3,7 @@
 use futures_util::future::join;
 use zeroize::Zeroizing;
 
-use super::email_token::{EmailUser, Made, make, open};
+use super::email_token::{Creation, EmailUser, create_if_none, open};
 use crate::{
     domain::{
         email::Email,
@@ -12,7 +12,7 @@ use crate::{
         owner::{Address, OwnerKey},
         password::Password,
     },
-    service::{app::App, directory::environment_lives, password::Verdict},
+    service::{app::App, directory::environment_exists, password::Verdict},
     store::identity::{Key, LogInItems},
 };
 
@@ -58,15 +58,15 @@ pub async fn try_log_in(
         .await?;
     let weak = match verdict {
         Verdict::Wrong => return Ok(None),
-        Verdict::Right => None,
-        Verdict::RightButWeak => Some(password),
+        Verdict::Correct => None,
+        Verdict::CorrectButWeak => Some(password),
     };
     let Some((user, hash)) = user.zip(hash) else {
         return Ok(None);
     };
     // Check the environment last: it may cost one more call, and a wrong password must make as many
     // calls as an unknown address.
-    let lives = environment_lives(app, &user.user).await?;
+    let lives = environment_exists(app, &user.user).await?;
     Ok(lives.then(|| LoggedIn {
         email: email.clone(),
         address,
@@ -96,7 +96,7 @@ async fn read(
     let LogInItems {
         user,
         password,
-        kept,
+        stored,
     } = items?;
     let ecosystem = ecosystem?;
     let (Some(address), Some(user), Some(password)) = (address, user, password) else {
@@ -113,7 +113,7 @@ async fn read(
         let user = EmailUser {
             user,
             account,
-            kept,
+            stored,
         };
         (user, password.password_hash)
     }))
@@ -143,15 +143,17 @@ impl LoggedIn {
         };
         let value = async {
             for _ in 0..TRIES {
-                match make(app, &user, Properties::default()).await? {
-                    Made::New(_, plain) => {
+                match create_if_none(app, &user, Properties::default()).await? {
+                    Creation::New(_, plain) => {
                         return Ok(Some(Zeroizing::new(plain.reveal().to_owned())));
                     }
-                    Made::Live(kept) => return open(app, &user.user.id, &kept).await.map(Some),
+                    Creation::Existing(stored) => {
+                        return open(app, &user.user.id, &stored).await.map(Some);
+                    }
                     // For example, all its tokens were revoked. The password may still be correct.
-                    Made::UserChanged => match read(app, &email, address.as_ref()).await? {
+                    Creation::UserChanged => match read(app, &email, address.as_ref()).await? {
                         Some((again, same))
-                            if same == hash && environment_lives(app, &again.user).await? =>
+                            if same == hash && environment_exists(app, &again.user).await? =>
                         {
                             user = again;
                         }

@@ -39,9 +39,9 @@ const MAX_LANES: u32 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The password is correct, and its hash is as strong as a new one.
-    Right,
+    Correct,
     /// The password is correct, but its hash is weaker than a new one.
-    RightButWeak,
+    CorrectButWeak,
     /// The password is wrong, or no usable hash is stored.
     Wrong,
 }
@@ -129,17 +129,17 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Internal`] if there is not enough memory.
-    pub(crate) async fn verify(&self, password: Password, kept: Option<&str>) -> Result<Verdict> {
-        let kept = kept.and_then(|text| {
+    pub(crate) async fn verify(&self, password: Password, stored: Option<&str>) -> Result<Verdict> {
+        let stored = stored.and_then(|text| {
             let usable = usable(text);
             if usable.is_none() {
                 tracing::error!("a stored password hash is unusable");
             }
             usable
         });
-        let (record, params) = kept
-            .as_ref()
-            .map_or((&self.decoy, &PARAMS), |kept| (&kept.record, &kept.params));
+        let (record, params) = stored.as_ref().map_or((&self.decoy, &PARAMS), |stored| {
+            (&stored.record, &stored.params)
+        });
         let (Some(salt), Some(right)) = (&record.salt, &record.hash) else {
             return Err(internal(&"the stored hash has no salt or no output"));
         };
@@ -147,9 +147,9 @@ impl Passwords {
             .hash(password, params.clone(), salt.to_vec(), right.len())
             .await?;
         let same = bool::from(output.as_slice().ct_eq(right.as_bytes()));
-        Ok(match kept {
-            Some(kept) if same && kept.is_weak() => Verdict::RightButWeak,
-            Some(_) if same => Verdict::Right,
+        Ok(match stored {
+            Some(stored) if same && stored.is_weak() => Verdict::CorrectButWeak,
+            Some(_) if same => Verdict::Correct,
             _ => Verdict::Wrong,
         })
     }

@@ -80,10 +80,10 @@ impl Charged {
 /// # Errors
 /// [`Error::TooManyRequests`] if one of the budgets is used up; the database is unavailable. Then
 /// the charges to the other budgets are refunded.
-pub async fn charge(attempts: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> Result<Charged> {
+pub async fn charge(table: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> Result<Charged> {
     let calls = budgets.iter().map(async |budget| {
         let counter = budget.counter(now);
-        let charge = attempts.charge(&counter, budget.limit).await?;
+        let charge = table.charge(&counter, budget.limit).await?;
         Ok((counter, charge, budget.limit))
     });
     let mut counters = Vec::new();
@@ -111,7 +111,7 @@ pub async fn charge(attempts: &Ephemeral, budgets: &[Budget], now: UnixSeconds) 
     match error {
         None => Ok(charged),
         Some(error) => {
-            refund(attempts, charged).await;
+            refund(table, charged).await;
             Err(error)
         }
     }
@@ -119,9 +119,9 @@ pub async fn charge(attempts: &Ephemeral, budgets: &[Budget], now: UnixSeconds) 
 
 /// Refunds an attempt that did not fail. A refund is never retried, because a second refund would
 /// forgive a failed attempt. Its time is limited, because the response waits for it.
-pub async fn refund(attempts: &Ephemeral, charged: Charged) {
+pub async fn refund(table: &Ephemeral, charged: Charged) {
     let refunds = charged.0.iter().map(async |counter| {
-        if let Err(error) = attempts.refund(counter).await {
+        if let Err(error) = table.refund(counter).await {
             tracing::warn!(cause = ?error, "cannot refund an attempt");
         }
     });
@@ -134,9 +134,9 @@ pub async fn refund(attempts: &Ephemeral, charged: Charged) {
 }
 
 /// Records that an attempt failed, so that the next rejected caller is told how long to wait.
-pub async fn failed(attempts: &Ephemeral, charged: Charged) {
+pub async fn failed(table: &Ephemeral, charged: Charged) {
     let notes = charged.0.iter().map(async |counter| {
-        if let Err(error) = attempts.count_failure(counter).await {
+        if let Err(error) = table.count_failure(counter).await {
             // The attempt stays charged, so the limit still holds.
             tracing::warn!(cause = ?error, "cannot record a failed attempt");
         }

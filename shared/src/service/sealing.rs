@@ -84,7 +84,7 @@ impl ValueKey {
     }
 
     /// Returns the data key, or `None` if there is none yet. Reads and unwraps it only once.
-    async fn kept_key(&self, identity: &Identity) -> Result<Option<&Key>> {
+    async fn stored_key(&self, identity: &Identity) -> Result<Option<&Key>> {
         let find = async || match identity.value_key().await {
             Ok(Some(wrapped)) => self.unwrap(&wrapped).await.map_err(Some),
             Ok(None) => Err(None),
@@ -99,7 +99,7 @@ impl ValueKey {
 
     /// Returns the data key. Creates it if there is none yet.
     async fn data_key(&self, identity: &Identity, random: &Random) -> Result<&Key> {
-        if let Some(key) = self.kept_key(identity).await? {
+        if let Some(key) = self.stored_key(identity).await? {
             return Ok(key);
         }
         let make = async || {
@@ -182,7 +182,7 @@ impl ValueKey {
     /// # Errors
     /// The database or the key that wraps it is unavailable.
     pub(crate) async fn warm_up(&self, identity: &Identity) -> Result<()> {
-        self.kept_key(identity).await.map(|_| ())
+        self.stored_key(identity).await.map(|_| ())
     }
 
     /// Seals a value for the record that `bound_to` identifies.
@@ -205,7 +205,7 @@ impl ValueKey {
         bound_to: &str,
         identity: &Identity,
     ) -> Result<Zeroizing<String>> {
-        let key = self.kept_key(identity).await?;
+        let key = self.stored_key(identity).await?;
         let key = key.ok_or_else(|| unavailable(&"the data key of a sealed value is missing"))?;
         let value = open(key, &sealed.0, bound_to.as_bytes())?;
         let value = str::from_utf8(&value).map_err(|_| unavailable(&"a value is not UTF-8"))?;

@@ -11,7 +11,7 @@ use crate::{
     service::{
         access::MayWrite,
         app::App,
-        tokens::{self, Rest},
+        tokens::{self, OtherWrites},
     },
     store::ephemeral::{CodeWrite, ExchangeOwner, ExchangeWrite},
 };
@@ -99,7 +99,7 @@ pub enum Exchange {
     /// The code was correct but invalid: its user, ecosystem or environment has changed, or it was
     /// created before [`Settings::not_before`](crate::config::Settings::not_before). It was
     /// deleted.
-    Void,
+    Invalid,
     /// There is no such code, it has expired, or it belongs to another ecosystem.
     Unknown,
 }
@@ -133,10 +133,10 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
     if is_foreign || record.expires_at <= now.seconds() {
         return Ok(Exchange::Unknown);
     }
-    if app.settings().voids(record.made_at) {
+    if app.settings().rejects(record.created_at) {
         // The token that created the code may be rejected now.
-        ephemeral.spend_code(code, &record).await?;
-        return Ok(Exchange::Void);
+        ephemeral.delete_code(code, &record).await?;
+        return Ok(Exchange::Invalid);
     }
 
     // The owner is a user that has not changed since the code was created, or a new user.
@@ -166,10 +166,10 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
     let spending = async |_: &Token, _: &PlainToken| {
         let of = (code, &record);
         let exchange =
-            ephemeral.exchange_code(&app.identity, of, owner, environment, now.seconds());
-        exchange.map(Rest::Transaction)
+            ephemeral.code_exchange(&app.identity, of, owner, environment, now.seconds());
+        exchange.map(OtherWrites::Some)
     };
-    let (exchanged, token, plain) = tokens::make(app, draft, spending).await?;
+    let (exchanged, token, plain) = tokens::create(app, draft, spending).await?;
     match exchanged {
         ExchangeWrite::Written => Ok(Exchange::Token(Box::new(Exchanged {
             token,
@@ -179,8 +179,8 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
         }))),
         ExchangeWrite::CodeGone => Ok(Exchange::Unknown),
         ExchangeWrite::OwnerChanged => {
-            ephemeral.spend_code(code, &record).await?;
-            Ok(Exchange::Void)
+            ephemeral.delete_code(code, &record).await?;
+            Ok(Exchange::Invalid)
         }
     }
 }

@@ -28,19 +28,19 @@ const MARGIN: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// The database is unavailable, or `with` fails.
-pub(super) async fn make<R>(
+pub(super) async fn create<R>(
     app: &App,
     draft: Draft,
-    with: impl AsyncFnOnce(&Token, &PlainToken) -> Result<Rest<R>>,
+    with: impl AsyncFnOnce(&Token, &PlainToken) -> Result<OtherWrites<R>>,
 ) -> Result<(R, Token, PlainToken)> {
-    let (token, plain) = Token::draw(draft, &mut *app.rng());
+    let (token, plain) = Token::generate(draft, &mut *app.rng());
     let outcome = match with(&token, &plain).await? {
-        Rest::Nothing(outcome) => {
+        OtherWrites::None(outcome) => {
             app.identity.insert_token(&token).await?;
             outcome
         }
-        Rest::Transaction(other) => {
-            let change = app.identity.insert_token_with(&token, other)?;
+        OtherWrites::Some(other) => {
+            let change = app.identity.with_token(&token, other)?;
             app.identity.commit(change).await?
         }
     };
@@ -48,11 +48,11 @@ pub(super) async fn make<R>(
 }
 
 /// The writes that are stored together with a new token.
-pub(super) enum Rest<R> {
+pub(super) enum OtherWrites<R> {
     /// No other writes. Contains the outcome for when the token is stored.
-    Nothing(R),
+    None(R),
     /// Other writes, which return the outcome.
-    Transaction(Change<R>),
+    Some(Change<R>),
 }
 
 /// Sends a write that revokes or changes tokens. Every such write goes through this function,
@@ -76,8 +76,8 @@ pub async fn mint(
     wanted: NewToken,
 ) -> Result<(Token, PlainToken)> {
     let draft = Draft::new(owner.into(), wanted, app.now());
-    let nothing = async |_: &Token, _: &PlainToken| Ok(Rest::Nothing(()));
-    let ((), token, plain) = make(app, draft, nothing).await?;
+    let nothing = async |_: &Token, _: &PlainToken| Ok(OtherWrites::None(()));
+    let ((), token, plain) = create(app, draft, nothing).await?;
     Ok((token, plain))
 }
 
@@ -107,12 +107,12 @@ async fn end(app: &App, token: &Token) -> Result<()> {
     let is_email_token = matches!(token.expiry, Expiry::Email { .. });
     let (owner, id) = (token.owner, token.id);
     if is_email_token {
-        let deletion = app.identity.delete_email_token(owner, id)?;
+        let deletion = app.identity.email_token_deletion(owner, id)?;
         if let WriteResult::Written = change(app, deletion).await? {
             return Ok(());
         }
     }
-    let revocation = app.identity.revoke(owner, id, app.now().seconds())?;
+    let revocation = app.identity.revocation(owner, id, app.now().seconds())?;
     change(app, revocation).await
 }
 
@@ -141,7 +141,7 @@ pub async fn revoke_all(
             },
             ..now.clone()
         };
-        let replacement = app.identity.replace_user(&now, &next)?;
+        let replacement = app.identity.user_replacement(&now, &next)?;
         current = match change(app, replacement).await? {
             WriteResult::Written => break,
             WriteResult::Conflict(there) => there,
@@ -159,7 +159,7 @@ pub async fn revoke_all(
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn list_live(
+pub async fn list_valid(
     app: &App,
     owner: &Owner,
     after: Option<TokenId>,
@@ -179,6 +179,8 @@ pub async fn list_live(
     .await?;
     let (mut tokens, last) = tokens;
     let ended = environment.is_some_and(|id| found.environment(id).is_none());
-    tokens.retain(|token| !ended && token.counts_for(owner.state(), now) && !app.is_void(token.id));
+    tokens.retain(|token| {
+        !ended && token.is_valid_for(owner.state(), now) && !app.is_rejected(token.id)
+    });
     Ok((tokens, last))
 }

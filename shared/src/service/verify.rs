@@ -8,7 +8,7 @@ use futures_util::future::{try_join, try_join_all};
 use crate::{
     domain::{
         email::Email,
-        email_token::Kept,
+        email_token::StoredEmailToken,
         error::Result,
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
         owner::{Address, Ecosystem, Environment, Owner, OwnerId, OwnerKey, User},
@@ -139,7 +139,7 @@ impl<'a> Lookup<'a> {
                 app.memory.remember_ecosystem(key, ecosystem.clone(), now);
             }
         }
-        let environments = living_environments(app, &items, &self.users, now).await?;
+        let environments = existing_environments(app, &items, &self.users, now).await?;
         // If an ecosystem was read as well, ignore its cached record: it may be deleted by now.
         let mut remembered = self.remembered;
         remembered.retain(|key, _| !self.keys.contains(&Key::owner(*key)));
@@ -156,7 +156,7 @@ impl<'a> Lookup<'a> {
 /// Returns which environments of these users exist. Only a short code's user has an environment,
 /// and only its record names it. So this is a second read, for each environment at most once in 30
 /// seconds.
-async fn living_environments(
+async fn existing_environments(
     app: &App,
     items: &Items,
     users: &[OwnerKey],
@@ -232,7 +232,7 @@ impl Found {
         if let Some(until) = self.renewed.get(hash.as_bytes()) {
             record.expiry = record.expiry.renewed_until((*until)?);
         }
-        if record.token_hash != hash || !record.counts_for(owner.state(), self.now) {
+        if record.token_hash != hash || !record.is_valid_for(owner.state(), self.now) {
             return None;
         }
         let (environment, admin) = match owner {
@@ -289,7 +289,7 @@ impl Found {
     }
 
     /// Returns the record of a user's e-mail token.
-    pub(crate) fn email_token(&self, id: &UserId) -> Option<&Kept> {
+    pub(crate) fn email_token(&self, id: &UserId) -> Option<&StoredEmailToken> {
         self.items.email_token(id.into())
     }
 

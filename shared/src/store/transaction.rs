@@ -79,7 +79,7 @@ impl<R> Change<R> {
     }
 
     /// Adds an optional write to the transaction. It is left out if only it is refused.
-    pub(crate) fn and_perhaps(mut self, write: TransactWriteItem) -> Self {
+    pub(crate) fn and_optional(mut self, write: TransactWriteItem) -> Self {
         self.writes.push(write);
         self
     }

@@ -4,7 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use shared::{
     domain::{
         email::Email,
-        email_token::Place,
+        email_token::ListKey,
         id::{AccountId, EcosystemId, EnvironmentId, UserId, decode_path_parameter},
         number::{NotInRange, positive_long},
         owner::OwnerKey,
@@ -13,7 +13,7 @@ use shared::{
         token::{PlainToken, TokenId},
     },
     http::cursor::{
-        cursor as cursor_of, parse_cursor, parse_limit, parse_place_cursor, place_cursor,
+        cursor as cursor_of, list_key_cursor, parse_cursor, parse_limit, parse_list_key_cursor,
     },
 };
 
@@ -157,15 +157,15 @@ pub fn cursor(data: &[u8]) {
     assert_eq!(parse_cursor(&made, owner), Ok(id));
     assert!(parse_cursor(&made, other).is_err());
 
-    if let Ok(place) = parse_place_cursor(text, "list") {
-        assert_eq!(place_cursor("list", &place), text);
+    if let Ok(place) = parse_list_key_cursor(text, "list") {
+        assert_eq!(list_key_cursor("list", &place), text);
     }
-    if let Some(place) = Place::parse(text) {
+    if let Some(place) = ListKey::parse(text) {
         assert_eq!(place.as_str(), text);
     }
     let key = hex::encode(owner.as_bytes());
-    let place = Place::parse(&format!("{ecosystem};{key}")).expect("a place");
-    let made = place_cursor("list", &place);
-    assert_eq!(parse_place_cursor(&made, "list"), Ok(place));
-    assert!(parse_place_cursor(&made, "another").is_err());
+    let place = ListKey::parse(&format!("{ecosystem};{key}")).expect("a place");
+    let made = list_key_cursor("list", &place);
+    assert_eq!(parse_list_key_cursor(&made, "list"), Ok(place));
+    assert!(parse_list_key_cursor(&made, "another").is_err());
 }

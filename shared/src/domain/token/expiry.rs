@@ -85,7 +85,7 @@ impl Expiry {
     ///
     /// `max_ttl` limits both the whole time that the token is valid and the time between uses. An
     /// infinite token ignores `ttl` and `max_ttl`.
-    pub fn starting(wanted: &NewToken, now: UnixSeconds) -> Self {
+    pub fn new(wanted: &NewToken, now: UnixSeconds) -> Self {
         let ttl = wanted.max_ttl.map_or(wanted.ttl, |max| max.min(wanted.ttl));
         let expires_at = now.plus(ttl.0);
         match wanted.expiry_type {
@@ -131,7 +131,7 @@ impl Expiry {
 
     /// Returns whether the token is not expired. Its last valid second is the one before
     /// `expires_at`.
-    pub fn is_alive_at(&self, now: UnixSeconds) -> bool {
+    pub fn is_valid_at(&self, now: UnixSeconds) -> bool {
         self.expires_at().is_none_or(|end| now < end)
     }
 
@@ -169,22 +169,22 @@ mod tests {
             max_ttl: max_ttl.map(Ttl),
             name: None,
         };
-        Expiry::starting(&wanted, NOW)
+        Expiry::new(&wanted, NOW)
     }
 
     #[test]
     fn a_token_is_expired_from_the_second_of_expires_at_on() {
         for expiry_type in [ExpiryType::FixedTtl, ExpiryType::SlidingTtl] {
             let expiry = starting(expiry_type, 10, None);
-            assert!(expiry.is_alive_at(UnixSeconds(NOW.0 + 9)));
-            assert!(!expiry.is_alive_at(UnixSeconds(NOW.0 + 10)));
+            assert!(expiry.is_valid_at(UnixSeconds(NOW.0 + 9)));
+            assert!(!expiry.is_valid_at(UnixSeconds(NOW.0 + 10)));
         }
     }
 
     #[test]
     fn an_infinite_token_never_expires_whatever_its_ttl_and_max_ttl() {
         let expiry = starting(ExpiryType::Infinite, 1, Some(1));
-        assert!(expiry.is_alive_at(UnixSeconds(u64::MAX)));
+        assert!(expiry.is_valid_at(UnixSeconds(u64::MAX)));
         assert_eq!(expiry.expires_at(), None);
     }
 

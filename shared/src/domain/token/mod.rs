@@ -48,7 +48,7 @@ impl TokenId {
     }
 
     /// Returns when the token was created.
-    pub const fn made_at(self) -> Timestamp {
+    pub const fn created_at(self) -> Timestamp {
         Timestamp::from_millis(self.0.timestamp_ms())
     }
 
@@ -190,7 +190,7 @@ impl Draft {
     pub fn new(owner: TokenOwner, wanted: NewToken, now: Timestamp) -> Self {
         Self {
             owner,
-            expiry: Expiry::starting(&wanted, now.seconds()),
+            expiry: Expiry::new(&wanted, now.seconds()),
             scope: Scope::ReadWrite,
             name: wanted.name,
             created_at: now,
@@ -286,12 +286,12 @@ impl TryFrom<TokenItem> for Token {
 impl Token {
     /// Returns whether the token is valid for this owner: it is not expired, the owner is active,
     /// and both have the same epoch. It does not compare the hash.
-    pub fn counts_for(&self, owner: &State, now: UnixSeconds) -> bool {
-        owner.active && self.epoch == owner.epoch && self.expiry.is_alive_at(now)
+    pub fn is_valid_for(&self, owner: &State, now: UnixSeconds) -> bool {
+        owner.active && self.epoch == owner.epoch && self.expiry.is_valid_at(now)
     }
 
     /// Generates a token. Returns its record and its text. The record does not contain the text.
-    pub fn draw(draft: Draft, rng: &mut dyn CryptoRng) -> (Self, PlainToken) {
+    pub fn generate(draft: Draft, rng: &mut dyn CryptoRng) -> (Self, PlainToken) {
         let Draft { owner, expiry, .. } = draft;
         let id = TokenId::generate(draft.created_at, rng);
         let plain = PlainToken::generate(owner.holder, expiry.expiry_type(), owner.key, id, rng);

@@ -15,7 +15,7 @@ use crate::{
         time::UnixSeconds,
     },
     store::{
-        identity::{Identity, Key, owner_item, unchanged},
+        identity::{Identity, Key, owner_item, user_unchanged},
         item::{Item, from_item, is_written, number, to_item, to_value},
         transaction::{Change, Transacted, check, delete, put, transact},
     },
@@ -63,7 +63,7 @@ impl Ephemeral {
     ) -> Result<CodeWrite> {
         let writes = vec![
             self.put_code(code, record, now)?,
-            unchanged(&identity.table, user.into(), epoch)?,
+            user_unchanged(&identity.table, user.into(), epoch)?,
         ];
         self.insert_code(writes).await
     }
@@ -135,7 +135,7 @@ impl Ephemeral {
     ///
     /// A retry after a lost response takes no effect twice, because the SDK sends the same request
     /// token.
-    pub(crate) fn exchange_code(
+    pub(crate) fn code_exchange(
         &self,
         identity: &Identity,
         (code, record): (&Code, &Record),
@@ -151,7 +151,7 @@ impl Ephemeral {
             &[(":nonce", to_value(&record.nonce)?), (":now", number(now))],
         )?;
         let owner = match owner {
-            ExchangeOwner::Existing(user, epoch) => unchanged(table, user.into(), epoch)?,
+            ExchangeOwner::Existing(user, epoch) => user_unchanged(table, user.into(), epoch)?,
             ExchangeOwner::New(owner) => {
                 let item = owner_item(&owner.into())?;
                 put(table, item, "attribute_not_exists(epoch)", &[])?
@@ -178,7 +178,7 @@ impl Ephemeral {
     }
 
     /// Deletes a code that cannot give a token any more, unless another code has replaced it.
-    pub(crate) async fn spend_code(&self, code: &Code, record: &Record) -> Result<()> {
+    pub(crate) async fn delete_code(&self, code: &Code, record: &Record) -> Result<()> {
         let deleted = self
             .client
             .delete_item()

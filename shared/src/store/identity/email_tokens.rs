@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Identity, Key};
 use crate::{
     domain::{
-        email_token::{EmailToken, Kept, Place},
+        email_token::{EmailToken, ListKey, StoredEmailToken},
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId},
         owner::{Owner, OwnerKey, User},
@@ -17,7 +17,7 @@ use crate::{
         token::TokenId,
     },
     store::{
-        identity::{owners::unchanged, users::PasswordRecord},
+        identity::{owners::user_unchanged, users::PasswordRecord},
         item::{Item, WriteResult, from_item, number, to_item, to_value, unavailable},
         transaction::{Change, Transacted, check, delete, put, update},
     },
@@ -50,14 +50,14 @@ pub(crate) enum EmailTokenWrite {
     /// The user has changed since it was read, or its environment does not exist any more.
     UserChanged,
     /// The stored e-mail token is not as it was read. Contains the stored one, if any.
-    Conflict(Option<Box<Kept>>),
+    Conflict(Option<Box<StoredEmailToken>>),
 }
 
 /// The items that a log-in reads, as they were at one moment.
 pub(crate) struct LogInItems {
     pub(crate) user: Option<User>,
     pub(crate) password: Option<PasswordRecord>,
-    pub(crate) kept: Option<Kept>,
+    pub(crate) stored: Option<StoredEmailToken>,
 }
 
 impl Identity {
@@ -87,20 +87,21 @@ impl Identity {
             .map(|response| response.item.filter(|item| !item.is_empty()))
             .collect::<Vec<_>>()
             .try_into();
-        let [user, password, kept] = items.map_err(|_| unavailable("a response without items"))?;
+        let [user, password, stored] =
+            items.map_err(|_| unavailable("a response without items"))?;
         Ok(LogInItems {
             user: user.map(from_item).transpose()?.and_then(Owner::into_user),
             password: password.map(from_item).transpose()?,
-            kept: kept.map(from_item).transpose()?,
+            stored: stored.map(from_item).transpose()?,
         })
     }
 
     /// Prepares to store the record of a new e-mail token, if the user is as it was read. It
     /// replaces the invalid record `old`, or requires that there is none. The token's item must be
     /// added to the same transaction.
-    pub(crate) fn insert_email_token(
+    pub(crate) fn email_token_insertion(
         &self,
-        new: &Kept,
+        new: &StoredEmailToken,
         old: Option<&EmailToken>,
         environment: Option<&EnvironmentId>,
     ) -> Result<Change<EmailTokenWrite>> {
@@ -119,7 +120,7 @@ impl Identity {
                 ],
             )?,
         };
-        let mut writes = vec![put_new, unchanged(&self.table, user, new.token.epoch)?];
+        let mut writes = vec![put_new, user_unchanged(&self.table, user, new.token.epoch)?];
         if let Some(environment) = environment {
             let key = Key::environment(environment).to_item()?;
             writes.push(check(&self.table, key, "attribute_exists(ecosystem)", &[])?);
@@ -142,7 +143,7 @@ impl Identity {
 
     /// Prepares to change the record of a user's e-mail token and the token's item, if the record
     /// is as it was read and the token is not revoked.
-    pub(crate) fn update_email_token(
+    pub(crate) fn email_token_update(
         &self,
         user: OwnerKey,
         old: &EmailToken,
@@ -195,7 +196,7 @@ impl Identity {
 
     /// Prepares to delete the record of a user's e-mail token and the token's item, if the user's
     /// e-mail token is still this one.
-    pub(crate) fn delete_email_token(
+    pub(crate) fn email_token_deletion(
         &self,
         user: OwnerKey,
         id: TokenId,
@@ -220,12 +221,12 @@ impl Identity {
         &self,
         account: &AccountId,
         ecosystem: Option<&EcosystemId>,
-        after: Option<&Place>,
+        after: Option<&ListKey>,
         limit: u32,
-    ) -> Result<(Vec<EmailToken>, Option<Place>)> {
+    ) -> Result<(Vec<EmailToken>, Option<ListKey>)> {
         #[derive(Deserialize)]
         struct Last {
-            email_user: Place,
+            email_user: ListKey,
         }
         let start = after.map(|place| {
             let user = place

@@ -23,13 +23,13 @@ pub use self::{
 };
 pub(crate) use self::{
     email_tokens::{EmailTokenWrite, LogInItems},
-    owners::{owner_item, unchanged},
+    owners::{owner_item, user_unchanged},
     users::{AddressChange, PasswordChange, UserWrite},
 };
 use crate::{
     domain::{
         email::Email,
-        email_token::Kept,
+        email_token::StoredEmailToken,
         error::Result,
         id::{EcosystemId, EnvironmentId, UserId},
         owner::{Address, Ecosystem, Environment, Owner, OwnerKey, User},
@@ -152,7 +152,7 @@ pub(crate) struct Items {
     tokens: HashMap<(OwnerKey, TokenId), Token>,
     environments: HashMap<EnvironmentId, Environment>,
     addresses: HashMap<OwnerKey, Address>,
-    email_tokens: HashMap<OwnerKey, Kept>,
+    email_tokens: HashMap<OwnerKey, StoredEmailToken>,
 }
 
 impl Items {
@@ -193,7 +193,7 @@ impl Items {
     }
 
     /// Returns the stored item of a user's e-mail token.
-    pub(crate) fn email_token(&self, user: OwnerKey) -> Option<&Kept> {
+    pub(crate) fn email_token(&self, user: OwnerKey) -> Option<&StoredEmailToken> {
         self.email_tokens.get(&user)
     }
 

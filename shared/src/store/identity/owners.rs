@@ -53,7 +53,11 @@ impl Identity {
 
     /// Prepares to replace a user's record, if it is still as it was read: one conditional
     /// `PutItem`. It is safe to repeat.
-    pub(crate) fn replace_user(&self, old: &User, new: &User) -> Result<Change<WriteResult<User>>> {
+    pub(crate) fn user_replacement(
+        &self,
+        old: &User,
+        new: &User,
+    ) -> Result<Change<WriteResult<User>>> {
         let new = Owner::from(new);
         let put = put(
             &self.table,
@@ -75,7 +79,7 @@ impl Identity {
     ///
     /// The record may have changed since it was read, but the incarnation must be the same. So a
     /// repeated or late deletion does not delete a later owner with the same id.
-    pub(crate) fn delete_owner(&self, owner: OwnerKey, incarnation: Epoch) -> Result<Change<()>> {
+    pub(crate) fn owner_deletion(&self, owner: OwnerKey, incarnation: Epoch) -> Result<Change<()>> {
         let values = [(":born", to_value(&incarnation)?)];
         let key = Key::owner(owner).to_item()?;
         let delete = delete(&self.table, key, Some("born = :born"), &values)?;
@@ -83,7 +87,7 @@ impl Identity {
     }
 
     /// Prepares to delete an environment, if it exists.
-    pub(crate) fn delete_environment(&self, id: &EnvironmentId) -> Result<Change<()>> {
+    pub(crate) fn environment_deletion(&self, id: &EnvironmentId) -> Result<Change<()>> {
         let key = Key::environment(id).to_item()?;
         let delete = delete(&self.table, key, None, &[])?;
         Ok(Change::alone(delete, |_| Ok(())))
@@ -126,7 +130,11 @@ pub(super) fn owner_in(refused: Option<Item>) -> Result<Option<Owner>> {
 }
 
 /// Prepares the condition that a user is active and still has this epoch.
-pub(crate) fn unchanged(table: &str, user: OwnerKey, epoch: Epoch) -> Result<TransactWriteItem> {
+pub(crate) fn user_unchanged(
+    table: &str,
+    user: OwnerKey,
+    epoch: Epoch,
+) -> Result<TransactWriteItem> {
     let values = [
         (":epoch", to_value(&epoch)?),
         (":true", AttributeValue::Bool(true)),

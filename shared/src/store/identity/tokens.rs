@@ -47,11 +47,7 @@ impl Identity {
     }
 
     /// Adds a new token to the transaction of another change.
-    pub(crate) fn insert_token_with<R>(
-        &self,
-        token: &Token,
-        other: Change<R>,
-    ) -> Result<Change<R>> {
+    pub(crate) fn with_token<R>(&self, token: &Token, other: Change<R>) -> Result<Change<R>> {
         let item = to_item(token)?;
         let condition = "attribute_not_exists(token_hash)";
         Ok(other.and(put(&self.table, item, condition, &[])?))
@@ -87,7 +83,7 @@ impl Identity {
             Expiry::SlidingTtl {
                 last_used_at: Some(last),
                 ..
-            } if last >= now && old.is_alive_at(now) => Ok(old.expires_at()),
+            } if last >= now && old.is_valid_at(now) => Ok(old.expires_at()),
             Expiry::SlidingTtl {
                 max_expires_at: Some(max),
                 ..
@@ -168,14 +164,17 @@ impl Identity {
     /// Prepares to revoke a token: replaces its item by one that only marks it as revoked. The mark
     /// stays for an hour. If the item were deleted instead, a delayed put of the token could store
     /// it again.
-    pub(crate) fn revoke(
+    pub(crate) fn revocation(
         &self,
         owner: OwnerKey,
         id: TokenId,
         now: UnixSeconds,
     ) -> Result<Change<()>> {
         let mut item = Key::token(owner, id).to_item()?;
-        item.insert(TTL_ATTRIBUTE.to_owned(), number(now.plus(REMEMBERED)));
+        item.insert(
+            TTL_ATTRIBUTE.to_owned(),
+            number(now.plus(REVOCATION_MARK_SECONDS)),
+        );
         let put = put(&self.table, item, None, &[])?;
         Ok(Change::alone(put, |_| Ok(())))
     }
@@ -194,7 +193,7 @@ impl Identity {
             let output = self
                 .query_tokens(owner)?
                 .projection_expression("#owner, #item, epoch")
-                .limit(SWEPT)
+                .limit(SWEEP_PAGE)
                 .set_exclusive_start_key(start)
                 .send()
                 .await?;
@@ -208,7 +207,7 @@ impl Identity {
                 .iter()
                 .filter(|token| token.epoch.is_some() && token.epoch != epoch);
             let ended: Vec<_> = ended.map(|token| &token.key).collect();
-            let deletions = ended.chunks(DELETED).map(|keys| self.delete_all(keys));
+            let deletions = ended.chunks(DELETE_BATCH).map(|keys| self.delete_all(keys));
             let all_done = try_join_all(deletions).await?.into_iter().all(|done| done);
             start = output.last_evaluated_key;
             if start.is_none() || !all_done {
@@ -255,10 +254,10 @@ impl Identity {
 
 /// How long the mark of a revoked token is stored, in seconds. It is longer than any of our
 /// requests can be delayed.
-const REMEMBERED: u32 = 3600;
+const REVOCATION_MARK_SECONDS: u32 = 3600;
 /// How many tokens of a sweep one query reads, and how many one call deletes.
-const SWEPT: i32 = 100;
-const DELETED: usize = 25;
+const SWEEP_PAGE: i32 = 100;
+const DELETE_BATCH: usize = 25;
 
 /// The result of an update of a token's item.
 enum Updated {

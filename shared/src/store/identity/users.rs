@@ -36,20 +36,20 @@ pub(crate) struct PasswordRecord {
 /// A change of a user's password.
 #[derive(Clone, Copy)]
 pub(crate) enum PasswordChange<'a> {
-    Stays,
-    Goes,
+    Keep,
+    Remove,
     /// The PHC string of the new password.
-    Is(&'a str),
+    Set(&'a str),
 }
 
 /// A change of a user's e-mail address.
 #[derive(Clone, Copy)]
 pub(crate) enum AddressChange<'a> {
-    Stays,
-    Goes,
+    Keep,
+    Remove,
     /// The new address, and its stored record if there is one. That record's user must no longer
     /// have the address.
-    Is(&'a Email, Option<&'a Address>),
+    Set(&'a Email, Option<&'a Address>),
 }
 
 /// The result of storing a user.
@@ -64,7 +64,7 @@ pub(crate) enum UserWrite {
 impl Identity {
     /// Prepares to store a user with its password and its address, if the stored user is still as
     /// it was read: one transaction.
-    pub(crate) fn put_user(
+    pub(crate) fn user_put(
         &self,
         old: Option<&User>,
         new: &User,
@@ -78,12 +78,12 @@ impl Identity {
             Some(old) => put(&self.table, owner, AS_READ, &as_read(&old.state)?)?,
         }];
         match password {
-            PasswordChange::Stays => {}
-            PasswordChange::Goes => {
+            PasswordChange::Keep => {}
+            PasswordChange::Remove => {
                 let key = Key::password(key).to_item()?;
                 writes.push(delete(&self.table, key, None, &[])?);
             }
-            PasswordChange::Is(hash) => {
+            PasswordChange::Set(hash) => {
                 let mut item = to_item(&PasswordRecord {
                     password_hash: hash.to_owned(),
                     incarnation: new.state.incarnation,
@@ -92,7 +92,7 @@ impl Identity {
                 writes.push(put(&self.table, item, None, &[])?);
             }
         }
-        if let AddressChange::Is(email, there) = address {
+        if let AddressChange::Set(email, there) = address {
             let mut item = to_item(&Address {
                 user_id: new.id.clone(),
                 incarnation: new.state.incarnation,
@@ -117,9 +117,9 @@ impl Identity {
         });
         let old_email = old.and_then(|old| old.email.as_ref());
         match (address, old_email) {
-            (AddressChange::Is(..) | AddressChange::Goes, Some(email)) => {
+            (AddressChange::Set(..) | AddressChange::Remove, Some(email)) => {
                 // If the address belongs to another user by now, its record is not deleted.
-                Ok(change.and_perhaps(self.delete_address(email, new)?))
+                Ok(change.and_optional(self.delete_address(email, new)?))
             }
             _ => Ok(change),
         }
@@ -128,7 +128,7 @@ impl Identity {
     /// Prepares to delete a user, if it is still as it was read, with its password, its address and
     /// the record of its e-mail token: one transaction. If the user has changed, the result is the
     /// stored user.
-    pub(crate) fn delete_user(&self, user: &User) -> Result<Change<Option<User>>> {
+    pub(crate) fn user_deletion(&self, user: &User) -> Result<Change<Option<User>>> {
         let key = (&user.id).into();
         let of = |key: Key| delete(&self.table, key.to_item()?, None, &[]);
         let owner = Key::owner(key).to_item()?;
@@ -142,7 +142,7 @@ impl Identity {
             Transacted::Refused(mut refused) => user_in(refused.swap_remove(0)),
         });
         match &user.email {
-            Some(email) => Ok(change.and_perhaps(self.delete_address(email, user)?)),
+            Some(email) => Ok(change.and_optional(self.delete_address(email, user)?)),
             None => Ok(change),
         }
     }
