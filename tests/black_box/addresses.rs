@@ -1,4 +1,5 @@
-//! Users' addresses: one owner for each, whatever happens at once, by `PUT /api/users/{id}`.
+//! Users' e-mail addresses, set by `PUT /api/users/{id}`. An address has at most one owner, also
+//! under concurrent requests.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -17,7 +18,7 @@ async fn put(service: &Service, user: &str, body: &serde_json::Value) -> Answer 
     event.send(&service.app).await
 }
 
-/// How many addresses lead somewhere.
+/// Counts the stored items that map an address to its user.
 async fn look_ups(service: &Service) -> usize {
     let items = service.identity_items().await;
     let is_address =
@@ -34,7 +35,7 @@ fn assert_in_use(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_a_409_in_every_spelling_and_ecosystem() {
+async fn an_address_in_use_is_a_409_in_any_spelling_and_any_ecosystem() {
     let (service, _) = with_bob().await;
     let eve = service.user("eve").await;
     for spelling in [BOB, "BOB@example.com", "bob@ＥXAMPLE.com"] {
@@ -44,7 +45,7 @@ async fn an_address_in_use_is_a_409_in_every_spelling_and_ecosystem() {
     let path = format!("/api/users/{};bob", ecosystem.id.as_str());
     let body = json!({ "email": BOB, "password": "another one" }).to_string();
     assert_in_use(&service.call(&stranger, "PUT", &path, &body).await);
-    // The refused one was not made, and changed nothing of the other.
+    // The refused request created no user and did not change the owner's password.
     assert_eq!(service.call(&stranger, "GET", &path, "").await.status, 404);
     assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
     assert_eq!(
@@ -54,7 +55,7 @@ async fn an_address_in_use_is_a_409_in_every_spelling_and_ecosystem() {
 }
 
 #[tokio::test]
-async fn addresses_that_look_alike_are_of_several_people() {
+async fn look_alike_addresses_are_distinct_unless_they_differ_only_in_case() {
     let service = Service::start().await;
     let addresses = [
         "i@example.com",
@@ -86,7 +87,7 @@ async fn addresses_that_look_alike_are_of_several_people() {
 }
 
 #[tokio::test]
-async fn an_address_is_free_when_its_user_gives_it_up_or_is_deleted() {
+async fn an_address_is_free_once_its_user_clears_it_changes_it_or_is_deleted() {
     let (service, bob) = with_bob().await;
     let eve = service.user("eve").await;
     let take = json!({ "email": BOB, "password": "eve's own one" });
@@ -118,7 +119,7 @@ async fn an_address_is_free_when_its_user_gives_it_up_or_is_deleted() {
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
     assert_eq!(look_ups(&service).await, 0);
     assert_eq!(put(&service, &eve, &take).await.status, 200);
-    // The name may come again, and has nothing of the earlier one.
+    // A new user with the same name inherits nothing: the old password is invalid.
     let again = put(&service, &bob, &json!({ "email": "bob2@example.com" })).await;
     assert_eq!(again.status, 201, "{again:?}");
     assert_eq!(
@@ -131,7 +132,7 @@ async fn an_address_is_free_when_its_user_gives_it_up_or_is_deleted() {
 }
 
 #[tokio::test]
-async fn the_addresses_of_a_deleted_ecosystem_are_free_and_log_nobody_in() {
+async fn the_addresses_of_a_deleted_ecosystem_are_free_and_cannot_log_in() {
     let (service, _) = with_bob().await;
     let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
     let other = service.another_ecosystem().await;
@@ -154,7 +155,7 @@ async fn the_addresses_of_a_deleted_ecosystem_are_free_and_log_nobody_in() {
 }
 
 #[tokio::test]
-async fn of_many_users_who_want_one_address_at_once_one_gets_it() {
+async fn exactly_one_of_several_concurrent_users_gets_an_address() {
     let service = Service::start().await;
     for round in 0..10 {
         let email = format!("round{round}@example.com");
@@ -179,7 +180,7 @@ async fn of_many_users_who_want_one_address_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn of_many_addresses_that_one_user_gets_at_once_one_stays() {
+async fn a_user_given_several_addresses_concurrently_ends_with_one() {
     let (service, bob) = with_bob().await;
     for round in 0..10 {
         let emails: Vec<_> = (0..6)
@@ -210,7 +211,7 @@ async fn of_many_addresses_that_one_user_gets_at_once_one_stays() {
 }
 
 #[tokio::test]
-async fn a_deletion_beside_an_address_change_leaves_nothing_that_logs_anybody_in() {
+async fn a_deletion_concurrent_with_an_address_change_leaves_no_stale_address() {
     let service = Service::start().await;
     for round in 0..20 {
         let name = format!("user{round}");
@@ -244,7 +245,7 @@ async fn a_deletion_beside_an_address_change_leaves_nothing_that_logs_anybody_in
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_address_is_told_and_changes_nothing() {
+async fn an_invalid_address_is_reported_and_changes_nothing() {
     let (service, bob) = with_bob().await;
     for wrong in ["bob", "", "a@b@c", "b\0b@example.com"] {
         let answer = put(&service, &bob, &json!({ "email": wrong, "admin": true })).await;

@@ -1,4 +1,4 @@
-//! The Lambda authorizer `authorize`, by the events that AWS publishes.
+//! The Lambda authorizer `authorize`, tested with the example events that AWS publishes.
 
 use functions::authorize;
 use lambda_http::{Context, LambdaEvent};
@@ -8,7 +8,7 @@ use tests::{Fault, Service, pause};
 
 use crate::expiry::forge;
 
-/// What the authorizer answers; an error is one for API Gateway as well.
+/// Returns the authorizer's decision. An `Err` reaches API Gateway as an error, not as a denial.
 async fn decide(service: &Service, event: &Value) -> Result<Value, String> {
     let payload = to_raw_value(event).unwrap();
     let event = LambdaEvent::new(payload, Context::default());
@@ -22,7 +22,9 @@ fn example(file: &str) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// The four events with a credential where each has it; several for what is none.
+/// Returns the four example events with this credential in the place that each format uses. The
+/// event of payload 2.0 appears twice: with the credential as its identity source, and with the
+/// credential in the `Authorization` header only.
 fn events(credential: &str) -> Vec<Value> {
     let mut simple = example("authorizer-http-2.0");
     simple["identitySource"] = json!([credential]);
@@ -40,7 +42,7 @@ fn events(credential: &str) -> Vec<Value> {
     vec![simple, without_source, http, token, request]
 }
 
-/// Whether a decision lets the request in.
+/// Returns whether a decision allows the request.
 fn allows(decision: &Value) -> bool {
     if let Some(is_authorized) = decision.get("isAuthorized") {
         return is_authorized.as_bool().expect("true or false");
@@ -78,7 +80,7 @@ async fn an_http_api_gets_a_simple_response() {
 }
 
 #[tokio::test]
-async fn a_rest_api_gets_a_policy_for_all_of_its_stage() {
+async fn a_rest_api_gets_a_policy_for_its_whole_stage() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let minted = service.mint(&bob, "").await.json();
@@ -135,7 +137,7 @@ async fn a_rest_api_gets_a_policy_for_all_of_its_stage() {
 }
 
 #[tokio::test]
-async fn the_context_tells_holders_and_environments_apart() {
+async fn the_context_names_the_holder_the_ecosystem_and_the_environment() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment }).to_string();
@@ -186,7 +188,7 @@ async fn the_context_tells_holders_and_environments_apart() {
 }
 
 #[tokio::test]
-async fn what_is_no_credential_is_denied_without_a_read() {
+async fn a_missing_or_malformed_credential_is_denied_without_a_read() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -224,7 +226,8 @@ async fn what_is_no_credential_is_denied_without_a_read() {
         event["identitySource"] = json!([]);
         assert!(!allows(&decide(&service, &event).await.unwrap()), "{file}");
     }
-    // Several headers are none, and what the API does not cache by is not looked at.
+    // A repeated header is not a credential. A header is ignored if the event has an identity
+    // source, because API Gateway caches the decision by that source.
     let mut event = example("authorizer-rest-request");
     event["multiValueHeaders"]["authorization"] = json!([token, token]);
     event["headers"]["authorization"] = token.clone().into();
@@ -236,7 +239,7 @@ async fn what_is_no_credential_is_denied_without_a_read() {
 }
 
 #[tokio::test]
-async fn it_is_one_read_and_a_use_of_a_sliding_token() {
+async fn it_makes_one_read_and_renews_a_sliding_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (kind, calls) in [
@@ -264,7 +267,7 @@ async fn it_is_one_read_and_a_use_of_a_sliding_token() {
 }
 
 #[tokio::test]
-async fn a_dead_a_revoked_and_a_forged_token_are_denied() {
+async fn expired_revoked_and_forged_tokens_are_denied() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let expired = service.mint(&bob, "ttl=1").await.token();
@@ -284,7 +287,7 @@ async fn a_dead_a_revoked_and_a_forged_token_are_denied() {
 }
 
 #[tokio::test]
-async fn without_the_database_it_is_an_error_and_never_an_allow() {
+async fn an_unavailable_database_is_an_error_and_never_an_allow() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -307,7 +310,7 @@ async fn without_the_database_it_is_an_error_and_never_an_allow() {
 }
 
 #[tokio::test]
-async fn an_event_of_another_kind_is_an_error() {
+async fn an_event_that_is_not_an_authorizer_event_is_an_error() {
     let service = Service::start().await;
     for event in [
         json!({}),

@@ -1,5 +1,5 @@
-//! Log-in and the exchange of short codes through a back end, which sends its server token and the
-//! client's address (contract, section 13).
+//! Log-in and the exchange of short codes through a back end. The back end sends its server token
+//! and the client's address (contract, section 13).
 
 use serde_json::{Value, json};
 use shared::domain::{owner::Ecosystem, token::ExpiryType};
@@ -11,10 +11,10 @@ use crate::{
     create_email_token::{BOB, PASSWORD, server, with_bob},
 };
 
-/// Where the back end's own requests come from.
+/// The source address of the back end's own requests.
 const BACK_END: &str = "203.0.113.1";
 
-/// A client's attempt, which the back end sends with an `Authorization` header.
+/// Sends a client's attempt from the back end, with this `Authorization` header.
 async fn attempt(
     service: &Service,
     endpoint: &'static str,
@@ -41,7 +41,7 @@ fn bob(password: &str, client: &str) -> Value {
     json!({ "email": BOB, "password": password, "clientAddress": client })
 }
 
-/// A person of another ecosystem.
+/// Creates the user `eve`, with an address and a password, in this ecosystem. Returns its id.
 async fn person_of(service: &Service, ecosystem: &Ecosystem, email: &str) -> String {
     let id = format!("{};eve", ecosystem.id.as_str());
     let body = json!({ "email": email, "password": PASSWORD }).to_string();
@@ -53,7 +53,7 @@ async fn person_of(service: &Service, ecosystem: &Ecosystem, email: &str) -> Str
 }
 
 #[tokio::test]
-async fn strangers_failures_at_one_back_end_do_not_lock_its_other_users_out() {
+async fn failures_of_some_clients_of_a_back_end_do_not_lock_out_its_other_users() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     for stranger in 0..40 {
@@ -66,7 +66,7 @@ async fn strangers_failures_at_one_back_end_do_not_lock_its_other_users_out() {
     }
     let answer = log_in(&service, &server, bob(PASSWORD, "192.0.2.1")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    // Without the server token all of them were one source.
+    // Without the server token, all attempts have the same source: the back end.
     for stranger in 0..30 {
         let email = format!("user{stranger}@example.com");
         service.log_in(BACK_END, &email, "wrong").await;
@@ -75,7 +75,7 @@ async fn strangers_failures_at_one_back_end_do_not_lock_its_other_users_out() {
 }
 
 #[tokio::test]
-async fn a_clients_address_is_limited_as_a_source_is() {
+async fn a_client_address_is_limited_like_a_source_address() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     for _ in 0..10 {
@@ -97,7 +97,7 @@ async fn a_clients_address_is_limited_as_a_source_is() {
 }
 
 #[tokio::test]
-async fn without_a_clients_address_only_the_e_mail_addresss_limit_applies() {
+async fn without_a_client_address_only_the_limit_of_the_email_address_applies() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     for stranger in 0..40 {
@@ -114,7 +114,7 @@ async fn without_a_clients_address_only_the_e_mail_addresss_limit_applies() {
 }
 
 #[tokio::test]
-async fn no_tenant_uses_up_the_limits_of_another_or_of_the_deployment() {
+async fn a_tenant_cannot_use_up_the_limits_of_another_or_of_the_deployment() {
     let (service, _) = with_bob().await;
     let own = server(&service, &service.ecosystem).await;
     let (_, tenant) = service.another_account().await;
@@ -137,7 +137,7 @@ async fn no_tenant_uses_up_the_limits_of_another_or_of_the_deployment() {
 }
 
 #[tokio::test]
-async fn a_user_of_another_ecosystem_is_as_unknown_as_nobody() {
+async fn a_user_of_another_ecosystem_gets_the_same_response_as_an_unknown_user() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     let elsewhere = service.another_ecosystem().await;
@@ -165,7 +165,7 @@ async fn a_user_of_another_ecosystem_is_as_unknown_as_nobody() {
 }
 
 #[tokio::test]
-async fn a_server_token_costs_one_more_read_and_a_sliding_one_is_renewed_beside_it() {
+async fn a_server_token_costs_one_more_read_and_a_sliding_one_also_its_renewal() {
     let (service, user) = with_bob().await;
     service.log_in(BACK_END, BOB, PASSWORD).await;
     service.database.take_calls();
@@ -186,7 +186,7 @@ async fn a_server_token_costs_one_more_read_and_a_sliding_one_is_renewed_beside_
 
         let (_, one) = code(&service, json!({ "userId": user })).await;
         let (_, other) = code(&service, json!({ "userId": user })).await;
-        // All uses in one second share a renewal.
+        // All uses in one second share a renewal, so the next use must be in another second.
         service.clock.advance(1);
         let body = json!({ "shortcode": one, "clientAddress": "192.0.2.1" });
         assert_eq!(consume(&service, &server, body).await.status, 200);
@@ -197,7 +197,7 @@ async fn a_server_token_costs_one_more_read_and_a_sliding_one_is_renewed_beside_
 }
 
 #[tokio::test]
-async fn a_clients_address_without_a_valid_server_token_is_refused_and_is_no_attempt() {
+async fn a_client_address_without_a_valid_server_token_is_a_400_and_not_an_attempt() {
     let (service, user) = with_bob().await;
     let (revoked_id, revoked) = service.server_token(&service.ecosystem).await;
     let path = format!(
@@ -226,7 +226,7 @@ async fn a_clients_address_without_a_valid_server_token_is_refused_and_is_no_att
             let body = json!({ "shortcode": "A2B3C4", "clientAddress": "192.0.2.1" });
             assert_invalid(&consume(&service, credential, body).await, &refused);
         }
-        // Without the field it changes nothing.
+        // Without the field, the credential is ignored.
         let body = json!({ "email": BOB, "password": PASSWORD });
         assert_eq!(log_in(&service, credential, body).await.status, 200);
     }
@@ -235,7 +235,7 @@ async fn a_clients_address_without_a_valid_server_token_is_refused_and_is_no_att
 }
 
 #[tokio::test]
-async fn a_clients_address_is_an_ipv4_or_an_ipv6_address() {
+async fn a_client_address_must_be_an_ipv4_or_ipv6_address() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     let long = "1".repeat(10_000);
@@ -274,7 +274,7 @@ async fn a_clients_address_is_an_ipv4_or_an_ipv6_address() {
 }
 
 #[tokio::test]
-async fn guesses_of_one_client_at_a_back_end_do_not_stop_its_other_clients() {
+async fn guesses_of_one_client_of_a_back_end_do_not_block_its_other_clients() {
     let service = without_breaker().await;
     let user = service.user("bob").await;
     let server = server(&service, &service.ecosystem).await;
@@ -288,7 +288,7 @@ async fn guesses_of_one_client_at_a_back_end_do_not_stop_its_other_clients() {
     }
     assert_eq!(guess(&right, "198.51.100.1").await, 429);
     assert_eq!(guess(&right, "192.0.2.1").await, 200);
-    // The gateway's source was not charged.
+    // The address of the back end itself was not charged.
     let direct = consume(&service, "", json!({ "shortcode": "A2B3C4" })).await;
     assert_eq!(direct.status, 404);
 }
@@ -309,7 +309,7 @@ async fn a_code_of_another_ecosystem_is_unknown_and_stays_valid() {
 }
 
 #[tokio::test]
-async fn an_ecosystem_has_a_limit_of_failed_codes_a_minute_of_its_own() {
+async fn each_ecosystem_has_its_own_limit_of_failed_codes_per_minute() {
     let settings = shared::config::Settings {
         shortcode_failures_per_minute: 10,
         ..shared::config::Settings::default()
@@ -336,7 +336,7 @@ async fn an_ecosystem_has_a_limit_of_failed_codes_a_minute_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_clients_failures_count_for_one_ecosystem_alone() {
+async fn the_failures_of_a_client_count_in_one_ecosystem_only() {
     let (service, user) = with_bob().await;
     let own = server(&service, &service.ecosystem).await;
     let (_, tenant) = service.another_account().await;

@@ -1,4 +1,4 @@
-//! What reaches the database: round trips are the latency, capacity units the bill.
+//! The calls that reach the database. Round trips set the latency, capacity units set the bill.
 
 use functions::{FUNCTIONS, authorize};
 use lambda_http::{Context, LambdaEvent};
@@ -13,7 +13,7 @@ use crate::{
     refusals::{Calls, Case},
 };
 
-/// What functions do besides the requests of [`ROWS`]: the function, when, and the calls.
+/// Other cases than the requests of [`ROWS`]: the function, the case, and its database calls.
 pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ("introspect-token", "without a well-formed token", &[]),
     (
@@ -205,7 +205,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ),
 ];
 
-/// What these calls are, and what they consumed.
+/// Returns the operation and the consumed capacity units of each call.
 pub(crate) fn shape(calls: &[Call]) -> Vec<(&str, f64)> {
     calls
         .iter()
@@ -214,14 +214,14 @@ pub(crate) fn shape(calls: &[Call]) -> Vec<(&str, f64)> {
 }
 
 #[tokio::test]
-async fn minting_is_a_read_of_four_items_and_a_write() {
+async fn minting_reads_four_items_and_writes_one() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     service.mint(&bob, "expiryType=SlidingTtl").await;
     let calls = service.database.take_calls();
     assert_eq!(shape(&calls), [("BatchGetItem", 4.0), ("PutItem", 1.0)]);
 
-    // A short code's user is of an environment, which must be there.
+    // A short code's user belongs to an environment, which must exist and is read too.
     let environment = service.environment(&service.ecosystem).await;
     let body = serde_json::json!({ "environmentId": environment });
     let (made, code) = consume_shortcode::code(&service, body).await;
@@ -235,7 +235,7 @@ async fn minting_is_a_read_of_four_items_and_a_write() {
 }
 
 #[tokio::test]
-async fn verifying_an_infinite_or_a_fixed_token_is_one_read() {
+async fn verifying_an_infinite_or_fixed_token_makes_one_read() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for kind in ["Infinite", "FixedTtl"] {
@@ -245,8 +245,7 @@ async fn verifying_an_infinite_or_a_fixed_token_is_one_read() {
             .token();
         let environment = service.another_environment();
         service.database.take_calls();
-        // Two items for each of the two tokens; the user's ecosystem only where nothing is
-        // remembered of it.
+        // Two items for each of the two tokens, and the user's ecosystem unless it is cached.
         for capacity in [5.0, 4.0] {
             let answer = service.introspection(&token).send(&environment).await;
             assert_eq!(answer.json()["active"], true);
@@ -265,13 +264,13 @@ async fn verifying_an_infinite_or_a_fixed_token_is_one_read() {
 }
 
 #[tokio::test]
-async fn verifying_a_sliding_token_is_a_write_beside_the_read() {
+async fn verifying_a_sliding_token_reads_and_writes_in_parallel() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
     service.clock.advance(1);
     service.database.take_calls();
-    // Each waits for the other: one after the other would never end.
+    // Each call waits for the other, so sequential calls would never finish.
     service.database.fail([
         ("BatchGetItem", Fault::NotBefore("UpdateItem")),
         ("UpdateItem", Fault::NotBefore("BatchGetItem")),
@@ -283,14 +282,15 @@ async fn verifying_a_sliding_token_is_a_write_beside_the_read() {
 }
 
 #[tokio::test]
-async fn a_thousand_uses_in_a_second_are_at_most_two_writes() {
+async fn a_thousand_uses_in_a_second_make_at_most_two_writes() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
     service.clock.advance(1);
     service.database.take_calls();
     let event = service.introspection(&token);
-    // A thousand at once keep a slow build busy for longer than a call may take.
+    // In a slow build, a thousand concurrent uses take longer than the timeout of one call, so
+    // the clock is paused.
     let paused = pause();
     let uses = (0..1000).map(|_| event.send(&service.app));
     for answer in futures_util::future::join_all(uses).await {
@@ -305,7 +305,7 @@ async fn a_thousand_uses_in_a_second_are_at_most_two_writes() {
     assert!((1..=2).contains(&writes), "{writes} writes");
     assert_eq!(operations.len(), 1000 + writes);
 
-    // The next second is a use of its own.
+    // A use in the next second is written again.
     service.clock.advance(1);
     assert!(service.is_active(&token).await);
     assert_eq!(
@@ -315,7 +315,7 @@ async fn a_thousand_uses_in_a_second_are_at_most_two_writes() {
 }
 
 #[tokio::test]
-async fn a_renewal_by_another_environment_in_the_same_second_is_as_good_as_ones_own() {
+async fn renewals_by_several_execution_environments_in_one_second_all_succeed() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service
@@ -336,10 +336,11 @@ async fn a_renewal_by_another_environment_in_the_same_second_is_as_good_as_ones_
 }
 
 #[tokio::test]
-async fn a_dead_sliding_token_is_ended_for_good_by_one_more_write_the_first_time() {
+async fn the_first_use_of_an_expired_sliding_token_ends_it_permanently_with_one_more_write() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    // A name that DynamoDB sends back with the old item, and that is no reason to try again.
+    // DynamoDB returns this name with the old item. It must not be mistaken for the error code of
+    // the same text, which causes a retry.
     let query = "expiryType=SlidingTtl&ttl=5&name=TransactionConflict";
     let token = service.mint(&bob, query).await.token();
     service.clock.advance(5);
@@ -355,19 +356,19 @@ async fn a_dead_sliding_token_is_ended_for_good_by_one_more_write_the_first_time
 }
 
 #[tokio::test]
-async fn rubbish_to_introspect_is_not_looked_up() {
+async fn a_malformed_token_to_introspect_is_not_looked_up() {
     let service = Service::start().await;
     service.introspect("tk_uf_rubbish").await;
     let calls = service.database.take_calls();
     assert_eq!(calls.len(), 1);
     assert!(
         (calls[0].capacity - 2.0).abs() < f64::EPSILON,
-        "the caller's two items and no more"
+        "only the caller's two items"
     );
 }
 
 #[tokio::test]
-async fn one_token_twice_in_a_request_is_read_once() {
+async fn a_token_that_introspects_itself_is_read_once() {
     let service = Service::start().await;
     let server = service
         .token_of(&service.ecosystem, ExpiryType::SlidingTtl)
@@ -392,7 +393,7 @@ async fn each_endpoint_makes_the_calls_of_its_row() {
 }
 
 #[tokio::test]
-async fn each_variant_makes_the_calls_that_it_names() {
+async fn each_variant_makes_the_calls_that_it_lists() {
     for (function, when, expected) in VARIANTS {
         let calls = Variant::new().await.calls(function, when).await;
         assert_eq!(shape(&calls), *expected, "{function} {when}");
@@ -400,15 +401,19 @@ async fn each_variant_makes_the_calls_that_it_names() {
 }
 
 #[test]
-fn every_functions_calls_are_counted() {
+fn the_calls_of_every_function_are_tested() {
     for function in FUNCTIONS {
         let of_row = ROWS.iter().any(|row| row.endpoint == function.name);
         let of_variant = VARIANTS.iter().any(|(name, ..)| *name == function.name);
-        assert!(of_row || of_variant, "{} is not counted", function.name);
+        assert!(
+            of_row || of_variant,
+            "{} has neither a row nor a variant",
+            function.name
+        );
     }
 }
 
-/// What the variants are about.
+/// The service and the records that the variants use.
 struct Variant {
     service: Service,
     /// A user with an address, a password and an e-mail token.
@@ -429,7 +434,7 @@ impl Variant {
         }
     }
 
-    /// The calls that a function makes in this case.
+    /// Sends the request of this case and returns its database calls.
     async fn calls(&self, function: &str, when: &str) -> Vec<Call> {
         let (service, bob) = (&self.service, &self.bob);
         match (function, when) {
@@ -507,7 +512,7 @@ impl Variant {
         }
     }
 
-    /// The same of what changes or ends something.
+    /// Does the same as [`Self::calls`] for the functions that change or end something.
     async fn calls_of_a_change(&self, function: &str, when: &str) -> Vec<Call> {
         let (service, bob) = (&self.service, &self.bob);
         let ecosystem = service.ecosystem.id.as_str();
@@ -551,7 +556,7 @@ impl Variant {
                     "with its address in capitals" => {
                         (&user, json!({ "email": BOB.to_uppercase() }))
                     }
-                    _ => panic!("how to measure {function} {when} is not known"),
+                    _ => panic!("no request for {function} {when}"),
                 };
                 self.manage("PUT", path, &body.to_string()).await
             }
@@ -564,11 +569,11 @@ impl Variant {
                 self.manage("DELETE", &format!("/api/users/{ann}"), "")
                     .await
             }
-            _ => panic!("how to measure {function} {when} is not known"),
+            _ => panic!("no request for {function} {when}"),
         }
     }
 
-    /// The calls of a request that is granted.
+    /// Awaits a request, asserts that it succeeds, and returns its database calls.
     async fn of(&self, answer: impl Future<Output = Answer>) -> Vec<Call> {
         self.service.database.take_calls();
         let answer = answer.await;

@@ -9,7 +9,7 @@ use crate::{assert_invalid, assert_unknown};
 
 const PATH: &str = "/api/auth/shortcode/consume";
 
-/// Makes a code: the body, and the code.
+/// Creates a short code with this request body. Returns the response's body and the code.
 pub(crate) async fn code(service: &Service, body: Value) -> (Value, String) {
     let answer = service
         .manage("POST", "/api/auth/shortcode/create", &body.to_string())
@@ -29,7 +29,7 @@ pub(crate) async fn consume(service: &Service, code: &str) -> Answer {
     attempt(code).send(&service.app).await
 }
 
-/// A service that does not limit the deployment's failures.
+/// Starts a service without the limit of failed attempts for the whole deployment.
 pub(crate) async fn without_breaker() -> Service {
     let settings = Settings {
         shortcode_failures_per_minute: u32::MAX,
@@ -39,7 +39,7 @@ pub(crate) async fn without_breaker() -> Service {
 }
 
 #[tokio::test]
-async fn a_users_code_gives_the_token_that_was_asked_for_once() {
+async fn a_users_code_gives_the_requested_token_once() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let body = json!({ "userId": bob, "tokenExpiryType": "SlidingTtl", "tokenTtl": 60 });
@@ -75,7 +75,7 @@ async fn a_users_code_gives_the_token_that_was_asked_for_once() {
 }
 
 #[tokio::test]
-async fn an_environments_code_makes_its_user() {
+async fn an_environments_code_creates_its_user() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment, "tokenExpiryType": "Infinite" });
@@ -94,12 +94,12 @@ async fn an_environments_code_makes_its_user() {
     assert_eq!(
         service.mint(user, "").await.status,
         200,
-        "the id works as any user's"
+        "the id works like the id of any user"
     );
 }
 
 #[tokio::test]
-async fn unknown_used_expired_and_void_codes_answer_alike() {
+async fn unknown_used_expired_and_invalidated_codes_get_the_same_response() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let (_, used) = code(&service, json!({ "userId": bob })).await;
@@ -122,7 +122,7 @@ async fn unknown_used_expired_and_void_codes_answer_alike() {
 }
 
 #[tokio::test]
-async fn a_code_is_void_and_spent_once_its_user_is_deactivated_or_deleted() {
+async fn a_code_of_a_deactivated_or_deleted_user_is_invalid_and_removed() {
     let service = without_breaker().await;
     for (name, method, body) in [("bob", "PUT", r#"{"active":false}"#), ("ann", "DELETE", "")] {
         let user = service.user(name).await;
@@ -138,7 +138,7 @@ async fn a_code_is_void_and_spent_once_its_user_is_deactivated_or_deleted() {
                 .iter()
                 .all(|item| item["key"].as_s().unwrap() != &format!("code#{code}"))
         );
-        // Even if the user comes back.
+        // The code stays invalid if the user is activated or created again.
         service.manage("PUT", &path, r#"{"active":true}"#).await;
         assert_unknown(&consume(&service, &code).await, &text);
         assert_eq!(service.count_tokens().await, tokens);
@@ -146,7 +146,7 @@ async fn a_code_is_void_and_spent_once_its_user_is_deactivated_or_deleted() {
 }
 
 #[tokio::test]
-async fn a_code_of_a_user_that_came_back_is_void() {
+async fn a_code_stays_invalid_if_its_user_is_deactivated_and_activated_again() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
@@ -158,7 +158,7 @@ async fn a_code_of_a_user_that_came_back_is_void() {
 }
 
 #[tokio::test]
-async fn a_code_of_a_deleted_environment_or_ecosystem_gives_nothing() {
+async fn a_code_of_a_deleted_environment_or_ecosystem_is_unknown() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let (_, one) = code(&service, json!({ "environmentId": environment })).await;
@@ -178,7 +178,7 @@ async fn a_code_of_a_deleted_environment_or_ecosystem_gives_nothing() {
 }
 
 #[tokio::test]
-async fn the_tokens_of_an_environments_users_end_with_it_within_30_seconds() {
+async fn the_tokens_of_a_deleted_environments_users_become_invalid_within_30_seconds() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment, "tokenExpiryType": "Infinite" });
@@ -201,7 +201,7 @@ async fn the_tokens_of_an_environments_users_end_with_it_within_30_seconds() {
 }
 
 #[tokio::test]
-async fn a_users_own_code_gives_no_more_than_the_token_that_made_it() {
+async fn a_code_created_by_a_user_token_gives_a_token_that_ends_no_later() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "ttl=100").await.token();
@@ -229,7 +229,7 @@ async fn a_users_own_code_gives_no_more_than_the_token_that_made_it() {
         let exp = service.introspect(&got.token()).await.json()["exp"].clone();
         assert_eq!(exp, json!(TestClock::START + 100), "{asked}");
     }
-    // The code itself does not outlive the token.
+    // The code itself ends no later than the token either.
     let body = json!({ "userId": bob, "shortCodeTtl": 3600 }).to_string();
     let made = service
         .call(&token, "POST", "/api/auth/shortcode/create", &body)
@@ -245,7 +245,7 @@ async fn a_users_own_code_gives_no_more_than_the_token_that_made_it() {
 }
 
 #[tokio::test]
-async fn nothing_in_the_request_raises_what_was_fixed() {
+async fn the_consuming_request_cannot_change_the_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob, "tokenTtl": 60 })).await;
@@ -267,11 +267,11 @@ async fn nothing_in_the_request_raises_what_was_fixed() {
 }
 
 #[tokio::test]
-async fn a_right_code_is_four_round_trips() {
+async fn a_valid_code_takes_four_round_trips() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
-    // Side by side: each charge waits for the other, and each refund.
+    // The two charges are one round trip, and so are the two refunds: they run in parallel.
     assert_eq!(consume(&service, &code).await.status, 200);
     let calls = service.database.take_calls();
     let operations: Vec<_> = calls.iter().map(|call| call.operation.as_str()).collect();
@@ -289,12 +289,12 @@ async fn a_right_code_is_four_round_trips() {
 }
 
 #[tokio::test]
-async fn charges_and_refunds_are_made_side_by_side() {
+async fn the_two_charges_run_in_parallel_and_so_do_the_two_refunds() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for skip in [0, 2] {
         let (_, code) = code(&service, json!({ "userId": bob })).await;
-        // The first of a pair waits for the second: one after the other would never end.
+        // The first call of a pair waits for the second, so sequential calls would never finish.
         let waits = (0..skip).map(|_| ("UpdateItem", Fault::None));
         service
             .database
@@ -304,7 +304,7 @@ async fn charges_and_refunds_are_made_side_by_side() {
 }
 
 #[tokio::test]
-async fn of_200_attempts_at_once_one_gets_the_token() {
+async fn exactly_one_of_200_concurrent_attempts_gets_the_token() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let paused = pause();
@@ -325,7 +325,7 @@ async fn of_200_attempts_at_once_one_gets_the_token() {
 }
 
 #[tokio::test]
-async fn a_code_is_spent_and_its_token_made_or_neither_wherever_the_exchange_breaks() {
+async fn whichever_call_fails_the_code_is_used_and_the_token_created_or_neither() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let steps = ["UpdateItem", "GetItem", "TransactWriteItems"];
@@ -369,7 +369,7 @@ async fn a_code_is_spent_and_its_token_made_or_neither_wherever_the_exchange_bre
 }
 
 #[tokio::test]
-async fn a_code_for_a_short_codes_user_is_of_its_environment_too() {
+async fn a_code_for_a_short_codes_user_belongs_to_the_users_environment_too() {
     let service = without_breaker().await;
     let environment = service.environment(&service.ecosystem).await;
     let (made, first) = code(&service, json!({ "environmentId": environment })).await;
@@ -387,7 +387,7 @@ async fn a_code_for_a_short_codes_user_is_of_its_environment_too() {
 }
 
 #[tokio::test]
-async fn a_code_whose_writing_was_tried_again_does_not_come_back_when_it_is_spent() {
+async fn a_code_whose_creation_was_retried_does_not_reappear_after_use() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     service
@@ -404,7 +404,7 @@ async fn a_code_whose_writing_was_tried_again_does_not_come_back_when_it_is_spen
 }
 
 #[tokio::test]
-async fn a_refund_that_hangs_does_not_keep_the_token() {
+async fn a_refund_that_hangs_does_not_withhold_the_token() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
@@ -419,7 +419,7 @@ async fn a_refund_that_hangs_does_not_keep_the_token() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_the_database_failed_is_no_failed_attempt() {
+async fn a_database_failure_does_not_count_as_a_failed_attempt() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
@@ -434,7 +434,7 @@ async fn an_attempt_that_the_database_failed_is_no_failed_attempt() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_conflicts_is_tried_again() {
+async fn a_transaction_that_conflicts_is_retried() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;

@@ -20,7 +20,7 @@ async fn a_new_ecosystem_can_be_used_at_once() {
 }
 
 #[tokio::test]
-async fn each_is_another_one() {
+async fn each_new_ecosystem_has_its_own_id() {
     let service = Service::start().await;
     let mut ids = Vec::new();
     for _ in 0..20 {
@@ -33,7 +33,7 @@ async fn each_is_another_one() {
 }
 
 #[tokio::test]
-async fn it_takes_no_query_and_no_large_body() {
+async fn a_query_and_a_large_body_are_refused() {
     let service = Service::start().await;
     let answer = service
         .manage("POST", "/api/ecosystems?id=C1&name", "")

@@ -11,19 +11,20 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) const PATH: &str = "/_/user-token";
 pub(crate) const VALUE: &str = "/_/user-token/value";
 
-/// A service with a user `bob`, who has an address and a password.
+/// Starts a service with a user `bob`, who has an address and a password. Returns the service and
+/// the user's id.
 pub(crate) async fn with_bob() -> (Service, String) {
     let service = Service::start().await;
     let bob = service.person("bob", BOB, PASSWORD).await;
     (service, bob)
 }
 
-/// Asks with the account's token, with a JSON body.
+/// Sends a request to [`PATH`] with the account's token and this JSON body.
 pub(crate) async fn ask(service: &Service, method: &str, body: &Value) -> Answer {
     service.manage(method, PATH, &body.to_string()).await
 }
 
-/// The one thing in an answer's `data`.
+/// Returns the only element of a response's `data`.
 pub(crate) fn datum(answer: &Answer) -> Value {
     let json = answer.json();
     let data = json["data"].as_array().expect("data");
@@ -31,7 +32,7 @@ pub(crate) fn datum(answer: &Answer) -> Value {
     data[0].clone()
 }
 
-/// The value of the e-mail token of an address.
+/// Returns the value of the e-mail token of this address.
 pub(crate) async fn value(service: &Service, email: &str) -> String {
     let answer = service
         .manage("GET", &format!("{VALUE}?email={email}"), "")
@@ -43,12 +44,12 @@ pub(crate) async fn value(service: &Service, email: &str) -> String {
     datum["token"].as_str().expect("a token").to_owned()
 }
 
-/// A user's token, made by the account's.
+/// Mints a token for this user with the account's token.
 pub(crate) async fn token_of_user(service: &Service, user: &str) -> String {
     service.mint(user, "expiryType=Infinite").await.token()
 }
 
-/// A user of the ecosystem that may manage its e-mail tokens: its token.
+/// Creates an admin user, who may manage the ecosystem's e-mail tokens. Returns its token.
 pub(crate) async fn administrator(service: &Service) -> String {
     let admin = service.user("admin").await;
     let path = format!("/api/users/{admin}");
@@ -57,13 +58,13 @@ pub(crate) async fn administrator(service: &Service) -> String {
     token_of_user(service, &admin).await
 }
 
-/// A token of an ecosystem's servers.
+/// Creates a server token of this ecosystem.
 pub(crate) async fn server(service: &Service, ecosystem: &Ecosystem) -> String {
     service.token_of(ecosystem, ExpiryType::Infinite).await
 }
 
 #[tokio::test]
-async fn the_documented_example_with_its_date_in_the_past_makes_a_token_that_counts_nowhere() {
+async fn the_documented_example_with_its_past_date_creates_an_expired_token() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB, "write": true, "expiration_date": 1_444_514_400_000_u64 });
     let made = ask(&service, "POST", &body).await;
@@ -118,9 +119,9 @@ async fn without_a_date_it_never_expires_and_may_write() {
 }
 
 #[tokio::test]
-async fn it_dies_on_the_second_of_its_date_and_its_value_is_read_all_the_same() {
+async fn it_expires_on_the_second_of_its_date_and_its_value_stays_readable() {
     let (service, _) = with_bob().await;
-    // Half a second is rounded down.
+    // Expiry rounds the date down to whole seconds.
     let date = (TestClock::START + 60) * 1000 + 999;
     let body = json!({ "email": BOB, "write": false, "expiration_date": date });
     let made = ask(&service, "POST", &body).await;
@@ -137,7 +138,7 @@ async fn it_dies_on_the_second_of_its_date_and_its_value_is_read_all_the_same() 
 }
 
 #[tokio::test]
-async fn one_that_lives_is_a_409_and_a_dead_one_is_replaced() {
+async fn a_valid_token_is_a_409_and_an_expired_one_is_replaced() {
     let (service, _) = with_bob().await;
     let date = (TestClock::START + 60) * 1000;
     let body = json!({ "email": BOB, "expiration_date": date });
@@ -156,13 +157,13 @@ async fn one_that_lives_is_a_409_and_a_dead_one_is_replaced() {
     assert_ne!(new, old);
     assert!(service.is_active(&new).await);
     assert!(!service.is_active(&old).await);
-    // Not by the clock alone: the old one is gone.
+    // The old token is gone, not only expired: it stays invalid if the clock goes back.
     service.clock.go_back(60);
     assert!(!service.is_active(&old).await);
 }
 
 #[tokio::test]
-async fn of_sixteen_at_once_one_makes_the_token() {
+async fn exactly_one_of_sixteen_concurrent_requests_creates_the_token() {
     let (service, _) = with_bob().await;
     let body = json!({ "email": BOB });
     let asked = (0..16).map(|_| ask(&service, "POST", &body));
@@ -184,7 +185,7 @@ async fn an_inactive_user_is_a_409_and_an_unknown_address_a_404() {
 }
 
 #[tokio::test]
-async fn a_server_and_an_administrator_of_the_ecosystem_may() {
+async fn a_server_and_an_admin_of_the_ecosystem_may_create_one() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     let body = json!({ "email": BOB }).to_string();
@@ -198,7 +199,7 @@ async fn a_server_and_an_administrator_of_the_ecosystem_may() {
 }
 
 #[tokio::test]
-async fn to_everybody_else_the_address_does_not_exist() {
+async fn other_accounts_and_ecosystems_get_a_404_and_an_ordinary_user_a_403() {
     let (service, bob) = with_bob().await;
     let other = service.another_ecosystem().await;
     let (stranger, _) = service.another_account().await;
@@ -210,7 +211,7 @@ async fn to_everybody_else_the_address_does_not_exist() {
             service.database.take_calls();
             let answer = service.call(credential, method, PATH, &body).await;
             assert_unknown(&answer, "User with email bob@example.com does not exist.");
-            // Nor do the reads tell that there is one.
+            // The database calls do not reveal that the address exists.
             let reads = service.database.take_operations();
             service.call(credential, method, PATH, &nobody).await;
             assert_eq!(service.database.take_operations(), reads);
@@ -226,7 +227,7 @@ async fn to_everybody_else_the_address_does_not_exist() {
 }
 
 #[tokio::test]
-async fn a_token_that_may_only_read_changes_nothing() {
+async fn a_read_only_token_may_change_nothing() {
     let service = Service::start().await;
     let admin = service.person("admin", "admin@example.com", PASSWORD).await;
     service.person("bob", BOB, PASSWORD).await;
@@ -247,7 +248,7 @@ async fn a_token_that_may_only_read_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_whole_number_is_one_however_json_writes_it() {
+async fn a_whole_number_is_accepted_in_every_json_notation() {
     let (service, _) = with_bob().await;
     for raw in ["1893456000000", "1893456000000.0", "1.893456e12"] {
         let body = format!(r#"{{"email":"{BOB}","expiration_date":{raw}}}"#);
@@ -261,7 +262,7 @@ async fn a_whole_number_is_one_however_json_writes_it() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_body_is_told_and_changes_nothing() {
+async fn an_invalid_body_is_reported_and_changes_nothing() {
     let (service, _) = with_bob().await;
     let long = format!("{}@example.com", "a".repeat(10_000));
     let number = "expected field to be a number";
@@ -340,7 +341,7 @@ async fn what_is_wrong_with_a_body_is_told_and_changes_nothing() {
             (400, Some("InvalidBody"))
         );
     }
-    // Nothing was made, up to the very end of the calendar.
+    // No request above created a token. The latest possible date is accepted.
     let body = json!({ "email": BOB, "expiration_date": 253_402_300_799_999_u64 });
     assert_eq!(ask(&service, "POST", &body).await.status, 201);
 }

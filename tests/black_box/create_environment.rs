@@ -5,7 +5,7 @@ use tests::{Fault, Service};
 use crate::{assert_invalid, assert_unknown};
 
 #[tokio::test]
-async fn a_new_environment_has_an_id_of_its_own() {
+async fn each_new_environment_has_its_own_id() {
     let service = Service::start().await;
     let path = format!(
         "/api/ecosystems/{}/environments",
@@ -26,7 +26,7 @@ async fn a_new_environment_has_an_id_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_overcome() {
+async fn a_lost_database_response_is_retried() {
     let service = Service::start().await;
     let path = format!(
         "/api/ecosystems/{}/environments",
@@ -42,7 +42,7 @@ async fn a_lost_answer_is_overcome() {
 }
 
 #[tokio::test]
-async fn an_ecosystem_that_is_none_is_a_400_or_a_404() {
+async fn a_malformed_ecosystem_id_is_a_400_and_an_unknown_one_a_404() {
     let service = Service::start().await;
     let answer = service
         .manage("POST", "/api/ecosystems/C1/environments", "")

@@ -45,7 +45,7 @@ async fn a_code_for_an_environment_belongs_to_a_new_user() {
 }
 
 #[tokio::test]
-async fn a_code_for_a_user_is_the_users() {
+async fn a_code_for_a_user_belongs_to_that_user() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let answer = create(&service, &json!({ "userId": bob })).await;
@@ -87,7 +87,7 @@ async fn both_ids_or_neither_is_the_documented_error() {
 }
 
 #[tokio::test]
-async fn every_problem_of_the_fields_is_told_at_once() {
+async fn all_problems_of_the_fields_are_reported_at_once() {
     let service = Service::start().await;
     let body = json!({
         "environmentId": "bad",
@@ -128,7 +128,7 @@ async fn every_problem_of_the_fields_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_number_is_a_whole_json_number_in_range() {
+async fn a_number_must_be_a_whole_json_number_in_range() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (number, positive) = (
@@ -177,7 +177,7 @@ async fn a_query_string_is_refused() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_a_404_and_an_inactive_user_a_409() {
+async fn an_unknown_environment_or_user_is_a_404_and_an_inactive_user_a_409() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let ecosystem = service.ecosystem.id.as_str();
@@ -209,7 +209,7 @@ async fn what_does_not_exist_is_a_404_and_an_inactive_user_a_409() {
 }
 
 #[tokio::test]
-async fn an_environment_of_another_account_ecosystem_or_of_a_dead_one_does_not_exist() {
+async fn an_environment_of_another_account_or_ecosystem_or_a_deleted_one_is_a_404() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment }).to_string();
@@ -226,7 +226,7 @@ async fn an_environment_of_another_account_ecosystem_or_of_a_dead_one_does_not_e
 }
 
 #[tokio::test]
-async fn a_server_gets_a_403_for_a_user_elsewhere() {
+async fn a_server_gets_a_403_for_a_user_of_another_ecosystem() {
     let service = Service::start().await;
     let (_, server) = service.server_token(&service.ecosystem).await;
     let other = service.another_ecosystem().await;
@@ -239,7 +239,7 @@ async fn a_server_gets_a_403_for_a_user_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_user_makes_codes_for_itself_alone_and_only_with_scope_write() {
+async fn a_user_creates_codes_only_for_itself_and_only_with_scope_write() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let ann = service.user("ann").await;
@@ -265,7 +265,7 @@ async fn a_user_makes_codes_for_itself_alone_and_only_with_scope_write() {
 }
 
 #[tokio::test]
-async fn it_is_two_round_trips() {
+async fn it_takes_two_round_trips() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let environment = service.environment(&service.ecosystem).await;
@@ -283,7 +283,7 @@ async fn it_is_two_round_trips() {
     );
 }
 
-/// A service whose codes are few.
+/// Starts a service whose codes are one character of this alphabet, so that few codes exist.
 async fn with_codes_of(alphabet: &'static str) -> Service {
     let code_space = CodeSpace::new(alphabet, 1);
     Service::start_with(Settings {
@@ -294,7 +294,7 @@ async fn with_codes_of(alphabet: &'static str) -> Service {
 }
 
 #[tokio::test]
-async fn a_live_code_is_never_overwritten_and_an_expired_one_is_replaced() {
+async fn a_valid_code_is_never_overwritten_and_an_expired_one_is_replaced() {
     let service = with_codes_of("A").await;
     let bob = service.user("bob").await;
     let environment = service.environment(&service.ecosystem).await;
@@ -316,7 +316,7 @@ async fn a_live_code_is_never_overwritten_and_an_expired_one_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_code_is_drawn_again_where_its_user_is_still_there() {
+async fn another_code_is_drawn_if_the_user_of_the_first_exists_already() {
     let service = with_codes_of("AB").await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment, "shortCodeTtl": 1 });
@@ -336,12 +336,12 @@ async fn a_code_is_drawn_again_where_its_user_is_still_there() {
     assert_eq!(
         create(&service, &body).await.status,
         503,
-        "both users are there"
+        "both users exist"
     );
 }
 
 #[tokio::test]
-async fn a_lost_answer_makes_one_code() {
+async fn a_lost_database_response_creates_one_code() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let environment = service.environment(&service.ecosystem).await;
@@ -365,7 +365,7 @@ async fn a_lost_answer_makes_one_code() {
 }
 
 #[tokio::test]
-async fn a_server_token_that_never_made_it_is_no_credential() {
+async fn an_expired_server_token_is_refused() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service

@@ -10,7 +10,7 @@ const POSITIVE: &str = "field must be a positive number";
 const TOO_LARGE: &str = "field must be at most 315360000";
 
 #[tokio::test]
-async fn a_token_is_fixed_for_an_hour_unless_asked_otherwise() {
+async fn a_token_expires_after_a_fixed_hour_by_default() {
     let service = Service::start().await;
     let bob = service.user("auth0|59ad5e8843f89ba26c5b80ca").await;
 
@@ -32,7 +32,7 @@ async fn a_token_is_fixed_for_an_hour_unless_asked_otherwise() {
 }
 
 #[tokio::test]
-async fn each_kind_says_when_it_expires() {
+async fn each_expiry_type_returns_when_it_expires() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (query, kind, prefix, expires_at) in [
@@ -84,7 +84,7 @@ async fn each_kind_says_when_it_expires() {
 }
 
 #[tokio::test]
-async fn a_user_holds_any_number_of_tokens() {
+async fn a_user_may_hold_many_tokens() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let mut tokens = Vec::new();
@@ -100,7 +100,7 @@ async fn a_user_holds_any_number_of_tokens() {
 }
 
 #[tokio::test]
-async fn the_credential_is_the_raw_token_or_a_bearer_of_any_case() {
+async fn the_credential_is_the_raw_token_or_bearer_in_any_case() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = &service.account_token;
@@ -115,7 +115,7 @@ async fn the_credential_is_the_raw_token_or_a_bearer_of_any_case() {
 }
 
 #[tokio::test]
-async fn a_user_id_may_come_percent_encoded_and_is_decoded_once() {
+async fn a_user_id_may_be_percent_encoded_and_is_decoded_once() {
     let service = Service::start().await;
     let pipe = service.user("auth0|b\u{f6}b").await;
     let encoded = pipe
@@ -135,7 +135,7 @@ async fn a_user_id_may_come_percent_encoded_and_is_decoded_once() {
 }
 
 #[tokio::test]
-async fn every_problem_of_a_request_is_told_at_once() {
+async fn all_problems_of_a_request_are_reported_at_once() {
     let service = Service::start().await;
     let answer = service
         .mint(
@@ -169,7 +169,7 @@ async fn every_problem_of_a_request_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_number_is_ascii_digits_in_range_or_a_400_and_stores_nothing() {
+async fn a_number_that_is_not_ascii_digits_in_range_is_a_400_and_stores_nothing() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     service.database.take_calls();
@@ -213,7 +213,7 @@ async fn a_number_is_ascii_digits_in_range_or_a_400_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn a_name_is_text_of_64_characters_at_the_most() {
+async fn a_name_has_at_most_64_characters_and_no_control_character() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let longest = "\u{1f511}".repeat(64);
@@ -229,7 +229,7 @@ async fn a_name_is_text_of_64_characters_at_the_most() {
 }
 
 #[tokio::test]
-async fn a_field_given_twice_is_refused_however_it_is_written() {
+async fn a_field_given_twice_is_refused_in_any_encoding() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for query in ["ttl=5&ttl=5", "ttl=5&tt%6C=5", "ttl&ttl", "ttl=5&&ttl="] {
@@ -239,7 +239,7 @@ async fn a_field_given_twice_is_refused_however_it_is_written() {
 }
 
 #[tokio::test]
-async fn a_semicolon_is_no_separator_and_a_plus_is_a_space() {
+async fn a_semicolon_does_not_separate_fields_and_a_plus_is_a_space() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let answer = service.mint(&bob, "ttl=5;maxTtl=6").await;
@@ -248,7 +248,7 @@ async fn a_semicolon_is_no_separator_and_a_plus_is_a_space() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_query_is_no_credential_and_is_not_echoed() {
+async fn a_token_in_the_query_is_not_a_credential_and_is_not_echoed() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = &service.account_token;
@@ -270,7 +270,7 @@ async fn a_token_in_the_query_is_no_credential_and_is_not_echoed() {
 }
 
 #[tokio::test]
-async fn an_unknown_ecosystem_is_told_before_an_unknown_user() {
+async fn an_unknown_ecosystem_is_reported_before_an_unknown_user() {
     let service = Service::start().await;
     let ecosystem = service.ecosystem.id.as_str().to_owned();
     let unknown = "C58521fd8a5d9b5cc21987501";
@@ -295,7 +295,7 @@ async fn an_unknown_ecosystem_is_told_before_an_unknown_user() {
 }
 
 #[tokio::test]
-async fn another_accounts_ecosystem_does_not_exist() {
+async fn the_ecosystem_of_another_account_is_a_404() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (foreign, _) = service.another_account().await;
@@ -322,7 +322,7 @@ async fn an_inactive_user_gets_a_409() {
 }
 
 #[tokio::test]
-async fn a_server_token_mints_in_its_ecosystem_and_in_no_other_that_exists_or_not() {
+async fn a_server_token_mints_only_in_its_ecosystem_and_reveals_no_other() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let server = service
@@ -343,7 +343,7 @@ async fn a_server_token_mints_in_its_ecosystem_and_in_no_other_that_exists_or_no
 }
 
 #[tokio::test]
-async fn a_users_token_mints_nothing() {
+async fn a_user_token_may_not_mint() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
@@ -356,7 +356,7 @@ async fn a_users_token_mints_nothing() {
 }
 
 #[tokio::test]
-async fn a_credential_is_judged_first_then_the_right_then_the_request_then_existence() {
+async fn the_order_of_checks_is_credential_right_request_existence() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let user = service.mint(&bob, "").await.token();
@@ -379,7 +379,7 @@ async fn a_credential_is_judged_first_then_the_right_then_the_request_then_exist
 }
 
 #[tokio::test]
-async fn a_token_of_another_deployment_is_no_credential() {
+async fn a_token_of_another_deployment_is_refused() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let elsewhere = Service::start().await;
@@ -388,7 +388,7 @@ async fn a_token_of_another_deployment_is_no_credential() {
 }
 
 #[tokio::test]
-async fn a_dead_credential_is_none() {
+async fn an_expired_credential_is_refused() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let server = service
@@ -401,7 +401,7 @@ async fn a_dead_credential_is_none() {
 }
 
 #[tokio::test]
-async fn only_a_hash_of_the_token_is_kept() {
+async fn only_a_hash_of_the_token_is_stored() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let minted = service
@@ -412,7 +412,7 @@ async fn only_a_hash_of_the_token_is_kept() {
         .take_calls()
         .into_iter()
         .find(|call| call.operation == "PutItem");
-    let put = put.expect("a token is put").request;
+    let put = put.expect("a PutItem call").request;
     assert!(!put.to_string().contains(&minted.token()));
 
     let item = &put["Item"];
@@ -428,7 +428,7 @@ async fn only_a_hash_of_the_token_is_kept() {
 }
 
 #[tokio::test]
-async fn a_token_that_never_expires_has_no_ttl_attribute() {
+async fn a_token_that_never_expires_has_no_expires_at_attribute() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     service.mint(&bob, "expiryType=Infinite&ttl=5").await;
@@ -436,12 +436,12 @@ async fn a_token_that_never_expires_has_no_ttl_attribute() {
     let put = calls
         .iter()
         .find(|call| call.operation == "PutItem")
-        .expect("a token is put");
+        .expect("a PutItem call");
     assert!(put.request["Item"].get("expires_at").is_none());
 }
 
 #[tokio::test]
-async fn a_body_is_not_read_but_not_taken_without_limit() {
+async fn a_body_is_ignored_up_to_16_kib_and_refused_beyond() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let request = |length| {

@@ -1,4 +1,5 @@
-//! Credentials, at every endpoint there is: what is none, what is another's, and what may not.
+//! Credentials at every endpoint: malformed credentials, credentials of another owner, and
+//! credentials without the right.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use crate::{RUBBISH, assert_forbidden, assert_invalid, assert_unauthorized, requ
 const INVALID_TOKEN: &str = r#"Bearer error="invalid_token""#;
 
 #[tokio::test]
-async fn rubbish_is_the_same_401_everywhere_and_reads_nothing() {
+async fn a_malformed_credential_gets_the_same_401_everywhere_without_a_read() {
     let service = Service::start().await;
     let long = "x".repeat(100_000);
     let two_spaces = format!("Bearer  {}", service.account_token);
@@ -41,7 +42,7 @@ async fn rubbish_is_the_same_401_everywhere_and_reads_nothing() {
 }
 
 #[tokio::test]
-async fn a_scheme_without_a_token_is_no_token_sent() {
+async fn a_scheme_without_a_token_counts_as_no_token() {
     let service = Service::start().await;
     for header in ["", "Bearer", "Bearer ", "Negotiate YII="] {
         let event = Event::to("introspect-token").header("authorization", header);
@@ -51,7 +52,7 @@ async fn a_scheme_without_a_token_is_no_token_sent() {
 }
 
 #[tokio::test]
-async fn two_credentials_are_refused_unread_however_long() {
+async fn two_credentials_are_refused_without_a_read_however_long() {
     let service = Service::start().await;
     let long = format!("{},{}", "x".repeat(300), service.account_token);
     let once = [("header", "Authorization", "field must be given once")];
@@ -67,7 +68,7 @@ async fn two_credentials_are_refused_unread_however_long() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_deployment_counts_nowhere() {
+async fn a_token_of_another_deployment_is_invalid_everywhere() {
     let service = Service::start().await;
     let elsewhere = Service::start().await;
     for (method, path) in requests(&service).await {
@@ -79,14 +80,14 @@ async fn a_token_of_another_deployment_counts_nowhere() {
 }
 
 #[tokio::test]
-async fn a_users_token_may_do_nothing_here() {
+async fn a_user_token_is_forbidden_everywhere_except_to_create_its_own_short_code() {
     let service = Service::start().await;
     let requests = requests(&service).await;
     let bob = format!("{};bob", service.ecosystem.id.as_str());
     let token = service.mint(&bob, "").await.token();
     for (method, path) in requests {
         if path.ends_with("/shortcode/create") {
-            // For itself it may.
+            // A user may create a short code for itself.
             continue;
         }
         assert_forbidden(&service.call(&token, method, &path, "").await);
@@ -95,7 +96,7 @@ async fn a_users_token_may_do_nothing_here() {
 }
 
 #[tokio::test]
-async fn a_server_may_not_make_or_delete_ecosystems_and_server_tokens() {
+async fn a_server_may_not_manage_ecosystems_or_server_tokens() {
     let service = Service::start().await;
     let (_, server) = service.server_token(&service.ecosystem).await;
     let ecosystem = service.ecosystem.id.as_str();
@@ -117,7 +118,7 @@ async fn a_server_may_not_make_or_delete_ecosystems_and_server_tokens() {
 }
 
 #[tokio::test]
-async fn a_server_gets_the_same_403_in_an_ecosystem_that_exists_and_in_one_that_does_not() {
+async fn a_server_gets_the_same_403_whether_or_not_the_other_ecosystem_exists() {
     let service = Service::start().await;
     let (_, server) = service.server_token(&service.ecosystem).await;
     let other = service.another_ecosystem().await;
@@ -146,7 +147,7 @@ async fn a_server_gets_the_same_403_in_an_ecosystem_that_exists_and_in_one_that_
 }
 
 #[tokio::test]
-async fn what_is_another_accounts_answers_exactly_as_what_does_not_exist() {
+async fn a_record_of_another_account_gets_the_same_response_as_an_unknown_one() {
     let service = Service::start().await;
     let (foreign, _) = service.another_account().await;
     let requests = requests(&service).await;
@@ -157,7 +158,7 @@ async fn what_is_another_accounts_answers_exactly_as_what_does_not_exist() {
         }
         let body = if method == "PUT" { "{}" } else { "" };
         let theirs = service.call(&foreign, method, &path, body).await;
-        // The same request about an id of which there is nothing.
+        // The same request for an id that does not exist.
         let id = path
             .split('/')
             .find(|part| part.starts_with(['C', 'E']))
@@ -186,7 +187,7 @@ async fn what_is_another_accounts_answers_exactly_as_what_does_not_exist() {
 }
 
 #[tokio::test]
-async fn a_right_in_one_ecosystem_is_none_in_another() {
+async fn a_right_in_one_ecosystem_does_not_apply_in_another() {
     let service = Service::start().await;
     let (own, other) = (&service.ecosystem.id, service.another_ecosystem().await.id);
     let (_, server) = service.server_token(&service.ecosystem).await;
@@ -200,7 +201,7 @@ async fn a_right_in_one_ecosystem_is_none_in_another() {
             .may(rights::CREATE_ENVIRONMENT, Some(&other))
             .is_err()
     );
-    // Even where a handler does not say which ecosystem the request names.
+    // Even if a handler does not name the ecosystem of the request when it checks the right.
     let permit = caller().may(rights::CREATE_ENVIRONMENT, None).unwrap();
     assert_eq!(permit.ecosystem(own).unwrap().id, *own);
     let refused = permit.ecosystem(&other).unwrap_err();
@@ -208,7 +209,7 @@ async fn a_right_in_one_ecosystem_is_none_in_another() {
 }
 
 #[tokio::test]
-async fn a_token_that_only_reads_only_reads() {
+async fn a_read_only_token_may_only_read() {
     let service = Service::start().await;
     let requests = requests(&service).await;
     let (id, server) = service.server_token(&service.ecosystem).await;
@@ -225,7 +226,8 @@ async fn a_token_that_only_reads_only_reads() {
         .to_string();
     service.set_scope(&service.account.id, &id, "read").await;
     for (method, path) in requests {
-        // A value is a secret: a token that reads may read its own user's.
+        // The value of an e-mail token is a secret: a read-only token may read only the value of
+        // its own user.
         let reads =
             method == "GET" && path != "/_/user-token/value" || path.ends_with("introspect");
         let answer = service.call(&account, method, &path, "").await;
@@ -255,7 +257,7 @@ async fn a_sliding_credential_is_renewed_wherever_it_is_used() {
 }
 
 #[test]
-fn every_function_has_its_file_and_its_test_file() {
+fn every_function_has_a_source_file_and_a_test_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for function in FUNCTIONS {
         let file = format!("{}.rs", function.name.replace('-', "_"));

@@ -39,7 +39,7 @@ async fn the_id_is_unknown_at_once() {
 }
 
 #[tokio::test]
-async fn its_users_tokens_stop_within_30_seconds_and_at_once_where_it_is_not_remembered() {
+async fn its_users_tokens_become_invalid_at_once_or_within_30_seconds_where_it_is_cached() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let remembers = service.another_environment();
@@ -62,11 +62,11 @@ async fn its_users_tokens_stop_within_30_seconds_and_at_once_where_it_is_not_rem
     for use_it in &uses {
         let answer = use_it.send(&never_saw_it).await;
         assert_eq!(answer.json(), json!({ "active": false }));
-        // What is remembered lets in no server of an ecosystem that is read as gone.
+        // A server token is invalid even there: its owner, the ecosystem, is read on every use.
         let by_server = use_it.clone().header("authorization", &server);
         assert_eq!(by_server.send(&remembers).await.status, 401);
     }
-    // It may be remembered until 30 seconds after it was read, and not a second longer.
+    // An execution environment caches an ecosystem for 30 seconds after it was read.
     service.clock.advance(28);
     for use_it in &uses {
         assert_eq!(use_it.send(&remembers).await.json()["active"], true);
@@ -81,7 +81,7 @@ async fn its_users_tokens_stop_within_30_seconds_and_at_once_where_it_is_not_rem
 }
 
 #[tokio::test]
-async fn what_a_clock_that_went_back_remembers_is_not_believed() {
+async fn a_cached_ecosystem_is_not_used_after_the_clock_goes_back() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "expiryType=Infinite").await.token();
@@ -93,7 +93,7 @@ async fn what_a_clock_that_went_back_remembers_is_not_believed() {
 }
 
 #[tokio::test]
-async fn its_servers_tokens_stop_at_once() {
+async fn its_server_tokens_become_invalid_at_once() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, server) = service.server_token(&service.ecosystem).await;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn it_ends_the_token_and_answers_what_it_was() {
+async fn it_revokes_the_token_and_returns_its_record() {
     let (service, _) = with_bob().await;
     let body = json!({ "email": BOB });
     let made = datum(&ask(&service, "POST", &body).await);
@@ -30,7 +30,7 @@ async fn it_ends_the_token_and_answers_what_it_was() {
 }
 
 #[tokio::test]
-async fn the_address_may_stand_in_the_query_but_not_in_both_places() {
+async fn the_address_may_be_in_the_body_or_the_query_but_not_in_both() {
     let (service, _) = with_bob().await;
     let body = json!({ "email": BOB });
     ask(&service, "POST", &body).await;
@@ -62,7 +62,7 @@ async fn the_address_may_stand_in_the_query_but_not_in_both_places() {
 }
 
 #[tokio::test]
-async fn one_that_replaces_another_meanwhile_is_ended_as_well() {
+async fn a_deletion_concurrent_with_a_log_in_leaves_no_stray_token() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB });
     for round in 0..20 {
@@ -78,7 +78,7 @@ async fn one_that_replaces_another_meanwhile_is_ended_as_well() {
             service.log_in(&source, BOB, PASSWORD),
         );
         let (deleted, logged_in) = Box::pin(both).await;
-        // There is one at each moment.
+        // A token exists at every moment, so both requests succeed.
         assert_eq!(deleted.status, 200, "{deleted:?}");
         assert_eq!(logged_in.status, 200, "{logged_in:?}");
         ask(&service, "DELETE", &body).await;

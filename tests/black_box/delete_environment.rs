@@ -27,7 +27,7 @@ async fn it_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn one_that_is_not_the_callers_is_none() {
+async fn an_environment_of_another_account_or_ecosystem_is_a_404() {
     let service = Service::start().await;
     let (_, server) = service.server_token(&service.ecosystem).await;
     let (foreign, _) = service.another_account().await;
@@ -42,7 +42,7 @@ async fn one_that_is_not_the_callers_is_none() {
 }
 
 #[tokio::test]
-async fn one_of_a_deleted_ecosystem_is_none() {
+async fn an_environment_of_a_deleted_ecosystem_is_a_404() {
     let service = Service::start().await;
     let ecosystem = service.ecosystem.id.as_str();
     let id = service.environment(&service.ecosystem).await;
@@ -77,7 +77,7 @@ async fn an_id_of_the_wrong_form_is_a_400() {
 }
 
 #[tokio::test]
-async fn its_users_get_nothing_more() {
+async fn its_users_get_no_new_tokens_or_codes() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let mut users = Vec::new();
@@ -90,7 +90,7 @@ async fn its_users_get_nothing_more() {
         assert_eq!(service.manage("PUT", &path, &put).await.status, 200);
         users.push((id, email));
     }
-    // One has an e-mail token, the other none.
+    // One user has an e-mail token, the other does not.
     let ann = service.log_in("192.0.2.1", users[0].1, "correct horse");
     assert_eq!(ann.await.status, 200);
     let path = format!("/api/environments/{environment}");

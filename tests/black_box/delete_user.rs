@@ -5,7 +5,7 @@ use tests::{Fault, Service};
 use crate::assert_unknown;
 
 #[tokio::test]
-async fn every_token_of_the_user_is_dead_at_once_and_stays_so_for_a_user_made_again() {
+async fn every_token_of_the_user_is_invalid_at_once_and_after_the_user_is_created_again() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = format!("/api/users/{bob}");
@@ -41,11 +41,12 @@ async fn every_token_of_the_user_is_dead_at_once_and_stays_so_for_a_user_made_ag
 }
 
 #[tokio::test]
-async fn a_delete_that_is_tried_again_leaves_a_later_user_alone() {
+async fn a_retried_delete_does_not_delete_a_user_created_meanwhile() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = format!("/api/users/{bob}");
-    // Carried out, its answer lost; the second attempt waits until the user is there again.
+    // The first attempt succeeds, but its response is lost. The second attempt waits until the
+    // user exists again.
     let faults = [Fault::AnswerLost, Fault::NotBefore("PutItem")];
     service
         .database
@@ -62,7 +63,7 @@ async fn a_delete_that_is_tried_again_leaves_a_later_user_alone() {
 }
 
 #[tokio::test]
-async fn a_user_that_changes_meanwhile_is_deleted_all_the_same() {
+async fn a_user_that_changes_meanwhile_is_still_deleted() {
     let service = Service::start().await;
     for round in 0..10 {
         let bob = service.user(&format!("bob{round}")).await;
@@ -72,7 +73,7 @@ async fn a_user_that_changes_meanwhile_is_deleted_all_the_same() {
             service.manage("PUT", &path, r#"{"active":false}"#),
         );
         assert_eq!(deleted.status, 204, "{deleted:?}");
-        // Changed before it was deleted, or made anew after.
+        // The user was changed before the deletion, or created again after it.
         let there = service.manage("GET", &path, "").await.status;
         assert!(
             [(200, 404), (201, 200)].contains(&(changed.status, there)),

@@ -1,4 +1,5 @@
-//! Events as Lambda delivers them: what lambda_http cannot convert, and both kinds of API.
+//! Events as Lambda delivers them: events that `lambda_http` cannot convert, and events of both
+//! kinds of API (HTTP and REST).
 
 use lambda_http::{Context, LambdaEvent, Request};
 use serde_json::{Value, json, value::to_raw_value};
@@ -10,7 +11,7 @@ use tests::{Event, Service, invoke};
 
 use crate::assert_invalid;
 
-/// A mint of a user's token as an HTTP API delivers it.
+/// Returns the event of an HTTP API for a request to mint a user token.
 async fn mint(service: &Service) -> Event {
     let bob = service.user("bob").await;
     Event::to("create-user-token")
@@ -18,7 +19,7 @@ async fn mint(service: &Service) -> Event {
         .parameter("id", &bob)
 }
 
-/// The same as a REST API delivers it (payload 1.0).
+/// Returns the event of a REST API (payload 1.0) for the same request.
 async fn rest_mint(service: &Service) -> Value {
     let bob = service.user("bob").await;
     json!({
@@ -94,7 +95,7 @@ async fn raw_spaces_quotes_and_control_bytes_in_the_query_are_a_400() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_none_changes_nothing() {
+async fn an_invalid_host_is_ignored() {
     let service = Service::start().await;
     for host in [
         "",
@@ -121,7 +122,7 @@ async fn mint_once(service: &Service, host: &str) -> Event {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_the_base64_it_is_said_to_be_is_a_400_after_the_credential() {
+async fn an_invalid_base64_body_is_a_400_after_the_check_of_the_credential() {
     let service = Service::start().await;
     let event = |credential: &str| {
         let mut event = Event::to("introspect-token")
@@ -139,7 +140,7 @@ async fn a_body_that_is_not_the_base64_it_is_said_to_be_is_a_400_after_the_crede
 #[tokio::test]
 async fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
     fn panics(_app: &App, _request: Request) -> Answer<'_> {
-        Box::pin(async { panic!("a mistake of ours") })
+        Box::pin(async { panic!("a bug in a handler") })
     }
     let service = Service::start().await;
     let event = mint(&service).await;
@@ -153,7 +154,7 @@ async fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
 }
 
 #[tokio::test]
-async fn an_event_of_another_kind_is_a_400_in_the_standard_structure() {
+async fn an_event_that_is_not_a_valid_request_is_a_400_in_the_standard_structure() {
     let service = Service::start().await;
     for event in [
         json!(null),
@@ -182,7 +183,7 @@ async fn a_missing_path_parameter_is_an_invalid_id() {
 }
 
 #[tokio::test]
-async fn a_rest_api_is_served_as_well() {
+async fn an_event_of_a_rest_api_is_answered_too() {
     let service = Service::start().await;
     let mut event = rest_mint(&service).await;
     let answer = invoke(&service.app, "create-user-token", &event).await;
@@ -203,7 +204,7 @@ async fn a_rest_api_is_served_as_well() {
 }
 
 #[tokio::test]
-async fn two_authorization_headers_of_a_rest_api_are_refused_as_well() {
+async fn two_authorization_headers_of_a_rest_api_are_refused_too() {
     let service = Service::start().await;
     let mut event = rest_mint(&service).await;
     let token = &service.account_token;

@@ -1,11 +1,11 @@
-//! Time: when tokens die, and that nothing brings them back.
+//! Expiry: when tokens expire, and that an expired token stays invalid.
 
 use serde_json::json;
 use shared::domain::token::ExpiryType;
 use tests::{Fault, Service, TestClock, pause};
 
 #[tokio::test]
-async fn a_fixed_token_dies_on_its_second_though_it_is_used() {
+async fn a_fixed_token_expires_on_its_second_even_if_it_is_used() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "ttl=3").await.token();
@@ -18,7 +18,7 @@ async fn a_fixed_token_dies_on_its_second_though_it_is_used() {
 }
 
 #[tokio::test]
-async fn a_sliding_token_lives_while_it_is_used_and_dies_when_it_is_idle() {
+async fn a_sliding_token_is_valid_while_it_is_used_and_expires_when_it_is_idle() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service
@@ -34,7 +34,7 @@ async fn a_sliding_token_lives_while_it_is_used_and_dies_when_it_is_idle() {
 }
 
 #[tokio::test]
-async fn max_ttl_ends_a_token_that_is_used() {
+async fn a_token_expires_at_its_max_ttl_even_if_it_is_used() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service
@@ -52,7 +52,7 @@ async fn max_ttl_ends_a_token_that_is_used() {
 }
 
 #[tokio::test]
-async fn being_a_callers_credential_is_a_use() {
+async fn a_sliding_token_is_renewed_when_it_is_the_credential_of_a_request() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let server = service
@@ -67,7 +67,7 @@ async fn being_a_callers_credential_is_a_use() {
 }
 
 #[tokio::test]
-async fn an_item_that_the_database_still_has_is_dead_all_the_same_and_stays_dead() {
+async fn an_expired_token_is_invalid_although_its_item_is_still_stored() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let ends = async || -> Vec<_> {
@@ -90,14 +90,15 @@ async fn an_item_that_the_database_still_has_is_dead_all_the_same_and_stays_dead
             service.clock.advance(1);
         }
         assert_eq!(ends().await, before, "{query}");
-        // A fixed end is a matter of the clock alone; an idle one depends on what was observed.
+        // The expiry of a fixed token depends on the clock alone. A sliding token ends permanently
+        // when a use finds it expired.
         service.clock.go_back(8);
         assert_eq!(service.is_active(&token).await, !dead_for_good, "{query}");
     }
 }
 
 #[tokio::test]
-async fn max_ttl_holds_against_a_renewal_that_is_under_way() {
+async fn a_use_at_the_max_ttl_does_not_renew_the_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service
@@ -112,12 +113,12 @@ async fn max_ttl_holds_against_a_renewal_that_is_under_way() {
     assert_eq!(
         service.token_items(&bob).await,
         before,
-        "a dead item was touched"
+        "an expired item was changed"
     );
 }
 
 #[tokio::test]
-async fn a_renewal_that_arrives_after_somebody_was_told_that_the_token_is_dead_revives_nothing() {
+async fn a_late_renewal_does_not_revive_a_token_that_was_reported_expired() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for fault in [Fault::NoAnswer, Fault::NotBefore("Scan")] {
@@ -129,7 +130,7 @@ async fn a_renewal_that_arrives_after_somebody_was_told_that_the_token_is_dead_r
         let use_it = service.introspection(&token);
         service.database.take_calls();
 
-        // A use on the last second, whose renewal gets lost or late on its way.
+        // A use in the last valid second, whose renewal is lost or arrives late.
         service.clock.advance(4);
         service.database.fail([("UpdateItem", fault.clone())]);
         let paused = pause();
@@ -139,7 +140,7 @@ async fn a_renewal_that_arrives_after_somebody_was_told_that_the_token_is_dead_r
         });
         service.database.has_arrived("UpdateItem").await;
 
-        // It is dead now, and somebody is told so.
+        // The token is expired now, and another caller is told so.
         service.clock.advance(1);
         let late = service.another_environment();
         assert_eq!(
@@ -148,7 +149,7 @@ async fn a_renewal_that_arrives_after_somebody_was_told_that_the_token_is_dead_r
             "{fault:?}"
         );
 
-        // Now the renewal arrives, or is tried again.
+        // Now the renewal arrives or is retried.
         service
             .client
             .scan()
@@ -170,7 +171,7 @@ async fn a_renewal_that_arrives_after_somebody_was_told_that_the_token_is_dead_r
 }
 
 #[tokio::test]
-async fn a_renewal_that_wins_against_the_end_is_told_to_both() {
+async fn a_renewal_that_precedes_the_permanent_end_makes_both_uses_succeed() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service
@@ -180,7 +181,8 @@ async fn a_renewal_that_wins_against_the_end_is_told_to_both() {
     let use_it = service.introspection(&token);
     let (early, late) = (service.another_environment(), service.another_environment());
 
-    // The late use finds it dead; before it can end it for good, the early one's renewal comes.
+    // The late use finds the token expired. The renewal of the early use arrives before the late
+    // use can end the token permanently.
     service.clock.advance(4);
     service
         .database
@@ -218,7 +220,7 @@ async fn a_renewal_that_wins_against_the_end_is_told_to_both() {
 }
 
 #[tokio::test]
-async fn a_forged_token_with_a_real_tokens_id_renews_nothing() {
+async fn a_forged_token_with_the_id_of_a_real_token_does_not_renew_it() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let real = service
@@ -238,7 +240,7 @@ async fn a_forged_token_with_a_real_tokens_id_renews_nothing() {
 }
 
 #[tokio::test]
-async fn a_forged_token_of_any_kind_does_not_count() {
+async fn a_forged_token_of_any_kind_is_invalid() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
@@ -256,7 +258,7 @@ async fn a_forged_token_of_any_kind_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_forged_token_beside_the_real_one_in_one_request_changes_nothing() {
+async fn a_forged_token_is_invalid_beside_the_real_one_in_one_request() {
     let service = Service::start().await;
     let server = service
         .token_of(&service.ecosystem, ExpiryType::SlidingTtl)
@@ -271,7 +273,7 @@ async fn a_forged_token_beside_the_real_one_in_one_request_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_lengthens_no_life_beyond_its_step() {
+async fn a_clock_that_goes_back_extends_no_token_by_more_than_its_step() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service
@@ -283,21 +285,21 @@ async fn a_clock_that_goes_back_lengthens_no_life_beyond_its_step() {
     service.clock.go_back(5);
     for _ in 0..5 {
         assert!(service.is_active(&token).await);
-        // One that has nothing in memory but the table to go by.
+        // A new execution environment has nothing cached and relies on the table.
         let answer = service
             .introspection(&token)
             .send(&service.another_environment())
             .await;
         assert_eq!(answer.json()["active"], true);
     }
-    // Used at 8 and, by the clock that went back, at 3: it ends at 18.
+    // The token was used at second 8 and, after the clock went back, at 3: it expires at 18.
     let exp = service.introspect(&token).await.json()["exp"].clone();
     assert_eq!(exp, json!(TestClock::START + 18));
     service.clock.advance(15);
     assert!(!service.is_active(&token).await);
 }
 
-/// The token with another secret and a right checksum.
+/// Returns this token with another secret and a correct checksum.
 pub(crate) fn forge(token: &str) -> String {
     let (covered, _) = token.split_at(83);
     let last = if covered.ends_with('7') { '8' } else { '7' };

@@ -1,15 +1,16 @@
-//! A database that throttles, conflicts, hangs, lies or loses answers: the right answer or a 503
-//! within 3 seconds, and never an allow.
+//! A database that throttles, reports conflicts, hangs, or returns wrong or no responses. The
+//! service gives the correct response or a 503 within 3 seconds, and never accepts a token that it
+//! could not verify.
 //!
-//! On tokio's paused clock, so that no test waits, and past the gateway, because a socket would
-//! make that clock jump.
+//! The tests run on tokio's paused clock, so that they do not wait. They bypass the gateway,
+//! because a socket would make that clock jump.
 
 use std::time::Duration;
 
 use tests::{Answer, Event, Fault, Service, pause};
 use tokio::time::Instant;
 
-/// A service, its user and one live sliding token.
+/// Starts a service with a user and a valid sliding token. Returns all three.
 async fn prepared() -> (Service, String, String) {
     let service = Service::start().await;
     let bob = service.user("bob").await;
@@ -25,7 +26,7 @@ fn mint(service: &Service, user: &str) -> Event {
         .parameter("id", user)
 }
 
-/// Sends on a paused clock; asserts that an answer comes within 3 of its seconds.
+/// Sends the event on a paused clock. Asserts that the response takes at most 3 of its seconds.
 async fn send_in_time(service: &Service, event: &Event) -> Answer {
     let _paused = pause();
     #[expect(
@@ -52,7 +53,7 @@ fn assert_unavailable(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn one_fault_of_any_kind_is_overcome() {
+async fn a_single_fault_of_any_kind_is_retried() {
     let (service, bob, token) = prepared().await;
     for fault in [
         Fault::Throttled,
@@ -85,7 +86,7 @@ async fn one_fault_of_any_kind_is_overcome() {
 }
 
 #[tokio::test]
-async fn a_put_whose_answer_is_lost_makes_one_token() {
+async fn a_put_whose_response_is_lost_creates_one_token() {
     let (service, bob, _) = prepared().await;
     let before = service.token_items(&bob).await.len();
     service.database.fail([("PutItem", Fault::AnswerLost)]);
@@ -97,12 +98,12 @@ async fn a_put_whose_answer_is_lost_makes_one_token() {
         .iter()
         .filter(|o| *o == "PutItem")
         .count();
-    assert_eq!(puts, 2, "it was tried again");
+    assert_eq!(puts, 2, "the put was retried");
     assert_eq!(service.token_items(&bob).await.len(), before + 1);
 }
 
 #[tokio::test]
-async fn a_fault_that_stays_is_a_503_for_every_call() {
+async fn a_persistent_fault_is_a_503_for_every_request() {
     let (service, bob, token) = prepared().await;
     for fault in [
         Fault::Throttled,
@@ -120,7 +121,7 @@ async fn a_fault_that_stays_is_a_503_for_every_call() {
             let answer = send_in_time(&service, &event).await;
             assert_unavailable(&answer);
         }
-        // Health returns by itself.
+        // The service recovers without a restart.
         service.database.fail_always(None);
         assert!(service.is_active(&token).await, "{fault:?}");
         assert_eq!(service.mint(&bob, "").await.status, 200, "{fault:?}");
@@ -128,7 +129,7 @@ async fn a_fault_that_stays_is_a_503_for_every_call() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_fails_is_no_verification() {
+async fn a_token_is_not_verified_if_its_renewal_fails() {
     let (service, _, token) = prepared().await;
     for fault in [
         Fault::Throttled,
@@ -149,7 +150,7 @@ async fn a_renewal_that_fails_is_no_verification() {
 }
 
 #[tokio::test]
-async fn unprocessed_keys_are_asked_for_again_and_are_not_absent() {
+async fn unprocessed_keys_are_requested_again_and_not_taken_as_missing() {
     let (service, bob, token) = prepared().await;
     service.database.fail([
         ("BatchGetItem", Fault::Unprocessed),
@@ -167,7 +168,7 @@ async fn unprocessed_keys_are_asked_for_again_and_are_not_absent() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_never_lets_a_dead_token_in() {
+async fn a_database_fault_never_lets_an_expired_token_in() {
     let (service, bob, token) = prepared().await;
     service.clock.advance(3600);
     for fault in [

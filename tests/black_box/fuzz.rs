@@ -1,4 +1,4 @@
-//! The fuzzers' corpus, replayed: what they once found stays mended.
+//! Replays the fuzzers' corpus, so that the bugs that they found stay fixed.
 
 use std::{fs, path::Path};
 
@@ -24,5 +24,5 @@ fn every_file_of_the_corpus_passes_its_target() {
         .map(|folder| folder.unwrap().file_name().into_string().unwrap())
         .collect();
     folders.sort_unstable();
-    assert_eq!(folders, targets, "a corpus without a target");
+    assert_eq!(folders, targets, "each corpus has a target");
 }

@@ -1,7 +1,8 @@
-//! What the documents say of each function, generated from the tables in Rust, `openapi.yaml` and `template.yaml`.
+//! The blocks of the documentation that are generated from the tables in Rust, `openapi.yaml` and
+//! `template.yaml`.
 //!
-//! A block that is not as it would be generated fails; `UPDATE=1 cargo test -p tests --test black_box generated` writes
-//! it again.
+//! The test fails if a block is stale. This command updates the blocks:
+//! `UPDATE=1 cargo test -p tests --test black_box generated`.
 
 use std::{env, fmt::Write, fs, path::Path};
 
@@ -16,7 +17,7 @@ use crate::{
     template::{TEMPLATE, properties},
 };
 
-/// A block: its file, the name in its marker, and what generates its text.
+/// A block: its file, the name in its marker, and the function that generates its text.
 struct Block(&'static str, &'static str, fn() -> String);
 
 const BLOCKS: &[Block] = &[
@@ -25,7 +26,8 @@ const BLOCKS: &[Block] = &[
     Block("docs/ENDPOINTS.md", "prices", prices),
 ];
 
-/// What costs are computed from: what it is, in US dollars if nothing else is said, and as of when.
+/// An input of the costs: its name, its value (in US dollars unless the name has another unit), and
+/// its date and region or its source.
 struct Input(&'static str, &'static str, &'static str);
 
 impl Input {
@@ -69,7 +71,7 @@ const INPUTS: &[Input] = &[
 ];
 
 #[test]
-fn every_block_is_as_it_is_generated() {
+fn every_generated_block_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut stale = Vec::new();
     for Block(file, name, generate) in BLOCKS {
@@ -96,12 +98,12 @@ fn every_block_is_as_it_is_generated() {
     }
     assert!(
         stale.is_empty(),
-        "stale: {}; write them again with UPDATE=1 cargo test -p tests --test black_box generated",
+        "stale: {}; update them with UPDATE=1 cargo test -p tests --test black_box generated",
         stale.join(", ")
     );
 }
 
-/// The routes with their summaries and who may call them, from `openapi.yaml`.
+/// Returns the table of routes, with their summaries and allowed callers, from `openapi.yaml`.
 fn what_they_do() -> String {
     let mut table = String::from(
         "| route | function | what it does | who may call it |\n| --- | --- | --- | --- |\n",
@@ -111,7 +113,7 @@ fn what_they_do() -> String {
         let operation = Part::operation(&endpoint)
             .expect("openapi.yaml has it")
             .value();
-        let text = |field: &str| operation[field].as_str().expect("a text");
+        let text = |field: &str| operation[field].as_str().expect("a string");
         let who = text("description").split(". ").next().unwrap_or_default();
         let who = who.trim_end_matches('.');
         let who = who.strip_prefix("For ").or(who.strip_prefix("Requires "));
@@ -128,7 +130,8 @@ fn what_they_do() -> String {
     table
 }
 
-/// The calls of each function in the order of the table, with their units and their price.
+/// Returns the table of each function's database calls with their units and price, in the order of
+/// [`FUNCTIONS`].
 fn what_they_cost() -> String {
     let mut table = String::from(
         "| function | calls of the database | read | write | DynamoDB | in all |\n| --- | --- | --- | --- | --- | --- |\n",
@@ -150,11 +153,12 @@ fn what_they_cost() -> String {
             };
             let (read, write) = units(calls);
             let database = read * READ.value() + write * WRITE.value();
-            // What sets or checks a password.
+            // These cases set or check a password.
             let hashes = function.name == "log-in-with-password"
                 || when.contains("password") && !when.contains("without");
             let duration = if hashes { HASHING } else { DURATION }.value();
-            // Of a million calls: milliseconds become thousands of seconds, and bytes millions of them.
+            // The price of a million calls: a millisecond each is a thousand seconds, and a byte
+            // each is a megabyte.
             let lambda =
                 CALL.value() + duration * 1e3 * memory.expect("MB") / 1024.0 * SECOND.value();
             let logs = LOGGED.value() / 1e3 * LOG.value();
@@ -172,7 +176,7 @@ fn what_they_cost() -> String {
     table
 }
 
-/// The calls in words, such as `BatchGetItem`, 2 × `UpdateItem`.
+/// Returns the calls as Markdown, such as `` `BatchGetItem`, 2 × `UpdateItem` ``.
 fn named(calls: Calls) -> String {
     let names = calls.chunk_by(|(one, _), (next, _)| one == next);
     let names: Vec<_> = names
@@ -188,7 +192,7 @@ fn named(calls: Calls) -> String {
     }
 }
 
-/// The read and the write units.
+/// Returns the read units and the write units of these calls.
 fn units(calls: Calls) -> (f64, f64) {
     let is_read = |name: &str| name.contains("Get") || name == "Query";
     calls
@@ -223,7 +227,7 @@ fn prices() -> String {
     ];
     let mut month = 0.0;
     let named = parts.map(|(name, count, price)| {
-        month += f64::from(u32::try_from(count).expect("few")) * price.value();
+        month += f64::from(u32::try_from(count).expect("a small number")) * price.value();
         format!("{count} {name}{}", if count == 1 { "" } else { "s" })
     });
     format!(

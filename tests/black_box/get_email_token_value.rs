@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn it_is_the_same_value_each_time_for_whoever_may_read_it() {
+async fn every_caller_that_may_read_the_value_gets_the_same_one() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -19,7 +19,8 @@ async fn it_is_the_same_value_each_time_for_whoever_may_read_it() {
     let server = server(&service, &service.ecosystem).await;
     let admin = administrator(&service).await;
     let user = token_of_user(&service, &bob).await;
-    // Its owner by any token, the e-mail token itself among them; every spelling is the address.
+    // The owner may use any of its tokens, also the e-mail token itself. The address may be in any
+    // spelling.
     for credential in [&server, &admin, &user, &token] {
         let path = format!("{VALUE}?email=BOB@Example.com");
         let answer = service.call(credential, "GET", &path, "").await;
@@ -30,14 +31,14 @@ async fn it_is_the_same_value_each_time_for_whoever_may_read_it() {
 }
 
 #[tokio::test]
-async fn a_users_token_reads_only_a_value_that_it_outlives() {
+async fn a_users_token_reads_only_a_value_that_expires_no_later() {
     let (service, bob) = with_bob().await;
     let admin = administrator(&service).await;
     let admin_id = service.introspect(&admin).await.json()["sub"].clone();
     let path = format!("{VALUE}?email={BOB}");
     let read = async |credential: &str| service.call(credential, "GET", &path, "").await;
     for (dies_in, refused, granted) in [
-        // It never expires, and they do.
+        // The value never expires, but the refused tokens do.
         (
             None,
             vec!["ttl=5", "expiryType=SlidingTtl", "ttl=315360000"],
@@ -97,7 +98,7 @@ async fn a_users_token_reads_only_a_value_whose_scopes_it_has() {
 }
 
 #[tokio::test]
-async fn nobody_reads_the_value_of_somebody_else() {
+async fn a_user_may_not_read_the_value_of_another_user() {
     let (service, _) = with_bob().await;
     let eve = service.person("eve", "eve@example.com", PASSWORD).await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
@@ -109,7 +110,7 @@ async fn nobody_reads_the_value_of_somebody_else() {
 }
 
 #[tokio::test]
-async fn no_token_an_unknown_address_and_a_wrong_query_are_told_apart() {
+async fn no_token_an_unknown_address_and_an_invalid_query_get_different_responses() {
     let (service, bob) = with_bob().await;
     let get = async |query: &str| service.manage("GET", &format!("{VALUE}{query}"), "").await;
     let none = "User with email bob@example.com has no token.";
@@ -124,7 +125,8 @@ async fn no_token_an_unknown_address_and_a_wrong_query_are_told_apart() {
     let twice = get("?email=bob@example.com&email=eve@example.com").await;
     assert_invalid(&twice, &[("query", "email", "field must be given once")]);
 
-    // What was ended with everything else of its user is no token any more.
+    // A new password revokes all tokens of the user. The e-mail token then answers as if it did
+    // not exist.
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let path = format!("/api/users/{bob}");
     service

@@ -6,7 +6,7 @@ use tests::Service;
 use crate::{assert_invalid, assert_unknown};
 
 #[tokio::test]
-async fn it_shows_the_user() {
+async fn it_returns_the_user() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, server) = service.server_token(&service.ecosystem).await;
@@ -21,7 +21,7 @@ async fn it_shows_the_user() {
 }
 
 #[tokio::test]
-async fn an_unknown_ecosystem_is_told_before_an_unknown_user() {
+async fn an_unknown_ecosystem_is_reported_before_an_unknown_user() {
     let service = Service::start().await;
     let ecosystem = service.ecosystem.id.as_str();
     let unknown = "C58521fd8a5d9b5cc21987501";
@@ -42,7 +42,7 @@ async fn an_unknown_ecosystem_is_told_before_an_unknown_user() {
 }
 
 #[tokio::test]
-async fn every_problem_is_told_at_once() {
+async fn all_problems_are_reported_at_once() {
     let service = Service::start().await;
     let answer = service.manage("GET", "/api/users/bob?x=1&y", "").await;
     let message = "contains fields that are not allowed: [ x, y ]";
@@ -56,7 +56,7 @@ async fn every_problem_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_head_request_is_no_get() {
+async fn a_head_request_is_a_404() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     assert_eq!(

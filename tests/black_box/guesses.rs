@@ -1,4 +1,4 @@
-//! The limits on guessing short codes, by `POST /api/auth/shortcode/consume`.
+//! The limits on guessing short codes at `POST /api/auth/shortcode/consume`.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn guesses_from_one_source_are_limited_though_they_are_sent_at_once() {
+async fn guesses_from_one_source_are_limited_even_if_they_are_sent_in_parallel() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let (_, right) = code(&service, json!({ "userId": bob })).await;
@@ -21,7 +21,8 @@ async fn guesses_from_one_source_are_limited_though_they_are_sent_at_once() {
     let refused = answers.iter().filter(|answer| answer.status == 429).count();
     assert_eq!((wrong, refused), (5, 45));
 
-    // For right codes too, from the same /64, until the window ends; forged headers change nothing.
+    // Until the window ends, valid codes and other addresses of the same /64 are refused too.
+    // Forged headers do not change the source.
     let again = attempt(&right)
         .source("2001:db8::2:3")
         .header("x-forwarded-for", "198.51.100.1")
@@ -50,7 +51,7 @@ async fn guesses_from_one_source_are_limited_though_they_are_sent_at_once() {
 }
 
 #[tokio::test]
-async fn while_attempts_under_way_fill_the_limit_it_is_a_matter_of_a_second() {
+async fn if_unfinished_attempts_fill_the_limit_retry_after_is_one_second() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let mut codes = Vec::new();
@@ -68,7 +69,7 @@ async fn while_attempts_under_way_fill_the_limit_it_is_a_matter_of_a_second() {
 }
 
 #[tokio::test]
-async fn many_devices_behind_one_address_never_meet_the_limit() {
+async fn many_devices_behind_one_address_never_reach_the_limit() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     for _ in 0..40 {
@@ -78,7 +79,7 @@ async fn many_devices_behind_one_address_never_meet_the_limit() {
 }
 
 #[tokio::test]
-async fn the_deployments_breaker_trips_and_recovers() {
+async fn the_limit_of_the_deployment_refuses_all_codes_until_the_next_minute() {
     let settings = Settings {
         shortcode_failures_per_minute: 10,
         ..Settings::default()
@@ -101,7 +102,7 @@ async fn the_deployments_breaker_trips_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_malformed_code_is_an_attempt_and_a_malformed_request_is_none() {
+async fn a_malformed_code_counts_as_an_attempt_and_a_malformed_request_does_not() {
     let service = Service::start().await;
     let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
     let large = format!(r#"{{"shortcode":"{}"}}"#, "A".repeat(17 * 1024));
@@ -146,13 +147,13 @@ async fn a_malformed_code_is_an_attempt_and_a_malformed_request_is_none() {
 }
 
 #[tokio::test]
-async fn a_counter_is_never_below_zero_and_forgives_no_failure() {
+async fn a_counter_never_goes_below_zero_and_keeps_every_failure() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     for _ in 0..3 {
         assert_eq!(consume(&service, "A2B3C4").await.status, 404);
     }
-    // A refund whose answer is lost, or that never arrives, is not sent again.
+    // A refund is not retried if its response is lost or if it never arrives.
     for fault in [Fault::AnswerLost, Fault::Unreachable] {
         let (_, code) = code(&service, json!({ "userId": bob })).await;
         let charges = [("UpdateItem", Fault::None), ("UpdateItem", Fault::None)];
@@ -162,7 +163,7 @@ async fn a_counter_is_never_below_zero_and_forgives_no_failure() {
         let updates = service.database.take_operations();
         assert_eq!(updates.iter().filter(|o| *o == "UpdateItem").count(), 4);
     }
-    // Three failures and one refund that never arrived: one more is left.
+    // Three failures and one missing refund are charged, so one attempt is left.
     assert_eq!(consume(&service, "A2B3C4").await.status, 404);
     assert_eq!(consume(&service, "A2B3C4").await.status, 429);
     for item in service.ephemeral_items().await {
@@ -174,7 +175,7 @@ async fn a_counter_is_never_below_zero_and_forgives_no_failure() {
 }
 
 #[tokio::test]
-async fn a_window_that_ended_meanwhile_is_the_one_that_is_refunded() {
+async fn a_refund_goes_to_the_window_that_was_charged_even_if_it_has_ended() {
     let service = without_breaker().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob, "shortCodeTtl": 3600 })).await;
@@ -201,6 +202,6 @@ async fn a_window_that_ended_meanwhile_is_the_one_that_is_refunded() {
     assert_eq!(
         consume(&service, "A2B3C4").await.status,
         429,
-        "no failure was forgiven"
+        "no failure was refunded"
     );
 }

@@ -9,7 +9,7 @@ use crate::{assert_forbidden, assert_invalid, assert_unauthorized};
 const INACTIVE: &str = r#"{"active":false}"#;
 
 #[tokio::test]
-async fn a_live_token_says_whose_it_is_and_how_it_ends() {
+async fn a_valid_token_returns_its_owner_and_its_expiry() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (query, exp) in [
@@ -43,7 +43,7 @@ async fn a_live_token_says_whose_it_is_and_how_it_ends() {
 }
 
 #[tokio::test]
-async fn an_account_may_ask_of_its_own_and_its_servers_tokens() {
+async fn an_account_may_introspect_its_own_and_its_servers_tokens() {
     let service = Service::start().await;
     let server = service
         .token_of(&service.ecosystem, ExpiryType::Infinite)
@@ -60,7 +60,7 @@ async fn an_account_may_ask_of_its_own_and_its_servers_tokens() {
 }
 
 #[tokio::test]
-async fn a_server_may_ask_of_its_ecosystems_tokens_and_of_no_others() {
+async fn a_server_may_introspect_only_the_tokens_of_its_ecosystem() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -92,7 +92,7 @@ async fn a_server_may_ask_of_its_ecosystems_tokens_and_of_no_others() {
 }
 
 #[tokio::test]
-async fn whatever_does_not_count_is_inactive_and_nothing_more() {
+async fn every_invalid_token_gets_exactly_active_false() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -112,8 +112,8 @@ async fn whatever_does_not_count_is_inactive_and_nothing_more() {
         ("empty", ""),
         ("malformed", "nonsense"),
         ("not ASCII", "tk_ｕｆ"),
-        ("a character short of a token", &token[1..]),
-        ("a space too long", &format!("{token} ")),
+        ("without its first character", &token[1..]),
+        ("with a space at the end", &format!("{token} ")),
         ("long", &long),
         ("another account's", &foreign),
         ("another account's server's", &foreign_server),
@@ -146,7 +146,7 @@ async fn a_token_of_an_inactive_user_is_inactive() {
 }
 
 #[tokio::test]
-async fn only_an_account_or_a_server_may_ask() {
+async fn only_an_account_or_a_server_may_introspect() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -163,7 +163,7 @@ async fn only_an_account_or_a_server_may_ask() {
 }
 
 #[tokio::test]
-async fn a_users_asking_is_no_use_of_what_it_asks_about() {
+async fn a_forbidden_introspection_does_not_renew_the_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let caller = service.mint(&bob, "expiryType=Infinite").await.token();
@@ -178,7 +178,7 @@ async fn a_users_asking_is_no_use_of_what_it_asks_about() {
 }
 
 #[tokio::test]
-async fn the_form_has_one_token_and_other_fields_are_ignored() {
+async fn the_form_must_have_one_token_and_other_fields_are_ignored() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -241,7 +241,7 @@ async fn the_form_has_one_token_and_other_fields_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_form_is_refused_as_a_whole() {
+async fn a_body_that_is_not_a_form_is_refused() {
     let service = Service::start().await;
     let post = |content_type: &str, body: Vec<u8>| {
         let request = service
@@ -276,7 +276,7 @@ async fn a_body_that_is_no_form_is_refused_as_a_whole() {
         assert_eq!(answer.status, status, "{content_type}: {answer:?}");
         assert_eq!(answer.json()["errorType"], error_type);
     }
-    // Bytes that are not UTF-8 are a token that does not exist.
+    // Bytes that are not UTF-8 count as an unknown token.
     let answer = service.send(post(form, b"token=\xff\xfe".to_vec())).await;
     assert_eq!(
         (answer.status, answer.json()),
@@ -285,7 +285,7 @@ async fn a_body_that_is_no_form_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn an_identity_in_the_body_replaces_no_credential() {
+async fn form_fields_do_not_replace_the_authorization_header() {
     let service = Service::start().await;
     let token = &service.account_token;
     let request = service.request("POST", "/api/auth/introspect").form(&[

@@ -1,5 +1,5 @@
-//! Black-box tests: what a client sees, one file for each endpoint, and what the database sees. [`ROWS`] has a
-//! row for each endpoint.
+//! Black-box tests. They check the responses that a client gets, with one file for each endpoint,
+//! and the calls that reach the database. [`ROWS`] has one row for each endpoint.
 
 mod addresses;
 mod api;
@@ -58,7 +58,7 @@ use refusals::{BY_ITSELF, EMPTY_PAGE, FORBIDDEN, IN_PATH, INACTIVE, Needed, Open
 
 const EMAIL: &str = r#"{"email":"EMAIL"}"#;
 
-/// What each endpoint answers to whom, and what it costs.
+/// For each endpoint, the status that each kind of caller gets, and the database calls it makes.
 pub(crate) const ROWS: &[Row] = &[
     row(
         "create-user-token",
@@ -119,7 +119,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(
         "create-ecosystem",
         "",
-        // Another account makes one of its own.
+        // Another account creates an ecosystem of its own.
         Needed {
             foreign: Said(201, ""),
             server: FORBIDDEN,
@@ -291,7 +291,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-/// Credentials that are no token, which everybody gets the same 401 for, and no read is made.
+/// Malformed credentials. Each of them gets the same 401, without a database read.
 pub(crate) const RUBBISH: &[&[u8]] = &[
     b"|",
     b"tk_uf_",
@@ -302,7 +302,7 @@ pub(crate) const RUBBISH: &[&[u8]] = &[
     b"Bearer \xef\xbd\x81",
 ];
 
-/// Asserts a 401 of the contract's form.
+/// Asserts the standard 401 response with this `WWW-Authenticate` challenge.
 pub(crate) fn assert_unauthorized(answer: &Answer, challenge: &str) {
     assert_eq!(answer.status, 401, "{answer:?}");
     assert_eq!(answer.header("www-authenticate"), Some(challenge));
@@ -312,7 +312,7 @@ pub(crate) fn assert_unauthorized(answer: &Answer, challenge: &str) {
     );
 }
 
-/// Asserts a 400 `InvalidParams` of exactly these errors, each as place, path and message.
+/// Asserts a 400 `InvalidParams` with exactly these errors, each as `in`, `path` and `message`.
 pub(crate) fn assert_invalid(answer: &Answer, errors: &[(&str, &str, &str)]) {
     assert_eq!(answer.status, 400, "{answer:?}");
     let errors: Vec<_> = errors
@@ -325,7 +325,7 @@ pub(crate) fn assert_invalid(answer: &Answer, errors: &[(&str, &str, &str)]) {
     assert_eq!(answer.json(), expected);
 }
 
-/// Asserts the refusal of a caller that may not do this.
+/// Asserts the 403 response for a caller that lacks the right.
 pub(crate) fn assert_forbidden(answer: &Answer) {
     assert_eq!(answer.status, 403, "{answer:?}");
     assert_eq!(answer.json()["errorType"], "Forbidden");
@@ -335,7 +335,7 @@ pub(crate) fn assert_forbidden(answer: &Answer) {
     );
 }
 
-/// Asserts a 404 of the contract's form.
+/// Asserts a plain-text 404 response with this body.
 pub(crate) fn assert_unknown(answer: &Answer, text: &str) {
     assert_eq!(
         (answer.status, answer.body.as_str()),
@@ -348,8 +348,8 @@ pub(crate) fn assert_unknown(answer: &Answer, text: &str) {
     );
 }
 
-/// A request to every endpoint that needs a credential, as method and path, for what holds for all: to a user, an
-/// environment and a token that exist.
+/// Returns a request to every endpoint that needs a credential, as method and path. The user, the
+/// environment and the token in the paths exist.
 pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
     let ecosystem = service.ecosystem.id.as_str().to_owned();
     let bob = service.user("bob").await;
@@ -361,7 +361,7 @@ pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
         path.replace("{id}", &bob)
             .replace("{ecosystemId}", &ecosystem)
             .replace("{environmentId}", &environment)
-            .replace("{tokenId}", token.as_str().expect("an id"))
+            .replace("{tokenId}", token.as_str().expect("a token id"))
     };
     functions::endpoints()
         .filter(|endpoint| refusals::needs_credential(endpoint.name))
