@@ -20,7 +20,7 @@ async fn list(service: &Service, credential: &str, query: &str) -> Answer {
         .await
 }
 
-/// All records, page by page.
+/// Returns the records of all pages. Each page has at most `limit` records.
 async fn all(service: &Service, credential: &str, limit: u32) -> Vec<Value> {
     let mut records = Vec::new();
     let mut query = format!("?limit={limit}");
@@ -39,7 +39,7 @@ async fn all(service: &Service, credential: &str, limit: u32) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_account_sees_all_its_ecosystems_and_a_server_its_own() {
+async fn an_account_lists_all_its_ecosystems_and_a_server_only_its_own() {
     let (service, _) = with_bob().await;
     let bob = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
     let other = service.another_ecosystem().await;
@@ -74,7 +74,7 @@ async fn an_account_sees_all_its_ecosystems_and_a_server_its_own() {
 }
 
 #[tokio::test]
-async fn each_of_250_is_on_one_page() {
+async fn each_of_250_e_mail_tokens_is_on_exactly_one_page() {
     let service = Service::start().await;
     let mut made = Vec::new();
     for number in 0..250 {
@@ -91,14 +91,14 @@ async fn each_of_250_is_on_one_page() {
     for limit in [100, 7] {
         let mut listed = all(&service, &service.account_token, limit).await;
         listed.sort_by_key(key);
-        assert!(listed == made, "{} of {}", listed.len(), made.len());
+        assert!(listed == made, "{} of {} listed", listed.len(), made.len());
         let text = Value::from(listed).to_string();
         assert!(!text.contains("tk_"));
     }
 }
 
 #[tokio::test]
-async fn what_was_ended_is_not_listed() {
+async fn invalidated_e_mail_tokens_are_not_listed() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB });
     let path = format!("/api/users/{bob}");
@@ -140,7 +140,7 @@ async fn what_was_ended_is_not_listed() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_list_or_a_changed_one_is_a_400() {
+async fn a_cursor_of_another_list_or_a_changed_cursor_is_a_400() {
     let (service, _) = with_bob().await;
     service.person("eve", "eve@example.com", PASSWORD).await;
     for email in [BOB, "eve@example.com"] {
@@ -174,7 +174,7 @@ async fn a_cursor_of_another_list_or_a_changed_one_is_a_400() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_somebody_computes_reaches_into_no_other_list() {
+async fn a_forged_cursor_gives_no_access_to_another_list() {
     let (service, _) = with_bob().await;
     let other = service.another_ecosystem().await;
     let server = server(&service, &service.ecosystem).await;
@@ -189,7 +189,7 @@ async fn a_cursor_that_somebody_computes_reaches_into_no_other_list() {
 }
 
 #[tokio::test]
-async fn the_longest_name_has_an_e_mail_token_as_well() {
+async fn a_user_with_the_longest_name_can_have_an_e_mail_token() {
     let service = Service::start().await;
     let path = format!(
         "/api/users/{};{}",
@@ -200,7 +200,8 @@ async fn the_longest_name_has_an_e_mail_token_as_well() {
     assert_eq!(service.manage("PUT", &path, &body).await.status, 201);
     let made = ask(&service, "POST", &json!({ "email": BOB })).await;
     assert_eq!(made.status, 201, "{made:?}");
-    // An index's sort key has 1,024 bytes at the most, which the embedded database does not check.
+    // DynamoDB limits the sort key of an index to 1,024 bytes. The embedded database does not check
+    // this.
     for item in service.identity_items().await {
         for name in ["item", "email_user"] {
             let key = item.get(name).and_then(|value| value.as_s().ok());
@@ -214,7 +215,7 @@ async fn the_longest_name_has_an_e_mail_token_as_well() {
 }
 
 #[tokio::test]
-async fn a_user_that_is_no_administrator_may_not() {
+async fn a_user_who_is_not_an_administrator_gets_a_403() {
     let (service, bob) = with_bob().await;
     let user = token_of_user(&service, &bob).await;
     assert_forbidden(&list(&service, &user, "").await);

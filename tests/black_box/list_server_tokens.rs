@@ -10,7 +10,7 @@ fn path(service: &Service) -> String {
 }
 
 #[tokio::test]
-async fn a_fresh_token_is_in_the_very_next_list_without_its_secret() {
+async fn a_new_token_is_in_the_next_list_without_its_secret() {
     let service = Service::start().await;
     let path = path(&service);
     assert_eq!(
@@ -55,7 +55,7 @@ async fn a_fresh_token_is_in_the_very_next_list_without_its_secret() {
 }
 
 #[tokio::test]
-async fn pages_hold_each_live_token_once_newest_first() {
+async fn each_valid_token_is_on_one_page_newest_first() {
     let service = Service::start().await;
     let path = path(&service);
     let mut live = Vec::new();
@@ -90,7 +90,7 @@ async fn pages_hold_each_live_token_once_newest_first() {
 }
 
 #[tokio::test]
-async fn a_foreign_or_altered_cursor_and_a_limit_out_of_range_are_a_400() {
+async fn a_cursor_of_another_list_a_changed_cursor_and_an_invalid_limit_are_a_400() {
     let service = Service::start().await;
     let other = service.another_ecosystem().await;
     let other = format!("/api/ecosystems/{}/tokens", other.id.as_str());

@@ -16,7 +16,7 @@ pub(crate) async fn list(service: &Service, user: &str, query: &str) -> Answer {
     service.manage("GET", &path, "").await
 }
 
-/// The ids on one page.
+/// Returns the token ids on the first page.
 pub(crate) async fn ids(service: &Service, user: &str) -> Vec<String> {
     let page = list(service, user, "").await.json();
     let tokens = page["tokens"].as_array().expect("tokens");
@@ -25,7 +25,7 @@ pub(crate) async fn ids(service: &Service, user: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_minted_token_is_in_the_next_list_and_never_a_secret() {
+async fn a_new_token_is_in_the_next_list_without_its_secret() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let empty = list(&service, &bob, "").await;
@@ -74,13 +74,13 @@ async fn a_minted_token_is_in_the_next_list_and_never_a_secret() {
 }
 
 #[tokio::test]
-async fn of_10_000_tokens_each_is_on_one_page_newest_first_and_the_expired_on_none() {
+async fn of_10_000_tokens_each_valid_one_is_on_one_page_and_no_expired_one() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let owner = service.owner(&bob).await;
     let mut live = Vec::new();
     for number in 0..rounds(10_000) {
-        // One in five is dead when the list is asked for.
+        // One token in five has expired before the list is requested.
         let is_dead = number % 5 == 0;
         let wanted = NewToken {
             expiry_type: ExpiryType::FixedTtl,
@@ -112,13 +112,13 @@ async fn of_10_000_tokens_each_is_on_one_page_newest_first_and_the_expired_on_no
         let Some(cursor) = page["cursor"].as_str() else {
             break;
         };
-        // Each of these looked at 100 tokens.
+        // Each page with a cursor read 100 tokens.
         costs.insert(cost.to_string());
         query = format!("?limit=100&cursor={cursor}");
     }
     assert!(
         seen == live,
-        "each once, newest first: {} {}",
+        "each valid token once, newest first: {} listed, {} valid",
         seen.len(),
         live.len()
     );
@@ -126,7 +126,7 @@ async fn of_10_000_tokens_each_is_on_one_page_newest_first_and_the_expired_on_no
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_user_or_account_or_a_changed_one_is_a_400() {
+async fn a_cursor_of_another_user_or_account_or_a_changed_cursor_is_a_400() {
     let service = Service::start().await;
     let (bob, eve) = (service.user("bob").await, service.user("eve").await);
     for _ in 0..2 {
@@ -155,7 +155,7 @@ async fn a_cursor_of_another_user_or_account_or_a_changed_one_is_a_400() {
 }
 
 #[tokio::test]
-async fn a_cursor_goes_on_though_what_it_names_is_gone() {
+async fn a_cursor_still_works_after_its_token_is_revoked() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for _ in 0..3 {
@@ -178,7 +178,7 @@ async fn a_cursor_goes_on_though_what_it_names_is_gone() {
 }
 
 #[tokio::test]
-async fn the_tokens_of_a_codes_user_end_with_its_environment() {
+async fn the_user_of_a_short_code_has_no_tokens_after_its_environment_is_deleted() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment }).to_string();
@@ -198,7 +198,7 @@ async fn the_tokens_of_a_codes_user_end_with_its_environment() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_or_ecosystem_is_a_404_and_a_wrong_query_a_400() {
+async fn an_unknown_user_or_ecosystem_is_a_404_and_an_invalid_query_a_400() {
     let service = Service::start().await;
     let ecosystem = service.ecosystem.id.as_str();
     let nobody = format!("{ecosystem};nobody");

@@ -1,11 +1,11 @@
-//! A user's lives: whatever is made, ended and used at the same time, a dead user has no living
+//! Random concurrent requests about one user. A user who is inactive or deleted never has a valid
 //! token.
 
 use futures_util::future::join_all;
 use proptest::{prelude::*, test_runner::TestRunner};
 use tests::{Answer, Event, Service};
 
-/// What happens to one user.
+/// A request about one user.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Put,
@@ -17,7 +17,7 @@ enum Step {
 }
 
 impl Step {
-    /// Whether it ends every token that was made before.
+    /// Returns whether the step invalidates all earlier tokens of the user.
     fn ends_tokens(self) -> bool {
         matches!(self, Self::Deactivate | Self::Delete)
     }
@@ -53,8 +53,11 @@ async fn take(service: &Service, user: &str, step: Step, token: Option<&String>)
     event.send(&service.app).await
 }
 
-/// Steps of one group run at the same time, groups one after the other. After each, every token of
-/// an earlier group than the last that ended tokens is dead, and all are if the user is.
+/// Runs the groups one after the other, and the steps of a group concurrently.
+///
+/// After each group, checks every token against the last group that invalidated tokens. A token of
+/// an earlier group must be invalid, and a token of a later group valid. While the user is inactive
+/// or deleted, all tokens must be invalid.
 async fn live(service: &Service, user: &str, groups: &[Vec<Step>]) -> Result<(), TestCaseError> {
     let mut tokens: Vec<(usize, String)> = Vec::new();
     let mut ended = 0;
@@ -80,15 +83,15 @@ async fn live(service: &Service, user: &str, groups: &[Vec<Step>]) -> Result<(),
             let active = service.is_active(token).await;
             prop_assert!(
                 !active || (alive && *made >= ended),
-                "made in group {}, tokens ended in {}, alive: {}",
+                "minted in group {}, tokens last invalidated in group {}, user active: {}",
                 made,
                 ended,
                 alive
             );
-            // With nothing that ends tokens since, it lives.
+            // No later group invalidated tokens, so the token must be valid.
             prop_assert!(
                 active || *made <= ended || !alive,
-                "a token of a living user is dead"
+                "a token of an active user is invalid"
             );
         }
     }
@@ -96,7 +99,7 @@ async fn live(service: &Service, user: &str, groups: &[Vec<Step>]) -> Result<(),
 }
 
 #[test]
-fn a_dead_user_never_has_a_living_token_whatever_runs_at_the_same_time() {
+fn an_inactive_or_deleted_user_never_has_a_valid_token_whatever_runs_concurrently() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

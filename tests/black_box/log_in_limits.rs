@@ -1,4 +1,4 @@
-//! The limits on log-ins, by `POST /_/user-token/value`.
+//! The limits on failed log-ins with `POST /_/user-token/value`.
 
 use futures_util::future::{join, join_all};
 use tests::Answer;
@@ -12,7 +12,7 @@ fn assert_too_many(answer: &Answer, retry_after: &str) {
 }
 
 #[tokio::test]
-async fn an_address_fails_10_times_from_one_source_however_it_is_spelled() {
+async fn an_address_may_fail_10_times_from_one_source_in_any_spelling() {
     let (service, _) = with_bob().await;
     let spellings = [
         "bob@example.com",
@@ -25,7 +25,7 @@ async fn an_address_fails_10_times_from_one_source_however_it_is_spelled() {
     let wrong = answers.iter().filter(|answer| answer.status == 401).count();
     assert_eq!((wrong, answers.len()), (10, 40));
 
-    // For the right password too, from all of the /64, until the window ends.
+    // The correct password is rejected too, from every address of the /64, until the window ends.
     let right = async |source| service.log_in(source, BOB, PASSWORD).await;
     assert_too_many(&right("2001:db8::ffff").await, "900");
     assert_eq!(right("2001:db8:0:1::1").await.status, 200);
@@ -36,7 +36,7 @@ async fn an_address_fails_10_times_from_one_source_however_it_is_spelled() {
 }
 
 #[tokio::test]
-async fn a_source_fails_30_times_with_whatever_addresses_unknown_ones_too() {
+async fn a_source_may_fail_30_times_in_total_with_known_and_unknown_addresses() {
     let (service, _) = with_bob().await;
     for number in 0..30 {
         let email = format!("user{number}@example.com");
@@ -50,7 +50,7 @@ async fn a_source_fails_30_times_with_whatever_addresses_unknown_ones_too() {
 }
 
 #[tokio::test]
-async fn an_address_is_locked_by_its_100th_failure_from_everywhere_and_not_before() {
+async fn an_address_is_locked_for_all_sources_after_100_failures_and_not_before() {
     let (service, _) = with_bob().await;
     for attacker in 1..=10 {
         let source = format!("198.51.100.{attacker}");
@@ -70,7 +70,7 @@ async fn an_address_is_locked_by_its_100th_failure_from_everywhere_and_not_befor
 }
 
 #[tokio::test]
-async fn a_flood_from_one_source_does_not_touch_what_all_sources_share() {
+async fn a_flood_from_one_source_does_not_use_up_the_limit_that_all_sources_share() {
     let (service, _) = with_bob().await;
     for _ in 0..10 {
         service.log_in("192.0.2.1", BOB, "wrong").await;
@@ -87,7 +87,7 @@ async fn a_flood_from_one_source_does_not_touch_what_all_sources_share() {
 }
 
 #[tokio::test]
-async fn right_log_ins_never_meet_a_limit() {
+async fn correct_log_ins_never_reach_a_limit() {
     let (service, _) = with_bob().await;
     for _ in 0..40 {
         assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
@@ -95,7 +95,7 @@ async fn right_log_ins_never_meet_a_limit() {
 }
 
 #[tokio::test]
-async fn what_is_refused_charges_nothing() {
+async fn an_attempt_that_gets_a_429_does_not_count_as_a_failure() {
     let (service, _) = with_bob().await;
     for _ in 0..10 {
         service.log_in("192.0.2.1", BOB, "wrong").await;

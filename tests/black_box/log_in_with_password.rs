@@ -21,7 +21,7 @@ async fn send(service: &Service, body: &serde_json::Value) -> Answer {
     event.send(&service.app).await
 }
 
-/// A PHC string of these parameters.
+/// Returns the PHC string of the password's Argon2id hash with these parameters.
 fn hash(password: &str, memory: u32, passes: u32) -> String {
     let params = Params::new(memory, passes, 1, None).unwrap();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -31,7 +31,7 @@ fn hash(password: &str, memory: u32, passes: u32) -> String {
 }
 
 #[tokio::test]
-async fn it_gives_the_token_that_there_is_and_makes_one_where_there_is_none() {
+async fn it_returns_the_valid_e_mail_token_or_creates_one() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB, "password": PASSWORD }).to_string();
     let request = service
@@ -51,7 +51,7 @@ async fn it_gives_the_token_that_there_is_and_makes_one_where_there_is_none() {
         .log_in("192.0.2.1", "BOB@example.COM", PASSWORD)
         .await;
     assert_eq!(token(&again), first);
-    // Whatever the token may do, as long as it lives.
+    // A log-in returns the token whatever its scope is, as long as it is valid.
     let read_only = json!({ "email": BOB, "write": false });
     assert_eq!(ask(&service, "PUT", &read_only).await.status, 200);
     assert_eq!(
@@ -68,7 +68,7 @@ async fn it_gives_the_token_that_there_is_and_makes_one_where_there_is_none() {
 }
 
 #[tokio::test]
-async fn sixteen_first_log_ins_at_once_make_one_token() {
+async fn sixteen_concurrent_first_log_ins_create_one_token() {
     let (service, bob) = with_bob().await;
     let sources: Vec<_> = (1..=16).map(|n| format!("192.0.2.{n}")).collect();
     let log_ins = sources
@@ -81,7 +81,7 @@ async fn sixteen_first_log_ins_at_once_make_one_token() {
 }
 
 #[tokio::test]
-async fn every_reason_for_a_401_gives_the_same_one_after_the_same_calls() {
+async fn every_cause_of_a_401_gives_the_same_response_after_the_same_calls() {
     let (service, _) = with_bob().await;
     let inactive = service
         .person("inactive", "inactive@example.com", PASSWORD)
@@ -132,10 +132,11 @@ async fn every_reason_for_a_401_gives_the_same_one_after_the_same_calls() {
 }
 
 #[tokio::test]
-async fn it_is_four_round_trips_in_sequence_and_no_more_calls_than_these() {
+async fn it_makes_exactly_these_calls_in_four_round_trips() {
     let (service, _) = with_bob().await;
     let [refund, failed] = [["UpdateItem"; 3]; 2];
-    // The source is charged; then the address, beside its read; then what is kept is read.
+    // The source is charged. Then the address is charged while its record is read. Then the records
+    // of the user are read.
     let before = [
         "UpdateItem",
         "UpdateItem",
@@ -144,10 +145,10 @@ async fn it_is_four_round_trips_in_sequence_and_no_more_calls_than_these() {
         "TransactGetItems",
         "BatchGetItem",
     ];
-    // The first one in this environment also makes the key of values.
+    // The first log-in in an execution environment also creates the value key.
     service.log_in("192.0.2.1", BOB, PASSWORD).await;
     ask(&service, "DELETE", &json!({ "email": BOB })).await;
-    // The last calls go side by side: the token, if it is to be made, and the refund.
+    // The last calls run concurrently: the creation of a token, if one is needed, and the refund.
     for (password, last, expected_units) in [
         (
             PASSWORD,
@@ -168,7 +169,7 @@ async fn it_is_four_round_trips_in_sequence_and_no_more_calls_than_these() {
 }
 
 #[tokio::test]
-async fn whatever_is_changed_of_a_user_ends_its_token_from_that_answer_on() {
+async fn a_change_of_state_password_or_address_invalidates_all_tokens_at_once() {
     let (service, bob) = with_bob().await;
     let path = format!("/api/users/{bob}");
     let mut password = PASSWORD;
@@ -212,7 +213,7 @@ async fn whatever_is_changed_of_a_user_ends_its_token_from_that_answer_on() {
             service.manage("PUT", &path, &set).await;
         }
     }
-    // Without an address nobody logs in; what is written as before changes nothing.
+    // A user without an address cannot log in.
     assert_eq!(
         service.log_in("192.0.2.1", email, password).await.status,
         401
@@ -220,6 +221,7 @@ async fn whatever_is_changed_of_a_user_ends_its_token_from_that_answer_on() {
     let address = json!({ "email": BOB }).to_string();
     service.manage("PUT", &path, &address).await;
     let kept = token(&service.log_in("192.0.2.1", BOB, password).await);
+    // A change to the same values keeps the token.
     for same in [
         address,
         json!({ "email": "Bob@EXAMPLE.com", "active": true, "admin": true }).to_string(),
@@ -237,7 +239,7 @@ async fn whatever_is_changed_of_a_user_ends_its_token_from_that_answer_on() {
 }
 
 #[tokio::test]
-async fn a_weak_hash_is_replaced_at_the_next_right_log_in_and_an_absurd_one_refused() {
+async fn a_weak_hash_is_replaced_at_the_next_correct_log_in_and_an_unusable_hash_is_a_401() {
     let (service, bob) = with_bob().await;
     let weak = hash(PASSWORD, 8192, 1);
     service.set_password_hash(&bob, &weak).await;
@@ -283,7 +285,7 @@ async fn a_weak_hash_is_replaced_at_the_next_right_log_in_and_an_absurd_one_refu
 }
 
 #[tokio::test]
-async fn a_password_counts_as_it_was_sent() {
+async fn a_password_is_compared_exactly_as_it_was_sent() {
     let service = Service::start().await;
     let long = "🦀".repeat(256);
     for (name, password) in [
@@ -316,7 +318,7 @@ async fn a_password_counts_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_body_is_told_and_is_no_attempt() {
+async fn an_invalid_body_gets_its_errors_and_does_not_count_as_an_attempt() {
     let (service, _) = with_bob().await;
     let long = "x".repeat(9000);
     let address = "invalid email address";
@@ -359,7 +361,7 @@ async fn what_is_wrong_with_a_body_is_told_and_is_no_attempt() {
 }
 
 #[tokio::test]
-async fn a_password_to_set_has_8_to_256_characters() {
+async fn a_new_password_must_have_8_to_256_characters() {
     let (service, bob) = with_bob().await;
     let path = format!("/api/users/{bob}");
     for password in [
@@ -391,7 +393,7 @@ async fn a_password_to_set_has_8_to_256_characters() {
 }
 
 #[tokio::test]
-async fn what_the_database_fails_is_a_503_and_costs_no_attempt() {
+async fn a_database_failure_is_a_503_and_does_not_count_as_an_attempt() {
     let (service, _) = with_bob().await;
     for operation in ["GetItem", "TransactGetItems", "TransactWriteItems"] {
         for _ in 0..12 {

@@ -1,5 +1,5 @@
-//! Random sequences of everything that makes and ends tokens, against a model of a page: every answer
-//! is the model's. 10,000 of them, in two halves that run side by side.
+//! Runs 10,000 random sequences of steps that create, use and invalidate tokens, and compares every
+//! response with a short model. Two tests run 5,000 sequences each, so that they run in parallel.
 
 use proptest::{
     prelude::*,
@@ -16,12 +16,13 @@ use tests::{Event, Service, TestClock, rounds};
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Mint(ExpiryType, u64, Option<u64>),
-    /// One of the tokens so far.
+    /// Introspects the token with this index, if it exists.
     Use(usize),
+    /// Revokes the token with this index, if it exists.
     Revoke(usize),
     RevokeAll,
     List,
-    /// Turns the clock on, or back.
+    /// Moves the clock forward or back, in seconds.
     Clock(i64),
     Put(Option<bool>),
     DeleteUser,
@@ -44,25 +45,26 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a token is, as far as anybody can see.
+/// The state of a token that decides the responses about it.
 #[derive(Debug)]
 struct Token {
     id: String,
     text: String,
     kind: ExpiryType,
     ttl: u64,
-    /// The ends that were set: by the last use, and by `maxTtl`.
+    /// The expiry time that the creation or the last use set.
     expires: u64,
+    /// The expiry time that `maxTtl` set, or 0 after a use found the token expired.
     max: Option<u64>,
     last_used: Option<u64>,
     epoch: u64,
-    /// The last renewal of this environment: at which second, and its outcome.
+    /// The second of the last renewal in this execution environment, and its outcome.
     renewed: Option<(u64, Option<u64>)>,
     is_gone: bool,
 }
 
 impl Token {
-    /// The first second of death; none for one that never dies.
+    /// Returns the first second in which the token is expired, or `None` if it never expires.
     fn end(&self) -> Option<u64> {
         match self.kind {
             ExpiryType::Infinite => None,
@@ -74,7 +76,7 @@ impl Token {
         self.end().is_none_or(|end| now < end)
     }
 
-    /// A use of a sliding token: when it expires then, if it is not dead.
+    /// Uses a sliding token. Returns its new expiry time, or `None` if it is not valid.
     fn renew(&mut self, now: u64) -> Option<u64> {
         if let Some((second, outcome)) = self.renewed
             && second >= now
@@ -90,7 +92,8 @@ impl Token {
         } else if self.is_alive(now) {
             self.end()
         } else {
-            // Who finds it idle for too long ends it for good.
+            // A use that finds the token expired makes it invalid for good, even if the clock goes
+            // back.
             if self.max.is_none_or(|max| max > now) {
                 self.max = Some(0);
             }
@@ -101,25 +104,25 @@ impl Token {
     }
 }
 
-/// An active token: its end, if it has one.
+/// The introspection of a valid token: its expiry time, if it has one.
 struct Active {
     end: Option<u64>,
 }
 
-/// The whole of what decides.
+/// The complete state that decides the responses.
 struct Model {
     now: u64,
     has_ecosystem: bool,
-    /// When verification last saw the ecosystem.
+    /// When a verification last read the ecosystem. It is cached for 30 seconds.
     seen: Option<u64>,
-    /// The user, if there is one: whether it is active, and its epoch.
+    /// Whether the user is active, and its epoch; `None` if the user does not exist.
     user: Option<(bool, u64)>,
     epochs: u64,
     tokens: Vec<Token>,
 }
 
 impl Model {
-    /// The status of a request about the user, if it fails.
+    /// Returns the status of a request about the user, if the user or its ecosystem does not exist.
     fn missing(&self) -> Option<u16> {
         (!self.has_ecosystem || self.user.is_none()).then_some(404)
     }
@@ -128,7 +131,7 @@ impl Model {
         !token.is_gone && self.user == Some((true, token.epoch)) && token.is_alive(self.now)
     }
 
-    /// What introspection says, if the token is active.
+    /// Introspects a token. Returns `None` if it is not active.
     fn use_it(&mut self, at: usize) -> Option<Active> {
         let now = self.now;
         let remembered = self.seen.is_some_and(|seen| seen <= now && now - seen < 30);
@@ -153,7 +156,7 @@ impl Model {
     }
 }
 
-/// One sequence: an ecosystem with a user, and an environment that remembers nothing yet.
+/// One sequence, with a new ecosystem and user, in a new execution environment with empty caches.
 struct Run<'a> {
     service: &'a Service,
     app: App,
@@ -194,7 +197,7 @@ impl<'a> Run<'a> {
             .parameter("ecosystemId", &self.ecosystem)
     }
 
-    /// Takes a step, and compares the answer with the model's.
+    /// Runs a step and compares the response with the model's.
     async fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         let tokens = self.model.tokens.len();
         match step {
@@ -307,7 +310,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What ends several tokens at once, or brings a user.
+    /// Runs a step that changes or deletes the user or the ecosystem.
     async fn end(&mut self, step: Step) -> Result<(), TestCaseError> {
         let event = match step {
             Step::Put(active) => {
@@ -359,7 +362,7 @@ fn half() {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().expect("a runtime");
     let service = runtime.block_on(Service::start());
-    // So that the clock may go back from where it starts.
+    // Leaves room for the steps that set the clock back.
     service.clock.advance(1000);
     assert!(service.app.now().seconds().0 > TestClock::START);
     let mut runner = TestRunner::new(Config {
@@ -372,7 +375,7 @@ fn half() {
         .run(&sequences, |steps| {
             runtime.block_on(async {
                 let mut run = Run::start(&service).await;
-                // A token to begin with: most steps are about one.
+                // Most steps need a token, so each sequence starts with one.
                 run.step(Step::Mint(ExpiryType::SlidingTtl, 3, None))
                     .await?;
                 for step in steps {
@@ -385,11 +388,11 @@ fn half() {
 }
 
 #[test]
-fn every_answer_of_5000_sequences_is_the_models() {
+fn every_response_in_5000_sequences_is_as_the_model_says() {
     half();
 }
 
 #[test]
-fn every_answer_of_5000_more_sequences_is_the_models() {
+fn every_response_in_5000_more_sequences_is_as_the_model_says() {
     half();
 }

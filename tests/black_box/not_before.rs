@@ -1,4 +1,5 @@
-//! `TOKENRY_NOT_BEFORE`: tokens made before it count nowhere, and cost no read.
+//! `TOKENRY_NOT_BEFORE`: tokens issued before this time are rejected without a read of the
+//! database.
 
 use serde_json::json;
 use shared::{
@@ -13,7 +14,8 @@ use crate::{
     create_email_token::{BOB, PASSWORD, datum, with_bob},
 };
 
-/// The same deployment with the time set to the second after the clock's start.
+/// Returns an execution environment whose `TOKENRY_NOT_BEFORE` is one second after the clock's
+/// start.
 fn after(service: &Service) -> App {
     let not_before = Timestamp::parse("2100-01-01T00:00:01Z");
     service.another_environment().with_settings(Settings {
@@ -23,7 +25,7 @@ fn after(service: &Service) -> App {
 }
 
 #[tokio::test]
-async fn a_token_made_before_it_counts_nowhere_and_costs_no_read() {
+async fn a_token_issued_before_it_is_rejected_without_a_read() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let mut old = Vec::new();
@@ -65,7 +67,11 @@ async fn a_token_made_before_it_counts_nowhere_and_costs_no_read() {
         assert_eq!(introspect(token).await, json!({ "active": false }));
         let calls = service.database.take_calls();
         let units: f64 = calls.iter().map(|call| call.capacity).sum();
-        assert_eq!(units.to_string(), "2", "the caller's two items and no more");
+        assert_eq!(
+            units.to_string(),
+            "2",
+            "only the caller's two items are read"
+        );
     }
     assert_eq!(introspect(&young).await["active"], true);
 
@@ -74,7 +80,7 @@ async fn a_token_made_before_it_counts_nowhere_and_costs_no_read() {
         .parameter("id", &bob);
     let listed = event.send(&app).await.json();
     assert_eq!(listed["tokens"].as_array().unwrap().len(), 1);
-    // Revoked is revoked, though the time be taken back.
+    // Such a token can still be revoked. The revocation also holds without the setting.
     assert!(service.is_active(&old[0]).await);
     let revoke = Event::to("revoke-token").form(&format!("token={}", old[0]));
     assert_eq!(revoke.send(&app).await.status, 200);
@@ -82,7 +88,7 @@ async fn a_token_made_before_it_counts_nowhere_and_costs_no_read() {
 }
 
 #[tokio::test]
-async fn a_code_made_before_it_gives_nothing() {
+async fn a_code_created_before_it_gives_no_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let body = json!({ "userId": bob }).to_string();
@@ -95,13 +101,13 @@ async fn a_code_made_before_it_gives_nothing() {
     let consume = Event::to("consume-shortcode")
         .json_body(&json!({ "shortcode": code["shortcode"] }).to_string());
     assert_eq!(consume.send(&app).await.status, 404);
-    // It is spent, and was no guess.
+    // The code is used up, also for an environment without the setting.
     assert_eq!(consume.send(&service.app).await.status, 404);
     assert_eq!(service.token_items(&bob).await.len(), 0);
 }
 
 #[tokio::test]
-async fn a_log_in_makes_another_e_mail_token() {
+async fn a_log_in_replaces_an_e_mail_token_issued_before_it() {
     let (service, _) = with_bob().await;
     let old = datum(&service.log_in("192.0.2.1", BOB, PASSWORD).await)["token"].clone();
     service.clock.advance(1);

@@ -1,7 +1,8 @@
-//! `openapi.yaml`: it has the endpoints that there are, and whatever it shows is what a client gets.
+//! `openapi.yaml` documents every endpoint, and each example in it works.
 //!
-//! That nothing else happens is not asserted here: every answer that any test gets is held against it.
-//! On tokio's paused clock and past the gateway, so that a database that is away costs no time.
+//! These tests do not check that all responses are documented: every response that any test gets is
+//! compared with the document. The requests bypass the gateway, on tokio's paused clock, so that an
+//! unavailable database costs no time.
 
 mod mistakes;
 mod scene;
@@ -19,7 +20,7 @@ use tests::{
 use self::{mistakes::can_be_made, scene::Scene};
 
 #[test]
-fn it_has_the_endpoints_that_there_are_by_their_names() {
+fn it_documents_exactly_the_existing_endpoints() {
     let operations = |item: &Value| item.as_object().map(Map::len).unwrap_or_default();
     let mut documented = 0;
     for (_, item) in DOCUMENT["paths"].as_object().unwrap() {
@@ -35,7 +36,7 @@ fn it_has_the_endpoints_that_there_are_by_their_names() {
 }
 
 #[tokio::test]
-async fn every_request_that_it_shows_is_granted() {
+async fn every_example_request_succeeds() {
     let _paused = pause();
     for endpoint in endpoints() {
         let operation = Part::operation(&endpoint).unwrap();
@@ -47,7 +48,7 @@ async fn every_request_that_it_shows_is_granted() {
             let parameter = parameter.value();
             let example = match &parameter["example"] {
                 Value::String(text) => text.clone(),
-                // A cursor that holds for all lists is none.
+                // A cursor has no example, because no cursor is valid for all lists.
                 Value::Null => continue,
                 number => number.to_string(),
             };
@@ -69,7 +70,7 @@ async fn every_request_that_it_shows_is_granted() {
 }
 
 #[test]
-fn every_json_body_that_it_shows_is_read_and_written_by_tokenry_api() {
+fn tokenry_api_reads_and_writes_every_example_json_body_unchanged() {
     let mut read = 0;
     for endpoint in endpoints() {
         let operation = Part::operation(&endpoint).unwrap();
@@ -92,12 +93,12 @@ fn every_json_body_that_it_shows_is_read_and_written_by_tokenry_api() {
 }
 
 #[tokio::test]
-async fn every_answer_that_it_shows_is_given() {
+async fn every_example_response_can_be_received() {
     let _paused = pause();
     let mut mistakes = BTreeMap::new();
     for endpoint in endpoints() {
         let operation = Part::operation(&endpoint).unwrap();
-        // What is refused changes nothing.
+        // A rejected request changes nothing, so all rejected requests use the same scene.
         let refusing = Scene::of(&endpoint, "", "").await;
         for (status, response) in operation.each("responses") {
             for (name, body) in shown(&response) {
@@ -124,23 +125,27 @@ async fn every_answer_that_it_shows_is_given() {
             }
         }
     }
-    // All endpoints share the examples of a 400; each one is about some endpoint.
+    // All endpoints share the examples of a 400. At least one endpoint must give each of them.
     let unmade = mistakes.iter().filter(|(_, made)| **made == 0);
     assert_eq!(unmade.collect::<Vec<_>>(), []);
 }
 
-/// The bodies that a response shows, by name; the empty one, if it has none.
+/// Returns the example bodies of a response with their names, or one empty body if the response has
+/// no content.
 fn shown(response: &Part) -> Vec<(String, Value)> {
     let contents = response.each("content");
     if contents.is_empty() {
         return vec![(String::new(), "".into())];
     }
     let examples: Vec<_> = contents.iter().flat_map(|(_, of)| examples(of)).collect();
-    assert!(!examples.is_empty(), "it shows nothing: {response:?}");
+    assert!(
+        !examples.is_empty(),
+        "the response has no example: {response:?}"
+    );
     examples
 }
 
-/// The bodies that an operation shows, by name.
+/// Returns the example request bodies of an operation with their names.
 fn bodies(operation: &Part) -> Vec<(String, Value)> {
     let body = operation.get("requestBody");
     let contents = body.map(|body| body.each("content")).unwrap_or_default();

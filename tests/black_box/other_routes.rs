@@ -1,4 +1,4 @@
-//! What no endpoint answers, and what only a socket carries.
+//! Requests that match no endpoint, and requests that only a socket can carry.
 
 use tests::Service;
 use tokio::{
@@ -30,7 +30,7 @@ async fn an_unknown_route_or_method_is_the_gateways_own_404() {
 }
 
 #[tokio::test]
-async fn headers_that_nobody_reads_may_be_long_or_not_utf_8() {
+async fn unused_headers_may_be_long_or_not_utf_8() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let long = vec![b'x'; 100_000];
@@ -47,7 +47,7 @@ async fn headers_that_nobody_reads_may_be_long_or_not_utf_8() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_request_end_no_more_than_their_connection() {
+async fn bytes_that_are_not_a_valid_request_affect_only_their_own_connection() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for request in [

@@ -1,9 +1,9 @@
-//! The API's page on `/`, and `openapi.yaml`; `.ci/page.py` opens the page in a browser.
+//! The API's page at `/`, and `/openapi.yaml`. `.ci/page.py` opens the page in a browser.
 
 use tests::Service;
 
 #[tokio::test]
-async fn the_contract_is_served_as_it_is() {
+async fn openapi_yaml_is_served_unchanged() {
     let service = Service::start().await;
     let answer = service.send(service.request("GET", "/openapi.yaml")).await;
     assert_eq!(answer.status, 200);
@@ -13,7 +13,7 @@ async fn the_contract_is_served_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_page_may_load_and_call_its_own_origin_alone() {
+async fn the_page_may_load_from_and_call_only_its_own_origin() {
     let service = Service::start().await;
     let answer = service.send(service.request("GET", "/")).await;
     assert_eq!(answer.status, 200);
@@ -26,7 +26,7 @@ async fn the_page_may_load_and_call_its_own_origin_alone() {
 }
 
 #[tokio::test]
-async fn both_answer_get_alone() {
+async fn the_page_and_its_files_answer_only_get() {
     let service = Service::start().await;
     for path in ["/", "/openapi.yaml", "/swagger-ui.css"] {
         let answer = service.send(service.request("GET", path)).await;

@@ -12,7 +12,7 @@ fn path(service: &Service, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_new_user_is_a_201_and_a_change_a_200_that_keeps_what_is_left_out() {
+async fn a_new_user_is_a_201_and_a_change_is_a_200_that_keeps_omitted_fields() {
     let service = Service::start().await;
     let path = path(&service, "auth0|59ad5e8843f89ba26c5b80ca");
     let id = path.trim_start_matches("/api/users/");
@@ -49,7 +49,7 @@ async fn a_new_user_is_a_201_and_a_change_a_200_that_keeps_what_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_new_user_may_begin_inactive() {
+async fn a_user_can_be_created_inactive() {
     let service = Service::start().await;
     let path = path(&service, "bob");
     let answer = service
@@ -61,7 +61,7 @@ async fn a_new_user_may_begin_inactive() {
 }
 
 #[tokio::test]
-async fn deactivating_ends_every_token_at_once_and_reactivating_brings_none_back() {
+async fn deactivation_invalidates_every_token_at_once_and_reactivation_restores_none() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = path(&service, "bob");
@@ -108,16 +108,16 @@ async fn deactivating_ends_every_token_at_once_and_reactivating_brings_none_back
     );
     assert!(
         service.is_active(&token).await,
-        "an active user that stays so keeps its tokens"
+        "a user who stays active keeps its tokens"
     );
 }
 
 #[tokio::test]
-async fn two_changes_of_different_fields_at_once_both_hold() {
+async fn two_concurrent_changes_of_different_fields_both_take_effect() {
     let service = Service::start().await;
     for round in 0..20 {
         let bob = service.user(&format!("bob{round}")).await;
-        // A change that writes no new epoch, which would tell one from the other by itself.
+        // Activation writes no new epoch, so only the version shows that the user was changed.
         service.set_active(&bob, false).await;
         let put = |body: &str| {
             let event = Event::to("put-user")
@@ -141,7 +141,7 @@ async fn two_changes_of_different_fields_at_once_both_hold() {
 }
 
 #[tokio::test]
-async fn one_user_made_many_times_at_once_is_one_201() {
+async fn of_concurrent_creations_of_one_user_exactly_one_is_a_201() {
     let service = Service::start().await;
     for round in 0..10 {
         let id = format!("{};bob{round}", service.ecosystem.id.as_str());
@@ -157,7 +157,7 @@ async fn one_user_made_many_times_at_once_is_one_201() {
 }
 
 #[tokio::test]
-async fn a_creation_whose_answer_is_lost_is_a_201_and_is_not_made_twice() {
+async fn a_creation_whose_database_response_is_lost_is_a_201() {
     let service = Service::start().await;
     let path = path(&service, "bob");
     service.database.fail([("PutItem", Fault::AnswerLost)]);
@@ -171,7 +171,7 @@ async fn a_creation_whose_answer_is_lost_is_a_201_and_is_not_made_twice() {
 }
 
 #[tokio::test]
-async fn a_change_that_arrives_after_deletion_and_re_creation_brings_no_token_back() {
+async fn a_change_that_arrives_after_deletion_and_recreation_restores_no_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = path(&service, "bob");
@@ -199,7 +199,7 @@ async fn a_change_that_arrives_after_deletion_and_re_creation_brings_no_token_ba
 }
 
 #[tokio::test]
-async fn a_body_that_is_wrong_changes_nothing() {
+async fn an_invalid_body_changes_nothing() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = path(&service, "bob");
@@ -293,7 +293,7 @@ async fn a_body_that_is_wrong_changes_nothing() {
 }
 
 #[tokio::test]
-async fn ids_are_data_and_nothing_else() {
+async fn special_characters_in_a_user_id_have_no_special_meaning() {
     let service = Service::start().await;
     let longest = "\u{1f511}".repeat(256);
     for name in [
@@ -335,7 +335,7 @@ async fn ids_are_data_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_short_codes_user_cannot_be_made() {
+async fn a_user_id_that_is_reserved_for_short_codes_cannot_be_created() {
     let service = Service::start().await;
     let path = path(&service, "short|A6ER7D");
     let answer = service.manage("PUT", &path, "{}").await;
@@ -355,11 +355,11 @@ async fn a_short_codes_user_cannot_be_made() {
 }
 
 #[tokio::test]
-async fn an_id_whose_key_is_anothers_is_refused_and_overwrites_nothing() {
+async fn an_id_whose_key_belongs_to_another_id_is_a_409_and_overwrites_nothing() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let ann = bob.replace(";bob", ";ann");
-    // What only a collision of hashes can bring about: ann's record under bob's key.
+    // Simulates a collision of hashes: ann's record is stored under bob's key.
     service.set_owner_id(&bob, &ann).await;
     let before = service.owner_item(&bob).await;
 

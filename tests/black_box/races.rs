@@ -1,4 +1,4 @@
-//! Renewal, revocation and verification of one token at once.
+//! Concurrent renewal, revocation and verification of one token.
 
 use futures_util::future::{join, join_all};
 use shared::{
@@ -8,7 +8,7 @@ use shared::{
 use tests::{Event, Service, rounds};
 
 #[tokio::test]
-async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
+async fn in_1000_rounds_no_concurrent_use_revives_a_revoked_token() {
     let service = Service::start().await;
     let other = service.another_environment();
     let bob = service.user("bob").await;
@@ -20,7 +20,7 @@ async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
             .query("expiryType=SlidingTtl&ttl=100");
         let minted = minted.send(&service.app).await.json();
         let token = minted["token"].as_str().expect("a token");
-        // The clock goes on, so that each use is a renewal.
+        // Advances the clock so that each use renews the token.
         service.clock.advance(1);
         let id = minted["tokenId"].as_str().unwrap();
         let revoke = match round % 3 {
@@ -37,7 +37,7 @@ async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
         let revoked = async {
             let answer = revoke.send(&other).await;
             assert!([200, 204].contains(&answer.status), "{answer:?}");
-            // From its answer on, in any environment.
+            // After the response, the token is invalid in every execution environment.
             for app in [&*service.app, &other] {
                 let answer = verify.send(app).await;
                 assert_eq!(answer.body, r#"{"active":false}"#, "round {round}");
@@ -59,7 +59,7 @@ async fn in_1000_rounds_nothing_revives_what_a_revocation_has_ended() {
 }
 
 #[tokio::test]
-async fn a_put_of_a_token_that_arrives_after_its_revocation_brings_nothing_back() {
+async fn an_insert_that_arrives_after_the_revocation_does_not_restore_the_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let owner = service.owner(&bob).await;
@@ -90,7 +90,7 @@ async fn a_put_of_a_token_that_arrives_after_its_revocation_brings_nothing_back(
             }
         };
         assert!([200, 204].contains(&answer.status), "{answer:?}");
-        // The very put that made it, held up and tried again.
+        // Repeats the insert that created the token, as a delayed retry would.
         let _ = service.app.identity().insert_token(&record).await;
         assert!(!service.is_active(token).await, "revoked by {by}");
     }

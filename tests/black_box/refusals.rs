@@ -1,5 +1,5 @@
-//! What each endpoint answers to whom it does not let in, as its row in [`ROWS`] says. An endpoint without a row fails
-//! by its name.
+//! The responses of each endpoint to the callers that it rejects, as its row in [`ROWS`] says. A
+//! test fails if an endpoint has no row, and names the endpoint.
 
 use std::collections::BTreeSet;
 
@@ -13,50 +13,54 @@ use crate::{
     create_email_token::{BOB, PASSWORD, ask, server, token_of_user, with_bob},
 };
 
-/// What an answer must be: its status, and of some its whole body.
+/// An expected response: its status, and its whole JSON body unless that is empty here.
 pub(crate) struct Said(pub(crate) u16, pub(crate) &'static str);
 
-/// Answers as if it did not exist.
+/// The same response as for a resource that does not exist.
 pub(crate) const UNKNOWN: Said = Said(404, "");
 pub(crate) const FORBIDDEN: Said = Said(403, "");
 pub(crate) const INACTIVE: Said = Said(200, r#"{"active":false}"#);
 pub(crate) const EMPTY_PAGE: Said = Said(200, r#"{"cursor":null,"data":[]}"#);
 
-/// Who needs a credential, and what a wrong one gets.
+/// Whether an endpoint requires a credential, and its responses to callers that it rejects.
 pub(crate) enum Refusals {
-    /// A 401 to none and to rubbish, and this to each of these.
+    /// A credential is required. A missing or a malformed one gets a 401, and these callers get:
     Needed {
-        /// Another account.
+        /// The token of another account.
         foreign: Said,
-        /// A server of another ecosystem of this account.
+        /// A server token of another ecosystem of this account.
         server: Said,
-        /// A user, of the ecosystem but not the one that it is about.
+        /// The token of another user in the same ecosystem.
         user: Said,
     },
-    /// None is needed, and a wrong one changes nothing: what the first request gets, then a valid server of
-    /// another ecosystem, which finds only what is in that, and all others.
+    /// No credential is required, and a wrong one changes nothing. These are the statuses of:
     Open {
+        /// The first request, without a credential.
         first: u16,
+        /// A request with a valid server token of another ecosystem, which finds only what is in
+        /// that ecosystem.
         server: u16,
+        /// All other requests.
         others: u16,
     },
 }
 
 pub(crate) use Refusals::{Needed, Open};
 
-/// The calls of the database that a request makes, in order, each with the capacity units that it consumes.
+/// The database calls of a request in order, each with the capacity units that it consumes.
 pub(crate) type Calls = &'static [(&'static str, f64)];
 
-/// An endpoint's row: a request that succeeds, and what else there is to say of the endpoint.
+/// An endpoint's row: a request that succeeds, and what the tests expect of the endpoint.
 pub(crate) struct Row {
     pub(crate) endpoint: &'static str,
     pub(crate) query: &'static str,
-    /// A JSON object, or a form, in which `BOB`, `EMAIL`, `PASSWORD`, `TOKEN` and `CODE` stand for what exists.
+    /// A JSON object or a form. `BOB`, `EMAIL`, `PASSWORD`, `TOKEN` and `CODE` are replaced with
+    /// values that exist.
     pub(crate) body: &'static str,
     pub(crate) refusals: Refusals,
-    /// The status that the account itself gets.
+    /// The status of the account's own request.
     pub(crate) good: u16,
-    /// What it costs whoever may make it: the account, or anybody.
+    /// The calls of a request with the account's token, or without one if none is required.
     pub(crate) calls: Calls,
 }
 
@@ -77,35 +81,37 @@ pub(crate) const fn row(
     }
 }
 
-/// What names an ecosystem in its path: the account sees whether it exists, the server may know nothing.
+/// For a path that names an ecosystem. To another account the ecosystem does not exist. A server of
+/// another ecosystem must not learn whether it exists.
 pub(crate) const IN_PATH: Refusals = Needed {
     foreign: UNKNOWN,
     server: FORBIDDEN,
     user: FORBIDDEN,
 };
 
-/// What is found by an address or an environment's id alone, which do not say whose they are.
+/// For a resource that is found only by an e-mail address or an environment id. These do not name
+/// their ecosystem.
 pub(crate) const BY_ITSELF: Refusals = Needed {
     foreign: UNKNOWN,
     server: UNKNOWN,
     user: FORBIDDEN,
 };
 
-/// Whether an endpoint asks who is calling.
+/// Returns whether an endpoint requires a credential.
 pub(crate) fn needs_credential(endpoint: &str) -> bool {
     let row = ROWS.iter().find(|row| row.endpoint == endpoint);
     row.is_none_or(|row| matches!(row.refusals, Needed { .. }))
 }
 
 #[test]
-fn every_endpoint_has_its_row() {
+fn every_endpoint_has_exactly_one_row() {
     let rows: BTreeSet<_> = ROWS.iter().map(|row| row.endpoint).collect();
     let endpoints: BTreeSet<_> = endpoints().map(|endpoint| endpoint.name).collect();
     assert_eq!(rows, endpoints);
-    assert_eq!(rows.len(), ROWS.len(), "each once");
+    assert_eq!(rows.len(), ROWS.len(), "each endpoint has one row");
 }
 
-/// A row's request, to a service in which everything exists that it is about.
+/// A row's request, and a service that contains everything that the request needs.
 pub(crate) struct Case<'a> {
     row: &'a Row,
     pub(crate) service: Service,
@@ -131,7 +137,7 @@ impl<'a> Case<'a> {
         }
 
         let endpoint = endpoints().find(|endpoint| endpoint.name == row.endpoint);
-        let endpoint = endpoint.expect("a row is of an endpoint");
+        let endpoint = endpoint.expect("each row names an endpoint");
         let of_server = endpoint.path.starts_with("/api/ecosystems");
         let id = if of_server {
             server_token.as_str()
@@ -179,7 +185,7 @@ impl<'a> Case<'a> {
             .await
     }
 
-    /// The calls that the request makes.
+    /// Sends the request and returns the database calls that it makes.
     pub(crate) async fn calls(&self) -> Vec<Call> {
         let credential = match self.row.refusals {
             Needed { .. } => Some(&*self.service.account_token),
@@ -191,7 +197,7 @@ impl<'a> Case<'a> {
         self.service.database.take_calls()
     }
 
-    /// What it says to a credential, and who has that.
+    /// Sends the request with the credential of `who` and checks the response.
     async fn says(&self, who: &str, credential: &str, expected: &Said) {
         let answer = self.send(Some(credential)).await;
         let name = self.row.endpoint;
@@ -207,7 +213,7 @@ impl<'a> Case<'a> {
 }
 
 #[tokio::test]
-async fn no_credential_a_malformed_a_foreign_and_a_wrong_holders_get_what_the_row_says() {
+async fn each_caller_gets_the_response_that_the_row_says() {
     for row in ROWS {
         let case = Case::new(row).await;
         let service = &case.service;
@@ -243,11 +249,11 @@ async fn no_credential_a_malformed_a_foreign_and_a_wrong_holders_get_what_the_ro
                     .await;
                 let others = Said(*others, "");
                 for credential in [&malformed, &foreign, &eve] {
-                    case.says("whoever", credential, &others).await;
+                    case.says("any other caller", credential, &others).await;
                 }
             }
         }
-        // The request was right, and none of them has changed what it is about.
+        // The account's own request still succeeds: it is valid, and the others changed nothing.
         case.says("the account", &service.account_token, &Said(row.good, ""))
             .await;
     }

@@ -1,4 +1,4 @@
-//! Bodies where none belongs, and requests of many fields.
+//! Bodies that an endpoint does not take, and requests with many unknown fields.
 
 use serde_json::json;
 use tests::Event;
@@ -6,7 +6,7 @@ use tests::Event;
 use crate::{ROWS, assert_invalid, create_email_token::with_bob, refusals::Case};
 
 #[tokio::test]
-async fn an_endpoint_that_takes_no_body_refuses_one_but_the_empty_object() {
+async fn an_endpoint_that_takes_no_body_accepts_only_an_empty_object() {
     for row in ROWS.iter().filter(|row| row.body.is_empty()) {
         let case = Case::new(row).await;
         let send = async |body: &str| {
@@ -33,7 +33,7 @@ async fn an_endpoint_that_takes_no_body_refuses_one_but_the_empty_object() {
 }
 
 #[tokio::test]
-async fn minting_ignores_a_body_that_is_not_json_by_its_content_type() {
+async fn minting_ignores_a_body_whose_content_type_is_not_json() {
     let (service, bob) = with_bob().await;
     let ecosystem = service.ecosystem.id.as_str();
     for path in [
@@ -83,7 +83,7 @@ async fn an_error_names_at_most_20_fields_that_are_not_allowed() {
         (names(20), names(20)),
         (names(21), [names(20), vec!["...".to_owned()]].concat()),
         (names(1500), [names(20), vec!["...".to_owned()]].concat()),
-        // The same one again is one.
+        // A repeated name is listed once.
         (vec!["a".to_owned(); 1500], vec!["a".to_owned()]),
     ] {
         let message = format!(

@@ -5,7 +5,7 @@ use tests::Service;
 use crate::{assert_invalid, assert_unauthorized, assert_unknown};
 
 #[tokio::test]
-async fn a_revoked_token_is_dead_at_once_and_in_no_list() {
+async fn a_revoked_token_is_invalid_at_once_and_not_listed() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (id, token) = service.server_token(&service.ecosystem).await;
@@ -31,7 +31,7 @@ async fn a_revoked_token_is_dead_at_once_and_in_no_list() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_ecosystem_or_of_a_user_is_not_revoked_by_it() {
+async fn it_does_not_revoke_a_user_token_or_a_token_of_another_ecosystem() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let users = service.mint(&bob, "").await;
@@ -42,7 +42,10 @@ async fn a_token_of_another_ecosystem_or_of_a_user_is_not_revoked_by_it() {
         let answer = service
             .manage("DELETE", &format!("{tokens}/{id}"), "")
             .await;
-        assert_eq!(answer.status, 204, "the same as for one that is gone");
+        assert_eq!(
+            answer.status, 204,
+            "the same status as for a token that does not exist"
+        );
     }
     assert!(service.is_active(&users.token()).await);
     assert!(service.is_active(&server).await);

@@ -18,7 +18,7 @@ async fn revoke(service: &Service, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_token_of_any_holder_and_kind_ends_itself() {
+async fn a_token_of_any_holder_and_expiry_type_can_revoke_itself() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let mut tokens = Vec::new();
@@ -47,7 +47,7 @@ async fn a_token_of_any_holder_and_kind_ends_itself() {
         assert!(!service.is_active(&token).await);
         assert_eq!(revoke(&service, &token).await.status, 200);
     }
-    // One that was dead already, too.
+    // An expired token can be revoked too. It stays invalid if the clock goes back.
     let dead = service.mint(&bob, "ttl=1").await.token();
     service.clock.advance(1);
     assert_eq!(revoke(&service, &dead).await.status, 200);
@@ -56,7 +56,7 @@ async fn a_token_of_any_holder_and_kind_ends_itself() {
 }
 
 #[tokio::test]
-async fn rubbish_is_the_same_200_and_makes_no_call() {
+async fn a_malformed_token_gets_the_same_200_without_a_database_call() {
     let service = Service::start().await;
     for token in ["", "x", "tk_uf_rubbish", &"x".repeat(10_000)] {
         let answer = revoke(&service, token).await;
@@ -66,7 +66,7 @@ async fn rubbish_is_the_same_200_and_makes_no_call() {
 }
 
 #[tokio::test]
-async fn a_forged_token_with_the_id_of_a_real_one_ends_nothing() {
+async fn a_forged_token_with_the_id_of_a_valid_token_revokes_nothing() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
@@ -79,7 +79,7 @@ async fn a_forged_token_with_the_id_of_a_real_one_ends_nothing() {
 }
 
 #[tokio::test]
-async fn an_e_mail_token_ends_with_what_names_it() {
+async fn after_an_e_mail_token_is_revoked_a_log_in_returns_a_new_one() {
     let (service, _) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -90,7 +90,7 @@ async fn an_e_mail_token_ends_with_what_names_it() {
     assert!(service.is_active(new["token"].as_str().unwrap()).await);
 }
 
-/// Sends a form as it stands.
+/// Sends a form body unchanged.
 async fn send(service: &Service, path: &str, form: &str) -> Answer {
     let request = service
         .request("POST", path)
@@ -100,15 +100,15 @@ async fn send(service: &Service, path: &str, form: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn what_oauth_libraries_send_beside_the_token_keeps_no_token_valid() {
+async fn extra_fields_that_oauth_libraries_send_do_not_prevent_the_revocation() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let many = "&a=1".repeat(5000);
     for (query, more) in [
         ("", "&token_type_hint=refresh_token"),
-        // As curl sends a file.
+        // A line break after the token, as in a form that curl reads from a file.
         ("", "%0D%0A&client_id=app"),
-        // Authlib, openid-client, oauth4webapi and the Rust crate oauth2.
+        // As Authlib, openid-client, oauth4webapi and the Rust crate oauth2 send it.
         ("", "&client_id=app"),
         (
             "",
@@ -141,7 +141,7 @@ async fn what_oauth_libraries_send_beside_the_token_keeps_no_token_valid() {
 }
 
 #[tokio::test]
-async fn a_missing_and_a_repeated_token_and_another_content_type_are_refused() {
+async fn a_missing_or_repeated_token_and_another_content_type_are_errors() {
     let service = Service::start().await;
     let path = "/api/auth/revoke";
     let required = [("body", "token", "field is required")];

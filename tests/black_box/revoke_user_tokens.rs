@@ -18,7 +18,7 @@ async fn revoke_all(service: &Service, user: &str) -> u16 {
     service.manage("DELETE", &path, "").await.status
 }
 
-/// Makes tokens past the API.
+/// Mints tokens without the API.
 async fn make_tokens(service: &Service, user: &str, count: usize) {
     let owner = service.owner(user).await;
     for _ in 0..count {
@@ -31,7 +31,7 @@ async fn make_tokens(service: &Service, user: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn every_earlier_token_ends_and_later_ones_count() {
+async fn every_earlier_token_is_invalid_and_later_tokens_are_valid() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let mut tokens = vec![value(&service, BOB).await];
@@ -57,7 +57,7 @@ async fn every_earlier_token_ends_and_later_ones_count() {
     let spent = service
         .manage("POST", "/api/auth/shortcode/consume", &code)
         .await;
-    assert_eq!(spent.status, 404, "a code is void with the tokens");
+    assert_eq!(spent.status, 404, "the code is revoked with the tokens");
 
     let later = service.mint(&bob, "").await.token();
     assert!(service.is_active(&later).await);
@@ -72,7 +72,7 @@ async fn every_earlier_token_ends_and_later_ones_count() {
 }
 
 #[tokio::test]
-async fn it_is_one_write_and_what_is_left_of_the_tokens_is_swept() {
+async fn it_is_one_write_and_a_sweep_that_deletes_the_token_items() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for count in [0, 1, 60] {
@@ -94,7 +94,7 @@ async fn it_is_one_write_and_what_is_left_of_the_tokens_is_swept() {
 }
 
 #[tokio::test]
-async fn what_one_sweep_leaves_the_next_one_takes() {
+async fn the_next_sweep_deletes_the_items_that_a_failed_sweep_left() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     make_tokens(&service, &bob, 10).await;
@@ -110,7 +110,7 @@ async fn what_one_sweep_leaves_the_next_one_takes() {
 }
 
 #[tokio::test]
-async fn a_sweep_that_hangs_does_not_keep_the_answer_for_more_than_two_seconds() {
+async fn the_response_takes_at_most_two_seconds_if_the_sweep_hangs() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for operation in ["Query", "BatchWriteItem"] {
@@ -136,11 +136,12 @@ async fn a_sweep_that_hangs_does_not_keep_the_answer_for_more_than_two_seconds()
 }
 
 #[tokio::test]
-async fn a_sweep_takes_no_longer_than_the_request_has() {
+async fn the_sweep_stops_before_the_request_runs_out_of_time() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
-    // 0.9 seconds each until they are tried again, and then the sweep hangs.
+    // Each of these calls takes 0.9 seconds until it is retried. The sweep hangs until it is
+    // stopped.
     let hanging = ["BatchGetItem", "PutItem", "Query", "Query", "Query"];
     service
         .database
@@ -157,12 +158,12 @@ async fn a_sweep_takes_no_longer_than_the_request_has() {
 }
 
 #[tokio::test]
-async fn a_sweep_leaves_the_tokens_of_a_later_epoch_alone() {
+async fn a_sweep_does_not_delete_the_tokens_of_a_later_epoch() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for _ in 0..20 {
         make_tokens(&service, &bob, 30).await;
-        // The one revokes all while the other does and a token is minted in between.
+        // Two requests revoke all tokens while a third one mints a token.
         let both = futures_util::future::join3(
             revoke_all(&service, &bob),
             revoke_all(&service, &bob),
@@ -180,11 +181,11 @@ async fn a_sweep_leaves_the_tokens_of_a_later_epoch_alone() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_minted_during_the_sweep_stays() {
+async fn a_token_that_is_minted_during_the_sweep_stays_valid() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     make_tokens(&service, &bob, 10).await;
-    // The sweep reads the tokens only after one was minted that the new epoch lets in.
+    // The sweep reads the tokens only after a token with the new epoch was minted.
     service.database.fail([("Query", Fault::NotBefore("Scan"))]);
     let mint_and_scan = async {
         service.database.has_arrived("Query").await;
@@ -199,7 +200,7 @@ async fn a_token_that_is_minted_during_the_sweep_stays() {
     assert_eq!(
         service.token_items(&bob).await.len(),
         1,
-        "the earlier ones are swept"
+        "the sweep deletes the earlier tokens"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What the tables hold of what nobody may read there: a dump of both, searched by value.
+//! The tables hold no secrets in plain text. The test dumps both tables and searches all values.
 
 use serde_json::json;
 use shared::store::item::Item;
@@ -6,7 +6,7 @@ use tests::Service;
 
 use crate::create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob};
 
-/// Everything that an attribute holds, as text and as bytes.
+/// Returns whether an attribute holds a secret, as text or as bytes, in upper or lower case.
 fn holds(item: &Item, name: &str, secret: &str) -> bool {
     use aws_sdk_dynamodb::types::AttributeValue::{B, M, N, S};
     let found = |bytes: &[u8]| {
@@ -22,10 +22,10 @@ fn holds(item: &Item, name: &str, secret: &str) -> bool {
     }
 }
 
-/// The names of the attributes that hold a secret.
+/// Returns the names of the attributes that hold a secret, in both tables.
 async fn attributes(service: &Service, secret: &str) -> Vec<String> {
     let mut items = service.identity_items().await;
-    assert!(items.len() > 5, "a dump has items");
+    assert!(items.len() > 5, "the dump has items");
     items.extend(service.ephemeral_items().await);
     let mut names: Vec<_> = items
         .iter()
@@ -40,7 +40,7 @@ async fn attributes(service: &Service, secret: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_token_and_no_password_and_an_address_only_where_it_is_a_key() {
+async fn the_tables_hold_no_token_no_password_and_an_address_only_in_the_owners_record() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -62,17 +62,17 @@ async fn no_token_and_no_password_and_an_address_only_where_it_is_a_key() {
         &service.account_token,
         PASSWORD,
         "a wrong one",
-        // As they would look in an index or a log: cut, encoded.
+        // Parts and encodings of them, as an index or a log could hold them.
         &token[20..40],
         &hex::encode(&token),
         &hex::encode(PASSWORD),
     ] {
         assert_eq!(attributes(&service, secret).await, [""; 0], "{secret}");
     }
-    // The owner's record names the address's item, as given and in its normal form; nothing else does.
+    // The owner's record holds the address, as given and in its normal form. Nothing else does.
     assert_eq!(attributes(&service, BOB).await, ["email"]);
     assert_eq!(attributes(&service, "bob@").await, ["email"]);
-    // What a search like this finds where there is something.
+    // The search works: it finds a value that the tables hold.
     let id = datum(&ask(&service, "PUT", &json!({ "email": BOB })).await)["tokenId"].clone();
     assert_eq!(
         attributes(&service, id.as_str().unwrap()).await,

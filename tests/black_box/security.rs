@@ -1,14 +1,14 @@
-//! The numbers of `docs/SECURITY.md`, computed.
+//! Computes the numbers in `docs/SECURITY.md` and compares them.
 
 use shared::{config::Settings, domain::shortcode::ALPHABET};
 
-/// The chance that one of so many guesses is right, if one is with this chance.
+/// Returns the chance that at least one of these guesses is correct, from the chance of one guess.
 fn of_guesses(chance: f64, guesses: f64) -> f64 {
     -(guesses * (-chance).ln_1p()).exp_m1()
 }
 
 #[test]
-fn the_chances_of_a_right_guess_are_what_the_document_says() {
+fn the_chances_of_a_correct_guess_are_as_the_document_says() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap();

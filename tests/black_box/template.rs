@@ -1,4 +1,4 @@
-//! `template.yaml`: it has the functions that there are.
+//! `template.yaml` declares exactly the existing functions, with their events and variables.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -6,7 +6,8 @@ use functions::{FUNCTIONS, Function, Kind};
 use serde_json::{Map, Value};
 use shared::config::{EPHEMERAL_TABLE, Uses, VALUE_KEY};
 
-/// The file, with its anchors resolved and without CloudFormation's tags: `!Ref Api` is `Api`.
+/// The content of `template.yaml`, with its anchors resolved and without CloudFormation's tags:
+/// `!Ref Api` is `Api`.
 pub(crate) static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../template.yaml")).expect("template.yaml is YAML")
 });
@@ -26,7 +27,7 @@ pub(crate) fn properties(function: &Function) -> &'static Value {
 }
 
 #[test]
-fn it_has_the_functions_that_there_are_by_their_names() {
+fn it_declares_exactly_the_existing_functions() {
     let resources = TEMPLATE["Resources"].as_object().unwrap().values();
     let handlers = resources
         .filter(|resource| resource["Type"] == "AWS::Serverless::Function")
@@ -37,7 +38,11 @@ fn it_has_the_functions_that_there_are_by_their_names() {
         handlers.iter().collect::<BTreeSet<_>>(),
         names.iter().collect::<BTreeSet<_>>()
     );
-    assert_eq!(handlers.len(), names.len(), "each once");
+    assert_eq!(
+        handlers.len(),
+        names.len(),
+        "each function is declared once"
+    );
     for function in FUNCTIONS {
         assert_eq!(properties(function)["Handler"], function.name);
     }
@@ -64,7 +69,7 @@ fn a_function_has_the_events_of_its_kind() {
 }
 
 #[test]
-fn a_function_has_the_variables_of_what_it_uses() {
+fn a_function_has_the_variables_that_it_uses() {
     for function in FUNCTIONS {
         let variables = &properties(function)["Environment"]["Variables"];
         let given = [EPHEMERAL_TABLE, VALUE_KEY].map(|name| variables.get(name).is_some());

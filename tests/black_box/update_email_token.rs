@@ -30,7 +30,7 @@ async fn it_replaces_both_properties_at_once_and_keeps_the_value() {
         (&json!("read write"), &json!(TestClock::START + 100))
     );
 
-    // Left out, they are what they are by default: no writing, no date.
+    // Omitted properties get their defaults: scope `read`, no expiration date.
     let record = datum(&ask(&service, "PUT", &json!({ "email": BOB })).await);
     assert_eq!(record["write"], false);
     assert_eq!(record["expiryType"], "Infinite");
@@ -45,7 +45,7 @@ async fn it_replaces_both_properties_at_once_and_keeps_the_value() {
 }
 
 #[tokio::test]
-async fn a_date_in_the_past_ends_it_at_once_and_another_brings_it_back() {
+async fn a_past_date_invalidates_it_at_once_and_a_future_date_restores_it() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -56,7 +56,7 @@ async fn a_date_in_the_past_ends_it_at_once_and_another_brings_it_back() {
     assert_eq!(ask(&service, "PUT", &future).await.status, 200);
     assert!(service.is_active(&token).await);
 
-    // Long after its date too: what is kept of it has no TTL.
+    // This works long after the date too, because the stored items have no TTL.
     service.clock.advance(100_000_000);
     let items = service.token_items(&bob).await;
     assert!(items.iter().all(|item| !item.contains_key("expires_at")));
@@ -69,7 +69,7 @@ async fn a_date_in_the_past_ends_it_at_once_and_another_brings_it_back() {
 }
 
 #[tokio::test]
-async fn a_user_without_one_and_an_unknown_address_are_404s() {
+async fn a_user_without_an_e_mail_token_and_an_unknown_address_are_404s() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB });
     let none = "User with email bob@example.com has no token.";
@@ -89,7 +89,7 @@ async fn a_user_without_one_and_an_unknown_address_are_404s() {
 }
 
 #[tokio::test]
-async fn it_never_brings_back_one_that_was_deleted_meanwhile() {
+async fn it_never_restores_a_token_that_is_deleted_concurrently() {
     let (service, _) = with_bob().await;
     for _ in 0..20 {
         let body = json!({ "email": BOB });
@@ -105,7 +105,7 @@ async fn it_never_brings_back_one_that_was_deleted_meanwhile() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_is_not_a_change_that_is_lost() {
+async fn a_change_takes_effect_even_if_the_database_response_is_lost() {
     let (service, _) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -119,7 +119,7 @@ async fn an_answer_that_is_lost_is_not_a_change_that_is_lost() {
 }
 
 #[tokio::test]
-async fn an_administrators_token_makes_and_changes_no_e_mail_token_beyond_itself() {
+async fn an_administrators_token_cannot_make_an_e_mail_token_outlive_itself() {
     let (service, _) = with_bob().await;
     let admin = administrator(&service).await;
     let admin = service.introspect(&admin).await.json()["sub"].clone();
@@ -133,7 +133,7 @@ async fn an_administrators_token_makes_and_changes_no_e_mail_token_beyond_itself
         service.call(&short, method, PATH, &body.to_string()).await
     };
     ask(&service, "POST", &json!({ "email": BOB })).await;
-    // It may end a token early and then read it, but not have it live again.
+    // It may make a token expire early and then read it. It may not make the token outlive itself.
     assert_eq!(call("PUT", Some(0)).await.status, 200);
     let path = format!("{VALUE}?email={BOB}");
     assert_eq!(service.call(&short, "GET", &path, "").await.status, 200);

@@ -1,5 +1,6 @@
-//! The key of e-mail tokens' values: one for all environments of a deployment, kept wrapped by the
-//! key in a file, and never made anew when that file is not the right one.
+//! The data key that seals (encrypts) the values of e-mail tokens. All execution environments of a
+//! deployment share one. It is stored wrapped by the key in a file, and no other data key is
+//! created if that file is wrong.
 
 use std::{fs, path::Path};
 
@@ -20,7 +21,7 @@ use crate::create_email_token::{BOB, PASSWORD, datum, with_bob};
 
 const EVE: &str = "eve@example.com";
 
-/// An environment that has just started, with the value key in this file.
+/// Returns a new execution environment whose value key is wrapped by the key in this file.
 fn environment(service: &Service, file: &Path) -> App {
     let key = ValueKey::file(file.to_owned());
     service.another_environment().with_value_key(Some(key))
@@ -54,14 +55,14 @@ fn token(answer: &Answer) -> String {
     datum(answer)["token"].as_str().expect("a token").to_owned()
 }
 
-/// Makes an e-mail token, and reads its value.
+/// Creates an e-mail token and returns its value.
 async fn made(service: &Service, app: &App, email: &str) -> String {
     let answer = make(service, app, email).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     token(&read(service, app, email).await)
 }
 
-/// Asserts a 503 that says when to try again and nothing else.
+/// Asserts that the response is a 503 that says when to retry and nothing else.
 fn assert_unavailable(answer: &Answer) {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(
@@ -83,16 +84,16 @@ fn assert_unavailable(answer: &Answer) {
     );
 }
 
-/// The wrapped data key, as the table keeps it.
+/// Returns the stored item of the wrapped data key.
 async fn wrapped(service: &Service) -> Option<Item> {
     let items = service.identity_items().await.into_iter();
     let is_wrapped = |item: &Item| item[SORT_KEY] == text("value-key");
     let mut found: Vec<_> = items.filter(is_wrapped).collect();
-    assert!(found.len() < 2, "one data key at the most");
+    assert!(found.len() < 2, "the table has at most one data key");
     found.pop()
 }
 
-/// What the table keeps of a user's e-mail token.
+/// Returns the stored item of a user's e-mail token.
 async fn kept(service: &Service, user: &str) -> Item {
     let items = service.identity_items().await;
     let is_kept = |item: &Item| {
@@ -115,7 +116,7 @@ fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-/// Whether bytes hold a key, as it is or as the hex that it is given in.
+/// Returns whether bytes contain a key, raw or in hex. The key is given in hex.
 fn hold(bytes: &[u8], hex: &str) -> bool {
     let digits = hex.as_bytes().chunks(2);
     let byte = |digits| u8::from_str_radix(str::from_utf8(digits).expect("ASCII"), 16);
@@ -125,7 +126,7 @@ fn hold(bytes: &[u8], hex: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_value_that_one_environment_seals_is_opened_by_all_with_the_same_key_file() {
+async fn all_environments_with_the_same_key_file_can_open_a_value() {
     let (service, _) = with_bob().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
@@ -141,7 +142,7 @@ async fn a_value_that_one_environment_seals_is_opened_by_all_with_the_same_key_f
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_key_file_is_its_owners_alone_and_holds_one_key() {
+async fn only_its_owner_can_read_the_key_file_and_it_holds_one_key() {
     use std::os::unix::fs::PermissionsExt;
 
     let (service, _) = with_bob().await;
@@ -154,12 +155,12 @@ async fn the_key_file_is_its_owners_alone_and_holds_one_key() {
     let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     assert!(key.len() == 64 && key.bytes().all(is_hex));
     assert!(!hold(value.as_bytes(), &key));
-    // Nothing else is left beside it.
+    // The directory contains no other file.
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
 #[tokio::test]
-async fn the_key_file_does_not_hold_the_data_key_nor_the_table_the_key_of_the_file() {
+async fn the_key_file_does_not_hold_the_data_key_and_the_table_does_not_hold_the_files_key() {
     let (service, bob) = with_bob().await;
     service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
@@ -177,7 +178,7 @@ async fn the_key_file_does_not_hold_the_data_key_nor_the_table_the_key_of_the_fi
         }
     }
 
-    // Where the wrapped data key is lost, the file makes another one but not the same again.
+    // If the wrapped data key is lost, a new one is created. The file cannot restore the lost one.
     let delete = service
         .client
         .delete_item()
@@ -198,7 +199,7 @@ async fn the_key_file_does_not_hold_the_data_key_nor_the_table_the_key_of_the_fi
 }
 
 #[tokio::test]
-async fn eight_environments_that_need_the_key_first_at_once_agree_on_one() {
+async fn eight_environments_that_create_the_data_key_concurrently_agree_on_one() {
     let service = Service::start().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
@@ -211,7 +212,7 @@ async fn eight_environments_that_need_the_key_first_at_once_agree_on_one() {
         .map(|_| environment(&service, &file))
         .collect();
 
-    // Each has found none before one is made.
+    // Every environment finds no data key before any of them creates one.
     let all = || ("GetItem", Fault::NotBeforeAll("GetItem", 8));
     service.database.fail((0..8).map(|_| all()));
     let pairs = environments.iter().zip(&emails);
@@ -234,7 +235,7 @@ async fn eight_environments_that_need_the_key_first_at_once_agree_on_one() {
 }
 
 #[tokio::test]
-async fn a_data_key_that_was_kept_though_the_answer_was_lost_is_the_one() {
+async fn a_data_key_is_used_even_if_the_database_response_to_its_insert_was_lost() {
     let (service, _) = with_bob().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
@@ -248,7 +249,7 @@ async fn a_data_key_that_was_kept_though_the_answer_was_lost_is_the_one() {
 }
 
 #[tokio::test]
-async fn with_a_wrong_key_file_nothing_is_read_or_made_and_nothing_is_lost() {
+async fn with_a_wrong_key_file_nothing_is_read_created_or_lost() {
     let (service, _) = with_bob().await;
     service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
@@ -279,7 +280,7 @@ async fn with_a_wrong_key_file_nothing_is_read_or_made_and_nothing_is_lost() {
         assert_unavailable(&make(&service, &app, EVE).await);
         assert_unavailable(&log_in(&app, EVE).await);
         assert_eq!(fs::read(&file).unwrap(), wrong);
-        // An environment that has unwrapped the data key needs the file no more.
+        // An environment that has unwrapped the data key no longer needs the file.
         assert_eq!(token(&read(&service, &before, BOB).await), value);
 
         fs::write(&file, &key).unwrap();
@@ -292,7 +293,7 @@ async fn with_a_wrong_key_file_nothing_is_read_or_made_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn a_lost_key_file_is_not_made_anew_where_there_is_a_data_key() {
+async fn a_lost_key_file_is_not_created_again_if_there_is_a_data_key() {
     let (service, _) = with_bob().await;
     service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
@@ -316,7 +317,7 @@ async fn a_lost_key_file_is_not_made_anew_where_there_is_a_data_key() {
 }
 
 #[tokio::test]
-async fn no_data_key_is_made_under_a_file_that_holds_no_key_or_cannot_be_made() {
+async fn no_data_key_is_created_if_the_key_file_is_invalid_or_cannot_be_created() {
     let (service, _) = with_bob().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
@@ -333,7 +334,7 @@ async fn no_data_key_is_made_under_a_file_that_holds_no_key_or_cannot_be_made() 
 }
 
 #[tokio::test]
-async fn a_sealed_value_is_opened_in_no_other_users_record_and_for_no_other_token() {
+async fn a_sealed_value_cannot_be_opened_in_another_users_record_or_for_another_token() {
     let (service, bob) = with_bob().await;
     let eve = service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
@@ -351,7 +352,7 @@ async fn a_sealed_value_is_opened_in_no_other_users_record_and_for_no_other_toke
     put(&service, moved.clone()).await;
     assert_unavailable(&read(&service, &app, EVE).await);
     assert_unavailable(&log_in(&app, EVE).await);
-    // Together with the token that it is the value of.
+    // The same, together with the id of the token that the value belongs to.
     put(&service, with(&moved, "token_id", &bobs_item["token_id"])).await;
     assert_unavailable(&read(&service, &app, EVE).await);
 
@@ -359,7 +360,7 @@ async fn a_sealed_value_is_opened_in_no_other_users_record_and_for_no_other_toke
     assert_eq!(token(&read(&service, &app, EVE).await), eves);
     assert_eq!(token(&read(&service, &app, BOB).await), bobs);
 
-    // The value of a token of one's own that is no more.
+    // The value of a deleted token of the same user.
     let delete = Event::to("delete-email-token")
         .header("authorization", &service.account_token)
         .query(&format!("email={BOB}"));
@@ -371,7 +372,7 @@ async fn a_sealed_value_is_opened_in_no_other_users_record_and_for_no_other_toke
 }
 
 #[tokio::test]
-async fn a_record_moved_as_a_whole_does_not_give_its_value_to_another_user() {
+async fn a_record_that_is_copied_to_another_user_does_not_reveal_its_value() {
     let (service, bob) = with_bob().await;
     let eve = service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
@@ -379,7 +380,7 @@ async fn a_record_moved_as_a_whole_does_not_give_its_value_to_another_user() {
     made(&service, &app, BOB).await;
     made(&service, &app, EVE).await;
 
-    // With the epoch that makes it look like eve's.
+    // With eve's epoch, so that the record looks like hers.
     let (mut moved, eves) = (kept(&service, &bob).await, kept(&service, &eve).await);
     for name in [PARTITION_KEY, "epoch"] {
         moved.insert(name.to_owned(), eves[name].clone());
@@ -390,7 +391,7 @@ async fn a_record_moved_as_a_whole_does_not_give_its_value_to_another_user() {
 }
 
 #[tokio::test]
-async fn the_data_key_is_read_once_in_an_environment_and_by_no_later_request() {
+async fn an_environment_reads_the_data_key_only_once() {
     let (service, _) = with_bob().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
@@ -409,13 +410,13 @@ async fn the_data_key_is_read_once_in_an_environment_and_by_no_later_request() {
     }
     assert_eq!(calls(), [""; 0]);
 
-    // Of many requests at once, the first one that needs it.
+    // Of many concurrent requests, only one reads it.
     let second = environment(&service, &file);
     let reads = (0..16).map(|_| read(&service, &second, BOB));
     assert!(join_all(reads).await.iter().all(|read| read.status == 200));
     assert_eq!(calls(), ["GetItem"]);
 
-    // Before the first request, where the environment is told to.
+    // `warm_up_value_key` reads it before the first request.
     let third = environment(&service, &file);
     third.warm_up_value_key().await;
     assert_eq!(calls(), ["GetItem"]);

@@ -1,4 +1,4 @@
-//! Requests with the mistakes that the document's examples of a 400 are about.
+//! Invalid requests for the examples of a 400 in `openapi.yaml`.
 
 use functions::Endpoint;
 use serde_json::Value;
@@ -9,17 +9,19 @@ use tests::{
 
 use super::scene::ADDRESS;
 
-/// Whether an endpoint answers an example of a 400: it does if it has the fields that the example is about.
+/// Returns whether an endpoint can give an example of a 400, which it can if it has the fields that
+/// the example is about.
 pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) -> bool {
     let body = Part::operation(endpoint).and_then(|of| of.get("requestBody")?.get("content"));
     let reads = |media_type| body.as_ref().is_some_and(|of| of.get(media_type).is_some());
     match (example, endpoint.name) {
-        // A log-in takes passwords of any age; a user needs neither an address nor a password.
+        // A log-in accepts a password that is too short for a new one. A user needs neither an
+        // address nor a password.
         ("passwordTooShort", "log-in-with-password") | ("bothRequired", "put-user") => false,
         ("noObject", _) => reads("application/json"),
         ("bodyFieldNotAllowed", _) if body.is_none() => false,
         ("jsonBody" | "noJsonObject", _) => body.is_none(),
-        // A revocation reads the first fields of a form.
+        // A revocation reads only the first 16 fields of a form.
         ("tooManyFields", name) => name == "introspect-token",
         ("neitherOrBoth", name) => name == "create-shortcode",
         _ => answer["errors"].as_array().unwrap().iter().all(|error| {
@@ -29,7 +31,7 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
     }
 }
 
-/// A request with the mistake that an example of a 400 is about.
+/// Returns the request with the mistake that an example of a 400 or 401 is about.
 pub(super) fn broken(mut event: Event, example: &str) -> Event {
     let query = |event: Event, field: &str| {
         let before = event.json["rawQueryString"].as_str().unwrap_or_default();
@@ -85,6 +87,6 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "passwordTooLong" => body(event, "password", "x".repeat(257).into()),
         "noBoolean" => body(event, "admin", 1.into()),
         "wrongPassword" => body(event, "password", "wrong".into()),
-        _ => panic!("how one gets to {example} is not known"),
+        _ => panic!("no request is known for the example {example}"),
     }
 }

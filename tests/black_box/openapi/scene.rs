@@ -1,4 +1,4 @@
-//! How one gets to each answer that the document shows.
+//! Prepares a service and sends the request for each example response in `openapi.yaml`.
 
 use functions::Endpoint;
 use futures_util::future::join;
@@ -7,32 +7,32 @@ use tests::{Answer, Event, Fault, Service, openapi::Part};
 
 use super::{bodies, mistakes::broken};
 
-/// The document's user's address.
+/// The e-mail address of the document's user.
 pub(super) const ADDRESS: &str = "bob@example.com";
 const PASSWORD: &str = "correct horse battery";
-/// What a user's or a server's token is made with, so that a list shows what the document does.
+/// The query that mints user and server tokens, so that lists look as in the document.
 const LAPTOP: &str = "expiryType=SlidingTtl&ttl=900&name=laptop";
-/// What the document's requests are about, and nobody has.
+/// The ids and the short code in the document's examples. They do not exist in a service.
 const ECOSYSTEM: &str = "C58521fd8a5d9b5cc21987501";
 const ENVIRONMENT: &str = "E58521fd8a5d9b5cc21987502";
 const TOKEN_ID: &str = "01KDVDNAFMFDHADR9JK9PFNKW4";
 const CODE: &str = "a6e-r7d";
 
-/// A service with what the requests of the document are about.
+/// A service that contains what the document's requests refer to.
 pub(super) struct Scene {
     pub(super) service: Service,
-    /// The document's user.
+    /// The id of the user that the requests refer to.
     user: String,
-    /// The token that is asked about.
+    /// The token to introspect or revoke.
     token: String,
-    /// A token of the ecosystem's servers.
+    /// A server token of the ecosystem.
     server_token: String,
-    /// What stands for the ids of the document.
+    /// The document's ids, each with the service's id that replaces it.
     ids: Vec<(&'static str, String)>,
 }
 
 impl Scene {
-    /// What is there when this answer of this endpoint is wanted.
+    /// Prepares a service for an example response of an endpoint.
     pub(super) async fn of(endpoint: &Endpoint, status: &str, example: &str) -> Self {
         let service = Service::start().await;
         let ecosystem = service.ecosystem.id.as_str().to_owned();
@@ -129,14 +129,14 @@ impl Scene {
         scene
     }
 
-    /// A request by the account, about the user if it is about one.
+    /// Returns a request by the account, about the user if the endpoint needs one.
     fn event(&self, endpoint: &'static str) -> Event {
         Event::to(endpoint)
             .header("authorization", &self.service.account_token)
             .parameter("id", &self.user)
     }
 
-    /// What is answered to a request that is granted.
+    /// Sends a request that must succeed and returns the content of the response.
     async fn made(&self, event: Event) -> Value {
         let answer = event.send(&self.service.app).await;
         assert!(answer.status < 300, "{event:?}: {answer:?}");
@@ -148,13 +148,14 @@ impl Scene {
         self.made(event).await;
     }
 
-    /// A text of the document with the ids that there are.
+    /// Replaces the document's ids in a text with the service's ids.
     fn filled(&self, text: &str) -> String {
         let ids = self.ids.iter();
         ids.fold(text.to_owned(), |text, (shown, id)| text.replace(shown, id))
     }
 
-    /// A request that is right, by the account: the one that the document shows by this name, or its first.
+    /// Returns a valid request: the document's example with this name, or its first one. The
+    /// account sends it, or a server if the example says so.
     pub(super) fn request(&self, endpoint: &Endpoint, name: &str) -> Event {
         let credential = match name {
             "throughBackEnd" => &self.server_token,
@@ -189,7 +190,7 @@ impl Scene {
         }
     }
 
-    /// Asks so that this answer comes.
+    /// Sends a request that gets this example response.
     pub(super) async fn answer(&self, endpoint: &Endpoint, status: &str, example: &str) -> Answer {
         let service = &self.service;
         let event = self.request(endpoint, example);
@@ -235,7 +236,7 @@ impl Scene {
         event.send(&service.app).await
     }
 
-    /// Asks while the database fails.
+    /// Sends a request while every database call fails.
     async fn with(&self, fault: Fault, event: &Event) -> Answer {
         self.service.database.fail_always(Some(fault));
         let answer = event.send(&self.service.app).await;
@@ -243,7 +244,7 @@ impl Scene {
         answer
     }
 
-    /// Asks for what the state of things does not allow.
+    /// Sends a request that the current state does not allow (409).
     async fn conflict(&self, endpoint: &Endpoint, example: &str) -> Answer {
         let service = &self.service;
         let event = match example {
@@ -263,7 +264,7 @@ impl Scene {
                 service.set_owner_id(&self.user, &ann).await;
             }
             "changed" => {
-                // What was read is not so any more when the transaction comes.
+                // The user changes between the read and the transaction.
                 let late = ("TransactWriteItems", Fault::NotBefore("Query"));
                 service.database.fail([late]);
                 let revoke = async {
