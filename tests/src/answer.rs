@@ -1,4 +1,4 @@
-//! A clock that a test turns, and what comes back to it.
+//! The clock that a test controls, and the responses that it gets.
 
 use std::{
     collections::BTreeMap,
@@ -12,25 +12,25 @@ use std::{
 use serde_json::Value;
 use shared::service::app::Clock;
 
-/// A clock that stands still until it is turned. It starts at 2100-01-01T00:00:00.500Z: whatever the
-/// machine's date, a database that deletes what has expired finds nothing.
+/// A clock that moves only when a test moves it. It starts at 2100-01-01T00:00:00.500Z, so that a
+/// database that deletes expired items by the machine's date finds none.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<AtomicU64>);
 
 impl TestClock {
-    /// The second that a clock starts in.
+    /// The second in which a clock starts.
     pub const START: u64 = 4_102_444_800;
 
     pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicU64::new(Self::START * 1000 + 500)))
     }
 
-    /// Turns it on by so many seconds.
+    /// Moves the clock forward by this many seconds.
     pub fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
-    /// Turns it back by so many seconds.
+    /// Moves the clock back by this many seconds.
     pub fn go_back(&self, seconds: u64) {
         self.0.fetch_sub(seconds * 1000, Ordering::SeqCst);
     }
@@ -41,30 +41,30 @@ impl TestClock {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The headers, by name in lower case.
+    /// The headers, by their names in lower case.
     pub headers: BTreeMap<String, String>,
     /// The body as text.
     pub body: String,
 }
 
 impl Answer {
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// If it is not JSON.
+    /// If the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The body as what its content type says: JSON, or text.
+    /// Returns the body as JSON or as text, as its content type says.
     ///
     /// # Panics
-    /// If it is not JSON.
+    /// If the content type is JSON and the body is not.
     pub fn content(&self) -> Value {
         match self.header("content-type") {
             Some("application/json") => self.json(),
@@ -72,15 +72,15 @@ impl Answer {
         }
     }
 
-    /// A header's value, or nothing.
+    /// Returns the value of the header with this name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The token of a response that has one.
+    /// Returns the token in the body.
     ///
     /// # Panics
-    /// If it has none.
+    /// If the body has no token.
     pub fn token(&self) -> String {
         self.json()["token"]
             .as_str()

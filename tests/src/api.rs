@@ -1,4 +1,4 @@
-//! The types of `tokenry-api`, which must hold whatever `openapi.yaml` describes.
+//! Checks that the types of `tokenry-api` can represent every body that `openapi.yaml` describes.
 
 use std::fmt::Debug;
 
@@ -11,10 +11,10 @@ use tokenry_api::{
     User, UserChange,
 };
 
-/// Reads a JSON body as the type that has the name of its schema, and writes it again.
+/// Parses a JSON body as the type with the name of its schema, and returns that value as JSON.
 ///
 /// # Errors
-/// There is no such type, it cannot read the body, or its `Debug` shows a secret of the body.
+/// There is no such type, it cannot parse the body, or its `Debug` shows a secret of the body.
 pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
     let rewrite = match schema {
         "ApiError" => rewrite::<ApiError>,
@@ -52,7 +52,7 @@ fn rewrite<T: Debug + DeserializeOwned + Serialize>(body: &str) -> Result<String
     serde_json::to_string(&value).map_err(json)
 }
 
-/// The tokens, codes and passwords in a body.
+/// Returns the tokens, codes and passwords in a body.
 fn secrets(body: &Value) -> Vec<String> {
     match body {
         Value::Object(members) => members

@@ -1,4 +1,4 @@
-//! A test's database with every call written down, and faults where a test wants them.
+//! A database for tests that records every call and injects the faults that a test asks for.
 
 use std::{
     collections::VecDeque,
@@ -24,47 +24,47 @@ use tokio::sync::Notify;
 
 use crate::{endpoint::Endpoint, rights};
 
-/// One call that reached the database, in the order of arrival.
+/// A call that reached the database.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Such as `BatchGetItem`.
+    /// The operation, such as `BatchGetItem`.
     pub operation: String,
     /// The request's JSON.
     pub request: Value,
-    /// The capacity units that the database says it consumed.
+    /// The capacity units that the call consumed, as the database reported.
     pub capacity: f64,
 }
 
-/// What goes wrong with one call.
+/// A fault of one call.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Refused for its rate.
+    /// The database throttles the call.
     Throttled,
-    /// Refused because a transaction is at work on the item.
+    /// The database rejects the call because a transaction uses the item.
     TransactionConflict,
-    /// Refused because the role does not allow it.
+    /// The database rejects the call because the role does not allow it.
     Denied,
-    /// A server error without a cause.
+    /// The database responds with a server error that names no cause.
     ServerError,
-    /// All keys come back unprocessed.
+    /// The database returns all keys unprocessed.
     Unprocessed,
-    /// The call is carried out, and the connection breaks before the answer.
+    /// The database executes the call, and the connection breaks before the response.
     AnswerLost,
-    /// The connection breaks before the call.
+    /// The connection breaks before the database executes the call.
     Unreachable,
-    /// No answer, ever.
+    /// The response never arrives.
     NoAnswer,
-    /// A success that is not JSON.
+    /// The response is a 200 that is not JSON.
     Rubbish,
-    /// A success that says nothing.
+    /// The response is a 200 with an empty object.
     Empty,
-    /// A transaction is cancelled for another one at work on one of its items.
+    /// The database cancels the transaction because another one uses one of its items.
     TransactionCancelled,
-    /// Carried out when so many calls of this operation have arrived.
+    /// The database executes the call once this many calls of this operation have arrived.
     NotBeforeAll(&'static str, usize),
-    /// Nothing.
+    /// No fault.
     None,
-    /// Carried out when a call of this operation has arrived as well.
+    /// The database executes the call once a call of this operation has arrived.
     NotBefore(&'static str),
 }
 
@@ -72,18 +72,18 @@ pub enum Fault {
 struct State {
     calls: Vec<Call>,
     faults: VecDeque<(&'static str, Fault)>,
-    /// What goes wrong with every call once the queue is empty.
+    /// The fault of every call that has no fault in the queue.
     always: Option<Fault>,
 }
 
-/// What carries the calls out.
+/// The database that executes the calls.
 #[derive(Clone, Debug)]
 enum Store {
     Embedded(Embedded),
     Endpoint(Endpoint),
 }
 
-/// A database that a test can look into and break.
+/// A database that a test can observe and break.
 #[derive(Clone, Debug)]
 pub struct Database {
     store: Store,
@@ -92,11 +92,11 @@ pub struct Database {
 }
 
 impl Database {
-    /// Over the database that this run is for: one embedded for this test alone, or one at an
-    /// address that all tests share.
+    /// Returns the database of this test run: an embedded one for this test alone, or the one at
+    /// `TOKENRY_TEST_ENDPOINT`, which all tests share.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the embedded database cannot be created.
     pub fn of_this_run() -> Self {
         let embedded = || Store::Embedded(Embedded::in_memory().expect("a database"));
         Self {
@@ -106,27 +106,27 @@ impl Database {
         }
     }
 
-    /// Lets these faults meet the next calls of these operations, in this order.
+    /// Injects these faults into the next calls of these operations, in this order.
     pub fn fail(&self, faults: impl IntoIterator<Item = (&'static str, Fault)>) {
         self.state().faults.extend(faults);
     }
 
-    /// Lets this fault meet every call from now on, or none any more.
+    /// Injects this fault into every call from now on; `None` stops this.
     pub fn fail_always(&self, fault: Option<Fault>) {
         self.state().always = fault;
     }
 
-    /// Forgets the faults that have met no call yet.
+    /// Removes the faults that no call has met yet.
     pub fn take_faults(&self) {
         self.state().faults.clear();
     }
 
-    /// The calls since the last time that they were taken.
+    /// Returns the calls since they were last taken, in the order of arrival.
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.state().calls)
     }
 
-    /// The operations since the last time that calls were taken, in alphabetic order.
+    /// Returns the operations of the calls since they were last taken, in alphabetical order.
     pub fn take_operations(&self) -> Vec<String> {
         let mut operations: Vec<_> = self
             .take_calls()
@@ -143,7 +143,7 @@ impl Database {
             .expect("no test panics while it holds the state")
     }
 
-    /// Writes a call down and takes the fault that is meant for it.
+    /// Records a call and returns its fault.
     fn arrive(&self, operation: &str, request: &Value) -> Option<Fault> {
         let mut state = self.state();
         state.calls.push(Call {
@@ -161,7 +161,7 @@ impl Database {
         fault
     }
 
-    /// Notes what a call consumed.
+    /// Records the capacity that a call consumed.
     fn weigh(&self, request: &Value, capacity: f64) {
         let mut state = self.state();
         if let Some(call) = state
@@ -179,7 +179,7 @@ impl Database {
         self.have_arrived(operation, 1).await;
     }
 
-    /// Waits until so many calls of this operation have arrived since calls were last taken.
+    /// Waits until this many calls of this operation have arrived since calls were last taken.
     pub async fn have_arrived(&self, operation: &str, count: usize) {
         loop {
             let arrival = self.arrival.notified();
@@ -198,7 +198,7 @@ impl Database {
         let mut wanted: Value = serde_json::from_slice(body).expect("the SDK sends JSON");
         rights::note(&operation, &wanted);
         let fault = self.arrive(&operation, &wanted);
-        // What runs at once gets in between, as it would over a network.
+        // Concurrent tasks run in between, as they would with a network.
         tokio::task::yield_now().await;
         match fault {
             None | Some(Fault::AnswerLost | Fault::None) => {}
@@ -263,7 +263,8 @@ fn units(consumed: &Value) -> f64 {
 
 fn refusal(code: &str, status: u16) -> HttpResponse {
     let namespace = "com.amazonaws.dynamodb.v20120810";
-    let body = json!({ "__type": format!("{namespace}#{code}"), "message": "as the test wants" });
+    let body =
+        json!({ "__type": format!("{namespace}#{code}"), "message": "injected by the test" });
     answer(status, body.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! A DynamoDB at an address, of whatever make, for which the whole suite can be run.
+//! A DynamoDB-compatible database at an address, against which the whole test suite can run.
 
 use std::sync::{LazyLock, mpsc};
 
@@ -14,7 +14,7 @@ use tokio::{runtime::Runtime, task::spawn_blocking};
 
 use crate::pause;
 
-/// One for all tests, so that they share its connections.
+/// One HTTP client for all tests, so that they share its connections.
 static HTTP: LazyLock<(Runtime, reqwest::Client)> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -23,19 +23,19 @@ static HTTP: LazyLock<(Runtime, reqwest::Client)> = LazyLock::new(|| {
     (runtime.expect("a runtime"), reqwest::Client::new())
 });
 
-/// The DynamoDB that `TOKENRY_TEST_ENDPOINT` names, such as `http://127.0.0.1:8000`. It gets requests
-/// whose signatures are nobody's.
+/// The database that `TOKENRY_TEST_ENDPOINT` names, such as `http://127.0.0.1:8000`. The signatures
+/// of the requests are not valid.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint(String);
 
 impl Endpoint {
-    /// The one that this run is for, if it is not for the embedded database.
+    /// Returns the database of this test run, or `None` if the run uses the embedded one.
     pub(crate) fn of_this_run() -> Option<Self> {
         std::env::var("TOKENRY_TEST_ENDPOINT").ok().map(Self)
     }
 
-    /// Passes a request on. It takes none of tokio's time, so that no test depends on how fast the
-    /// database is: the clock is stopped, and does not run ahead while something blocks.
+    /// Forwards a request. This takes no time on tokio's clock, so that no test depends on the
+    /// speed of the database: the clock is paused, and does not jump ahead while a task blocks.
     pub(crate) async fn call(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let _pause = pause();
         let (_until_dropped, blocked) = mpsc::channel::<()>();
@@ -49,14 +49,14 @@ impl Endpoint {
 async fn send(url: String, request: HttpRequest) -> reqwest::Result<HttpResponse> {
     let mut call = HTTP.1.post(url);
     for (name, value) in request.headers() {
-        // The body is another than the one that was signed, as is the host.
+        // The body and the host differ from those in the original request.
         if !["content-length", "host"].contains(&name) {
             call = call.header(name, value);
         }
     }
     let body = request.body().bytes().unwrap_or_default().to_vec();
     let answer = call.body(body).send().await?;
-    let status = StatusCode::try_from(answer.status().as_u16()).expect("a status is a status");
+    let status = StatusCode::try_from(answer.status().as_u16()).expect("a valid status");
     let body = answer.bytes().await?;
     Ok(HttpResponse::new(status, SdkBody::from(body.to_vec())))
 }

@@ -1,5 +1,5 @@
-//! Requests as API Gateway's events, for what no socket carries and for tests of timeouts, where
-//! tokio's clock is paused and a socket would make it jump.
+//! Requests as API Gateway's events. Tests use them for requests that a socket cannot carry, and
+//! for timeouts: such a test pauses tokio's clock, and a socket would make the clock jump.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// A request to this endpoint, empty but for its route.
+    /// Returns a request to this endpoint that is empty except for its route.
     pub fn to(endpoint: &'static str) -> Self {
         let endpoint_row = row(endpoint);
         let route = format!("{} {}", endpoint_row.method, endpoint_row.path);
@@ -48,58 +48,59 @@ impl Event {
         Self { endpoint, json }
     }
 
-    /// With a header.
+    /// Sets a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.json["headers"][name] = value.into();
         self
     }
 
-    /// With a path parameter.
+    /// Sets a path parameter.
     #[must_use]
     pub fn parameter(mut self, name: &str, value: &str) -> Self {
         self.json["pathParameters"][name] = value.into();
         self
     }
 
-    /// With a raw query string.
+    /// Sets the raw query string.
     #[must_use]
     pub fn query(mut self, raw: &str) -> Self {
         self.json["rawQueryString"] = raw.into();
         self
     }
 
-    /// With a form body as plain text.
+    /// Sets a form body, not encoded in base64, and its content type.
     #[must_use]
     pub fn form(mut self, body: &str) -> Self {
         self.json["body"] = body.into();
         self.header("content-type", "application/x-www-form-urlencoded")
     }
 
-    /// With a JSON body.
+    /// Sets a JSON body and its content type.
     #[must_use]
     pub fn json_body(mut self, body: &str) -> Self {
         self.json["body"] = body.into();
         self.header("content-type", "application/json")
     }
 
-    /// From another source.
+    /// Sets the source address.
     #[must_use]
     pub fn source(mut self, address: &str) -> Self {
         self.json["requestContext"]["http"]["sourceIp"] = address.into();
         self
     }
 
-    /// Sends it.
+    /// Sends the request to its endpoint.
     pub async fn send(&self, app: &App) -> Answer {
         invoke(app, self.endpoint, &self.json).await
     }
 }
 
-/// Sends any JSON to an endpoint, as Lambda would. It takes none of tokio's time but what is waited for.
+/// Sends any JSON to an endpoint, as Lambda would. tokio's clock is paused, so that only timers
+/// take time on it.
 ///
 /// # Panics
-/// If what comes back is not what API Gateway can read.
+/// If API Gateway cannot read the response, or if the response is not as `openapi.yaml` says.
 pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
     let endpoint = row(endpoint);
     let mut context = Context::default();
@@ -109,7 +110,7 @@ pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
     let _pause = pause();
     let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
     let answer = serde_json::to_value(answer).expect("an answer is JSON");
-    // A REST API reads the headers from the second field, an HTTP API from the first.
+    // An HTTP API reads the headers from the first field, a REST API from the second.
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for field in ["headers", "multiValueHeaders"] {
         for (name, value) in answer[field].as_object().into_iter().flatten() {

@@ -1,7 +1,8 @@
-//! What black-box tests and benches have in common: a whole service on a database of its own, a
-//! clock that the test turns, and a view of every call that reaches the database.
+//! The common code of the black-box tests and the benches: a whole service on its own tables, a
+//! clock that the test controls, and a record of every call that reaches the database.
 //!
-//! The database is embedded, or `TOKENRY_TEST_ENDPOINT` names another (`.ci/second_database.py`).
+//! The database is embedded, unless `TOKENRY_TEST_ENDPOINT` names another one
+//! (`.ci/second_database.py`).
 
 mod answer;
 pub mod api;
@@ -21,8 +22,8 @@ pub use event::{Event, invoke};
 pub use pause::{Pause, pause};
 pub use service::{Service, Tables};
 
-/// How many rounds a heavy test goes: `all`, or so many times fewer as `TOKENRY_TEST_FEWER` says, for
-/// a database that is slow; one at least.
+/// Returns the number of rounds of a heavy test: `all`, divided by `TOKENRY_TEST_FEWER` if that is
+/// set for a slow database, but at least 1.
 ///
 /// # Panics
 /// If the variable is not a number above 0.

@@ -1,4 +1,4 @@
-//! `openapi.yaml`, held against every answer that a test gets and every request that one succeeds with.
+//! Compares every response that a test gets, and every request that succeeds, with `openapi.yaml`.
 
 use std::{
     borrow::Cow,
@@ -15,7 +15,7 @@ use shared::{App, domain::shortcode::CodeSpace};
 
 use crate::{Answer, api};
 
-/// The file.
+/// The content of `openapi.yaml`.
 pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../openapi.yaml")).expect("openapi.yaml is YAML")
 });
@@ -24,46 +24,47 @@ pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 static EXACT: LazyLock<Value> =
     LazyLock::new(|| serde_saphyr::from_str(include_str!("exact.yaml")).expect("YAML"));
 
-/// The names of the two documents where a schema refers to them.
+/// The URIs by which schemas refer to the two documents.
 const URI: &str = "urn:tokenry:openapi";
 const EXACT_URI: &str = "urn:tokenry:exact";
-/// What of a path no URI has.
+/// The characters of a path that must be encoded in a URI.
 const BRACES: &AsciiSet = &CONTROLS.add(b'{').add(b'}');
-/// Headers of HTTP itself.
+/// The headers of HTTP itself, which the document does not list.
 const OF_HTTP: [&str; 3] = ["content-length", "content-type", "date"];
 
-/// A part of the document: the pointer to it.
+/// A part of the document, as a JSON pointer.
 #[derive(Clone, Debug)]
 pub struct Part(String);
 
 impl Part {
-    /// An endpoint's path, with what all methods share.
+    /// Returns an endpoint's path item, with the parts that all its methods share.
     fn path(endpoint: &Endpoint) -> Option<Self> {
         Self("/paths".to_owned()).get(endpoint.path)
     }
 
-    /// An endpoint's operation; none if the document does not have it.
+    /// Returns an endpoint's operation, or `None` if the document does not have it.
     pub fn operation(endpoint: &Endpoint) -> Option<Self> {
         Self::path(endpoint)?.get(&endpoint.method.as_str().to_lowercase())
     }
 
-    /// The JSON of it.
+    /// Returns the JSON of this part.
     ///
     /// # Panics
-    /// If a reference leads nowhere.
+    /// If the document does not have it, because a reference is wrong.
     pub fn value(&self) -> &'static Value {
         let value = DOCUMENT.pointer(&self.0);
         value.unwrap_or_else(|| panic!("openapi.yaml has no {}", self.0))
     }
 
-    /// What stands under a name, or in an array at a number; what it refers to, if it is a reference.
+    /// Returns the member with this name, or the element with this index. Follows a reference.
     pub fn get(&self, name: &str) -> Option<Self> {
         let part = self.member(name);
         let reference = DOCUMENT.pointer(&part.0)?["$ref"].as_str();
         Some(reference.map_or(part, |to| Self(to.trim_start_matches('#').to_owned())))
     }
 
-    /// The named parts of the object, or the numbered ones of the array, that is under a name.
+    /// Returns the members of the object, or the elements of the array, that has this name, each
+    /// with its own name or index.
     pub fn each(&self, name: &str) -> Vec<(String, Self)> {
         let Some(of) = self.get(name) else {
             return Vec::new();
@@ -79,7 +80,7 @@ impl Part {
             .collect()
     }
 
-    /// The name of the schema of a content.
+    /// Returns the name of the schema of this content.
     pub fn schema(&self) -> Option<String> {
         let schema = self.get("schema")?;
         schema.0.rsplit('/').next().map(str::to_owned)
@@ -98,13 +99,13 @@ impl Part {
         self.value()["required"] == true
     }
 
-    /// Whether a value is as the schema of this part says.
+    /// Compares a value with the schema of this part.
     fn admits(&self, value: &Value) -> Result<(), String> {
         let pointer = utf8_percent_encode(&self.0, BRACES);
         matches(format!("{URI}#{pointer}/schema"), value)
     }
 
-    /// Whether a text is, or the number that it writes.
+    /// Compares a text with the schema, first as a string and then as a number.
     fn admits_text(&self, text: &str) -> Result<(), String> {
         let as_text = self.admits(&text.into());
         let number = text.parse::<u64>().ok();
@@ -112,7 +113,7 @@ impl Part {
     }
 }
 
-/// Whether a value is as the schema at this URI says.
+/// Compares a value with the schema at this URI.
 fn matches(schema: String, value: &Value) -> Result<(), String> {
     let errors = validator(schema)
         .iter_errors(value)
@@ -126,7 +127,8 @@ fn matches(schema: String, value: &Value) -> Result<(), String> {
     }
 }
 
-/// Whether a value is as `exact.yaml` says of an operation, or of every one, under a status or `body`.
+/// Compares a value with the schema in `exact.yaml` that an operation, or else `every`, has under
+/// this name: a status, or `body`.
 fn matches_exactly(operation: &str, name: &str, value: &Value) -> Result<(), String> {
     for of in [operation, "every"] {
         if EXACT[of].get(name).is_some() {
@@ -136,7 +138,7 @@ fn matches_exactly(operation: &str, name: &str, value: &Value) -> Result<(), Str
     Ok(())
 }
 
-/// The validator of the schema at a URI, compiled once.
+/// Returns the validator of the schema at a URI. Each one is compiled once.
 fn validator(schema: String) -> Arc<Validator> {
     static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
         let documents = [(URI, &*DOCUMENT), (EXACT_URI, &*EXACT)];
@@ -167,12 +169,12 @@ fn is_whole_seconds_in_utc(text: &str) -> bool {
     TIME.is_match(text)
 }
 
-/// Whether two values are the same but for their ids, tokens, codes and times.
+/// Returns whether two values are equal except for ids, tokens, codes and times.
 pub fn alike(one: &Value, other: &Value) -> bool {
     without_what_varies(one) == without_what_varies(other)
 }
 
-/// The text of a value, with a star for each id, token, code and time in it.
+/// Returns the text of a value with `*` in place of each id, token, code and time.
 fn without_what_varies(value: &Value) -> String {
     static VARYING: LazyLock<Regex> = LazyLock::new(|| {
         let varying = [
@@ -188,18 +190,18 @@ fn without_what_varies(value: &Value) -> String {
     VARYING.replace_all(&value.to_string(), "*").into_owned()
 }
 
-/// What was sent to an endpoint.
+/// A request that was sent to an endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Sent {
     path: Vec<(String, String)>,
     query: Vec<(String, String)>,
     content_type: String,
-    /// Empty if there is none, or one that is not looked at.
+    /// Empty if there is no body, or if it is encoded in base64 and not compared.
     body: String,
 }
 
 impl Sent {
-    /// A request over HTTP, and the endpoint whose route it is on.
+    /// Returns an HTTP request and its endpoint, or `None` if it matches no route.
     pub(crate) fn over_http(request: &reqwest::Request) -> Option<(Endpoint, Self)> {
         let url = request.url();
         let (endpoint, path) = endpoints().find_map(|endpoint| {
@@ -218,7 +220,7 @@ impl Sent {
         Some((endpoint, sent))
     }
 
-    /// A request as an HTTP API's event.
+    /// Returns the request in an HTTP API's event.
     pub(crate) fn as_event(event: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let parameters = event["pathParameters"].as_object().into_iter().flatten();
@@ -238,7 +240,7 @@ impl Sent {
     }
 }
 
-/// The parameters of a path that is on a route.
+/// Returns the parameters of a path, or `None` if it does not match the route.
 fn parameters(route: &str, path: &str) -> Option<Vec<(String, String)>> {
     let (route, path): (Vec<_>, Vec<_>) = (route.split('/').collect(), path.split('/').collect());
     let mut parameters = Vec::new();
@@ -267,15 +269,15 @@ fn pairs(urlencoded: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Holds an answer of an endpoint, and what was asked if it was granted, against the document.
+/// Compares a response of an endpoint, and the request if it succeeded, with the document.
 ///
 /// # Panics
-/// If they are not as it says.
+/// If they differ from it.
 pub(crate) fn check(app: &App, endpoint: &Endpoint, sent: &Sent, answer: &Answer) {
     let mut lengths = CodeSpace::MIN_LENGTH..=CodeSpace::MAX_LENGTH;
     let code_space = Some(app.settings().code_space);
     if !lengths.any(|length| CodeSpace::of_length(length) == code_space) {
-        // Codes that no deployment has, and a test only so that there are few.
+        // No deployment has this code space. A test uses it because it has only a few codes.
         return;
     }
     let mut held = in_response(endpoint, answer);
@@ -284,7 +286,7 @@ pub(crate) fn check(app: &App, endpoint: &Endpoint, sent: &Sent, answer: &Answer
     }
     if let Err(problem) = held {
         panic!(
-            "openapi.yaml says otherwise of {}: {problem}\n{sent:?}\n{answer:?}",
+            "{} is not as openapi.yaml says: {problem}\n{sent:?}\n{answer:?}",
             endpoint.name
         );
     }
@@ -293,11 +295,11 @@ pub(crate) fn check(app: &App, endpoint: &Endpoint, sent: &Sent, answer: &Answer
 fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
     let status = answer.status.to_string();
     let response = Part::operation(endpoint).and_then(|of| of.get("responses")?.get(&status));
-    let response = response.ok_or("no such status")?;
+    let response = response.ok_or("the status is not documented")?;
 
-    // The document says once that every response has it.
+    // The document says only once that every response has this header.
     if answer.header("x-request-id").is_none_or(str::is_empty) {
-        return Err("no x-request-id".to_owned());
+        return Err("x-request-id is missing".to_owned());
     }
     let mut documented = BTreeSet::from(OF_HTTP.map(str::to_owned));
     documented.insert("x-request-id".to_owned());
@@ -307,7 +309,7 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
             Some(value) => header
                 .admits_text(value)
                 .map_err(|error| format!("{name}: {error}"))?,
-            None if header.required() => return Err(format!("no {name}")),
+            None if header.required() => return Err(format!("{name} is missing")),
             None => {}
         }
         documented.insert(name);
@@ -317,7 +319,7 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
         .keys()
         .find(|name| !documented.contains(*name))
     {
-        return Err(format!("a header {name}"));
+        return Err(format!("the header {name} is not documented"));
     }
 
     match (response.get("content"), answer.header("content-type")) {
@@ -326,7 +328,7 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
             let media_type = media_type(content_type);
             let content = content
                 .get(&media_type)
-                .ok_or(format!("a body of {media_type}"))?;
+                .ok_or(format!("a body of {media_type} is not documented"))?;
             let body = answer.content();
             content.admits(&body)?;
             matches_exactly(endpoint.name, &status, &body)?;
@@ -334,23 +336,24 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
                 let schema = content.schema().unwrap_or_default();
                 let rewritten = api::rewritten(&schema, &answer.body)?;
                 if rewritten != answer.body {
-                    return Err(format!("tokenry-api writes {rewritten}"));
+                    return Err(format!("tokenry-api writes the body as {rewritten}"));
                 }
             }
             names_fields(endpoint, &body)
         }
-        _ => Err("a body, or none".to_owned()),
+        _ => Err("a body is missing or not documented".to_owned()),
     }
 }
 
-/// The parameters of an operation, with those that all methods of its path share.
+/// Returns the parameters of an operation and those that all methods of its path share.
 fn parameters_of(endpoint: &Endpoint) -> Vec<Part> {
     let parts = [Part::operation(endpoint), Part::path(endpoint)];
     let parameters = parts.iter().flatten().flat_map(|of| of.each("parameters"));
     parameters.map(|(_, parameter)| parameter).collect()
 }
 
-/// Whether an error of an answer may be about this field of an operation, or about fields that it does not take.
+/// Returns whether an error response of an operation may name this field. With the name `additional
+/// parameters`, returns whether the operation rejects unknown fields.
 pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
     let operation = Part::operation(endpoint);
     let body = operation.as_ref().and_then(|of| of.get("requestBody"));
@@ -368,26 +371,26 @@ pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
             let properties = schema.and_then(|of| of.get("properties"));
             properties.is_some_and(|of| of.get(name).is_some())
         }
-        // Where it is optional, one that cannot be used is ignored.
+        // If the credential is optional, an unusable one is ignored.
         ("header", "Authorization") => operation.is_some_and(|of| of.get("security").is_none()),
         _ => parameters_of(endpoint).into_iter().any(is_it),
     }
 }
 
-/// Whether an answer that fields are invalid is about fields of the operation alone.
+/// Checks that an `InvalidParams` response names only fields of the operation.
 fn names_fields(endpoint: &Endpoint, answer: &Value) -> Result<(), String> {
     let errors = answer["errors"].as_array().into_iter().flatten();
     for error in errors.filter(|_| answer["errorType"] == "InvalidParams") {
         let text = |name: &str| error[name].as_str().unwrap_or_default();
         if !has_field(endpoint, text("in"), text("path")) {
-            return Err(format!("it has no such field: {error}"));
+            return Err(format!("the operation has no such field: {error}"));
         }
     }
     Ok(())
 }
 
 fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
-    let operation = Part::operation(endpoint).ok_or("no such operation")?;
+    let operation = Part::operation(endpoint).ok_or("the operation is not documented")?;
     let mut documented = BTreeSet::new();
     for parameter in parameters_of(endpoint) {
         let (name, place) = (parameter.text("name"), parameter.text("in"));
@@ -403,7 +406,7 @@ fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
                     .admits_text(value)
                     .map_err(|error| format!("{name}: {error}"))?;
             }
-            None if parameter.required() => return Err(format!("no {name}")),
+            None if parameter.required() => return Err(format!("{name} is missing")),
             None => {}
         }
     }
@@ -412,7 +415,7 @@ fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
         .into_iter()
         .find(|field| !documented.contains(field) && !ignores_query(endpoint))
     {
-        return Err(format!("a query field {name}"));
+        return Err(format!("the query field {name} is not documented"));
     }
 
     if let Some(body) = operation
@@ -423,9 +426,9 @@ fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
         let content = body
             .get("content")
             .and_then(|content| content.get(&media_type));
-        let content = content.ok_or(format!("a request body of {media_type}"))?;
+        let content = content.ok_or(format!("a request body of {media_type} is not documented"))?;
         let body = match media_type.as_str() {
-            "application/json" => serde_json::from_str(&sent.body).expect("it was granted"),
+            "application/json" => serde_json::from_str(&sent.body).expect("the request succeeded"),
             _ => pairs(&sent.body).into_iter().collect(),
         };
         content

@@ -1,4 +1,5 @@
-//! The tables past the API: what is in them, and what only a fault or a later version puts there.
+//! Access to the tables without the API: reads the items, and writes values that only a fault or a
+//! later version would write.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use shared::{
@@ -15,10 +16,10 @@ use shared::{
 use crate::Service;
 
 impl Service {
-    /// How many tokens the identity table has, of whomever.
+    /// Returns the number of tokens of all owners in the identity table.
     ///
     /// # Panics
-    /// If it cannot be read.
+    /// If the table cannot be read.
     pub async fn count_tokens(&self) -> usize {
         let scan = self
             .client
@@ -33,10 +34,10 @@ impl Service {
         found
     }
 
-    /// The items of the identity table.
+    /// Returns all items of the identity table.
     ///
     /// # Panics
-    /// If it cannot be read.
+    /// If the table cannot be read.
     pub async fn identity_items(&self) -> Vec<Item> {
         let scan = self
             .client
@@ -48,17 +49,17 @@ impl Service {
         scan.expect("the table is read").items.unwrap_or_default()
     }
 
-    /// Writes the hash of a user's password, past the API.
+    /// Writes the hash of a user's password.
     pub async fn set_password_hash(&self, user: &str, hash: &str) {
         let key = Key::password(key_of(user));
         self.set(key, "password_hash", AttributeValue::S(hash.to_owned()))
             .await;
     }
 
-    /// The hash of a user's password, as the table keeps it.
+    /// Returns the stored hash of a user's password.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the user has no password.
     pub async fn password_hash(&self, user: &str) -> String {
         let key = serde_dynamo::to_item(Key::password(key_of(user))).expect("a key");
         let call = self.client.get_item().table_name(&self.tables.identity);
@@ -68,10 +69,10 @@ impl Service {
         item["password_hash"].as_s().expect("a text").clone()
     }
 
-    /// The items of the ephemeral table.
+    /// Returns all items of the ephemeral table.
     ///
     /// # Panics
-    /// If it cannot be read.
+    /// If the table cannot be read.
     pub async fn ephemeral_items(&self) -> Vec<Item> {
         let scan = self
             .client
@@ -83,19 +84,19 @@ impl Service {
         scan.expect("the table is read").items.unwrap_or_default()
     }
 
-    /// Writes whether a user is active, past the API.
+    /// Writes whether a user is active.
     pub async fn set_active(&self, user: &str, active: bool) {
         let key = Key::owner(key_of(user));
         self.set(key, "active", AttributeValue::Bool(active)).await;
     }
 
-    /// Writes another whole id into a user's record, past the API.
+    /// Writes another full id into a user's record.
     pub async fn set_owner_id(&self, user: &str, id: &str) {
         let key = Key::owner(key_of(user));
         self.set(key, "id", AttributeValue::S(id.to_owned())).await;
     }
 
-    /// Writes a token's scope, past the API.
+    /// Writes a token's scope.
     pub async fn set_scope(&self, owner: impl Into<OwnerKey>, id: &str, scope: &str) {
         let item = format!("token#{id}");
         let owner = owner.into();
@@ -118,10 +119,10 @@ impl Service {
         self.database.take_calls();
     }
 
-    /// A user, as it is now.
+    /// Returns a user in its current state.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the user does not exist.
     pub async fn owner(&self, user: &str) -> User {
         let read = self.app.identity().owner(key_of(user)).await;
         self.database.take_calls();
@@ -129,10 +130,10 @@ impl Service {
         owner.and_then(Owner::into_user).expect("a user")
     }
 
-    /// A user's record, as the table keeps it.
+    /// Returns the stored item of a user's record.
     ///
     /// # Panics
-    /// If it cannot be read.
+    /// If the item cannot be read.
     pub async fn owner_item(&self, user: &str) -> Option<Item> {
         let key = serde_dynamo::to_item(Key::owner(key_of(user))).expect("a key");
         let call = self.client.get_item().table_name(&self.tables.identity);
@@ -145,10 +146,10 @@ impl Service {
         read.item
     }
 
-    /// The items of a user's tokens, as the table keeps them, in order of creation.
+    /// Returns the stored items of a user's tokens, in order of creation.
     ///
     /// # Panics
-    /// If they cannot be read.
+    /// If the items cannot be read.
     pub async fn token_items(&self, user: &str) -> Vec<Item> {
         let key = Key::owner(key_of(user));
         let mut key: Item = serde_dynamo::to_item(key).expect("a key");

@@ -1,16 +1,16 @@
-//! tokio's clock, stopped while anybody wants it to be: tests, and calls to a database that may be slow.
+//! Pauses tokio's clock during tests, and during calls to a database that may be slow.
 
 use std::cell::Cell;
 
 use tokio::runtime::Handle;
 
 thread_local! {
-    /// How many want this thread's runtime to be without time.
+    /// The number of [`Pause`]s in this thread.
     static HOLDERS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Stops tokio's clock: from now on it runs ahead to the next timer, and only when nothing else is left
-/// to do. For runtimes of one thread.
+/// Pauses tokio's clock. From now on it jumps to the next timer when there is nothing else to do.
+/// Only for runtimes with one thread.
 pub fn pause() -> Pause {
     let holders = HOLDERS.get();
     if holders == 0 {
@@ -20,16 +20,16 @@ pub fn pause() -> Pause {
     Pause(())
 }
 
-/// The clock goes on when this, and whatever else holds it, is dropped.
+/// Pauses tokio's clock until this and every other `Pause` in the thread are dropped.
 #[derive(Debug)]
-#[must_use = "the clock goes on when this is dropped"]
+#[must_use = "the clock resumes when this is dropped"]
 pub struct Pause(());
 
 impl Drop for Pause {
     fn drop(&mut self) {
         let holders = HOLDERS.get() - 1;
         HOLDERS.set(holders);
-        // What ends with its runtime has no clock any more.
+        // If the runtime has already ended, there is no clock to resume.
         if holders == 0 && Handle::try_current().is_ok() {
             tokio::time::resume();
         }

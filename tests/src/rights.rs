@@ -1,7 +1,8 @@
-//! Which function makes which call on which table: what its role must allow, and no more.
+//! Records which function makes which call on which table. The function's role must allow exactly
+//! these calls.
 //!
-//! With `TOKENRY_RIGHTS` naming a file, a run of the tests leaves all of it there, one JSON object a
-//! line, and `.ci/template.py` holds the template's policies against it.
+//! If `TOKENRY_RIGHTS` names a file, a test run appends the calls to it, one JSON object per line.
+//! `.ci/template.py` compares the template's policies with them.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +27,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// The endpoint that a request's span is of.
+/// The endpoint of a request's span.
 #[derive(Clone, Default)]
 struct Endpoint(String);
 
@@ -40,7 +41,7 @@ impl Visit for Endpoint {
     fn record_debug(&mut self, _field: &Field, _value: &dyn std::fmt::Debug) {}
 }
 
-/// Keeps the endpoint with the span.
+/// A layer that stores the endpoint in the span.
 struct Endpoints;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Endpoints {
@@ -53,17 +54,17 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Endpoints {
     }
 }
 
-/// Starts to look, if this run is to leave what it saw.
+/// Starts the recording if `TOKENRY_RIGHTS` is set.
 pub(crate) fn start() {
     if file().is_some() {
         let ours = ["shared", "functions"].map(|target| (target, LevelFilter::INFO));
         let layer = Endpoints.with_filter(Targets::new().with_targets(ours));
-        // Another test may have been first.
+        // Another test may have started it already.
         let _ = tracing_subscriber::registry().with(layer).try_init();
     }
 }
 
-/// Notes a call of the function whose request this is, if it is one's.
+/// Records a call, if it belongs to a function's request.
 pub(crate) fn note(operation: &str, request: &Value) {
     static NOTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
@@ -92,7 +93,7 @@ fn file() -> Option<String> {
     std::env::var("TOKENRY_RIGHTS").ok()
 }
 
-/// The function whose request's span this is in.
+/// Returns the function whose request's span is current.
 fn function() -> Option<String> {
     tracing::dispatcher::get_default(|dispatch| {
         let registry = dispatch.downcast_ref::<Registry>()?;
@@ -106,7 +107,8 @@ fn function() -> Option<String> {
     })
 }
 
-/// The tables of a call, with the actions that IAM asks for: a transaction's are those of its parts.
+/// Returns the tables of a call with the actions that IAM requires. A transaction requires the
+/// actions of its parts:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html>
 fn actions(operation: &str, request: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

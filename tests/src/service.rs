@@ -1,4 +1,4 @@
-//! A whole service: gateway, app, database and one account with something in it.
+//! A whole service: gateway, app, database, and one account with an ecosystem.
 
 use std::sync::{
     Arc,
@@ -34,18 +34,20 @@ use tokio::net::TcpListener;
 
 use crate::{Answer, Database, Event, TestClock, openapi, rights};
 
-/// The names of a service's tables, which no other service has: tests may share a database.
+/// The names of a service's tables. They are unique, because tests may share a database.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    /// Of owners and their tokens.
+    /// The table of owners and their tokens.
     pub identity: String,
-    /// Of short codes and attempts.
+    /// The table of short codes and attempts.
     pub ephemeral: String,
 }
 
 impl Tables {
     fn of_its_own() -> Self {
-        let random = SysRng.try_next_u64().expect("the system is random");
+        let random = SysRng
+            .try_next_u64()
+            .expect("the system provides random numbers");
         Self {
             identity: format!("{IDENTITY}-{random:016x}"),
             ephemeral: format!("{EPHEMERAL}-{random:016x}"),
@@ -53,21 +55,21 @@ impl Tables {
     }
 }
 
-/// Tests have the tables.
+/// Tests write to the tables directly.
 const RIGHT: MayWrite = MayWrite::of_operator();
 
-/// A service of its own for one test: its database, its port, its clock.
+/// A service for one test, with its own tables, port and clock.
 #[derive(Debug)]
 pub struct Service {
     /// The app behind the gateway.
     pub app: Arc<App>,
     /// The clock that the app reads.
     pub clock: TestClock,
-    /// The database, with its calls.
+    /// The database, which records its calls.
     pub database: Database,
     /// The SDK's client of the database.
     pub client: aws_sdk_dynamodb::Client,
-    /// The names of its tables.
+    /// The names of the service's tables.
     pub tables: Tables,
     /// An account.
     pub account: Account,
@@ -80,15 +82,15 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a service on a free port.
+    /// Starts a service on a free port, with the default settings.
     pub async fn start() -> Self {
         Self::start_with(Settings::default()).await
     }
 
-    /// Starts a service with these settings.
+    /// Starts a service on a free port, with these settings.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the service does not start.
     pub async fn start_with(settings: Settings) -> Self {
         rights::start();
         let database = Database::of_this_run();
@@ -123,17 +125,17 @@ impl Service {
         }
     }
 
-    /// Another execution environment of the same deployment: the same tables and clock, with
-    /// nothing remembered.
+    /// Returns another execution environment of the same deployment: the same tables and clock, but
+    /// empty caches.
     pub fn another_environment(&self) -> App {
         another_environment(&self.client, &self.tables, &self.clock)
             .with_settings(self.app.settings().clone())
     }
 
-    /// Makes a user of the ecosystem.
+    /// Creates a user of the ecosystem and returns its id.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the user cannot be created.
     pub async fn user(&self, name: &str) -> String {
         let id = format!("{};{name}", self.ecosystem.id.as_str());
         let user = UserId::parse(&id).expect("a user's name");
@@ -143,10 +145,10 @@ impl Service {
         id
     }
 
-    /// Makes a user of the ecosystem with an address and a password.
+    /// Creates a user of the ecosystem with an e-mail address and a password, and returns its id.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the user cannot be created.
     pub async fn person(&self, name: &str, email: &str, password: &str) -> String {
         let id = format!("{};{name}", self.ecosystem.id.as_str());
         let made = Event::to("put-user")
@@ -160,7 +162,7 @@ impl Service {
         id
     }
 
-    /// Logs in from a source, such as `192.0.2.1`.
+    /// Logs in from a source address, such as `192.0.2.1`.
     pub async fn log_in(&self, source: &str, email: &str, password: &str) -> Answer {
         Event::to("log-in-with-password")
             .source(source)
@@ -169,17 +171,17 @@ impl Service {
             .await
     }
 
-    /// A token of any owner, made past the API.
+    /// Mints a token of any owner without the API.
     pub async fn token_of(&self, owner: impl Into<TokenOwner>, expiry_type: ExpiryType) -> String {
         let token = token_of(&self.app, owner, expiry_type).await;
         self.database.take_calls();
         token
     }
 
-    /// Another account with an ecosystem: its token, then the ecosystem.
+    /// Creates another account with an ecosystem. Returns the account's token and the ecosystem.
     ///
     /// # Panics
-    /// If they cannot be made.
+    /// If they cannot be created.
     pub async fn another_account(&self) -> (String, Ecosystem) {
         let account = create_account(&self.app, RIGHT).await.expect("an account");
         let ecosystem = create_ecosystem(&self.app, RIGHT, &account.id).await;
@@ -188,10 +190,10 @@ impl Service {
         (token, ecosystem)
     }
 
-    /// Another ecosystem of the account.
+    /// Creates another ecosystem of the account.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the ecosystem cannot be created.
     pub async fn another_ecosystem(&self) -> Ecosystem {
         let ecosystem = create_ecosystem(&self.app, RIGHT, &self.account.id).await;
         let ecosystem = ecosystem.expect("an ecosystem");
@@ -199,10 +201,10 @@ impl Service {
         ecosystem
     }
 
-    /// A request under construction: method and the path with its query.
+    /// Returns a request under construction. The path may have a query.
     ///
     /// # Panics
-    /// If the method is none.
+    /// If the method is not valid.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().expect("a method");
         self.http.request(method, format!("{}{path}", self.url))
@@ -211,7 +213,7 @@ impl Service {
     /// Sends a request.
     ///
     /// # Panics
-    /// If nothing comes back.
+    /// If there is no response, or if it is not as `openapi.yaml` says.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let request = request.build().expect("a request");
         let sent = request.try_clone().expect("a body in memory");
@@ -234,7 +236,7 @@ impl Service {
         answer
     }
 
-    /// Sends a request with a credential, and perhaps a JSON body.
+    /// Sends a request with a credential, and with a JSON body unless that is empty.
     pub async fn call(&self, credential: &str, method: &str, path: &str, body: &str) -> Answer {
         let request = self
             .request(method, path)
@@ -249,17 +251,17 @@ impl Service {
         self.send(request).await
     }
 
-    /// Sends a request with the account's token, and perhaps a JSON body.
+    /// Sends a request with the account's token, and with a JSON body unless that is empty.
     pub async fn manage(&self, method: &str, path: &str, body: &str) -> Answer {
         self.call(&self.account_token, method, path, body).await
     }
 
-    /// Asks for a token of this user with the account's token.
+    /// Mints a token of this user over HTTP, with the account's token.
     pub async fn mint(&self, user: &str, query: &str) -> Answer {
         self.mint_as(&self.account_token, user, query).await
     }
 
-    /// Asks for a token of this user with a credential.
+    /// Mints a token of this user over HTTP, with a credential.
     pub async fn mint_as(&self, credential: &str, user: &str, query: &str) -> Answer {
         let path = format!("/api/users/{user}/tokens?{query}");
         self.send(
@@ -269,19 +271,19 @@ impl Service {
         .await
     }
 
-    /// An introspection of a token with the account's token, for any environment.
+    /// Returns an introspection of a token with the account's token, to send to any environment.
     pub fn introspection(&self, token: &str) -> Event {
         Event::to("introspect-token")
             .header("authorization", &self.account_token)
             .form(&format!("token={token}"))
     }
 
-    /// Introspects a token with the account's token.
+    /// Introspects a token over HTTP, with the account's token.
     pub async fn introspect(&self, token: &str) -> Answer {
         self.introspect_as(&self.account_token, token).await
     }
 
-    /// Introspects a token with a credential.
+    /// Introspects a token over HTTP, with a credential.
     pub async fn introspect_as(&self, credential: &str, token: &str) -> Answer {
         let request = self
             .request("POST", "/api/auth/introspect")
@@ -290,20 +292,20 @@ impl Service {
         self.send(request).await
     }
 
-    /// Whether a token counts now; asking is a use of it.
+    /// Returns whether introspection says that a token is active. This is a use of the token.
     ///
     /// # Panics
-    /// If the answer is neither.
+    /// If the introspection fails.
     pub async fn is_active(&self, token: &str) -> bool {
         let answer = self.introspect(token).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["active"].as_bool().expect("active")
     }
 
-    /// A token of an ecosystem's servers, made over the API: its id and itself.
+    /// Mints a server token of an ecosystem over HTTP. Returns its id and the token.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the token cannot be minted.
     pub async fn server_token(&self, ecosystem: &Ecosystem) -> (String, String) {
         let path = format!("/api/ecosystems/{}/tokens", ecosystem.id.as_str());
         let made = self.manage("POST", &path, "").await;
@@ -312,10 +314,10 @@ impl Service {
         (id, made.token())
     }
 
-    /// Makes an environment of an ecosystem.
+    /// Creates an environment of an ecosystem and returns its id.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the environment cannot be created.
     pub async fn environment(&self, ecosystem: &Ecosystem) -> String {
         let path = format!("/api/ecosystems/{}/environments", ecosystem.id.as_str());
         let made = self.manage("POST", &path, "").await.json();
@@ -323,7 +325,7 @@ impl Service {
         made["id"].as_str().expect("an id").to_owned()
     }
 
-    /// The address that the service listens on, such as `127.0.0.1:40000`.
+    /// Returns the address on which the service listens, such as `127.0.0.1:40000`.
     pub fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
     }
@@ -334,12 +336,12 @@ fn another_environment(
     tables: &Tables,
     clock: &TestClock,
 ) -> App {
-    // No two environments draw alike.
+    // Each environment gets a different seed, so that no two draw the same random values.
     static SEED: AtomicU64 = AtomicU64::new(0);
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let identity = Identity::new(client.clone(), tables.identity.clone());
     let ephemeral = Ephemeral::new(client.clone(), tables.ephemeral.clone());
-    // One key for all environments of a test, as of a deployment.
+    // All environments of a test share one key, as those of a deployment do.
     let value_key = ValueKey::in_memory(&mut StdRng::seed_from_u64(0));
     App::with(identity, clock.clock(), StdRng::seed_from_u64(seed))
         .with_ephemeral(Some(ephemeral))

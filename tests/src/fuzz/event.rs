@@ -1,4 +1,4 @@
-//! What comes from API Gateway: whole events, and the fields in their queries and bodies.
+//! Fuzz targets for requests from API Gateway: whole events, and the fields in queries and bodies.
 
 use std::{
     borrow::Cow,
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::{Event, Service};
 
-/// One for all runs: a fuzzer makes hundreds a second.
+/// One service for all runs, because a fuzzer makes hundreds of runs per second.
 static SERVICE: LazyLock<Mutex<(Runtime, Service, String)>> = LazyLock::new(|| {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");
@@ -25,24 +25,24 @@ static SERVICE: LazyLock<Mutex<(Runtime, Service, String)>> = LazyLock::new(|| {
     Mutex::new((runtime, service, bob))
 });
 
-/// A whole event, which the first byte sends to one of the endpoints: whatever it is, the answer is one
-/// that API Gateway can read, of the contract's form, and no failure of ours. `TOKEN`, `BOB` and
-/// `ECOSYSTEM` in it stand for what exists.
+/// Sends a whole event to the endpoint that the first byte chooses. API Gateway must be able to
+/// read the response, errors must have the documented form, and there must be no 5xx. `TOKEN`,
+/// `BOB` and `ECOSYSTEM` in the event are replaced with values that exist.
 pub fn event(data: &[u8]) {
     let Some((endpoint, text)) = data.split_first() else {
         return;
     };
     let endpoint = endpoints().nth(usize::from(*endpoint) % endpoints().count());
-    let endpoint = endpoint.expect("a remainder is less than the count");
+    let endpoint = endpoint.expect("the remainder is less than the count");
     let text = String::from_utf8_lossy(text);
-    let service = SERVICE.lock().expect("no run panicked");
+    let service = SERVICE.lock().expect("no earlier run panicked");
     let (runtime, service, bob) = &*service;
 
     let text = text
         .replace("TOKEN", &service.account_token)
         .replace("BOB", bob)
         .replace("ECOSYSTEM", service.ecosystem.id.as_str());
-    // What is no JSON, Lambda itself does not pass on.
+    // Lambda passes on only JSON.
     let Ok(payload) = RawValue::from_string(text) else {
         return;
     };
@@ -69,12 +69,13 @@ pub fn event(data: &[u8]) {
     }
 }
 
-/// A query, a form and a JSON object of the same bytes, each read for the fields `a` (a text) and `n` (a
-/// number): what is read is what a plain reading of the whole finds, and the rest is refused. Of a form the
-/// first 16 fields are read, and the rest is ignored.
+/// Reads the same bytes as a query, as a form and as a JSON object, each for the field `a` (a
+/// string), and the JSON object also for `n` (a number). `Fields` must find the same values as a
+/// plain parser and reject all other fields. Of a form it must read the first 16 fields and ignore
+/// the rest.
 pub fn fields(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
-    let service = SERVICE.lock().expect("no run panicked");
+    let service = SERVICE.lock().expect("no earlier run panicked");
     let (runtime, service, _) = &*service;
 
     let read = |event: Event, handler: Handler| {
@@ -122,7 +123,7 @@ pub fn fields(data: &[u8]) {
     let (status, body) = read(event().json_body(text), |_, request| of_json(&request));
     let object = serde_json::from_str::<serde_json::Map<String, Value>>(text);
     match object {
-        // Of members of one name this reading keeps the last.
+        // If a name is repeated, `serde_json` keeps the last value.
         Ok(object) if status == 200 => {
             let is_known = |name: &String| name == "a" || name == "n";
             assert!(object.keys().all(is_known), "{text:?}");
@@ -131,7 +132,7 @@ pub fn fields(data: &[u8]) {
                 object.get("a").cloned().unwrap_or_default(),
                 "{text:?}"
             );
-            // However it is written: 1e3 is 1000.
+            // The notation does not matter: 1e3 is 1000.
             let number = object.get("n").and_then(Value::as_f64);
             assert_eq!(body["n"].as_f64(), number, "{text:?}");
         }

@@ -1,9 +1,9 @@
-//! What a fuzzer feeds with bytes: everything that reads what a stranger sent. Each target panics where
-//! a property does not hold. `tests/fuzz` runs them under libFuzzer; a test replays their corpus.
+//! Fuzz targets for all code that parses input from strangers. A target panics if a property does
+//! not hold. `tests/fuzz` runs the targets under libFuzzer, and a test replays their corpus.
 
 #![expect(
     clippy::missing_panics_doc,
-    reason = "a target panics where a property does not hold"
+    reason = "a target panics if a property does not hold"
 )]
 
 mod event;
@@ -12,10 +12,10 @@ mod text;
 pub use event::{event, fields};
 pub use text::{cursor, ids, token};
 
-/// A target.
+/// A fuzz target.
 pub type Target = fn(&[u8]);
 
-/// All of them, by the names of their folders in `tests/fuzz/corpus`.
+/// All targets with the names of their folders in `tests/fuzz/corpus`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("cursor", cursor),
     ("event", event),

@@ -1,4 +1,4 @@
-//! Texts that are read whole: tokens, ids, cursors.
+//! Fuzz targets for texts that are parsed as a whole: tokens, ids and cursors.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use shared::{
@@ -17,11 +17,13 @@ use shared::{
     },
 };
 
-/// A token's text: nothing but a whole one is read, and one that is prints as it was.
+/// Parses the text of a token. Only a valid text must be accepted, and the token must print the
+/// same text.
 pub fn token(data: &[u8]) {
     token_text(&String::from_utf8_lossy(data));
 
-    // The same bytes as a token whose checksum is right, so that what is behind that is reached.
+    // Also parses the bytes as a token with a correct checksum, to reach the code behind that
+    // check.
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let Some((head, rest)) = data.split_first_chunk::<2>() else {
         return;
@@ -35,7 +37,7 @@ pub fn token(data: &[u8]) {
     let covered = format!("tk_{}{}_{body}", head.0, head.1);
     let sum = base62::encode_fmt(crc32fast::hash(covered.as_bytes()));
     let text = format!("{covered}{sum:0>6}");
-    // 22 digits hold more than 16 bytes, and 11 more than 8.
+    // 22 digits can encode more than 16 bytes, and 11 digits more than 8 bytes.
     let fits = |from: usize, to: usize, max: u128| {
         base62::decode(&body[from..to]).is_ok_and(|number| number <= max)
     };
@@ -46,16 +48,16 @@ pub fn token(data: &[u8]) {
         && fits(22, 44, whole)
         && fits(44, 66, whole)
         && fits(66, 77, u64::MAX.into());
-    assert_eq!(token_text(&text), is_one, "a right checksum");
+    assert_eq!(token_text(&text), is_one, "a token with a correct checksum");
     for at in 0..text.len() {
         let mut other = text.clone().into_bytes();
         other[at] = if other[at] == b'0' { b'1' } else { b'0' };
         let other = String::from_utf8(other).expect("ASCII");
-        assert!(!token_text(&other), "a changed character");
+        assert!(!token_text(&other), "a token with a changed character");
     }
 }
 
-/// Whether a text is a token's.
+/// Returns whether a text is a token, and checks the properties of the token.
 fn token_text(text: &str) -> bool {
     let Some(token) = PlainToken::parse(text) else {
         return false;
@@ -74,7 +76,8 @@ fn token_text(text: &str) -> bool {
     true
 }
 
-/// Ids, and other texts with one form: what is read prints as it was, and follows the contract's rule.
+/// Parses ids and other short texts. The parsers must accept exactly the texts that the documented
+/// rules allow, and an id must print the same text.
 pub fn ids(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
     let is_hex_id = |letter: char, text: &str| {
@@ -102,7 +105,7 @@ pub fn ids(data: &[u8]) {
     if let Ok(user) = user {
         assert_eq!(user.as_str(), text);
         assert_eq!(user.is_short_code(), text[25..].starts_with(";short|"));
-        // From a REST API and from an HTTP API it is the same.
+        // A REST API sends the id encoded, an HTTP API decoded. Both must give the same id.
         let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         for raw in [text, &encoded] {
             let decoded = decode_path_parameter(raw).expect("UTF-8");
@@ -118,11 +121,11 @@ pub fn ids(data: &[u8]) {
         assert!(again.is_some_and(|again| again.reveal() == code.reveal()));
     }
     if let Ok(email) = Email::parse(text) {
-        let normal = Email::parse(email.normal()).expect("a normal form is an address");
+        let normal = Email::parse(email.normal()).expect("a normal form is a valid address");
         assert_eq!(normal.normal(), email.normal());
         assert_eq!(email.as_given(), text);
     }
-    // Up to u64::MAX, whatever stands before the digits; never by wrapping around.
+    // Numbers up to u64::MAX are accepted, with any number of leading zeros, and never wrap around.
     let number = positive_long(text, u64::MAX);
     let expected = text.trim_start_matches('0').parse::<u64>().ok();
     let expected = expected.filter(|_| text.bytes().all(|c| c.is_ascii_digit()));
@@ -135,7 +138,8 @@ pub fn ids(data: &[u8]) {
     let _ = Timestamp::parse(text);
 }
 
-/// Cursors: of one list, of one text, and back to where they were made for.
+/// Parses cursors. A cursor must be valid for one list only, have only one spelling, and give back
+/// the position that it was created for.
 pub fn cursor(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
     let hex = hex::encode(data);
