@@ -1,10 +1,9 @@
-//! Minting and verifying through the local gateway, in requests a second, beside what the embedded
-//! database answers to the same round trips with the same items when it is called by the bare SDK:
-//! `cargo bench -p tests --bench gateway`.
+//! Measures mints and verifications per second through the local gateway, and compares them with
+//! the same database calls by the SDK alone: `cargo bench -p tests --bench gateway`.
 //!
-//! Sixteen clients share this process, its runtime and its processors with the gateway; the bare
-//! round trips come from sixteen tasks. The two take turns, so that what else the machine does
-//! slows both, and their medians are compared.
+//! Sixteen clients share this process, its runtime and its processors with the gateway. Sixteen
+//! tasks make the calls of the SDK alone. The two measurements take turns, so that other work on
+//! the machine slows both. Their medians are compared.
 
 mod common {
     pub(crate) mod demo;
@@ -37,13 +36,13 @@ use tokenry::{
 };
 use tokio::net::TcpListener;
 
-/// How many requests are timed together, and how often.
+/// The number of requests that are timed together, and the number of measurements.
 const REQUESTS: usize = 2400;
 const ROUNDS: usize = 5;
-/// What the gateway is to reach of the bare SDK's rate at least.
+/// The minimum rate of the gateway, as a fraction of the SDK's rate.
 const GOAL: f64 = 0.5;
 
-// As `tokenry` itself: a thread for each processor.
+// One thread per processor, as in `tokenry`.
 #[tokio::main]
 async fn main() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -83,7 +82,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// A gateway, and what is asked of it and of its database.
+/// A gateway and its database, and the values that the requests need.
 struct Bench {
     address: String,
     client: Client,
@@ -132,7 +131,7 @@ impl Bench {
             Key::owner(user),
         ]);
         rate(REQUESTS, |share| {
-            // Made in advance: drawing and hashing are the service's work.
+            // Created in advance, because drawing and hashing are the service's work.
             let items: Vec<_> = (0..share).map(|_| self.new_item()).collect();
             let (client, keys) = (self.client.clone(), keys.clone());
             async move {
@@ -158,7 +157,7 @@ impl Bench {
         .await
     }
 
-    /// The item of a new token, as a mint through the gateway makes it.
+    /// Returns the item of a new token, as a mint through the gateway creates it.
     fn new_item(&self) -> Item {
         let (now, mut rng) = (self.app.now(), self.app.rng());
         let draft = Draft::new((&self.user).into(), NewToken::default(), now);
@@ -167,7 +166,7 @@ impl Bench {
     }
 }
 
-/// Puts a new item, under the condition that the service puts it.
+/// Puts a new item with the same condition as the service.
 async fn put(client: &Client, item: Item) {
     let call = client.put_item().table_name(IDENTITY).set_item(Some(item));
     call.condition_expression("attribute_not_exists(#item)")

@@ -1,8 +1,9 @@
-//! The time and the memory of log-ins with a password: `cargo bench -p tests --bench log_in`. On
-//! Linux, since it reads `/proc`.
+//! Measures the time and the memory of log-ins with a password:
+//! `cargo bench -p tests --bench log_in`. It runs only on Linux, because it reads `/proc`.
 //!
-//! What is compared is done in turn, so that what else the machine does slows both. The embedded
-//! database works in this process: its time and its memory count unless they are named apart.
+//! Measurements that are compared take turns, so that other work on the machine slows both. The
+//! embedded database runs in this process: all figures include its time and its memory, unless they
+//! name them separately.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -39,20 +40,20 @@ use shared::{
 use tests::Event;
 use tokenry::embedded::{self, EPHEMERAL, Embedded, IDENTITY};
 
-/// How often each is timed.
+/// The number of measurements of each kind.
 const RUNS: usize = 200;
 
-// Of one length each.
+// The addresses have the same length, to compare a known and an unknown one.
 const KNOWN: &str = "somebody@example.com";
 const UNKNOWN: &str = "stranger@example.com";
 const RIGHT: &str = "the right password";
 const WRONG: &str = "the wrong password";
 
-/// An attempt's source is its number, and every 50 of them the clock turns to the next window, so
-/// that no limit is reached.
+/// The number of attempts so far. It is also the source address of the next attempt, and after
+/// every 50 attempts the clock moves to the next window, so that no limit is reached.
 static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
 const WINDOW: Duration = Duration::from_mins(15);
-/// The nanoseconds that passed in the database.
+/// The nanoseconds that a log-in spent in the database.
 static INSIDE: AtomicU64 = AtomicU64::new(0);
 
 // As in a Lambda function.
@@ -68,10 +69,10 @@ async fn main() {
     let app = App::with(identity, clock, rng)
         .with_ephemeral(Some(Ephemeral::new(client, EPHEMERAL.to_owned())))
         .with_value_key(Some(value_key));
-    // Before the first hash, which sets the user's password.
+    // Measured before the first hash, that of the user's password.
     let (before, _) = resident();
     make_user(&app).await;
-    // The first makes the e-mail token that the others find.
+    // The first log-in creates the e-mail token that the others find.
     log_in(&app, KNOWN, RIGHT, 200).await;
 
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -86,7 +87,7 @@ async fn main() {
         (unknown / known - 1.0) * 100.0,
     );
 
-    // Before the bare hashes come with a memory of their own.
+    // Measured before `bare_hash` allocates its own memory.
     let (after, peak) = resident();
     println!(
         "{before:.1} MiB resident before the first log-in, {after:.1} MiB after {} of them, \
@@ -124,7 +125,7 @@ async fn make_user(app: &App) {
     user.expect("a user");
 }
 
-/// How long a log-in takes, and how much of that passes in the database.
+/// Returns the time of a log-in, and how much of it the database took.
 async fn log_in(app: &App, email: &str, password: &str, status: u16) -> [Duration; 2] {
     let source = Ipv4Addr::from_bits(ATTEMPTS.fetch_add(1, Relaxed));
     let event = Event::to("log-in-with-password")
@@ -141,8 +142,9 @@ async fn log_in(app: &App, email: &str, password: &str, status: u16) -> [Duratio
     times
 }
 
-/// How long a hash with the service's parameters takes in memory that is there, and how long it
-/// takes to wipe that, as the service does after each.
+/// Returns a function that measures a hash with the service's parameters in allocated memory. It
+/// returns the time of the hash, and the time to wipe the memory, as the service does after each
+/// hash.
 fn bare_hash() -> impl FnMut() -> [Duration; 2] {
     let params = Params::new(19_456, 2, 1, None).expect("parameters");
     let mut memory = vec![Block::new(); params.block_count()];
@@ -159,7 +161,7 @@ fn bare_hash() -> impl FnMut() -> [Duration; 2] {
     }
 }
 
-/// The medians of each, in milliseconds.
+/// Returns the medians of both times, in milliseconds.
 fn medians(times: &[[Duration; 2]]) -> [f64; 2] {
     [0, 1].map(|of| {
         let mut times: Vec<_> = times.iter().map(|both| both[of]).collect();
@@ -168,7 +170,7 @@ fn medians(times: &[[Duration; 2]]) -> [f64; 2] {
     })
 }
 
-/// The embedded database, its time taken.
+/// The embedded database, with a measurement of its time.
 #[derive(Clone, Debug)]
 struct Timed(Embedded);
 
@@ -176,7 +178,7 @@ impl HttpConnector for Timed {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let started = Instant::now();
         let answer = self.0.call(request).now_or_never();
-        let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than ages");
+        let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than 500 years");
         INSIDE.fetch_add(inside, Relaxed);
         HttpConnectorFuture::ready(answer.expect("it answers at once"))
     }
@@ -192,7 +194,7 @@ impl HttpClient for Timed {
     }
 }
 
-/// `VmRSS` and `VmHWM` in MiB.
+/// Returns the resident memory of this process and its peak (`VmRSS` and `VmHWM`), in MiB.
 fn resident() -> (f64, f64) {
     let status = fs::read_to_string("/proc/self/status").expect("a status");
     let read = |name| {

@@ -1,5 +1,5 @@
-//! What `tokenry serve` holds in memory once 100,000 tokens were minted through it: `cargo bench
-//! -p tests --bench memory`. On Linux, since it reads `/proc`.
+//! Measures the memory of `tokenry serve` after 100,000 mints:
+//! `cargo bench -p tests --bench memory`. It runs only on Linux, because it reads `/proc`.
 
 mod common {
     pub(crate) mod load;
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 const TOKENS: usize = 100_000;
-/// What the process is to stay under, in MiB.
+/// The maximum memory of the process, in MiB.
 const GOAL: f64 = 60.0;
 
 #[tokio::main]
@@ -29,7 +29,7 @@ async fn main() {
         .args(["serve", "--port", "0", "--json", "--data"])
         .arg(data.path())
         .stdout(Stdio::piped())
-        // A line of log for each request.
+        // The log has one line per request.
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
@@ -54,15 +54,15 @@ async fn main() {
     );
 }
 
-/// The command, built as this bench is: in the same profile and, since `tests` is named as well,
-/// with the same features of everything, so that little more than the link is left to do.
+/// Builds the `tokenry` command and returns its path. The build uses the profile of this bench, and
+/// the same features because it names `tests` too, so it does little more than link.
 fn tokenry() -> PathBuf {
     let mut build = process::Command::new(env!("CARGO"));
     build
         .args(["build", "--profile", "bench", "--message-format", "json"])
         .args(["-p", "tests", "-p", "tokenry", "--bin", "tokenry"])
         .stderr(Stdio::inherit());
-    // What cargo tells a bench of its package would make build scripts run again that look at it.
+    // With the variables that cargo sets for a bench, some build scripts would run again.
     for (name, _) in env::vars().filter(|(name, _)| of_package(name)) {
         build.env_remove(name);
     }
@@ -79,7 +79,7 @@ fn of_package(variable: &str) -> bool {
     variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
-/// `VmRSS` in MiB.
+/// Returns the resident memory of a process (`VmRSS`), in MiB.
 fn resident(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

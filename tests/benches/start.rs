@@ -1,9 +1,12 @@
-//! How long a function takes to start, and with its first request, beside a bare `lambda_http` binary of the same
-//! profile under the same Runtime API: `cargo bench -p tests --bench start`.
+//! Measures the start and the first request of a function, and compares them with a minimal
+//! `lambda_http` binary, built with the same profile, under the same Runtime API:
+//! `cargo bench -p tests --bench start`.
 //!
-//! Start is from the process to its first question for an event. It holds one call of the database, which opens the
-//! connection while Lambda gives a whole processor. What that costs is measured beside, in a process that is warm: a new
-//! client and its first call. The artifact's size stands beside too, which a cold start has to read.
+//! The start lasts from the creation of the process until it first asks for an event. It includes
+//! one database call (the warm-up call), which opens the connection while Lambda still provides a
+//! whole processor. The cost of that call is measured separately in a warm process: a new client
+//! and its first call. The bench also prints the size of the artifact, because a cold start reads
+//! it.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -33,13 +36,13 @@ use shared::store::{
 use tests::Event;
 use tokenry::embedded::{self, Embedded, IDENTITY};
 
-/// How often each is started, and how many warm requests follow its first.
+/// The number of starts of each binary, and the number of warm requests after each first request.
 const RUNS: usize = 20;
-/// How many times the bare binary's start a function's may be, the warm-up call left out.
+/// The maximum start of a function without the warm-up call, as a multiple of the bare binary's.
 const GOAL_START: f64 = 1.5;
-/// What a first request may take beyond a warm one.
+/// The maximum time that a first request takes more than a warm one, in milliseconds.
 const GOAL_FIRST: f64 = 5.0;
-/// What the artifact, and that compressed as a zip file has it, are to stay under, in megabytes.
+/// The maximum sizes of the artifact, uncompressed and compressed as in a zip file, in megabytes.
 const GOAL_SIZE: [f64; 2] = [7.0, 3.5];
 
 #[tokio::main]
@@ -64,7 +67,7 @@ async fn main() {
     let mut bare = Times::default();
     let mut ours = Times::default();
     let mut call = Vec::new();
-    // In turns, so that what else the machine does slows both.
+    // The measurements take turns, so that other work on the machine slows all of them.
     for _ in 0..RUNS {
         bare.add(
             &binaries.join("examples/bare"),
@@ -79,14 +82,15 @@ async fn main() {
     let call = median(call);
     let [bare, ours] = [bare, ours].map(Times::medians);
     println!(
-        "start: {:.2} ms, of a bare lambda_http binary {:.2} ms, one warm-up call with its client {call:.2} ms: {:.2} times the bare \
-         one beside the call (goal: at most {GOAL_START})",
+        "start: {:.2} ms; bare lambda_http binary: {:.2} ms; warm-up call with its client: \
+         {call:.2} ms; without that call {:.2} times the bare binary (goal: at most {GOAL_START})",
         ours.start,
         bare.start,
         (ours.start - call) / bare.start,
     );
     println!(
-        "first request: {:.2} ms, warm {:.2} ms: {:.2} ms beyond (goal: at most {GOAL_FIRST}); bare: {:.2} and {:.2} ms",
+        "first request: {:.2} ms; warm request: {:.2} ms; difference: {:.2} ms \
+         (goal: at most {GOAL_FIRST}); bare binary: {:.2} and {:.2} ms",
         ours.first,
         ours.warm,
         ours.first - ours.warm,
@@ -95,7 +99,7 @@ async fn main() {
     );
 }
 
-/// What was measured of one binary, in milliseconds.
+/// The measured times of one binary, in milliseconds.
 #[derive(Default)]
 struct Times {
     start: Vec<f64>,
@@ -129,12 +133,15 @@ impl Times {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a file's size is far from 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a file's size is far below 2^52"
+)]
 fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// How many bytes they are as a zip file's entry.
+/// Returns the compressed size of these bytes as an entry of a zip file.
 fn deflated(bytes: &[u8]) -> usize {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).expect("memory");
@@ -150,7 +157,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// The call that a function makes while it starts, and the client that it makes for it; in milliseconds.
+/// Measures the warm-up call of a function, including the creation of its client, in milliseconds.
 async fn warm_up(database: &Database) -> f64 {
     let started = Instant::now();
     let credentials = Credentials::new("test", "test", None, None, "bench");
@@ -165,7 +172,7 @@ async fn warm_up(database: &Database) -> f64 {
     millis(started.elapsed())
 }
 
-/// Builds both binaries as they are deployed; returns where they are.
+/// Builds both binaries as they are deployed. Returns the directory that contains them.
 fn built() -> PathBuf {
     let status = process::Command::new(env!("CARGO"))
         .args([
@@ -177,7 +184,7 @@ fn built() -> PathBuf {
             "--example",
             "bare",
         ])
-        // Where functions/.cargo/config.toml holds, as for `sam build`.
+        // So that functions/.cargo/config.toml applies, as with `sam build`.
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../functions"))
         .status()
         .expect("cargo runs");

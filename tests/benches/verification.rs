@@ -1,12 +1,14 @@
-//! The work of one verification outside the database, in microseconds on one thread: `cargo bench
-//! -p tests --bench verification`. Called in `functions/`, it is optimised as the Lambda binary is.
+//! Measures the time of one verification outside the database, in microseconds on one thread:
+//! `cargo bench -p tests --bench verification`. Run it in `functions/` to optimise it like the
+//! Lambda binary.
 //!
-//! A verification is the introspection of a user's FixedTtl token with the account's, from the
-//! event to the answer's bytes. What passes inside the SDK's HTTP connector is the database's and
-//! does not count. The SDK's own share is its bare call, timed likewise.
+//! A verification is the introspection of a user's FixedTtl token with the account's token, from
+//! the event to the bytes of the response. Time inside the SDK's HTTP connector belongs to the
+//! database and is not counted. The SDK's share is the time of the same call by the SDK alone,
+//! measured in the same way.
 //!
-//! Two databases, for their work shows outside too, by what it leaves of the processor's caches:
-//! the embedded one, and one that repeats an answer.
+//! The bench uses two databases: the embedded one, and one that repeats a response. The work of a
+//! database also affects the time outside it, because it evicts data from the processor's caches.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -48,9 +50,9 @@ use shared::{domain::token::PlainToken, http::respond, store::identity::Key};
 use tests::Event;
 use tokenry::embedded::{self, Embedded};
 
-/// How often each is timed.
+/// The number of measurements of each kind.
 const RUNS: usize = 10_000;
-/// What a verification is to stay under.
+/// The maximum time of our own work in a verification, in microseconds.
 const GOAL: f64 = 50.0;
 
 // As in a Lambda function.
@@ -74,7 +76,7 @@ async fn main() {
         serde_json::to_string(&answer).expect("JSON")
     };
 
-    // What an HTTP API asks of the authorizer: the user's token itself.
+    // The event that an HTTP API sends to the authorizer, with the user's token.
     let text = include_str!("../events/authorizer-http-2.0.json");
     let mut event: Value = serde_json::from_str(text).expect("JSON");
     event["identitySource"] = json!([user_token.reveal()]);
@@ -94,7 +96,7 @@ async fn main() {
         .await;
     print("authorize", "the embedded database", whole, sdk);
 
-    for what in ["the embedded database", "an answer repeated"] {
+    for what in ["the embedded database", "a repeated response"] {
         let whole = database.median_outside(verify).await;
         let answer = verify().await;
         assert!(answer.contains(r#"\"active\":true"#), "{answer}");
@@ -117,7 +119,7 @@ fn print(endpoint: &str, what: &str, whole: f64, sdk: f64) {
     );
 }
 
-/// The embedded database, and how much of the time passes in it.
+/// The embedded database, with a measurement of the time that it takes.
 #[derive(Clone, Debug)]
 struct Timed {
     embedded: Embedded,
@@ -127,8 +129,9 @@ struct Timed {
 #[derive(Debug, Default)]
 struct State {
     nanoseconds: AtomicU64,
-    /// The last answer, and whether it is the answer to everything from now on.
+    /// The last response.
     last: Mutex<Vec<u8>>,
+    /// Whether every call from now on gets the last response.
     repeats: AtomicBool,
 }
 
@@ -142,7 +145,7 @@ impl Timed {
         self.state.repeats.store(true, Ordering::Relaxed);
     }
 
-    /// The median of the work's time outside the database, in microseconds.
+    /// Returns the median time of the work outside the database, in microseconds.
     async fn median_outside<T>(&self, work: impl AsyncFn() -> T) -> f64 {
         let mut times = Vec::with_capacity(RUNS);
         for _ in 0..RUNS {
@@ -174,7 +177,7 @@ impl HttpConnector for Timed {
         let answer = SdkBody::from(self.answer(request));
         let ok = StatusCode::try_from(200).expect("a status");
         let answer = HttpConnectorFuture::ready(Ok(HttpResponse::new(ok, answer)));
-        let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than ages");
+        let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than 500 years");
         self.state.nanoseconds.store(inside, Ordering::Relaxed);
         answer
     }

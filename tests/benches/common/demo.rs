@@ -1,4 +1,4 @@
-//! A database with an account, a user and a token of each.
+//! A database that contains an account, a user and a token of each.
 
 use aws_sdk_dynamodb::Client;
 use shared::{
@@ -17,10 +17,11 @@ use shared::{
 };
 use tokenry::embedded::{EPHEMERAL, IDENTITY};
 
-/// A bench has the tables.
+/// A bench writes to the tables directly.
 const RIGHT: MayWrite = MayWrite::of_operator();
 
-/// Makes the tables and what is in them: the account's token, the user, and a token of the user's.
+/// Creates the tables and their content. Returns the app, the account's token, the user and the
+/// user's token.
 pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken) {
     create_tables(&client, IDENTITY, EPHEMERAL)
         .await
@@ -33,13 +34,13 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken)
     let id = UserId::parse(&format!("{ecosystem};demo")).expect("an id");
     let Ok(Put::Created(user)) = put_user(&app, RIGHT, &id, None, UserChange::default()).await
     else {
-        panic!("the user is not made");
+        panic!("the user was not created");
     };
     let (account_token, user_token) = (token_of(&app, &account).await, token_of(&app, &user).await);
     (app, account_token, user, user_token)
 }
 
-/// A FixedTtl token of an hour, so that its use is no write.
+/// Mints a FixedTtl token that lasts an hour. Its use does not write to the database.
 async fn token_of(app: &App, owner: impl Into<TokenOwner>) -> PlainToken {
     let wanted = NewToken::default();
     mint(app, RIGHT, owner, wanted).await.expect("a token").1

@@ -1,4 +1,5 @@
-//! Lambda's side of a function: the [Runtime API][1], over which a process asks for events and answers them.
+//! Lambda's side of a function: the [Runtime API][1], through which a process asks for events and
+//! responds to them.
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
@@ -27,9 +28,9 @@ use tokio::{
     sync::{Mutex, mpsc},
 };
 
-/// The embedded database behind a socket.
+/// The embedded database, served over HTTP.
 pub(crate) struct Database {
-    /// Where it is.
+    /// The URL of the database.
     pub(crate) url: String,
 }
 
@@ -56,7 +57,7 @@ async fn call(State(database): State<Embedded>, request: Request) -> Response<ax
         .expect("a response")
 }
 
-/// Serves on a free port for as long as the process runs; returns the address.
+/// Serves on a free port until the process ends. Returns the address.
 async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -64,7 +65,7 @@ async fn serve(router: Router) -> String {
     address
 }
 
-/// A process that was started as Lambda starts it, and what passes between the two.
+/// A process that was started as Lambda starts it, and the channels to it.
 pub(crate) struct Function {
     _process: Child,
     events: mpsc::Sender<String>,
@@ -80,7 +81,7 @@ struct Runtime {
 }
 
 impl Function {
-    /// Starts the binary; returns once it asks for its first event.
+    /// Starts the binary. Returns when the process asks for its first event.
     pub(crate) async fn start(binary: &Path, handler: &str, database: &str) -> Self {
         let (events, to_come) = mpsc::channel(1);
         let (asked, questions) = mpsc::channel(1);
@@ -99,7 +100,7 @@ impl Function {
             .with_state(runtime);
         let api = serve(router).await;
         let process = Command::new(binary)
-            // The variables that Lambda sets, and no others.
+            // No variables except those that Lambda, the template and this bench set.
             .env_clear()
             .env("_HANDLER", handler)
             .env("AWS_LAMBDA_RUNTIME_API", api)
@@ -122,11 +123,15 @@ impl Function {
             questions,
             answers,
         };
-        function.questions.recv().await.expect("a question");
+        function
+            .questions
+            .recv()
+            .await
+            .expect("the process asks for an event");
         function
     }
 
-    /// Sends an event; returns how long the answer, a 200, took.
+    /// Sends an event and returns the time until the response, which must be a 200.
     pub(crate) async fn invoke(&mut self, event: &str) -> Duration {
         let started = Instant::now();
         self.events
@@ -137,13 +142,20 @@ impl Function {
         let took = started.elapsed();
         let text = str::from_utf8(&answer).expect("text");
         assert!(text.contains(r#""statusCode":200"#), "{text}");
-        self.questions.recv().await.expect("the next question");
+        self.questions
+            .recv()
+            .await
+            .expect("the process asks for the next event");
         took
     }
 }
 
 async fn next(State(runtime): State<Arc<Runtime>>) -> (HeaderMap, String) {
-    runtime.questions.send(()).await.expect("the bench goes on");
+    runtime
+        .questions
+        .send(())
+        .await
+        .expect("the bench is still running");
     let event = runtime.events.lock().await.recv().await;
     let headers = [
         (
@@ -166,7 +178,7 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> (HeaderMap, String) {
 }
 
 async fn response(State(runtime): State<Arc<Runtime>>, answer: Bytes) -> StatusCode {
-    // Nobody waits for it once the function is dropped.
+    // This fails if the `Function` was dropped, and then nobody waits for the response.
     let _ = runtime.answers.send(answer).await;
     StatusCode::ACCEPTED
 }

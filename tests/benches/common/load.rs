@@ -1,5 +1,5 @@
-//! Sixteen clients of a gateway that cost next to nothing, since they share the processors with it:
-//! requests ready for the wire, on connections that are kept alive.
+//! Sixteen clients of a gateway. They need very little processor time, because they share the
+//! processors with the gateway: the bytes of a request are ready, and connections are kept alive.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -11,10 +11,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How many clients there are at once.
+/// The number of concurrent clients.
 const CLIENTS: usize = 16;
 
-/// A connection to a gateway that is kept alive.
+/// A kept-alive connection to a gateway.
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
@@ -31,7 +31,10 @@ impl Connection {
 
     /// Sends a request and waits for its 200.
     async fn send(&mut self, request: &[u8]) {
-        self.stream.write_all(request).await.expect("a request out");
+        self.stream
+            .write_all(request)
+            .await
+            .expect("the request is sent");
         self.received.clear();
         loop {
             let read = self.stream.read_buf(&mut self.received).await;
@@ -54,7 +57,7 @@ fn content_length(head: &str) -> usize {
     length.and_then(|n| n.parse().ok()).expect("a length")
 }
 
-/// A POST as it goes over the wire, with a form unless that is empty.
+/// Returns the bytes of a POST request with a form, which may be empty.
 pub(crate) fn post(path: &str, credential: &str, form: &str) -> Vec<u8> {
     format!(
         "POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: {credential}\r\n\
@@ -64,7 +67,7 @@ pub(crate) fn post(path: &str, credential: &str, form: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends one request so many times, and says how many there were in a second.
+/// Sends a request this many times. Returns the number of requests per second.
 pub(crate) async fn posts(requests: usize, address: &str, request: Vec<u8>) -> f64 {
     rate(requests, |share| {
         let (address, request) = (address.to_owned(), request.clone());
@@ -78,8 +81,8 @@ pub(crate) async fn posts(requests: usize, address: &str, request: Vec<u8>) -> f
     .await
 }
 
-/// Shares so many requests among the clients, each of which is told how many are its own, and says
-/// how many there were in a second.
+/// Divides the requests equally among the clients, and gives each client its number of requests.
+/// Returns the number of requests per second.
 pub(crate) async fn rate<F>(requests: usize, client: impl Fn(usize) -> F) -> f64
 where
     F: Future<Output = ()> + Send + 'static,
@@ -91,7 +94,7 @@ where
     }
     #[expect(
         clippy::cast_precision_loss,
-        reason = "requests are no more than millions"
+        reason = "there are at most millions of requests"
     )]
     let requests = requests as f64;
     requests / started.elapsed().as_secs_f64()

@@ -1,10 +1,10 @@
-//! Reads of what a verification reads, with nothing but the SDK.
+//! The reads of a verification, by the SDK alone.
 
 use aws_sdk_dynamodb::{Client, types::KeysAndAttributes};
 use shared::{domain::token::PlainToken, store::identity::Key};
 use tokenry::embedded::IDENTITY;
 
-/// What a verification reads: the two tokens and their owners.
+/// Returns the keys that a verification reads: those of two tokens and their owners.
 pub(crate) fn verification(caller: &PlainToken, token: &PlainToken) -> KeysAndAttributes {
     keys([
         Key::owner(caller.owner()),
@@ -14,7 +14,7 @@ pub(crate) fn verification(caller: &PlainToken, token: &PlainToken) -> KeysAndAt
     ])
 }
 
-/// Some keys, as the service asks for them.
+/// Returns keys in the form in which the service requests them.
 pub(crate) fn keys<const N: usize>(keys: [Key; N]) -> KeysAndAttributes {
     let keys = keys.map(|key| serde_dynamo::to_item(key).expect("a key"));
     KeysAndAttributes::builder()
@@ -24,7 +24,7 @@ pub(crate) fn keys<const N: usize>(keys: [Key; N]) -> KeysAndAttributes {
         .expect("keys")
 }
 
-/// Reads these items, which are so many, with nothing but the SDK.
+/// Reads items by their keys with the SDK alone, and checks their number.
 pub(crate) async fn read(client: &Client, keys: &KeysAndAttributes, items: usize) {
     let call = client.batch_get_item();
     let call = call.request_items(IDENTITY, keys.clone());
