@@ -1,4 +1,4 @@
-//! The Lambda binary as a process: what it says when it cannot start.
+//! Runs the Lambda binary and checks its error message when it cannot start.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn refusal(handler: Option<&str>, variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn an_unknown_handler_is_one_line() {
+fn an_unknown_handler_gives_a_one_line_error() {
     assert_eq!(
         refusal(Some("mint"), &[]),
         "no function is named \"mint\"\n"
@@ -25,7 +25,7 @@ fn an_unknown_handler_is_one_line() {
 }
 
 #[test]
-fn a_missing_variable_is_one_line_that_names_it() {
+fn a_missing_or_invalid_variable_gives_a_one_line_error_that_names_it() {
     let line = refusal(Some("introspect-token"), &[]);
     assert_eq!(line, "TOKENRY_IDENTITY_TABLE is not set\n");
     let variables = [

@@ -1,4 +1,4 @@
-//! Whose certificates the Lambda binary believes.
+//! The root certificates that the Lambda binary trusts.
 
 mod self_signed;
 
@@ -15,7 +15,7 @@ fn listener() -> TcpListener {
     TcpListener::bind("localhost:0").expect("a port")
 }
 
-/// A function whose table is there.
+/// A running function whose database is a listener of the test.
 struct Function(Child);
 
 impl Function {
@@ -47,7 +47,7 @@ impl Drop for Function {
     }
 }
 
-/// The first bytes of what this connection asks the server, or why it asks nothing.
+/// Returns the first bytes of the request on this connection, or the error if there is no request.
 fn asked(connection: TcpStream, config: Arc<ServerConfig>) -> Result<String, String> {
     let server = ServerConnection::new(config).expect("a connection");
     let mut bytes = [0; 4];
@@ -58,7 +58,7 @@ fn asked(connection: TcpStream, config: Arc<ServerConfig>) -> Result<String, Str
 }
 
 #[test]
-fn a_database_that_the_named_roots_vouch_for_is_asked() {
+fn a_database_with_a_certificate_of_the_configured_roots_gets_a_request() {
     let (config, pem) = self_signed::localhost();
     let listener = listener();
     let roots = tempfile::NamedTempFile::new().expect("a file");
@@ -70,14 +70,14 @@ fn a_database_that_the_named_roots_vouch_for_is_asked() {
 }
 
 #[test]
-fn a_database_that_amazon_does_not_vouch_for_is_not_asked() {
+fn a_database_without_a_certificate_of_amazons_roots_gets_no_request() {
     let (config, _) = self_signed::localhost();
     let listener = listener();
-    // An empty variable is none, as in template.yaml.
+    // An empty variable is the same as no variable. template.yaml sets it for Amazon's roots.
     for variables in [&[][..], &[("SSL_CERT_FILE", "")]] {
         let _function = Function::start(&listener, variables);
         let (connection, _) = listener.accept().expect("a connection");
-        let refusal = asked(connection, config.clone()).expect_err("no question");
+        let refusal = asked(connection, config.clone()).expect_err("no request");
         assert!(refusal.contains("UnknownCA"), "{refusal}");
     }
 }

@@ -1,10 +1,11 @@
-//! A server that no system trusts. The console's tests have this file as well.
+//! A TLS server that no system trusts. The tests of the console use this file too.
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 
-/// TLS for `localhost` with a certificate of its own making, and that certificate as PEM.
+/// Returns a TLS configuration for `localhost` with a self-signed certificate, and that certificate
+/// as PEM.
 pub(crate) fn localhost() -> (Arc<ServerConfig>, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
