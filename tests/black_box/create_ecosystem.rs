@@ -52,6 +52,6 @@ async fn a_query_and_a_large_body_are_refused() {
         !service
             .database
             .take_operations()
-            .contains(&"PutItem".to_owned())
+            .contains(&"TransactWriteItems".to_owned())
     );
 }

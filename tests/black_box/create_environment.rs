@@ -32,9 +32,13 @@ async fn a_lost_database_response_is_retried() {
         "/api/ecosystems/{}/environments",
         service.ecosystem.id.as_str()
     );
-    service.database.fail([("PutItem", Fault::AnswerLost)]);
+    service
+        .database
+        .fail([("TransactWriteItems", Fault::AnswerLost)]);
     assert_eq!(service.manage("POST", &path, "").await.status, 201);
-    service.database.fail([("PutItem", Fault::AnswerLost)]);
+    service
+        .database
+        .fail([("TransactWriteItems", Fault::AnswerLost)]);
     assert_eq!(
         service.manage("POST", "/api/ecosystems", "").await.status,
         201

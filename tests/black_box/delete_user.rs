@@ -47,7 +47,7 @@ async fn a_retried_delete_does_not_delete_a_user_created_meanwhile() {
     let path = format!("/api/users/{bob}");
     // The first attempt succeeds, but its response is lost. The second attempt waits until the
     // user exists again.
-    let faults = [Fault::AnswerLost, Fault::NotBefore("PutItem")];
+    let faults = [Fault::AnswerLost, Fault::NotBefore("TransactWriteItems")];
     service
         .database
         .fail(faults.map(|fault| ("DeleteItem", fault)));
