@@ -1,11 +1,13 @@
-//! The Lambda authorizer, for a customer's own API: whether the caller's token counts, and whose it is.
+//! The Lambda authorizer for a customer's own API: decides whether the caller's token is valid, and
+//! tells the API whose token it is.
 //!
-//! It has no route of its own. API Gateway calls it with one of three events:
-//! HTTP APIs with payload 2.0 and simple responses
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>),
-//! REST APIs of the kinds `TOKEN` and `REQUEST`
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html>);
-//! HTTP APIs with payload 1.0 send what `REQUEST` is.
+//! It has no route. API Gateway calls it with one of three events:
+//!
+//! - HTTP APIs with payload 2.0 and simple responses:
+//!   <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
+//! - REST APIs with an authorizer of type `TOKEN` or `REQUEST`:
+//!   <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html>
+//! - HTTP APIs with payload 1.0, which send the same event as `REQUEST`.
 
 use std::collections::HashMap;
 
@@ -30,17 +32,17 @@ use tracing::Instrument;
 /// The function's name.
 pub const NAME: &str = "authorize";
 
-/// What of an event decides.
+/// The event fields that we use.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    /// A REST API's, or an HTTP API's with payload 1.0: it wants a policy.
+    /// Set by REST APIs, and by HTTP APIs with payload 1.0. They expect a policy.
     method_arn: Option<String>,
-    /// An HTTP API's with payload 2.0: it wants a simple response.
+    /// Set by HTTP APIs with payload 2.0. They expect a simple response.
     route_arn: Option<String>,
-    /// The credential of `TOKEN`.
+    /// The credential in a `TOKEN` event.
     authorization_token: Option<String>,
-    /// What an HTTP API caches by.
+    /// The values that are an HTTP API's cache key.
     identity_source: Option<Sources>,
     headers: Option<HashMap<String, String>>,
     multi_value_headers: Option<HashMap<String, Vec<String>>>,
@@ -53,7 +55,7 @@ enum Sources {
     One(String),
 }
 
-/// A decision in the form that the API wants.
+/// A decision in the format that the API expects.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Decision {
@@ -62,24 +64,24 @@ pub enum Decision {
     Simple {
         /// Whether the request may pass.
         is_authorized: bool,
-        /// What the API's own functions are told of the caller.
+        /// The caller, for the API's own functions.
         #[serde(skip_serializing_if = "Option::is_none")]
         context: Option<Context>,
     },
-    /// For everything else.
+    /// For all other APIs.
     #[serde(rename_all = "camelCase")]
     Policy {
-        /// Who calls.
+        /// The caller's id.
         principal_id: String,
-        /// Whether the request, and every other of the API's stage, may pass.
+        /// Whether the request, and all other requests to the API's stage, may pass.
         policy_document: Policy,
-        /// What the API's own functions are told of the caller.
+        /// The caller, for the API's own functions.
         #[serde(skip_serializing_if = "Option::is_none")]
         context: Option<Context>,
     },
 }
 
-/// What the API's own functions are told of a caller.
+/// The facts about a caller that the API's own functions get.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Context {
@@ -93,7 +95,7 @@ pub struct Context {
     token_id: String,
 }
 
-/// An IAM policy of one statement.
+/// An IAM policy with one statement.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Policy {
@@ -109,11 +111,11 @@ struct Statement {
     resource: String,
 }
 
-/// Decides on an event.
+/// Decides whether an event's request may pass.
 ///
 /// # Errors
-/// The database is away, or the event is none of an authorizer: then API Gateway lets nobody in, and
-/// keeps nothing, as it would keep a denial.
+/// The database is unavailable, or this is not an authorizer event. API Gateway then rejects the
+/// request and, unlike a denial, does not cache the result.
 pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Decision, String> {
     let request_id = event.context.request_id;
     let span = tracing::info_span!("request", endpoint = NAME, request_id);
@@ -140,7 +142,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Deci
 }
 
 async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
-    let unknown = Error::InvalidBody("the event is not an authorizer's");
+    let unknown = Error::InvalidBody("this is not an authorizer event");
     let Ok(event) = serde_json::from_str::<Event>(event) else {
         return Err(unknown);
     };
@@ -182,8 +184,8 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
 }
 
 impl Event {
-    /// The credential, if it is a well-formed token: what the API caches by, where the event says
-    /// so, and the `Authorization` header otherwise.
+    /// Returns the credential if it is a well-formed token. It is taken from the cache key if the
+    /// event has one, and from the `Authorization` header otherwise.
     fn token(&self, app: &App) -> Option<PlainToken> {
         let sent = match (&self.authorization_token, &self.identity_source) {
             (Some(token), _) => token,
@@ -194,7 +196,7 @@ impl Event {
         of_header(app, Some(sent)).ok()
     }
 
-    /// The `Authorization` header, if there is one and not several.
+    /// Returns the `Authorization` header if there is exactly one.
     fn header(&self) -> Option<&String> {
         fn values<V>(headers: Option<&HashMap<String, V>>) -> Vec<&V> {
             let headers = headers.into_iter().flatten();
@@ -215,7 +217,8 @@ impl Event {
     }
 }
 
-/// Every method and path of the stage that a method is of: a cached policy is used for all of them.
+/// Returns the ARN of all methods and paths in the stage of this method, because API Gateway uses a
+/// cached policy for all of them.
 fn whole_stage(method_arn: &str) -> String {
     let parts: Vec<_> = method_arn.split('/').take(2).collect();
     format!("{}/*", parts.join("/"))

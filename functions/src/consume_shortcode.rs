@@ -1,4 +1,4 @@
-//! `POST /api/auth/shortcode/consume`: exchange a short code for its token.
+//! `POST /api/auth/shortcode/consume`: exchanges a short code for its token.
 
 use lambda_http::{Body, Request, Response};
 use serde_json::Value;
@@ -17,20 +17,23 @@ use shared::{
 };
 use tokenry_api::ExchangedToken;
 
-/// How many attempts of one source may fail in a window, and how long that is, in seconds.
+/// How many attempts from one source may fail in a window.
 const FAILURES: u32 = 5;
+/// The length of the window, in seconds.
 const WINDOW: u64 = 15 * 60;
 
-/// Answers 200 with the token, shown this once. No credential is needed: the code is one.
+/// Returns 200 with the token, which is shown only once. The code is the credential; no other is
+/// needed.
 ///
-/// An attempt is charged to its source and to the deployment before the code is looked at, and
-/// refunded unless it was wrong. A back end may send its server token and the client's address
-/// (contract, section 13): then the limits are those of its ecosystem, and other ecosystems' codes are
-/// unknown.
+/// An attempt is charged to its source and to the deployment before the code is checked, and
+/// refunded unless the code was wrong. A back end may send its server token and the client's
+/// address (contract, section 13). Then the limits of its ecosystem apply, and codes of other
+/// ecosystems are unknown.
 ///
 /// # Errors
-/// 400 on the body or a query field, which is no attempt, or on a malformed code, which is one; 404
-/// on a code that is unknown, used, expired or void; 413, 415, 429.
+/// 400 for an invalid body or a query field, which is not an attempt; 400 for a malformed code,
+/// which is a failed attempt; 404 for a code that is unknown, used, expired or invalid; 413, 415,
+/// 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
     let (typed, origin) = given(&request, back_end)?;
@@ -43,7 +46,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let table = app.ephemeral()?;
     let charged = charge(table, &budgets, app.now().seconds()).await?;
 
-    // What is no text is as malformed as a text that is no code.
+    // A value that is not a string counts as a malformed code.
     let code = typed.as_str();
     let Some(code) = code.and_then(|typed| app.settings().code_space.parse(typed)) else {
         failed(table, charged).await;
@@ -70,7 +73,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             failed(table, charged).await;
             Err(unknown())
         }
-        // Nobody learned anything of the code.
+        // The caller learned nothing about the code.
         Err(error) => {
             refund(table, charged).await;
             Err(error)
@@ -78,7 +81,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-/// The code as it was typed, and where the attempt comes from.
+/// Returns the code as it was typed, and the origin of the attempt.
 fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Value, Origin)> {
     let mut body = Fields::json(request)?;
     let typed = body.required_value("shortcode");

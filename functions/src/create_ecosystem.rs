@@ -1,4 +1,4 @@
-//! `POST /api/ecosystems`: make an ecosystem.
+//! `POST /api/ecosystems`: creates an ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -9,10 +9,10 @@ use shared::{
 };
 use tokenry_api::CreatedEcosystem;
 
-/// Answers 201 with the new id.
+/// Returns 201 with the new id.
 ///
 /// # Errors
-/// 400 on a query field or a body, 401, 403 for anybody but an account, 413.
+/// 400 for a query field or a body, 401, 403 unless the caller is an account token, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let found = Lookup::new(app).token(&credential).read().await?;

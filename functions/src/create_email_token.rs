@@ -1,4 +1,4 @@
-//! `POST /_/user-token`: make a user's e-mail token.
+//! `POST /_/user-token`: creates a user's e-mail token.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -12,11 +12,11 @@ use shared::{
 };
 use tokenry_api::Data;
 
-/// Answers 201 with the token's record; its value is read apart.
+/// Returns 201 with the token's record. A separate request reads its value.
 ///
 /// # Errors
-/// 400 on the body or a query field, 401, 403, 404 on the address, 409 if there is one that lives or
-/// the user is inactive or of a deleted environment, 413, 415.
+/// 400 for an invalid body or a query field, 401, 403, 404 for an unknown address; 409 if the user
+/// has a valid e-mail token, is inactive or belongs to a deleted environment; 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| wanted(request, Scope::ReadWrite);
     let (proof, user, _, properties) =

@@ -1,4 +1,4 @@
-//! `POST /api/ecosystems/{ecosystemId}/environments`: make an environment.
+//! `POST /api/ecosystems/{ecosystemId}/environments`: creates an environment.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -9,10 +9,10 @@ use shared::{
 };
 use tokenry_api::CreatedEnvironment;
 
-/// Answers 201 with the new id.
+/// Returns 201 with the new id.
 ///
 /// # Errors
-/// 400 on the id, a query field or a body, 401, 403, 404, 413.
+/// 400 for an invalid id, a query field or a body, 401, 403, 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

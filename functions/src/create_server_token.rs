@@ -1,4 +1,4 @@
-//! `POST /api/ecosystems/{ecosystemId}/tokens`: mint a token for an ecosystem's own servers.
+//! `POST /api/ecosystems/{ecosystemId}/tokens`: mints a server token for an ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -11,10 +11,11 @@ use shared::{
     service::{access::rights, tokens::mint, verify::Lookup},
 };
 
-/// Answers 200 with the token, shown this once; only its hash is stored.
+/// Returns 200 with the token, which is shown only once. Only its hash is stored.
 ///
 /// # Errors
-/// 400 on the id, a query field or a body, 401, 403 for anybody but an account, 404, 413.
+/// 400 for an invalid id or query field or a JSON body, 401, 403 unless the caller is an account
+/// token, 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

@@ -1,4 +1,4 @@
-//! `POST /api/auth/shortcode/create`: make a short code for a user, or for an environment.
+//! `POST /api/auth/shortcode/create`: creates a short code for a user or for an environment.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -20,18 +20,18 @@ use shared::{
 };
 use tokenry_api::CreatedShortcode;
 
-/// What a code is made for.
+/// The user or environment that a code is created for.
 enum Target {
     Environment(EnvironmentId),
     User(UserId),
 }
 
-/// Answers 201 with the code, shown this once.
+/// Returns 201 with the code, which is shown only once.
 ///
 /// # Errors
-/// 400 on the body or a query field, 401, 403, also for a user's token that asks for anybody but
-/// itself, 404 on the environment, or the ecosystem and then the user, 409 on a user that is
-/// inactive or of a deleted environment, 413, 415.
+/// 400 for an invalid body or a query field; 401; 403, also if a user token asks for a code for
+/// anyone but its own user; 404 for an unknown environment, or an unknown ecosystem, then an
+/// unknown user; 409 for a user that is inactive or belongs to a deleted environment; 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let (named, target, wanted) = asked(&request);
@@ -87,7 +87,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-/// What a body names, be it right or not: a right is decided before a form is judged.
+/// The ids in a body, even if they are invalid: authorization comes before validation.
 #[derive(Default)]
 struct Named {
     environment: bool,
@@ -96,14 +96,14 @@ struct Named {
 }
 
 impl Named {
-    /// Whether it names nobody but this user.
+    /// Returns whether the body names only this user.
     fn is_only(&self, user: &UserId) -> bool {
         let is_other = |text: &String| text != user.as_str();
         !self.environment && !self.user.as_ref().is_some_and(is_other)
     }
 }
 
-/// What the body asks for: what it names, for whom, and what.
+/// Parses the body: the ids in it, the target, and the code that is asked for.
 fn asked(request: &Request) -> (Named, Result<Target>, Result<NewCode>) {
     let mut body = match Fields::json(request) {
         Ok(body) => body,
@@ -144,7 +144,7 @@ fn asked(request: &Request) -> (Named, Result<Target>, Result<NewCode>) {
         (Err(error), ..) => Err(error),
         (Ok(()), Some(id), _) => Ok(Target::Environment(id)),
         (Ok(()), None, Some(id)) => Ok(Target::User(id)),
-        // Its own problem is among the fields'.
+        // The error is already among the errors of the fields.
         (Ok(()), None, None) => Err(Error::Invalid(Vec::new())),
     };
     (named, target, fields.map(|_| wanted))

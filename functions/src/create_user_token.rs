@@ -1,4 +1,4 @@
-//! `POST /api/users/{ecosystemId};{userId}/tokens`: mint a token for a user.
+//! `POST /api/users/{ecosystemId};{userId}/tokens`: mints a token for a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -12,11 +12,12 @@ use shared::{
     service::{access::rights, directory::must_be_active, tokens::mint, verify::Lookup},
 };
 
-/// Answers 200 with the token, shown this once; only its hash is stored.
+/// Returns 200 with the token, which is shown only once. Only its hash is stored.
 ///
 /// # Errors
-/// 400 on the user's id, a query field or a body, 401, 403, 404 on the ecosystem, then on the user, 409
-/// on a user that is inactive or of a deleted environment, 413.
+/// 400 for an invalid user id or query field or a JSON body, 401, 403; 404 for an unknown
+/// ecosystem, then for an unknown user; 409 for a user that is inactive or belongs to a deleted
+/// environment; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

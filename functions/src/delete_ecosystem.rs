@@ -1,4 +1,4 @@
-//! `DELETE /api/ecosystems/{ecosystemId}`: end an ecosystem and everything in it.
+//! `DELETE /api/ecosystems/{ecosystemId}`: deletes an ecosystem and everything in it.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,11 +8,13 @@ use shared::{
     service::{access::rights, directory, verify::Lookup},
 };
 
-/// Answers 204. The id is unknown at once; the tokens of its users stop within 30 seconds where it is
-/// remembered, and at once elsewhere.
+/// Returns 204. The id is unknown immediately. The tokens of its users become invalid within 30
+/// seconds in an execution environment that has the ecosystem in its cache, and immediately in all
+/// others.
 ///
 /// # Errors
-/// 400 on the id, a query field or a body, 401, 403 for anybody but an account, 404, 413.
+/// 400 for an invalid id, a query field or a body, 401, 403 unless the caller is an account token,
+/// 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

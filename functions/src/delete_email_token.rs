@@ -1,4 +1,4 @@
-//! `DELETE /_/user-token`: end a user's e-mail token.
+//! `DELETE /_/user-token`: deletes a user's e-mail token.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -12,10 +12,11 @@ use shared::{
 };
 use tokenry_api::Data;
 
-/// Answers 200 with the record of the token that was; from then on it counts nowhere.
+/// Returns 200 with the record of the deleted token. The token is invalid from then on.
 ///
 /// # Errors
-/// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
+/// 400 for an invalid body or query field, 401, 403, 404 for an unknown address or no token, 413,
+/// 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| email_of_body_or_query(request).map(|email| (email, None));
     let (proof, user, email, _) = managed(app, &request, rights::DELETE_EMAIL_TOKEN, ask).await?;

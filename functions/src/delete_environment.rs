@@ -1,4 +1,4 @@
-//! `DELETE /api/environments/{environmentId}`: end an environment.
+//! `DELETE /api/environments/{environmentId}`: deletes an environment.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,11 +8,11 @@ use shared::{
     service::{access::rights, directory, verify::Lookup},
 };
 
-/// Answers 204.
+/// Returns 204.
 ///
 /// # Errors
-/// 400 on the id, a query field or a body, 401, 403 for a user's token, 404, also for one that is not the
-/// caller's, 413.
+/// 400 for an invalid id, a query field or a body, 401, 403 for a user token, 404, also for an
+/// environment that does not belong to the caller, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = environment_id(&request);

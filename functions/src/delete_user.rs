@@ -1,4 +1,4 @@
-//! `DELETE /api/users/{ecosystemId};{userId}`: end a user and all its tokens.
+//! `DELETE /api/users/{ecosystemId};{userId}`: deletes a user and revokes all its tokens.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,10 +8,12 @@ use shared::{
     service::{access::rights, directory, verify::Lookup},
 };
 
-/// Answers 204; from then on no token of the user counts, though one of the same name be made.
+/// Returns 204. From then on every token of the user is invalid, even if a user with the same name
+/// is created.
 ///
 /// # Errors
-/// 400 on the id, a query field or a body, 401, 403, 404 on the ecosystem, then on the user, 413.
+/// 400 for an invalid id, a query field or a body, 401, 403, 404 for an unknown ecosystem, then for
+/// an unknown user, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

@@ -1,4 +1,4 @@
-//! `GET /_/user-token/value`: read the value of a user's e-mail token.
+//! `GET /_/user-token/value`: reads the value of a user's e-mail token.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -11,12 +11,12 @@ use shared::{
     service::{access::rights, email_token, verify::Lookup},
 };
 
-/// Answers 200 with the value, dead or alive. A user's token reads the value of its own user's e-mail token,
-/// and an administrator's token any in its ecosystem. Either must have the scopes of the e-mail token and must
-/// not end before it.
+/// Returns 200 with the value, even if the e-mail token is expired. A user token may read the value
+/// of its own user's e-mail token. An admin user's token may read any value in its ecosystem. Both
+/// need the scopes of the e-mail token and must not expire before it.
 ///
 /// # Errors
-/// 400 on a query field or a body, 401, 403, 404 on the address or its token, 413.
+/// 400 for an invalid query field or a body, 401, 403, 404 for an unknown address or no token, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let email = email_of_query(&request);

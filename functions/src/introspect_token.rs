@@ -1,4 +1,4 @@
-//! `POST /api/auth/introspect`: whether a token counts, and what it says (RFC 7662).
+//! `POST /api/auth/introspect`: returns whether a token is valid, and its claims (RFC 7662).
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -12,17 +12,17 @@ use shared::{
 };
 use tokenry_api::Introspection;
 
-/// Answers 200 with the token's claims, or with `{"active":false}` alone for one that does not
-/// count or that the caller may not know of. It is a use of the token: a sliding one is renewed.
+/// Returns 200 with the token's claims, or with only `{"active":false}` if the token is invalid or
+/// the caller may not know about it. Introspection uses the token, so it renews a sliding token.
 ///
 /// # Errors
-/// 400 on the form or a query field, 401, 403 for a user's token as the caller, 413, 415.
+/// 400 for an invalid form or a query field, 401, 403 if the caller is a user token, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let asked =
         to_introspect(&request).map(|token| token.filter(|token| !app.is_rejected(token.id())));
     let credential = credential(app, &request)?;
     let mut lookup = Lookup::new(app).token(&credential);
-    // A user may not ask, so that its asking is no use of what it asks about.
+    // A user token may not introspect. Its request must not renew the token that it names.
     if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {
         lookup = lookup.token(token);
     }

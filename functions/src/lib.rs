@@ -1,4 +1,6 @@
-//! The Lambda handlers of Tokenry, one file per function, and the table of them, [`FUNCTIONS`]. No handler imports another.
+//! The Lambda handlers of Tokenry, one file per function, and their table, [`FUNCTIONS`].
+//!
+//! No handler imports another.
 
 pub mod authorize;
 pub mod consume_shortcode;
@@ -32,27 +34,27 @@ use shared::{config::Uses, http::Handler};
 /// A Lambda function.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// The `Handler` in `template.yaml`, and the name in the log.
+    /// The `Handler` value in `template.yaml`, and the name in the log.
     pub name: &'static str,
-    /// What it works with besides the identity table.
+    /// The resources that it uses besides the identity table.
     pub uses: Uses,
-    /// What it does.
+    /// The kind of the function.
     pub kind: Kind,
 }
 
-/// What a function does.
+/// The kind of a function.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// Answers the requests on a route.
+    /// Handles the requests to a route.
     Route {
         /// The route's method.
         method: Method,
         /// The route's path, with parameters in API Gateway's braces.
         path: &'static str,
-        /// What answers.
+        /// The handler of the route.
         handler: Handler,
     },
-    /// Decides who may call a customer's own API: [`authorize`].
+    /// Decides which callers may use a customer's own API: [`authorize`].
     Authorizer,
 }
 
@@ -65,7 +67,7 @@ pub struct Endpoint {
     pub method: &'static Method,
     /// The route's path, with parameters in API Gateway's braces.
     pub path: &'static str,
-    /// What answers.
+    /// The handler of the route.
     pub handler: Handler,
 }
 
@@ -88,7 +90,7 @@ pub fn endpoints() -> impl Iterator<Item = Endpoint> {
         })
 }
 
-/// A line of [`FUNCTIONS`] with a route.
+/// Builds an entry of [`FUNCTIONS`] with a route.
 macro_rules! route {
     ($name:literal, $method:ident $path:literal, $module:ident) => {
         route!($name, $method $path, $module, Identity)
@@ -106,7 +108,9 @@ macro_rules! route {
     };
 }
 
-/// Every Lambda function: the one list of them. What else lists them is generated from it, or compared with it by a test.
+/// The list of all Lambda functions.
+///
+/// Every other list of them is generated from this one, or compared with it by a test.
 pub static FUNCTIONS: &[Function] = &[
     route!("create-user-token", POST "/api/users/{id}/tokens", create_user_token),
     route!("list-user-tokens", GET "/api/users/{id}/tokens", list_user_tokens),

@@ -1,4 +1,4 @@
-//! `GET /_/user-token`: the e-mail tokens of an account, or of one ecosystem.
+//! `GET /_/user-token`: lists the e-mail tokens of an account or of one ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -23,11 +23,11 @@ use shared::{
 };
 use tokenry_api::EmailTokenList;
 
-/// Answers 200 with a page of their records, never with a value: an account's of all its ecosystems,
-/// a server's or an administrator's of its own.
+/// Returns 200 with a page of their records, never with a value. An account token lists those of
+/// all its ecosystems. A server token, or an admin user's token, lists those of its own ecosystem.
 ///
 /// # Errors
-/// 400 on a query field or a body, a foreign cursor among them, 401, 403, 413.
+/// 400 for an invalid query field, such as the cursor of another list, or a body, 401, 403, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let found = Lookup::new(app).token(&credential).read().await?;
@@ -45,13 +45,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     })
 }
 
-/// The page that a query asks for: how long, and after which place.
+/// Parses the query: the page's length, and the key that the page starts after.
 fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<ListKey>)> {
     let mut query = Fields::query(request);
     let limit = query.optional("limit", parse_limit);
     let after = query.optional("cursor", |text| {
         let place = parse_list_key_cursor(text, list(caller))?;
-        // Whoever computes the cursor of another ecosystem's place has none of this list.
+        // A cursor can be computed for a key in another ecosystem. It is invalid for this list.
         match caller.ecosystem() {
             Some(own) if place.ecosystem().as_ref() != Some(own) => Err("invalid cursor"),
             _ => Ok(place),
@@ -61,7 +61,7 @@ fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<ListKey>)> 
     Ok((limit.unwrap_or(MAX_LIMIT), after))
 }
 
-/// What tells this caller's list from others.
+/// Returns the text that identifies this caller's list.
 fn list(caller: &Verified) -> &str {
     let ecosystem = caller.ecosystem().map(EcosystemId::as_str);
     ecosystem.unwrap_or(caller.account.as_str())

@@ -1,4 +1,4 @@
-//! `GET /api/ecosystems/{ecosystemId}/tokens`: the live tokens of an ecosystem's own servers.
+//! `GET /api/ecosystems/{ecosystemId}/tokens`: lists the valid server tokens of an ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,11 +8,11 @@ use shared::{
     service::{access::rights, verify::Lookup},
 };
 
-/// Answers 200 with a page of them, newest first, never with a secret.
+/// Returns 200 with a page of them, newest first, never with a secret.
 ///
 /// # Errors
-/// 400 on the id, a query field or a body, a foreign cursor among them, 401, 403 for anybody but an
-/// account, 404, 413.
+/// 400 for an invalid id or query field, such as the cursor of another list, or a body, 401, 403
+/// unless the caller is an account token, 404, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

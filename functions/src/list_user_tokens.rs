@@ -1,4 +1,4 @@
-//! `GET /api/users/{ecosystemId};{userId}/tokens`: the live tokens of a user.
+//! `GET /api/users/{ecosystemId};{userId}/tokens`: lists the valid tokens of a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,11 +8,11 @@ use shared::{
     service::{access::rights, verify::Lookup},
 };
 
-/// Answers 200 with a page of them, newest first, never with a secret.
+/// Returns 200 with a page of them, newest first, never with a secret.
 ///
 /// # Errors
-/// 400 on the id, a query field or a body, a foreign cursor among them, 401, 403, 404 on the ecosystem, then
-/// on the user, 413.
+/// 400 for an invalid id or query field, such as the cursor of another list, or a body, 401, 403,
+/// 404 for an unknown ecosystem, then for an unknown user, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

@@ -1,4 +1,5 @@
-//! `POST /_/user-token/value`: log in with a password, for the value of one's e-mail token.
+//! `POST /_/user-token/value`: logs a user in with a password and returns the value of its e-mail
+//! token.
 
 use futures_util::future::join;
 use lambda_http::{Body, Request, Response};
@@ -18,22 +19,27 @@ use shared::{
     },
 };
 
-/// How many attempts may fail in a window, and how long that is, in seconds.
+/// The length of the window, in seconds.
 const WINDOW: u64 = 15 * 60;
+/// How many attempts for one address from one source may fail in a window.
 const OF_ADDRESS_AND_SOURCE: u32 = 10;
+/// How many attempts from one source may fail in a window.
 const OF_SOURCE: u32 = 30;
+/// How many attempts for one address from all sources may fail in a window.
 const OF_ADDRESS: u32 = 100;
 
-/// Answers 200 with the value of the user's live e-mail token, or of one that is made now. No
-/// credential is needed: the password is one.
+/// Returns 200 with the value of the user's valid e-mail token, or of a new one. The password is
+/// the credential; no other is needed.
 ///
-/// An attempt is charged to its source and its address before the password is looked at, and refunded
-/// unless it was wrong. A back end may send its server token and the client's address (contract,
-/// section 13): then the limits are those of its ecosystem, and other ecosystems' users are unknown.
+/// An attempt is charged to its source and its address before the password is checked, and refunded
+/// unless the credentials were wrong. A back end may send its server token and the client's address
+/// (contract, section 13). Then the limits of its ecosystem apply, and users of other ecosystems
+/// are unknown.
 ///
 /// # Errors
-/// 400 on the body or a query field, which is no attempt; 401, one and the same, on a wrong password, an
-/// unknown address, and a user that is inactive, has no password or is of a deleted environment; 413, 415, 429.
+/// 400 for an invalid body or a query field, which is not an attempt; the same 401 for a wrong
+/// password, an unknown address, and a user that is inactive, has no password or belongs to a
+/// deleted environment; 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
     let (email, password, origin) = given(&request, back_end)?;
@@ -52,7 +58,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         None => Vec::new(),
     };
     let charged = charge(table, &of_source, now).await?;
-    // A source that has none left does not touch what all sources share.
+    // A source that has reached its limit does not use up the limit that all sources share.
     let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
     let (also, address) = join(
         charge(table, &of_address, now),
@@ -89,7 +95,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             failed(table, charged).await;
             Err(Error::WrongPassword)
         }
-        // Nobody learned anything of the password.
+        // The caller learned nothing about the password.
         Err(error) => {
             refund(table, charged).await;
             Err(error)

@@ -1,4 +1,4 @@
-//! The one binary that is every Lambda function: it runs the one that Lambda names.
+//! The binary of all Lambda functions. It runs the function that Lambda names.
 
 use std::{env, process::ExitCode};
 
@@ -14,7 +14,7 @@ use shared::{
     store::{client, ephemeral::Ephemeral, identity::Identity},
 };
 
-// One request at a time is all that Lambda gives an environment: a second thread would only cost.
+// Lambda sends an execution environment one request at a time, so a second thread has no benefit.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run().await {
@@ -27,7 +27,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), String> {
-    // `_HANDLER` is the function's `Handler` property; as an argument for those who run it by hand.
+    // Lambda sets `_HANDLER` to the function's `Handler` property. The argument is for manual runs.
     let name = env::args()
         .nth(1)
         .or_else(|| env::var("_HANDLER").ok())
@@ -47,7 +47,8 @@ async fn run() -> Result<(), String> {
         }
         ValueKeySource::File(path) => ValueKey::file(path),
     });
-    // Lambda names the function in it: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
+    // Lambda sets this variable to the function's name:
+    // <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
     let metrics = env::var("AWS_LAMBDA_FUNCTION_NAME").ok();
     let app = &App::new(Identity::new(client, config.identity_table))
         .with_ephemeral(ephemeral)
@@ -55,8 +56,8 @@ async fn run() -> Result<(), String> {
         .with_settings(config.settings)
         .with_metrics(metrics.map(Metrics::of_function));
     if let Err(error) = app.identity().warm_up().await {
-        // Not fatal: the first request will say the same to its caller.
-        tracing::warn!(cause = ?error, "the identity table does not answer");
+        // Not fatal: the first request reports the same error to its caller.
+        tracing::warn!(cause = ?error, "the identity table is unavailable");
     }
     app.warm_up_value_key().await;
     let ended = match function.kind {

@@ -1,4 +1,4 @@
-//! `PUT /api/users/{ecosystemId};{userId}`: make a user, or change it.
+//! `PUT /api/users/{ecosystemId};{userId}`: creates or changes a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -16,13 +16,13 @@ use shared::{
     },
 };
 
-/// Answers 201 with a new user, 200 with one that was there. A field that is left out keeps its
-/// value; null clears an address or a password. Another address, any password and `active: false` end
-/// every token of the user at once.
+/// Returns 201 with a new user, 200 with a changed one. A field that is left out keeps its value;
+/// null clears an address or a password. A different address, any password and `active: false`
+/// revoke every token of the user immediately.
 ///
 /// # Errors
-/// 400 on the id, a query field or the body, 401, 403, 404 on the ecosystem, 409 if the id's key or
-/// the address is another's, 413, 415.
+/// 400 for an invalid id or body or a query field, 401, 403, 404 for an unknown ecosystem, 409 if
+/// the id's key or the address belongs to another user, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

@@ -1,4 +1,4 @@
-//! `DELETE /api/ecosystems/{ecosystemId}/tokens/{tokenId}`: end a token of an ecosystem's servers.
+//! `DELETE /api/ecosystems/{ecosystemId}/tokens/{tokenId}`: revokes a server token of an ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,10 +8,11 @@ use shared::{
     service::{access::rights, tokens::revoke, verify::Lookup},
 };
 
-/// Answers 204, also if it is gone already.
+/// Returns 204, also if the ecosystem has no such token.
 ///
 /// # Errors
-/// 400 on an id, a query field or a body, 401, 403 for anybody but an account, 404 on the ecosystem, 413.
+/// 400 for an invalid id, a query field or a body, 401, 403 unless the caller is an account token,
+/// 404 for an unknown ecosystem, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

@@ -1,4 +1,4 @@
-//! `POST /api/auth/revoke`: end a token by the token itself (RFC 7009).
+//! `POST /api/auth/revoke`: revokes the token that is sent (RFC 7009).
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,10 +8,10 @@ use shared::{
     service::tokens::revoke_itself,
 };
 
-/// Answers 200, whatever the token was. No credential is needed: the token is one.
+/// Returns 200, whatever the token was. The token is the credential; no other is needed.
 ///
 /// # Errors
-/// 400 on the field `token`, 413, 415.
+/// 400 if the field `token` is missing or repeated, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     if let Some(token) = to_revoke(&request)? {
         revoke_itself(app, &token).await?;

@@ -1,4 +1,4 @@
-//! `DELETE /api/users/{ecosystemId};{userId}/tokens/{tokenId}`: end one token of a user.
+//! `DELETE /api/users/{ecosystemId};{userId}/tokens/{tokenId}`: revokes one token of a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,10 +8,11 @@ use shared::{
     service::{access::rights, tokens::revoke, verify::Lookup},
 };
 
-/// Answers 204, also if the user has no such token.
+/// Returns 204, also if the user has no such token.
 ///
 /// # Errors
-/// 400 on an id, a query field or a body, 401, 403, 404 on the ecosystem, then on the user, 413.
+/// 400 for an invalid id, a query field or a body, 401, 403, 404 for an unknown ecosystem, then for
+/// an unknown user, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let (id, token_id) = (user_id(&request), token_id(&request));

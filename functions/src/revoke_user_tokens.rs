@@ -1,4 +1,4 @@
-//! `DELETE /api/users/{ecosystemId};{userId}/tokens`: end all tokens of a user.
+//! `DELETE /api/users/{ecosystemId};{userId}/tokens`: revokes all tokens of a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -8,10 +8,11 @@ use shared::{
     service::{access::rights, tokens::revoke_all, verify::Lookup},
 };
 
-/// Answers 204; from then on no earlier token of the user counts, however many there are.
+/// Returns 204. From then on every earlier token of the user is invalid, however many there are.
 ///
 /// # Errors
-/// 400 on the id, a query field or a body, 401, 403, 404 on the ecosystem, then on the user, 413.
+/// 400 for an invalid id, a query field or a body, 401, 403, 404 for an unknown ecosystem, then for
+/// an unknown user, 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

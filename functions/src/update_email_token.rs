@@ -1,4 +1,4 @@
-//! `PUT /_/user-token`: change what a user's e-mail token may do and when it ends.
+//! `PUT /_/user-token`: replaces the scope and the expiry of a user's e-mail token.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -12,11 +12,12 @@ use shared::{
 };
 use tokenry_api::Data;
 
-/// Answers 200 with the token's record. Both properties are replaced, the value stays; the next
-/// verification goes by them.
+/// Returns 200 with the token's record. Both properties are replaced; the value stays the same. The
+/// change takes effect with the next verification.
 ///
 /// # Errors
-/// 400 on the body or a query field, 401, 403, 404 on the address or its token, 413, 415.
+/// 400 for an invalid body or a query field, 401, 403, 404 for an unknown address or no token, 413,
+/// 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| wanted(request, Scope::Read);
     let (proof, user, email, properties) =
