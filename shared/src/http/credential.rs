@@ -10,15 +10,18 @@ use crate::{
     service::app::App,
 };
 
-/// A longer header is refused unparsed; a token with its scheme is 96 bytes.
+/// The longest header that is parsed, in bytes. A token with its scheme has 96.
 const MAX_HEADER: usize = 256;
 
-/// The token in the `Authorization` header: raw, or after `Bearer` (in any case) and one space.
-/// Nowhere else: a token in the query or the body is no credential.
+/// Parses the token in the `Authorization` header: raw, or after `Bearer` (in any case) and one
+/// space.
+///
+/// A token in the query or the body is not a credential.
 ///
 /// # Errors
-/// [`Error::Unauthorized`] unless it is a well-formed token, which is decided without a read;
-/// [`Error::Invalid`] if the header was sent twice, which API Gateway joins with a comma.
+/// [`Error::Unauthorized`] unless it is a well-formed token, which is checked without a database
+/// read; [`Error::Invalid`] if the header was sent twice (API Gateway joins the values with a
+/// comma).
 pub fn credential(app: &App, request: &Request) -> Result<PlainToken> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -34,7 +37,8 @@ pub fn credential(app: &App, request: &Request) -> Result<PlainToken> {
     of_header(app, value.to_str().ok())
 }
 
-/// The token in the value of an `Authorization` header; none of a value that is no text.
+/// Parses the token in the value of an `Authorization` header; `None` stands for a value that is
+/// not text.
 ///
 /// # Errors
 /// [`Error::Unauthorized`] unless it is a well-formed token.
@@ -47,7 +51,7 @@ pub fn of_header(app: &App, value: Option<&str>) -> Result<PlainToken> {
         None if is_bearer(text) => "",
         None => text,
         Some((scheme, token)) if is_bearer(scheme) => token,
-        // Another scheme: no token was sent (RFC 6750 §3.1).
+        // With another scheme, no token was sent (RFC 6750 §3.1).
         Some(_) => "",
     };
     if token.is_empty() {

@@ -1,4 +1,4 @@
-//! Pages of a list: how long one is, and where the next one starts.
+//! Pages of a list: their length, and the cursor that tells where the next page starts.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -10,19 +10,22 @@ use crate::domain::{
     token::TokenId,
 };
 
-/// The longest page, and the default.
+/// The maximum and default length of a page.
 pub const MAX_LIMIT: u32 = 100;
 
+/// Parses the length of a page.
+///
 /// # Errors
 /// The text is not a whole number from 1 to [`MAX_LIMIT`].
 pub fn parse_limit(text: &str) -> Result<u32, NotInRange> {
     number::positive(text, MAX_LIMIT)
 }
 
-/// A cursor that says that the next page of this owner's tokens starts after this one.
+/// Returns the cursor of the page of this owner's tokens that starts after this token.
 ///
-/// Opaque to a client, and of this list alone: the id, and 8 bytes of SHA-256 of the id and the
-/// owner. It holds no secret and gives no right, so that the check needs no key.
+/// A cursor is opaque to clients and valid for this list only. It contains the id, and 8 bytes of
+/// SHA-256 over the id and the owner. The hash needs no key, because a cursor contains no secret
+/// and grants no access.
 pub fn cursor(owner: OwnerKey, id: TokenId) -> String {
     let hash = Sha256::new()
         .chain_update("tokens")
@@ -40,10 +43,10 @@ pub fn cursor(owner: OwnerKey, id: TokenId) -> String {
     )
 }
 
-/// Reads a cursor of this owner's tokens.
+/// Parses a cursor for this owner's tokens.
 ///
 /// # Errors
-/// What a client is told of any other text.
+/// The text is not such a cursor; returns the message for the client.
 pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str> {
     text.get(..22)
         .and_then(|id| base62::decode(id).ok())
@@ -52,17 +55,17 @@ pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str
         .ok_or("invalid cursor")
 }
 
-/// A cursor that says that the next page of a list of e-mail tokens starts after this place; `list`
-/// tells one list from another.
+/// Returns the cursor of the page of e-mail tokens that starts after this key. `list` identifies
+/// the list.
 pub fn list_key_cursor(list: &str, place: &ListKey) -> String {
     let hash = Sha256::digest(format!("email-tokens#{list}#{}", place.as_str()));
     BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], place.as_str().as_bytes()].concat())
 }
 
-/// Reads a cursor of this list of e-mail tokens.
+/// Parses a cursor for this list of e-mail tokens.
 ///
 /// # Errors
-/// What a client is told of any other text.
+/// The text is not such a cursor; returns the message for the client.
 pub fn parse_list_key_cursor(text: &str, list: &str) -> Result<ListKey, &'static str> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
     let place = bytes.get(8..).and_then(|place| str::from_utf8(place).ok());
@@ -81,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_is_of_one_list_and_of_one_text(
+        fn a_cursor_is_valid_for_one_list_and_only_unchanged(
             id: [u8; 16],
             owner: [u8; 20],
             other: [u8; 20],
@@ -100,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn a_cursor_of_places_is_of_one_list_and_of_one_text(
+        fn a_list_key_cursor_is_valid_for_one_list_and_only_unchanged(
             user: [u8; 12],
             at: prop::sample::Index,
             to in "[0-9A-Za-z_-]",
@@ -120,7 +123,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_any_text_never_panics(text in "\\PC*") {
+        fn parsing_any_text_as_a_cursor_fails_without_a_panic(text in "\\PC*") {
             prop_assert!(parse_cursor(&text, OwnerKey::from_bytes([0; 20])).is_err());
             prop_assert!(parse_list_key_cursor(&text, "one").is_err());
         }

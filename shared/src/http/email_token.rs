@@ -1,4 +1,4 @@
-//! The shapes that e-mail tokens have on the wire (contract, section 4).
+//! Requests and responses of the endpoints for e-mail tokens (contract, section 4).
 
 use lambda_http::{Body, Request, Response};
 use tokenry_api::{Data, EmailTokenValue};
@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-/// The field that names the user.
+/// The name of the field that identifies the user.
 const EMAIL: &str = "email";
 
-/// A user's e-mail token without its value. One that never expires has the time of its last change for a date,
-/// as clients of this API know it.
+/// Returns the record of a user's e-mail token, without its value. If the token never expires,
+/// `expiration_date` is the time of its last change, because clients of this API expect that.
 pub fn record(token: &EmailToken, user: &User) -> tokenry_api::EmailToken {
     let date = token.expiration_date.map(ExpirationDate::millis);
     tokenry_api::EmailToken {
@@ -43,19 +43,20 @@ pub fn record(token: &EmailToken, user: &User) -> tokenry_api::EmailToken {
     }
 }
 
-/// 200 with the value of an e-mail token.
+/// Returns 200 with the value of an e-mail token.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// The response cannot be written as JSON.
 pub fn value(value: &str) -> Result<Response<Body>> {
     let token = value.to_owned().into();
     ok_secret(&Data::from(EmailTokenValue { token }))
 }
 
-/// The user and the properties that a body asks for; a scope that is not said is `default`.
+/// Parses the user and the properties in a body. `default` is the scope if the body does not set
+/// it.
 ///
 /// # Errors
-/// The body, or a query field, is wrong.
+/// The body is invalid, or there is a query field.
 pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> {
     let mut body = Fields::json(request)?;
     let email = body.required(EMAIL, Email::parse);
@@ -72,15 +73,17 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
     Ok((email.ok_or(MISSING)?, properties))
 }
 
-/// The user that a request names, and what else it asks for, if the caller may change e-mail tokens.
+/// Returns the user that a request names, and the rest of the request, if the caller may change
+/// e-mail tokens.
 ///
-/// `ask` reads the request once there is a well-formed credential, and before the caller is verified:
-/// the address that it names is looked up in the same round trip. An administrator gives an e-mail token
-/// only properties that its own token covers: otherwise a short-lived one could revive what it may read.
+/// `ask` parses the request after the credential is found to be well-formed and before the caller
+/// is verified, because one round trip looks up both the caller and the address. An admin user may
+/// give an e-mail token only properties that its own token covers. Otherwise an admin user with a
+/// short-lived token could extend an e-mail token and then read its value.
 ///
 /// # Errors
-/// [`Error::Unauthorized`], [`Error::Forbidden`], what is wrong with the request,
-/// [`Error::NotFound`]; the database is away.
+/// [`Error::Unauthorized`], [`Error::Forbidden`], the errors in the request, [`Error::NotFound`],
+/// or the database is unavailable.
 pub async fn managed<T: Copy + Into<Option<Properties>>>(
     app: &App,
     request: &Request,
@@ -105,10 +108,10 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
     Ok((permit.proof, user, email, asked))
 }
 
-/// The user that a query names.
+/// Parses the user's address in a query.
 ///
 /// # Errors
-/// A query field is wrong or missing, or there is a body.
+/// A query field is invalid or missing, or there is a body.
 pub fn email_of_query(request: &Request) -> Result<Email> {
     let mut query = Fields::query(request);
     let email = query.required(EMAIL, Email::parse);
@@ -116,10 +119,10 @@ pub fn email_of_query(request: &Request) -> Result<Email> {
     email.ok_or(MISSING)
 }
 
-/// The user that a body names, or a query.
+/// Parses the user's address in a body or a query.
 ///
 /// # Errors
-/// The body, or a query field, is wrong or missing; the user is named in both.
+/// The body or a query field is invalid or missing, or both contain an address.
 pub fn email_of_body_or_query(request: &Request) -> Result<Email> {
     if fields::body(request)?.is_empty() {
         return email_of_query(request);
@@ -144,5 +147,6 @@ pub fn email_of_body_or_query(request: &Request) -> Result<Email> {
     email.ok_or(MISSING)
 }
 
-/// Never seen: a missing field is among the fields' problems.
+/// The error for a missing address. No client gets it, because [`Fields`] reports a missing field
+/// first.
 const MISSING: Error = Error::InvalidBody("the request names no email");

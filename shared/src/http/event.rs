@@ -1,7 +1,7 @@
-//! API Gateway's events: taken apart so far that lambda_http can convert any of them.
+//! Prepares API Gateway's events so that lambda_http can convert all of them.
 //!
-//! lambda_http 1.3 panics on a query string, a Host or a base64 body that it cannot convert. All
-//! three are taken out of the event first; what a handler needs of them travels as [`Raw`].
+//! lambda_http 1.3 panics if it cannot convert a query string, a Host or a base64 body. All three
+//! are removed from the event first. [`Raw`] holds the parts of them that a handler needs.
 
 use std::{convert::Infallible, panic::AssertUnwindSafe};
 
@@ -24,21 +24,21 @@ use serde_json::value::RawValue;
 use super::{Answer, Handler, answer};
 use crate::{domain::error::Error, service::app::App};
 
-/// What of an event does not survive, or endanger, the conversion to an `http::Request`.
+/// The parts of an event that the conversion to an `http::Request` would lose or fail on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Raw {
     /// The query string as it was sent.
     pub(super) query: String,
-    /// The body was said to be base64 and is not.
+    /// Whether the event declares the body as base64, but it is not.
     pub(super) undecodable_body: bool,
 }
 
-/// Answers one event: a Lambda handler for an API Gateway route, of a REST or an HTTP API.
+/// Handles one event of an API Gateway route, for REST and HTTP APIs.
 ///
-/// A panic anywhere ends one request, with a 500, and not the environment.
+/// A panic in the handler ends only this request, with a 500. The execution environment stays up.
 ///
 /// # Errors
-/// None: an error that reached the Lambda runtime would be a 502 at API Gateway.
+/// Never: API Gateway turns an error of the Lambda runtime into a 502.
 pub async fn respond(
     app: &App,
     endpoint: &str,
@@ -75,7 +75,8 @@ pub async fn respond(
     }
 }
 
-/// Reads an event. lambda_http tries a REST API's first, which costs as much as the right one.
+/// Parses an event. lambda_http alone would first try the format of REST APIs, which doubles the
+/// time for HTTP APIs.
 fn parse(payload: &str) -> serde_json::Result<LambdaRequest> {
     if payload.contains(r#""version":"2.0""#)
         && let Ok(http_api) = serde_json::from_str(payload)
@@ -85,7 +86,7 @@ fn parse(payload: &str) -> serde_json::Result<LambdaRequest> {
     serde_json::from_str(payload)
 }
 
-/// An event that is answered without a look at it.
+/// Returns an empty event, for a handler that does not read its request.
 fn nothing() -> LambdaRequest {
     LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default())
 }
@@ -95,7 +96,7 @@ fn not_a_request(_app: &App, _request: Request) -> Answer<'_> {
 }
 
 fn panicked(_app: &App, _request: Request) -> Answer<'_> {
-    let cause = "a panic".to_owned();
+    let cause = "the handler panicked".to_owned();
     Box::pin(async { Err(Error::Internal { cause }) })
 }
 
@@ -129,14 +130,14 @@ impl Raw {
     }
 }
 
-/// Takes out a body that is said to be base64 and is not.
+/// Removes a body that is declared as base64 but is not. Returns whether it did.
 fn take_undecodable(body: &mut Option<String>, is_base64: bool) -> bool {
     let undecodable = |text: &mut String| is_base64 && BASE64_STANDARD.decode(text).is_err();
     body.take_if(undecodable).is_some()
 }
 
-/// Joins several `Authorization` headers of a REST API by a comma, as an HTTP API does;
-/// lambda_http would keep the last.
+/// Joins several `Authorization` headers of a REST API with a comma, as HTTP APIs do. lambda_http
+/// would use only the last one.
 fn join_authorization(several: &HeaderMap, headers: &mut HeaderMap) {
     let values: Vec<_> = several
         .get_all(AUTHORIZATION)

@@ -1,4 +1,5 @@
-//! The fields of a query string, a form or a JSON object, with every problem of theirs at once.
+//! Parses the fields of a query string, a form or a JSON object, and reports all their problems at
+//! once.
 
 use std::{borrow::Cow, fmt};
 
@@ -12,18 +13,19 @@ use serde_json::Value;
 use super::{MAX_BODY, MAX_FORM_FIELDS, event::Raw};
 use crate::domain::error::{Error, Location, Problem, Result, combine};
 
-/// How many of the fields that are not allowed an error names.
+/// The maximum number of disallowed fields that an error names.
 const MAX_NAMED: usize = 20;
 
 /// One field.
 struct Field<'a, V> {
-    /// The name as it was sent, for an answer that says "as sent".
+    /// The name as it was sent, for the error message.
     raw_name: Cow<'a, str>,
     name: Cow<'a, str>,
     value: V,
 }
 
-/// Fields that are taken one by one by name; what is wrong, and what nobody took, is a problem.
+/// Fields that a handler takes by name. An invalid field, and a field that is not taken, is a
+/// problem.
 pub struct Fields<'a, V> {
     location: Location,
     untaken: Vec<Field<'a, V>>,
@@ -31,8 +33,8 @@ pub struct Fields<'a, V> {
 }
 
 impl<'a> Fields<'a, Cow<'a, str>> {
-    /// The fields of the query string, read from its raw form: that alone keeps the order, and
-    /// fields given twice.
+    /// Parses the fields of the raw query string. Only the raw query string has the fields' order
+    /// and all values of a repeated field.
     pub fn query(request: &'a Request) -> Self {
         let raw = request.extensions().get::<Raw>();
         let raw = raw.map_or("", |raw| &raw.query);
@@ -49,11 +51,11 @@ impl<'a> Fields<'a, Cow<'a, str>> {
         Self::new(Location::Query, untaken)
     }
 
-    /// The first [`MAX_FORM_FIELDS`] fields of a form body, and whether there are more; none in an
-    /// empty body.
+    /// Parses the first [`MAX_FORM_FIELDS`] fields of a form body, and returns whether there are
+    /// more. An empty body has no fields.
     ///
     /// # Errors
-    /// The body is too large, not decodable, or (unless it is empty) of another content type than
+    /// The body is too large or not decodable, or it is not empty and its content type is not
     /// `application/x-www-form-urlencoded`.
     pub fn form(request: &'a Request) -> Result<(Self, bool)> {
         let body = body_of_type(request, "application/x-www-form-urlencoded")?;
@@ -68,7 +70,7 @@ impl<'a> Fields<'a, Cow<'a, str>> {
         Ok((fields, pairs.next().is_some()))
     }
 
-    /// Takes the field of this name, if it is there and can be parsed.
+    /// Takes and parses the field with this name, if it is present.
     pub fn optional<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -78,7 +80,7 @@ impl<'a> Fields<'a, Cow<'a, str>> {
         self.parsed(name, parse(&value))
     }
 
-    /// Takes the field of this name, which must be there.
+    /// Takes and parses the field with this name, which must be present.
     pub fn required<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -90,11 +92,11 @@ impl<'a> Fields<'a, Cow<'a, str>> {
 }
 
 impl Fields<'static, Value> {
-    /// The members of the JSON object in the body.
+    /// Parses the members of the JSON object in the body.
     ///
     /// # Errors
-    /// The body is too large, not decodable, of another content type than `application/json`
-    /// (unless it is empty), or no JSON object.
+    /// The body is too large, not decodable or not a JSON object, or it is not empty and its
+    /// content type is not `application/json`.
     pub fn json(request: &Request) -> Result<Self> {
         Self::members(body_of_type(request, "application/json")?)
             .map_err(|_| Error::InvalidBody("the body is not a JSON object"))
@@ -110,14 +112,14 @@ impl Fields<'static, Value> {
         Ok(Self::new(Location::Body, untaken))
     }
 
-    /// The text of the member of this name, if it is one; leaves it where it is.
+    /// Returns the member with this name if it is a string, without taking it.
     pub fn peek(&self, name: &str) -> Option<&str> {
         let mut fields = self.untaken.iter();
         fields.find(|field| field.name == name)?.value.as_str()
     }
 
-    /// Takes the member of this name, if it is there and a text that can be parsed; what is no text
-    /// is as wrong as an empty one.
+    /// Takes and parses the string with this name, if it is present. A value that is not a string
+    /// counts as an empty string.
     pub fn text<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -127,7 +129,7 @@ impl Fields<'static, Value> {
         self.parsed(name, parse(value.as_str().unwrap_or_default()))
     }
 
-    /// Takes the member of this name, which must be there and a text that can be parsed.
+    /// Takes and parses the string with this name, which must be present.
     pub fn required<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -140,7 +142,7 @@ impl Fields<'static, Value> {
         self.parsed(name, parse(&text))
     }
 
-    /// Takes the member of this name, if it is there and null or a text that can be parsed.
+    /// Takes and parses the string or null with this name, if it is present.
     pub fn nullable<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -156,20 +158,19 @@ impl Fields<'static, Value> {
         }
     }
 
-    /// Takes the member of this name, which must be there, whatever it is.
+    /// Takes the member with this name, which must be present, of any type.
     pub fn required_value(&mut self, name: &'static str) -> Option<Value> {
         self.require(name);
         self.take(name)
     }
 
-    /// Takes the member of this name, if it is there and a number that can be parsed from its
-    /// digits.
+    /// Takes the number with this name, if it is present, and parses its digits.
     pub fn number<T, E: Into<String>>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        // A text of digits is no number. However a number is written, 60.0 is 60, as to JSON Schema.
+        // A string of digits is not a number. 60.0 is the same number as 60, as in JSON Schema.
         let digits = match self.take(name)? {
             Value::Number(number) => match number.as_f64() {
                 Some(whole) if number.is_f64() && whole.fract() == 0.0 => format!("{whole:.0}"),
@@ -180,7 +181,7 @@ impl Fields<'static, Value> {
         self.parsed(name, parse(&digits))
     }
 
-    /// Takes the member of this name, if it is there and true or false.
+    /// Takes the boolean with this name, if it is present.
     pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
         let value = self.take(name)?.as_bool();
         if value.is_none() {
@@ -199,12 +200,12 @@ impl<'a, V> Fields<'a, V> {
         }
     }
 
-    /// Whether there is a field of this name, whatever it is.
+    /// Returns whether there is a field with this name.
     pub fn has(&self, name: &str) -> bool {
         self.untaken.iter().any(|field| field.name == name)
     }
 
-    /// Takes the field of this name, if it is there once.
+    /// Takes the field with this name, if it is present exactly once.
     fn take(&mut self, name: &'static str) -> Option<V> {
         let mut given = self.untaken.extract_if(.., |field| field.name == name);
         let first = given.next()?;
@@ -215,17 +216,18 @@ impl<'a, V> Fields<'a, V> {
         Some(first.value)
     }
 
-    /// Ends the taking.
+    /// Checks that there are no problems and that all fields were taken.
     ///
     /// # Errors
-    /// The problems so far, and one that names what nobody took: at most 20 different names.
+    /// The problems so far, and one that names the fields that were not taken: at most 20 different
+    /// names.
     pub fn finish(mut self) -> Result<()> {
         let mut names: Vec<&str> = Vec::new();
         for field in &self.untaken {
             if names.len() > MAX_NAMED {
                 break;
             }
-            // A token that was sent for a name is not sent back.
+            // The name may be a token, which must not be repeated in the response.
             let name = if field.name.contains("tk_") || field.raw_name.contains("tk_") {
                 "***"
             } else {
@@ -249,7 +251,8 @@ impl<'a, V> Fields<'a, V> {
         self.finish_ignoring_others()
     }
 
-    /// Ends the taking, and ignores what nobody took (RFC 6749 section 3.2).
+    /// Checks that there are no problems, and ignores fields that were not taken (RFC 6749 section
+    /// 3.2).
     ///
     /// # Errors
     /// The problems so far.
@@ -261,7 +264,7 @@ impl<'a, V> Fields<'a, V> {
         }
     }
 
-    /// What was parsed of a field, or its problem.
+    /// Returns the parsed value of a field, or adds its problem.
     fn parsed<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -272,7 +275,7 @@ impl<'a, V> Fields<'a, V> {
             .ok()
     }
 
-    /// A field that is not there is a problem.
+    /// Adds a problem if there is no field with this name.
     fn require(&mut self, name: &'static str) {
         if !self.has(name) {
             self.problem(name, "field is required".to_owned());
@@ -288,8 +291,8 @@ impl<'a, V> Fields<'a, V> {
     }
 }
 
-/// The members of a JSON object in their order, those with one name as well: `serde_json` on its
-/// own keeps the last of them.
+/// The members of a JSON object in their order, including members with the same name. A
+/// `serde_json::Map` would contain only the last of them.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -316,8 +319,8 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// The body's bytes, if they are said to be of this media type; an empty body may be of any, since
-/// gateways add content types.
+/// Returns the body if the request declares this media type. An empty body may have any type,
+/// because gateways add content types.
 fn body_of_type<'a>(request: &'a Request, media_type: &str) -> Result<&'a [u8]> {
     let body = body(request)?;
     if body.is_empty() || is_of_type(request, media_type) {
@@ -327,13 +330,13 @@ fn body_of_type<'a>(request: &'a Request, media_type: &str) -> Result<&'a [u8]> 
     }
 }
 
-/// Whether the request says that its body has this media type.
+/// Returns whether the request declares this media type.
 fn is_of_type(request: &Request, media_type: &str) -> bool {
     let said = content_type(request).split(';').next();
     said.is_some_and(|said| said.trim().eq_ignore_ascii_case(media_type))
 }
 
-/// The content type as the request says it; empty if it says none.
+/// Returns the request's content type, or an empty string if it has none.
 fn content_type(request: &Request) -> &str {
     let content_type = request.headers().get(CONTENT_TYPE);
     content_type
@@ -349,10 +352,12 @@ pub fn no_input(request: &Request) -> Result<()> {
     combine(no_body(request), Fields::query(request).finish()).map(|_| ())
 }
 
-/// Checks that a request to an endpoint without a body has none. The JSON object `{}` counts as none.
+/// Checks that a request to an endpoint without a body has none. The JSON object `{}` counts as
+/// none.
 ///
 /// # Errors
-/// [`Error::Invalid`] names the members of a JSON object; [`Error::InvalidBody`] for any other body.
+/// [`Error::Invalid`] names the members of a JSON object; [`Error::InvalidBody`] for any other
+/// body.
 pub fn no_body(request: &Request) -> Result<()> {
     let body = body(request)?;
     if body.trim_ascii().is_empty() {
@@ -364,9 +369,9 @@ pub fn no_body(request: &Request) -> Result<()> {
     }
 }
 
-/// Checks that a request has no JSON body, as [`no_body`] does, and ignores a body of another content
-/// type: clients of the first API send one when they mint a token. Every type of JSON counts, such as
-/// `text/json` or `application/problem+json`.
+/// Checks that a request has no JSON body, as [`no_body`] does, and ignores a body of another
+/// content type, because clients of the first API send one when they mint a token. Every JSON type
+/// is checked, such as `text/json` or `application/problem+json`.
 ///
 /// # Errors
 /// There is a JSON body, or a body that is too large.
@@ -378,10 +383,10 @@ pub fn no_json_body(request: &Request) -> Result<()> {
     }
 }
 
-/// The body's bytes, whatever encoding the gateway sent them in.
+/// Returns the decoded body.
 ///
 /// # Errors
-/// It is over [`MAX_BODY`], or said to be base64 and is not.
+/// The body is longer than [`MAX_BODY`], or it is declared as base64 but is not.
 pub fn body(request: &Request) -> Result<&[u8]> {
     let undecodable = request
         .extensions()
@@ -403,11 +408,9 @@ mod tests {
 
     use super::*;
 
-    /// The shortest of several times that it takes to refuse so many fields of different names.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the machine's time is what is measured"
-    )]
+    /// Returns the shortest of several measured times to reject this many fields with different
+    /// names.
+    #[expect(clippy::disallowed_methods, reason = "the test measures real time")]
     fn time_to_refuse(count: usize) -> Duration {
         let members: serde_json::Map<_, _> = (0..count)
             .map(|n| (format!("{n:x}"), Value::Null))
@@ -424,8 +427,11 @@ mod tests {
     }
 
     #[test]
-    fn ten_times_the_fields_take_about_ten_times_as_long() {
+    fn rejecting_fields_takes_linear_time() {
         let (few, many) = (time_to_refuse(500), time_to_refuse(5000));
-        assert!(many < few * 30, "{few:?} {many:?}: quadratic is 100");
+        assert!(
+            many < few * 30,
+            "{few:?} {many:?}: a quadratic algorithm takes 100 times as long"
+        );
     }
 }

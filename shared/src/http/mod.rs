@@ -1,4 +1,4 @@
-//! The HTTP edge: API Gateway's events in, responses out, and what every endpoint shares between.
+//! The HTTP layer: converts API Gateway's events to requests, and results to responses.
 
 mod credential;
 pub mod cursor;
@@ -30,19 +30,20 @@ use crate::{
     service::{app::App, deadline::Deadline},
 };
 
-/// The longest body that is read, in bytes.
+/// The maximum length of a body, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
-/// How many fields of a form are read: forms are parsed before the caller is known.
+/// The maximum number of fields that are read from a form. It is limited because forms are parsed
+/// before the caller is verified.
 pub const MAX_FORM_FIELDS: usize = 16;
 
-/// What a handler answers with.
+/// The future of a handler's result.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>>> + Send + 'a>>;
 
-/// An endpoint's handler, as a plain function.
+/// The handler of an endpoint, as a function pointer.
 pub type Handler = for<'a> fn(&'a App, Request) -> Answer<'a>;
 
-/// Runs a handler to a response, whatever comes of it: an error, or too much time.
+/// Runs a handler and returns its response, or the response for its error or for a timeout.
 async fn answer(
     app: &App,
     handler: Handler,
@@ -51,14 +52,14 @@ async fn answer(
 ) -> Response<Body> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the log says how long a request took"
+        reason = "the log contains the duration of a request"
     )]
     let started = std::time::Instant::now();
     let request_id = request.lambda_context().request_id;
 
     let deadline = Deadline::of_now();
     request.extensions_mut().insert(deadline);
-    // What is logged meanwhile says of which request it is.
+    // Each log line of the handler contains the request id.
     let span = tracing::info_span!("request", endpoint, request_id);
     let handling = handler(app, request).instrument(span);
     let outcome = tokio::time::timeout_at(deadline.0, handling).await;
@@ -81,31 +82,31 @@ async fn answer(
     response
 }
 
-/// When this request must have been answered.
+/// Returns the time by which this request must be answered.
 pub fn deadline(request: &Request) -> Deadline {
     let deadline = request.extensions().get::<Deadline>();
     deadline.copied().unwrap_or_else(Deadline::of_now)
 }
 
-/// The user that the path parameter `{id}` names.
+/// Parses the user id in the path parameter `{id}`.
 ///
 /// # Errors
-/// It is no user's id.
+/// The parameter is not a user id.
 pub fn user_id(request: &Request) -> Result<UserId> {
     path_id(request, "id", Error::USER_ID, UserId::parse)
 }
 
-/// The ecosystem of the user that the path parameter `{id}` names, though the name be none: whether
-/// the caller has a right to it is decided before that.
+/// Returns the ecosystem in the path parameter `{id}`, even if the user's name after it is invalid:
+/// authorization comes before validation.
 pub fn user_ecosystem(request: &Request) -> Option<EcosystemId> {
     let of_user = |text: &str| EcosystemId::parse(text.split(';').next().unwrap_or_default());
     path_id(request, "id", "", of_user).ok()
 }
 
-/// The ecosystem that the path parameter `{ecosystemId}` names.
+/// Parses the ecosystem id in the path parameter `{ecosystemId}`.
 ///
 /// # Errors
-/// It is no ecosystem's id.
+/// The parameter is not an ecosystem id.
 pub fn ecosystem_id(request: &Request) -> Result<EcosystemId> {
     path_id(
         request,
@@ -115,10 +116,10 @@ pub fn ecosystem_id(request: &Request) -> Result<EcosystemId> {
     )
 }
 
-/// The environment that the path parameter `{environmentId}` names.
+/// Parses the environment id in the path parameter `{environmentId}`.
 ///
 /// # Errors
-/// It is no environment's id.
+/// The parameter is not an environment id.
 pub fn environment_id(request: &Request) -> Result<EnvironmentId> {
     path_id(
         request,
@@ -128,16 +129,16 @@ pub fn environment_id(request: &Request) -> Result<EnvironmentId> {
     )
 }
 
-/// The token that the path parameter `{tokenId}` names.
+/// Parses the token id in the path parameter `{tokenId}`.
 ///
 /// # Errors
-/// It is no token's id.
+/// The parameter is not a token id.
 pub fn token_id(request: &Request) -> Result<TokenId> {
     path_id(request, "tokenId", "invalid token id", TokenId::parse)
 }
 
-/// Reads a path parameter, from the gateway's parameters and not from the URI, which lambda_http
-/// folds and re-encodes.
+/// Parses a path parameter. It is taken from the gateway's parameters, because lambda_http
+/// normalizes and re-encodes the URI.
 fn path_id<T>(
     request: &Request,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! Where an attempt to log in or to exchange a short code comes from: what its limits count by
+//! The origin of an attempt to log in or to exchange a short code. The limits apply to each origin
 //! (contract, section 13).
 
 use std::net::IpAddr;
@@ -20,9 +20,9 @@ use crate::{
     },
 };
 
-/// Returns the ecosystem of the server token in the `Authorization` header: a back end sends it with
-/// its clients' attempts. Ignores any other `Authorization`, and a server token that is not valid or may
-/// only read.
+/// Returns the ecosystem of the server token in the `Authorization` header, which a back end sends
+/// with its clients' attempts. Ignores any other `Authorization`, and a server token that is
+/// invalid or has scope `read`.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -37,19 +37,20 @@ pub async fn back_end(app: &App, request: &Request) -> Result<Option<EcosystemId
     Ok(server.and_then(|server| server.ecosystem().cloned()))
 }
 
-/// Where an attempt comes from.
+/// The origin of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The ecosystem whose back end sends the attempt. Its limits are its own, and only its users and
-    /// codes are found. `None` if no back end does.
+    /// The ecosystem whose back end sends the attempt; `None` without a back end. Its limits apply,
+    /// and only its users and codes are found.
     pub ecosystem: Option<EcosystemId>,
-    /// The client's address as [`rate_limit::source`] writes it; `None` if a back end does not say it.
+    /// The client's address as [`rate_limit::source`] writes it; `None` if the back end does not send
+    /// it.
     pub address: Option<String>,
 }
 
 impl Origin {
-    /// Takes `clientAddress` from the body of a back end's request. Without a back end, the address is
-    /// what API Gateway says, never what a header says, and the field is a problem of the body.
+    /// Takes `clientAddress` from the body of a back end's request. Without a back end, the field is
+    /// an error, and the address is the one that API Gateway reports, never a header.
     pub fn new(
         request: &Request,
         ecosystem: Option<EcosystemId>,
@@ -67,18 +68,18 @@ impl Origin {
         Self { ecosystem, address }
     }
 
-    /// The limit of `limit` failures in `window` seconds for a subject, which the ecosystem counts for
-    /// itself.
+    /// Returns the budget of `limit` failures in `window` seconds for a subject. Each ecosystem has
+    /// its own budgets.
     pub fn budget(&self, about: &str, subject: &str, window: u64, limit: u32) -> Budget {
         match &self.ecosystem {
-            // No address of a client or of a user begins with an ecosystem's id and a space.
+            // Unambiguous: no client or user address starts with an ecosystem id and a space.
             Some(id) => Budget::new(about, &format!("{id} {subject}"), window, limit),
             None => Budget::new(about, subject, window, limit),
         }
     }
 }
 
-/// The address that API Gateway took the request from.
+/// Returns the source address that API Gateway reports.
 fn gateway_source(request: &Request) -> Option<IpAddr> {
     let address = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),

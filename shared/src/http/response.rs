@@ -1,4 +1,4 @@
-//! Responses: the contract's statuses and error structure, in one place.
+//! Responses, with the statuses and the error structure of the contract.
 
 use lambda_http::{
     Body, Response,
@@ -16,7 +16,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// 200 with a body.
+/// Returns 200 with a body.
 ///
 /// # Errors
 /// The value cannot be written as JSON.
@@ -24,12 +24,12 @@ pub fn ok(value: &impl Serialize) -> Result<Response<Body>> {
     json_of(StatusCode::OK, value)
 }
 
-/// 200 without a body.
+/// Returns 200 without a body.
 pub fn ok_empty() -> Response<Body> {
     Response::new(Body::Empty)
 }
 
-/// 201 with a body.
+/// Returns 201 with a body.
 ///
 /// # Errors
 /// The value cannot be written as JSON.
@@ -37,14 +37,15 @@ pub fn created(value: &impl Serialize) -> Result<Response<Body>> {
     json_of(StatusCode::CREATED, value)
 }
 
-/// 204.
+/// Returns 204.
 pub fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
-/// 200 with a body that no cache may keep, because it holds a secret or decides about one.
+/// Returns 200 with a body that must not be cached, because it contains a secret or the validity of
+/// one.
 ///
 /// # Errors
 /// The value cannot be written as JSON.
@@ -52,7 +53,7 @@ pub fn ok_secret(value: &impl Serialize) -> Result<Response<Body>> {
     json_of(StatusCode::OK, value).map(not_stored)
 }
 
-/// 201 with a body that no cache may keep.
+/// Returns 201 with a body that must not be cached.
 ///
 /// # Errors
 /// The value cannot be written as JSON.
@@ -66,7 +67,7 @@ fn not_stored(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// The response that tells a client of an error, and what its operator is told besides.
+/// Returns the response for an error, and the cause for the operator's log if there is one.
 pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
     match error {
         Error::Unauthorized { token_sent } => {
@@ -157,7 +158,8 @@ fn unauthorized(message: &str, challenge: &'static str) -> Response<Body> {
     challenged(response, challenge)
 }
 
-/// RFC 6750 §3: a response names what would do, for want of a token and for want of rights.
+/// Adds the `WWW-Authenticate` challenge, which RFC 6750 §3 requires for a missing or invalid token
+/// and for a token without the needed scope.
 fn challenged(mut response: Response<Body>, challenge: &'static str) -> Response<Body> {
     let challenge = HeaderValue::from_static(challenge);
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -177,7 +179,7 @@ fn json_of(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>>
     Ok(with(status, JSON, text))
 }
 
-/// The standard error structure with one error of the request as a whole.
+/// Returns the standard error structure with one error for the whole request.
 fn structured(status: StatusCode, error_type: &str, message: &str) -> Response<Body> {
     let problem = Problem {
         location: None,

@@ -1,4 +1,4 @@
-//! The shapes that users' and servers' tokens have on the wire (contract, section 2).
+//! Requests and responses of the endpoints for user and server tokens (contract, section 2).
 
 use lambda_http::{Body, Request, Response};
 use tokenry_api::{ListedToken, MintedToken, TokenList};
@@ -18,10 +18,10 @@ use crate::{
     service::{app::App, tokens},
 };
 
-/// The token that a query asks for.
+/// Parses the properties of a new token in a query.
 ///
 /// # Errors
-/// A query field is wrong, there is a JSON body, or a body that is too large.
+/// A query field is invalid, there is a JSON body, or the body is too large.
 pub fn new_token(request: &Request) -> Result<NewToken> {
     let mut query = Fields::query(request);
     let wanted = NewToken {
@@ -35,11 +35,12 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
     combine(fields::no_json_body(request), query.finish()).map(|_| wanted)
 }
 
-/// The token that an introspection's form names (RFC 7662 section 2.1); `None` if the text is not a
-/// token's. Other fields are ignored (RFC 6749 section 3.2).
+/// Parses the token in an introspection's form (RFC 7662 section 2.1); `None` if the text is not a
+/// token. Other fields are ignored (RFC 6749 section 3.2).
 ///
 /// # Errors
-/// The field `token` is missing or repeated, the form has too many fields, or there is a query field.
+/// The field `token` is missing or repeated, the form has too many fields, or there is a query
+/// field.
 pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
     let (mut form, has_more) = Fields::form(request)?;
     let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
@@ -51,10 +52,13 @@ pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
     combine(Fields::query(request).finish(), form).map(|_| token.flatten())
 }
 
-/// The token that a revocation's form names (RFC 7009 section 2.1), as [`to_introspect`] reads it. A
-/// query, or a form with too many fields, does not keep a token valid: fields after the first
-/// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS) are ignored like unknown ones, and so is white space around
-/// the token, which has a line end if it is sent from a file.
+/// Parses the token in a revocation's form (RFC 7009 section 2.1); `None` if the text is not a
+/// token.
+///
+/// Unlike [`to_introspect`], it accepts a query and a form with too many fields, because an error
+/// would leave the token valid. It ignores fields after the first
+/// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS), and white space around the token, such as the line
+/// end of a file.
 ///
 /// # Errors
 /// The field `token` is missing or repeated.
@@ -65,10 +69,10 @@ pub fn to_revoke(request: &Request) -> Result<Option<PlainToken>> {
     form.finish_ignoring_others().map(|()| token.flatten())
 }
 
-/// 200 with a new token, shown this once.
+/// Returns 200 with a new token, which is shown only once.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// The response cannot be written as JSON.
 pub fn minted(token: &Token, plain: &PlainToken) -> Result<Response<Body>> {
     ok_secret(&MintedToken {
         token: plain.reveal().to_owned().into(),
@@ -78,18 +82,18 @@ pub fn minted(token: &Token, plain: &PlainToken) -> Result<Response<Body>> {
     })
 }
 
-/// The page of a list of tokens that a query asks for.
+/// A requested page of a list of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     limit: u32,
     after: Option<TokenId>,
 }
 
-/// The page that a query asks for of this owner's tokens; a cursor for an owner that is not known
-/// cannot be checked, and is not needed.
+/// Parses the requested page of this owner's tokens. Without an owner, the cursor cannot be checked
+/// and is ignored; the request then fails because its id is invalid.
 ///
 /// # Errors
-/// A query field is wrong, or there is a body.
+/// A query field is invalid, or there is a body.
 pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
     let mut query = Fields::query(request);
     let limit = query.optional("limit", parse_limit);
@@ -103,17 +107,17 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
     combine(fields::no_body(request), query.finish()).map(|_| page)
 }
 
-/// 200 with a page of an owner's live tokens, newest first. It is shorter than was asked for where
-/// some that were looked at are dead.
+/// Returns 200 with a page of an owner's valid tokens, newest first. The page is shorter than
+/// requested if some of the tokens read from the database are invalid.
 ///
 /// # Errors
-/// The database is away.
+/// The database is unavailable.
 pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>> {
     let (tokens, last) = tokens::list_valid(app, owner, page.after, page.limit).await?;
     let listed = tokens.into_iter().map(|token| ListedToken {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
-        // RFC 3339 can write it until the year 9999.
+        // RFC 3339 covers years up to 9999.
         created_at: token.created_at.to_rfc3339().unwrap_or_default(),
         last_used_at: match token.expiry {
             Expiry::SlidingTtl { last_used_at, .. } => {

@@ -1,8 +1,8 @@
-//! The shape that a user has on the wire (contract, section 5).
+//! The response of the endpoints for users (contract, section 5).
 
 use crate::domain::{email::Email, owner::User};
 
-/// A user as `GET` and `PUT` answer.
+/// Returns a user in the format of the responses to `GET` and `PUT`.
 pub fn shown(user: &User) -> tokenry_api::User {
     tokenry_api::User {
         id: user.id.as_str().to_owned(),
