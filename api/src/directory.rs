@@ -21,38 +21,40 @@ pub struct CreatedEnvironment {
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// Its id, `ECOSYSTEM;NAME`.
+    /// The user's id, `ECOSYSTEM;NAME`.
     pub id: String,
-    /// Its e-mail address as it was given.
+    /// The user's e-mail address, as it was given.
     pub email: Option<String>,
-    /// Whether its tokens may manage the e-mail tokens of its ecosystem.
+    /// Whether the user's tokens may manage the e-mail tokens of its ecosystem.
     pub admin: bool,
-    /// Whether tokens can be made for it.
+    /// Whether tokens can be created for the user.
     pub active: bool,
 }
 
-/// The body that makes or changes a user.
+/// The request body that creates or changes a user.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UserChange {
-    /// Its e-mail address. Another one ends all of its tokens.
+    /// The user's e-mail address. A different address revokes all tokens of the user.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub email: Change<String>,
-    /// Its password, 8 to 256 characters. Any change ends all of its tokens.
+    /// The user's password, 8 to 256 characters. Any change revokes all tokens of the user.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub password: Change<Secret>,
-    /// Whether its tokens may manage the e-mail tokens of its ecosystem; false for a new user without it.
+    /// Whether the user's tokens may manage the e-mail tokens of its ecosystem. The default for a
+    /// new user is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<bool>,
-    /// Whether tokens can be made for it; true for a new user without it. False ends all of its tokens.
+    /// Whether tokens can be created for the user. The default for a new user is true. False
+    /// revokes all tokens of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
 }
 
-/// What a request does to a field that may be empty.
+/// The change that a request makes to a field that may be empty.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Change<T> {
-    /// Keeps the value: the request does not have the field.
+    /// Keeps the value: the request omits the field.
     #[default]
     Keep,
     /// Removes the value: the field is null.
@@ -62,7 +64,7 @@ pub enum Change<T> {
 }
 
 impl<T> Change<T> {
-    /// Whether the request does not have the field.
+    /// Returns whether the request omits the field.
     pub const fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
     }
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_kept_cleared_or_set_by_its_absence_null_or_a_value() {
+    fn an_omitted_field_keeps_null_clears_and_a_value_sets() {
         for (json, email) in [
             ("{}", Change::Keep),
             (r#"{"email":null}"#, Change::Clear),

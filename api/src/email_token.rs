@@ -9,7 +9,7 @@ use crate::{ExpiryType, Secret};
 /// The wrapper of every response about one e-mail token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data<T> {
-    /// One element.
+    /// Exactly one element.
     pub data: [T; 1],
 }
 
@@ -25,24 +25,26 @@ pub type EmailTokenData = Data<EmailToken>;
 /// The value of one e-mail token.
 pub type EmailTokenValueData = Data<EmailTokenValue>;
 
-/// The body that makes a user's e-mail token.
+/// The request body that creates a user's e-mail token.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NewEmailToken {
     /// The user's e-mail address.
     pub email: String,
-    /// Whether the token's scope is `read write`, or `read`. Without it: true for a new token, false for a changed one.
+    /// Whether the token's scope is `read write` (true) or `read` (false). The default is true for
+    /// a new token and false for a changed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write: Option<bool>,
-    /// When the token expires, in milliseconds since 1970, 1 to 253402300799999; may be in the past. Without it the token never
-    /// expires.
+    /// When the token expires, in milliseconds since 1970, 1 to 253402300799999. The time may be in
+    /// the past. If the field is omitted, the token never expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration_date: Option<u64>,
 }
 
-/// The body that replaces both properties of an e-mail token; a property that is left out gets its default.
+/// The request body that replaces both properties of an e-mail token. An omitted property gets its
+/// default.
 pub type ChangedEmailToken = NewEmailToken;
 
-/// The body that deletes an e-mail token, and the query that reads its value.
+/// The request body that deletes an e-mail token, and the query that reads its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedEmailToken {
     /// The user's e-mail address.
@@ -54,49 +56,51 @@ pub struct EndedEmailToken {
 pub struct EmailToken {
     /// The user's e-mail address, as it was given.
     pub email: String,
-    /// The user.
+    /// The user's id.
     #[serde(rename = "userId")]
     pub user_id: String,
     /// The token's id, a ULID.
     #[serde(rename = "tokenId")]
     pub token_id: String,
-    /// Whether the token's scope is `read write`, or `read`.
+    /// Whether the token's scope is `read write` (true) or `read` (false).
     pub write: bool,
-    /// When it expires; the same as `updated_at` if it never does.
+    /// When the token expires. Equal to `updated_at` if it never expires.
     pub expiration_date: u64,
     /// `Infinite` or `FixedTtl`.
     #[serde(rename = "expiryType")]
     pub expiry_type: ExpiryType,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: u64,
-    /// When it was last changed.
+    /// When the token was last changed.
     pub updated_at: u64,
 }
 
-/// A page of e-mail tokens; expired ones are listed as well.
+/// A page of e-mail tokens, including expired ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailTokenList {
-    /// At most 100 records. A page may be shorter than asked for, and is not the last one if it has a cursor.
+    /// At most 100 records. A page may be shorter than requested. If it has a cursor, it is not the
+    /// last one.
     pub data: Vec<EmailToken>,
-    /// The `cursor` of the next page; `None` at the end.
+    /// The `cursor` of the next page; `None` on the last page.
     pub cursor: Option<String>,
 }
 
 /// The value of an e-mail token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailTokenValue {
-    /// The token's whole text.
+    /// The token itself.
     pub token: Secret,
 }
 
-/// The body that logs a user in, for the value of its e-mail token.
+/// The request body that logs a user in and reads the value of its e-mail token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogIn {
     /// The user's e-mail address.
     pub email: String,
     /// The user's password, at most 256 characters.
     pub password: Secret,
-    /// The client whose request a back end passes on (contract, section 13); only with a server token.
+    /// The address of the client whose request a back end forwards (contract, section 13). Only
+    /// with a server token.
     #[serde(rename = "clientAddress", skip_serializing_if = "Option::is_none")]
     pub client_address: Option<IpAddr>,
 }

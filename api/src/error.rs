@@ -4,11 +4,13 @@ use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// The body of every error except 404, which is one line of plain text. It names all problems of a request at once.
+/// The body of every error except 404, whose body is one line of plain text. It names all problems
+/// of a request at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiError {
-    /// The kind, such as `InvalidParams` or `Conflict`. A newer service may send kinds that `openapi.yaml` does not list yet.
+    /// The kind, such as `InvalidParams` or `Conflict`. A newer service may send kinds that this
+    /// version of `openapi.yaml` does not list.
     pub error_type: String,
     /// At least one problem.
     pub errors: Vec<Problem>,
@@ -17,12 +19,13 @@ pub struct ApiError {
 /// One problem of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The part of the request that the field is in; only with the kind `InvalidParams`.
+    /// The part of the request that contains the field. Only with the kind `InvalidParams`.
     #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
     /// What is wrong.
     pub message: String,
-    /// The field; `additional parameters` if fields are not allowed.
+    /// The name of the field, or `additional parameters` if the request has fields that are not
+    /// allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }

@@ -1,10 +1,11 @@
 //! The request and response types of Tokenry's HTTP API, as `openapi.yaml` describes them.
 //!
-//! The service answers with these types, and clients read and send them. Each type has the name of its schema in
-//! `openapi.yaml`. Fields that this version does not know are ignored, so a client can talk to a newer service.
+//! The service and its clients share these types. Each type has the name of its schema in
+//! `openapi.yaml`. Unknown fields are ignored, so a client can call a newer service.
 //!
-//! Ids are texts: an ecosystem is `C` and 24 hex digits, an environment `E` and 24 hex digits, a user
-//! `ECOSYSTEM;NAME`, a token a ULID. Secrets are [`Secret`] and do not appear in `Debug`.
+//! Ids are strings: an ecosystem id is `C` and 24 hex digits, an environment id `E` and 24 hex
+//! digits, a user id `ECOSYSTEM;NAME`, a token id a ULID. Secrets have the type [`Secret`], whose
+//! `Debug` output does not contain them.
 
 mod directory;
 mod email_token;

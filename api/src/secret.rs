@@ -1,4 +1,4 @@
-//! Texts that must not be shown.
+//! Strings that must not appear in logs.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Returns the text itself.
+    /// Returns the secret as text.
     pub fn reveal(&self) -> &str {
         &self.0
     }

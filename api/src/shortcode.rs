@@ -6,23 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ExpiryType, Secret};
 
-/// The body that asks for a short code. Exactly one of `environment_id` and `user_id` is required.
+/// The request body that creates a short code. Exactly one of `environment_id` and `user_id` is
+/// required.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewShortcode {
-    /// The environment, for a new user that is named after the code.
+    /// The id of an environment. The token then belongs to a new user that is named after the code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_id: Option<String>,
-    /// The user, as `ECOSYSTEM;NAME`.
+    /// The id of a user, `ECOSYSTEM;NAME`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// Seconds until the code expires, 1 to 3600; 300 without it.
+    /// Seconds until the code expires, 1 to 3600. The default is 300.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub short_code_ttl: Option<u64>,
-    /// How the code's token ends; `FixedTtl` without it.
+    /// The expiry type of the code's token. The default is `FixedTtl`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_expiry_type: Option<ExpiryType>,
-    /// Seconds that the code's token lives, 1 to 315360000; 3600 without it.
+    /// Seconds until the code's token expires, 1 to 315360000. The default is 3600.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_ttl: Option<u64>,
 }
@@ -33,16 +34,17 @@ pub struct NewShortcode {
 pub struct CreatedShortcode {
     /// 6 to 12 digits and capital letters.
     pub shortcode: Secret,
-    /// The ecosystem of its user.
+    /// The ecosystem of the user.
     pub ecosystem_id: String,
-    /// The environment that it was made for.
+    /// The environment that the code was created for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_id: Option<String>,
-    /// The user who gets the token: `ECOSYSTEM;short|CODE` if the code was made for an environment.
+    /// The user who gets the token: `ECOSYSTEM;short|CODE` if the code was created for an
+    /// environment.
     pub user_id: String,
 }
 
-/// Leaves out the user as well: its name may be the code.
+/// Omits the user id as well, because the user's name may be the code.
 impl fmt::Debug for CreatedShortcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreatedShortcode")
@@ -52,13 +54,14 @@ impl fmt::Debug for CreatedShortcode {
     }
 }
 
-/// The body that exchanges a short code for its token.
+/// The request body that exchanges a short code for its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TypedShortcode {
-    /// The code as a person types it: case, white space and dashes do not matter.
+    /// The code as a person types it. Case, white space and dashes are ignored.
     pub shortcode: Secret,
-    /// The client whose request a back end passes on (contract, section 13); only with a server token.
+    /// The address of the client whose request a back end forwards (contract, section 13). Only
+    /// with a server token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_address: Option<IpAddr>,
 }
@@ -67,19 +70,20 @@ pub struct TypedShortcode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExchangedToken {
-    /// The token's whole text.
+    /// The token itself.
     pub token: Secret,
     /// The token's id, a ULID.
     pub token_id: String,
-    /// How it ends.
+    /// The expiry type of the token.
     pub expiry_type: ExpiryType,
-    /// The first second in which it is expired, in UTC as RFC 3339 writes it; `None` if it never expires.
+    /// The first second in which the token is expired, in UTC and RFC 3339 format; `None` if it
+    /// never expires.
     pub expires_at: Option<String>,
-    /// The ecosystem of its user.
+    /// The ecosystem of the user.
     pub ecosystem_id: String,
-    /// The environment that the code was made for.
+    /// The environment that the code was created for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_id: Option<String>,
-    /// The user whose token it is.
+    /// The user that the token belongs to.
     pub user_id: String,
 }

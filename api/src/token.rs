@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::Secret;
 
-/// How a token ends.
+/// How a token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ExpiryType {
-    /// It never expires.
+    /// The token never expires.
     Infinite,
-    /// It expires a fixed time after it was made.
+    /// The token expires a fixed time after it was created.
     #[default]
     FixedTtl,
-    /// It expires a fixed time after it was last used.
+    /// The token expires a fixed time after it was last used.
     SlidingTtl,
 }
 
 impl ExpiryType {
-    /// Reads an expiry type.
+    /// Parses an expiry type.
     ///
     /// # Errors
-    /// The message of the API for a text that is none of the three.
+    /// The text is not an expiry type; returns the API's message.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "Infinite" => Ok(Self::Infinite),
@@ -33,13 +33,14 @@ impl ExpiryType {
     }
 }
 
-/// What kind of owner holds a token, which decides what the token may do (contract, section 1).
+/// The kind of a token's owner, which decides what the token may do (contract, section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Holder {
-    /// An account: everything in its ecosystems.
+    /// An account. Its tokens may do everything in the account's ecosystems.
     Account,
-    /// An ecosystem, for its own servers: everything inside it.
+    /// The servers of an ecosystem. Their tokens may do everything inside it, except creating or
+    /// deleting ecosystems and server tokens.
     Server,
     /// A user.
     User,
@@ -51,94 +52,97 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What a token lets its holder do: RFC 6749 §3.3 scope values, as introspection shows them.
+/// The scope of a token, as an RFC 6749 §3.3 string.
 ///
-/// The wider one is the greater one.
+/// The order is by width: `Read` is less than `ReadWrite`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
-    /// Only what reads.
+    /// The token may only read.
     #[serde(rename = "read")]
     Read,
-    /// Everything that the holder may.
+    /// The token may do everything that its holder may.
     #[serde(rename = "read write")]
     ReadWrite,
 }
 
-/// A new token of a user or of an ecosystem's servers. Only this response contains the token itself.
+/// A new token of a user or of an ecosystem's servers. Only this response contains the token
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MintedToken {
-    /// The token's whole text.
+    /// The token itself.
     pub token: Secret,
     /// The token's id, a ULID.
     pub token_id: String,
-    /// How it ends.
+    /// The expiry type of the token.
     pub expiry_type: ExpiryType,
-    /// The first second in which it is expired, in UTC as RFC 3339 writes it, such as `2026-01-01T00:00:00Z`; `None` if it
-    /// never expires.
+    /// The first second in which the token is expired, in UTC and RFC 3339 format, such as
+    /// `2026-01-01T00:00:00Z`; `None` if it never expires.
     pub expires_at: Option<String>,
 }
 
-/// A page of live tokens, newest first.
+/// A page of valid tokens, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenList {
-    /// At most 100 tokens. A page may be shorter than asked for, and is not the last one if it has a cursor.
+    /// At most 100 tokens. A page may be shorter than requested. If it has a cursor, it is not the
+    /// last one.
     pub tokens: Vec<ListedToken>,
-    /// The `cursor` of the next page; `None` at the end.
+    /// The `cursor` of the next page; `None` on the last page.
     pub cursor: Option<String>,
 }
 
-/// A token in a list, without its text. Times are whole seconds in UTC as RFC 3339 writes them.
+/// A token in a list, without its secret. Times are whole seconds in UTC and RFC 3339 format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedToken {
     /// The token's id, a ULID.
     pub token_id: String,
-    /// The label that it was made with, 1 to 64 characters.
+    /// The label that was given when the token was created, 1 to 64 characters.
     pub name: Option<String>,
-    /// How it ends.
+    /// The expiry type of the token.
     pub expiry_type: ExpiryType,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: String,
     /// When a sliding token was last used; `None` for other tokens and before the first use.
     pub last_used_at: Option<String>,
-    /// The first second in which it is expired; `None` if it never expires.
+    /// The first second in which the token is expired; `None` if it never expires.
     pub expires_at: Option<String>,
 }
 
-/// What introspection says of a token (RFC 7662 §2.2).
+/// The introspection response (RFC 7662 §2.2).
 ///
-/// If `active` is false, every other field is `None`; [`Introspection::default`] is this answer. If it is true, `sub`, `jti`,
-/// `holder`, `scope`, `expiry_type` and `iat` are there.
+/// If `active` is false, every other field is `None`; [`Introspection::default`] is this response.
+/// If it is true, `sub`, `jti`, `holder`, `scope`, `expiry_type` and `iat` are set.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Introspection {
-    /// Whether the token is valid and the caller may know of it.
+    /// Whether the token is valid and the caller may know about it.
     pub active: bool,
-    /// The user's id, the ecosystem's of a server token, or the account's of an account token.
+    /// The id of the token's owner: the user, the ecosystem of a server token, or the account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// The ecosystem; `None` for an account's token.
+    /// The ecosystem; `None` for an account token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ecosystem_id: Option<String>,
-    /// The environment whose short code made the token's user.
+    /// The environment whose short code created the token's user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_id: Option<String>,
     /// The token's id, a ULID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// Who holds the token.
+    /// The kind of the token's owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
-    /// What the token allows.
+    /// The scope of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
-    /// How it ends.
+    /// The expiry type of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiry_type: Option<ExpiryType>,
-    /// When it was made, in seconds since 1970.
+    /// When the token was created, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// The first second in which it is expired, in seconds since 1970; `None` if it never expires.
+    /// The first second in which the token is expired, in seconds since 1970; `None` if it never
+    /// expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
 }
