@@ -1,4 +1,4 @@
-//! `tokenry bootstrap`: the first account and its token, written to the table directly.
+//! `tokenry bootstrap`: creates the first account and its token by writing to the table directly.
 
 use std::io::Write;
 
@@ -17,7 +17,7 @@ use shared::{
 
 use crate::serve::said;
 
-/// Make an account, or one more token for it, in a deployment's tables
+/// Create an account, or another token for an account, in a deployment's tables
 #[derive(Clone, Debug, Args)]
 pub struct Bootstrap {
     /// The identity table
@@ -31,11 +31,11 @@ pub struct Bootstrap {
         required_if_eq("create_tables", "true")
     )]
     ephemeral_table: Option<String>,
-    /// Make the tables first, unless they are there: for trying out, without backups; the
-    /// template makes a deployment's
+    /// Create the tables first, unless they exist. For trials only: these tables have no backups.
+    /// The template creates the tables of a deployment
     #[arg(long)]
     create_tables: bool,
-    /// One more token for this account instead of a new account
+    /// Create another token for this account instead of a new account
     #[arg(long, value_name = "ID")]
     account: Option<String>,
     /// Print one line of JSON: accountId, accountToken
@@ -43,13 +43,13 @@ pub struct Bootstrap {
     json: bool,
 }
 
-/// Makes what is asked for and prints the token, this once.
+/// Creates the account or token and prints the token, which is shown only once.
 ///
 /// # Errors
-/// One line that says what is in the way.
+/// One line with the cause.
 pub async fn run(args: Bootstrap) -> Result<(), String> {
     let id = args.account.as_deref().map(AccountId::parse).transpose();
-    let id = id.map_err(|_invalid| "an account's id is A and 24 lowercase hex digits")?;
+    let id = id.map_err(|_invalid| "an account id is A and 24 lowercase hex digits")?;
 
     let client = client::dynamodb(&client::operator_environment().await);
     if let Some(ephemeral) = args.ephemeral_table.filter(|_| args.create_tables) {
@@ -79,10 +79,10 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
     } else {
         writeln!(
             out,
-            "Account: {id}\nToken:   {token}\nThe token is shown this once; keep it as you keep a password."
+            "Account: {id}\nToken:   {token}\nThe token is shown only once. Store it like a password."
         )
     };
-    // Not ignored: a token that nobody saw is lost.
+    // This error is not ignored: a token that was not printed is lost.
     printed
         .and_then(|()| out.flush())
         .map_err(|error| error.to_string())

@@ -1,4 +1,5 @@
-//! The embedded database: dynoxide, a DynamoDB on SQLite, behind the AWS SDK without a socket.
+//! The embedded database: dynoxide, which implements DynamoDB on SQLite. The AWS SDK calls it
+//! without a socket.
 
 use std::path::Path;
 
@@ -27,15 +28,15 @@ pub const IDENTITY: &str = "tokenry-identity";
 /// The name of the ephemeral table in the embedded database.
 pub const EPHEMERAL: &str = "tokenry-ephemeral";
 
-/// A database in this process, as the SDK's HTTP client.
+/// A database in this process that acts as the SDK's HTTP client.
 #[derive(Clone)]
 pub struct Embedded(Database);
 
 impl Embedded {
-    /// Opens the database in this file, which is made if it is not there.
+    /// Opens the database in this file. Creates the file if it does not exist.
     ///
     /// # Errors
-    /// What SQLite says of the file.
+    /// SQLite's error for the file.
     pub fn open(file: &Path) -> Result<Self, String> {
         let path = file.to_str().ok_or("the path is not UTF-8")?;
         Database::new(path)
@@ -43,25 +44,26 @@ impl Embedded {
             .map_err(|error| error.to_string())
     }
 
-    /// A database that ends with the process.
+    /// Creates a database in memory, which ends with the process.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn in_memory() -> Result<Self, String> {
         Database::memory()
             .map(Self)
             .map_err(|error| error.to_string())
     }
 
-    /// Deletes what has expired, which the database does not do by itself.
+    /// Deletes expired items and returns their number. The database does not delete them by itself.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// SQLite's error.
     pub fn sweep(&self) -> Result<usize, String> {
         self.0.sweep_ttl().map_err(|error| error.to_string())
     }
 
-    /// Runs one operation of the DynamoDB protocol: status and JSON body of the answer.
+    /// Runs one operation of the DynamoDB protocol, and returns the status and JSON body of the
+    /// response.
     fn run(&self, operation: &str, body: &[u8]) -> (u16, String) {
         let db = &self.0;
         let answer = match operation {
@@ -126,8 +128,8 @@ impl HttpClient for Embedded {
     }
 }
 
-/// The SDK's client over this HTTP client, with the same limits as everywhere, in no region and
-/// with no one's credentials.
+/// Creates the SDK's client over this HTTP client, with the limits that all clients have and with
+/// placeholders for region and credentials.
 pub fn client(http: impl HttpClient + 'static) -> Client {
     let config = with_limits(Config::builder())
         .http_client(http)

@@ -1,7 +1,7 @@
-//! The local gateway: every endpoint behind one listener, as API Gateway's HTTP API would have it.
+//! The local gateway: serves every endpoint on one listener, as an HTTP API of API Gateway does.
 //!
-//! A request becomes a real payload 2.0 event, and goes through lambda_http's own conversion, so
-//! that what runs locally is what runs deployed.
+//! It converts each request to a payload 2.0 event, which then passes lambda_http's own conversion.
+//! So the same code runs locally and in a deployment.
 
 use std::{
     borrow::Cow,
@@ -37,14 +37,14 @@ use tokio::net::TcpListener;
 
 use crate::page;
 
-/// What API Gateway takes at the most.
+/// The maximum payload of API Gateway, in bytes.
 const MAX_PAYLOAD: usize = 10 * 1024 * 1024;
 
-/// Serves every endpoint, and the API's page, on this listener until `stop` is ready and the requests under way have
-/// been answered.
+/// Serves every endpoint and the API's page on this listener until `stop` is ready and the requests
+/// in progress are answered.
 ///
 /// # Errors
-/// What the listener says.
+/// The listener's error.
 pub async fn run(
     app: Arc<App>,
     listener: TcpListener,
@@ -74,8 +74,9 @@ fn routes(app: &Arc<App>) -> Router {
         .layer(from_fn(only_this_machine))
 }
 
-/// Answers 421 to a request for another machine's name. A web page of any site can have its own name
-/// resolve to 127.0.0.1 (DNS rebinding) and would read and change everything here.
+/// Returns 421 for a request to the name of another machine. Otherwise any web site could let its
+/// own name resolve to 127.0.0.1 (DNS rebinding), and its pages could read and change everything
+/// here.
 async fn only_this_machine(request: Request, next: Next) -> Response {
     let of_uri = request.uri().authority().map(Authority::as_str);
     let of_headers = request.headers().get_all(HOST).iter();
@@ -90,8 +91,8 @@ async fn only_this_machine(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether a host, with or without a port, is this machine: `localhost`, a name under it (RFC 6761
-/// section 6.3), or a loopback address.
+/// Returns whether a host, with or without a port, is this machine: `localhost`, a name under it
+/// (RFC 6761 section 6.3), or a loopback address.
 fn is_this_machine(host: &str) -> bool {
     let Ok(host) = host.parse::<Authority>() else {
         return false;
@@ -104,7 +105,7 @@ fn is_this_machine(host: &str) -> bool {
     }
 }
 
-/// API Gateway's own answer to what no route matches.
+/// Returns API Gateway's response for a request that matches no route.
 pub(crate) async fn not_found() -> Response {
     message(StatusCode::NOT_FOUND, "Not Found")
 }
@@ -121,7 +122,7 @@ async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request)
     let (parts, body) = request.into_parts();
     let params = path_parameters(endpoint.path, parts.uri.path());
     if params.values().any(|value| value.is_empty()) || parts.method != *endpoint.method {
-        // API Gateway's parameters are never empty, and a GET route is none for HEAD.
+        // API Gateway's parameters are never empty, and its GET routes do not match HEAD.
         return not_found().await;
     }
     let Ok(body) = axum::body::to_bytes(body, MAX_PAYLOAD).await else {
@@ -200,7 +201,7 @@ struct Http<'a> {
     source_ip: IpAddr,
 }
 
-/// A body as an event holds it, and whether that is base64.
+/// Returns a body in the format of an event, and whether it is base64.
 fn event_body<'a>(headers: &HeaderMap, body: &'a Bytes) -> (Option<Cow<'a, str>>, bool) {
     match str::from_utf8(body) {
         _ if body.is_empty() => (None, false),
@@ -209,8 +210,8 @@ fn event_body<'a>(headers: &HeaderMap, body: &'a Bytes) -> (Option<Cow<'a, str>>
     }
 }
 
-/// The parameters of a path that matches a template, decoded; what cannot be decoded stays as it
-/// is, so that the endpoint refuses it.
+/// Returns the decoded parameters of a path that matches a template. A parameter that cannot be
+/// decoded is left unchanged, so that the endpoint rejects it.
 fn path_parameters<'a>(template: &'a str, path: &'a str) -> BTreeMap<&'a str, Cow<'a, str>> {
     let segments = template.split('/').zip(path.split('/'));
     segments
@@ -222,7 +223,8 @@ fn path_parameters<'a>(template: &'a str, path: &'a str) -> BTreeMap<&'a str, Co
         .collect()
 }
 
-/// Headers as API Gateway hands them on: names in lower case, several values joined by a comma.
+/// Returns the headers in API Gateway's format: names in lower case, several values joined with a
+/// comma.
 fn joined(headers: &HeaderMap) -> BTreeMap<&str, Cow<'_, str>> {
     let mut joined = BTreeMap::<&str, Cow<'_, str>>::new();
     for (name, value) in headers {
@@ -235,8 +237,8 @@ fn joined(headers: &HeaderMap) -> BTreeMap<&str, Cow<'_, str>> {
     joined
 }
 
-/// Whether API Gateway hands a body of this content type on as text; everything else, a form
-/// included, comes in base64.
+/// Returns whether API Gateway forwards a body with this content type as text. It forwards all
+/// others, including forms, as base64.
 fn is_text(headers: &HeaderMap) -> bool {
     let content_type = headers
         .get(CONTENT_TYPE)

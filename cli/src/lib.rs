@@ -1,5 +1,5 @@
-//! The `tokenry` command's parts: the local gateway, the embedded database, what `serve` and
-//! `bootstrap` do, and the console of the API.
+//! The parts of the `tokenry` command: the local gateway, the embedded database, `serve`,
+//! `bootstrap`, and the console for the API.
 
 pub mod bootstrap;
 pub mod console;
@@ -8,7 +8,7 @@ pub mod gateway;
 mod page;
 pub mod serve;
 
-/// The SDK allocates much, and the embedded database more: this one answers 1.6 times as many
-/// requests as the system's (`cargo bench -p tests --bench gateway`).
+/// The SDK allocates a lot, and the embedded database even more. With this allocator, the gateway
+/// serves 1.6 times as many requests as with the system's (`cargo bench -p tests --bench gateway`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -33,7 +33,7 @@ enum Command {
     Bootstrap(Bootstrap),
     #[command(flatten)]
     Console(Console),
-    /// Print a shell's completions of this command
+    /// Print the completion script for a shell
     Completions {
         shell: Shell,
     },
@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Not `eprintln!`, which panics when nobody listens.
+            // Not `eprintln!`, which panics if standard error is closed.
             let _ = writeln!(std::io::stderr(), "{failure}");
             failure.exit_code()
         }
@@ -68,8 +68,8 @@ fn completions(shell: Shell) -> Result<(), Failure> {
     output::print(String::from_utf8_lossy(&script).trim_end())
 }
 
-/// Takes out of clap's words what may be a secret that somebody gave as an argument: a value where
-/// none belongs, and whatever looks like a token.
+/// Removes from a clap error what may be a secret that was passed as an argument: an unexpected
+/// value, and text that looks like a token.
 fn without_values(mut error: Error) -> Error {
     let stray = matches!(
         error.kind(),

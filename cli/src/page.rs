@@ -1,4 +1,5 @@
-//! The API's page on `/`, and `openapi.yaml`, which it shows: of the local gateway alone.
+//! The API's page at `/`, and `openapi.yaml`, which the page shows. Only the local gateway has
+//! them.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -16,15 +17,16 @@ use utoipa_swagger_ui::{Config, serve};
 
 use crate::gateway::not_found;
 
-/// The contract, as it is in the repository.
+/// The repository's `openapi.yaml`.
 const OPENAPI: &str = include_str!("../../openapi.yaml");
-/// RFC 9512.
+/// The media type of YAML (RFC 9512).
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
-/// The page loads and calls its own origin alone. The viewer styles elements inline, and has its icons in data URLs.
+/// Lets the page load from and call only its own origin. The viewer uses inline styles, and data
+/// URLs for its icons.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `/openapi.yaml`, and the viewer's files beside it, `/` being its index.
+/// Returns the routes of `/openapi.yaml` and of the viewer's files. `/` is the viewer's index.
 pub(crate) fn routes() -> Router {
     let config = Config::from("/openapi.yaml")
         .use_base_layout()
@@ -43,7 +45,7 @@ pub(crate) fn routes() -> Router {
     };
     let openapi = async |method: Method| match method {
         Method::GET => content(YAML, OPENAPI.as_bytes().into()),
-        // What answers GET gets HEAD as well, which API Gateway keeps apart.
+        // axum's GET routes also accept HEAD. API Gateway's do not.
         _ => not_found().await,
     };
     Router::new()

@@ -1,4 +1,4 @@
-//! `tokenry serve`: everything on one local port, with the database in this process.
+//! `tokenry serve`: serves all endpoints on one local port, with the database in this process.
 
 use std::{
     io::{self, ErrorKind, IsTerminal, Write},
@@ -35,38 +35,39 @@ use crate::{
     gateway,
 };
 
-/// The files of the data directory: the database, the key of e-mail tokens' values, and what the first
-/// start makes.
+/// The files in the data directory: the database, the key that encrypts the values of e-mail
+/// tokens, and the ids and the token that the first start creates.
 const DATABASE: &str = "database.sqlite";
 const VALUE_KEY: &str = "value-key";
 const START: &str = "start.json";
 
 /// How often expired items are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
-/// How long requests under way may still take once the command is to end.
+/// How long requests in progress may take after the command is told to stop.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Run every endpoint on this machine, with an embedded database
+/// Serve every endpoint on this machine, with an embedded database
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
     /// The port to listen on; 0 picks a free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// The directory of the database and of the first account's token
+    /// The directory for the database and the first account's token
     #[arg(long, value_name = "DIR", default_value = ".tokenry")]
     data: PathBuf,
-    /// Keep nothing: the database ends with the command
+    /// Store nothing on disk: the database ends with the command
     #[arg(long, conflicts_with = "data")]
     memory: bool,
     /// Print one line of JSON: url, accountToken, ecosystemId, userId
     #[arg(long)]
     json: bool,
-    /// How much is logged: off, error, warn, info, debug, trace
+    /// The log level: off, error, warn, info, debug, trace
     #[arg(long, env = shared::config::LOG, default_value = "info")]
     log: LevelFilter,
 }
 
-/// What the first start makes, so that the first request needs no preparation.
+/// The account token, the ecosystem and the user that the first start creates, so that the first
+/// request needs no preparation.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Start {
@@ -78,7 +79,7 @@ struct Start {
 /// Serves until ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// One line that says what is in the way: the directory, the database, the port.
+/// One line with the cause: the directory, the database, the port or a setting.
 pub async fn run(args: Serve) -> Result<(), String> {
     let format = if io::stderr().is_terminal() {
         Format::Pretty
@@ -87,7 +88,7 @@ pub async fn run(args: Serve) -> Result<(), String> {
     };
     log::start(args.log, format);
 
-    // First what may fail without leaving anything behind.
+    // These steps come first, because they leave no files behind if they fail.
     let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
     let address = ("127.0.0.1", args.port);
     let listener = TcpListener::bind(address)
@@ -142,12 +143,12 @@ pub async fn run(args: Serve) -> Result<(), String> {
         ended = &mut serving => return ended.map_err(|e| e.to_string())?.map_err(|e| e.to_string()),
         () = asked_to_stop() => stopping.notify_one(),
     }
-    // A client that keeps its connection busy does not keep the command from ending.
+    // The timeout ends the command even if a client keeps its connection busy.
     let _ = tokio::time::timeout(GRACE, serving).await;
     Ok(())
 }
 
-/// Makes a directory that only its owner can enter, unless it is there.
+/// Creates a directory that only its owner can enter, unless it exists.
 fn private_directory(directory: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -156,8 +157,8 @@ fn private_directory(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Makes the database's file, if there is none, and lets only its owner read what is in the directory.
-/// SQLite gives its other files the mode of the first one.
+/// Creates the database's file if it does not exist, and makes the files in the directory readable
+/// only by their owner. SQLite gives its other files the mode of the database's file.
 #[cfg(unix)]
 fn private_files(directory: &Path) -> io::Result<()> {
     use std::{
@@ -188,7 +189,7 @@ fn private_files(_directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes an account with a token, an ecosystem, and the user `demo`.
+/// Creates an account with a token, an ecosystem, and the user `demo`.
 async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     let right = MayWrite::of_operator();
     let account = create_account(app, right).await?;
@@ -207,7 +208,8 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     })
 }
 
-/// What an earlier start made, if its token still counts; else what this one makes and keeps.
+/// Reads what an earlier start created, if its token is still valid. Otherwise creates and stores
+/// it.
 async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
     let cannot = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", file.display());
     match std::fs::read(file) {
@@ -225,14 +227,15 @@ async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
     }
     let start = first_start(app).await.map_err(said)?;
     let directory = file.parent().unwrap_or(Path::new("."));
-    // Mode 0600 from the start, and never half written.
+    // The temporary file has mode 0600, and the rename is atomic.
     let mut new = tempfile::NamedTempFile::new_in(directory).map_err(|e| cannot(&e))?;
     serde_json::to_writer(&mut new, &start).map_err(|e| cannot(&e))?;
     new.persist(file).map_err(|e| cannot(&e))?;
     Ok(start)
 }
 
-/// Says where it listens and how it is called. A closed standard output is nobody's loss.
+/// Prints the address and an example request. Ignores errors, because standard output may be
+/// closed.
 fn announce(args: &Serve, url: &str, start: &Start) {
     let mut out = io::stdout().lock();
     let Start {
@@ -250,7 +253,7 @@ fn announce(args: &Serve, url: &str, start: &Start) {
         writeln!(out, "{line}")
     } else {
         let kept = if args.memory {
-            "nothing is kept".to_owned()
+            "nothing is stored".to_owned()
         } else {
             format!("data in {}", args.data.display())
         };
@@ -264,7 +267,7 @@ fn announce(args: &Serve, url: &str, start: &Start) {
     let _ = out.flush();
 }
 
-/// Deletes expired items from time to time, as DynamoDB does.
+/// Deletes expired items periodically, as DynamoDB does.
 async fn sweep(database: Embedded) {
     let mut timer = tokio::time::interval(SWEEP);
     loop {
@@ -272,7 +275,7 @@ async fn sweep(database: Embedded) {
         let database = database.clone();
         match tokio::task::spawn_blocking(move || database.sweep()).await {
             Ok(Ok(swept)) => tracing::debug!(swept, "expired items deleted"),
-            Ok(Err(cause)) => tracing::warn!(cause, "expired items stay"),
+            Ok(Err(cause)) => tracing::warn!(cause, "expired items could not be deleted"),
             Err(_) => return,
         }
     }
@@ -292,7 +295,7 @@ async fn asked_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// An error as one line for whoever runs the command.
+/// Returns an error as one line for the user of the command.
 pub(crate) fn said(error: Error) -> String {
     match error {
         Error::Unavailable { cause } | Error::Internal { cause } => cause,

@@ -1,4 +1,4 @@
-//! `tokenry bootstrap` as a process, against a DynamoDB behind a socket.
+//! Runs `tokenry bootstrap` as a process, against a database on a socket that implements DynamoDB.
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ async fn output(mut command: Command) -> Output {
         .expect("the command runs")
 }
 
-/// A database behind a socket: itself, and its address.
+/// Starts a database on a socket, and returns it and its address.
 async fn database() -> (Database, String) {
     let database = Database::memory().expect("a database");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -59,9 +59,9 @@ const CREATE: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn it_makes_tables_with_their_ttl_an_account_and_a_token() {
+async fn it_creates_tables_with_a_ttl_attribute_an_account_and_a_token() {
     let (database, endpoint) = database().await;
-    // The second time finds the tables.
+    // In the second run, the tables exist.
     let mut accounts = Vec::new();
     for _ in 0..2 {
         let output = bootstrap(&endpoint, CREATE).await;
@@ -84,7 +84,7 @@ async fn it_makes_tables_with_their_ttl_an_account_and_a_token() {
 }
 
 #[tokio::test]
-async fn an_account_gets_one_more_token() {
+async fn an_account_can_get_another_token() {
     let (_database, endpoint) = database().await;
     let made = bootstrap(&endpoint, CREATE).await;
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
@@ -97,7 +97,7 @@ async fn an_account_gets_one_more_token() {
     assert_ne!(more["accountToken"], made["accountToken"]);
 }
 
-/// What an operator's profile says, and what the command says with it.
+/// Runs the command with an operator's AWS profile of this content.
 async fn with_profile(endpoint: &str, profile: &str) -> Output {
     let home = tempfile::tempdir().expect("a directory");
     let config = home.path().join("config");
@@ -113,7 +113,7 @@ async fn with_profile(endpoint: &str, profile: &str) -> Output {
 }
 
 #[tokio::test]
-async fn an_operators_profile_may_name_a_process_or_a_log_in() {
+async fn an_operators_aws_profile_may_use_a_credential_process_or_sso() {
     let (_database, endpoint) = database().await;
     let credentials = tempfile::NamedTempFile::new().expect("a file");
     let json = r#"{"Version":1,"AccessKeyId":"id","SecretAccessKey":"secret"}"#;
@@ -125,11 +125,14 @@ async fn an_operators_profile_may_name_a_process_or_a_log_in() {
     let sso = "sso_start_url = https://example.awsapps.com/start\nsso_region = eu-central-1\n\
                sso_account_id = 111122223333\nsso_role_name = operator";
     let line = one_line(&with_profile(&endpoint, sso).await);
-    assert!(line.contains("sso/cache"), "nobody has logged in: {line}");
+    assert!(
+        line.contains("sso/cache"),
+        "without a log-in, SSO fails: {line}"
+    );
 }
 
 #[tokio::test]
-async fn an_account_that_does_not_exist_is_one_line() {
+async fn an_unknown_account_is_reported_in_one_line() {
     let (_database, endpoint) = database().await;
     bootstrap(&endpoint, CREATE).await;
     let unknown = &["--account", "A58521fd8a5d9b5cc21987501"];
@@ -139,11 +142,11 @@ async fn an_account_that_does_not_exist_is_one_line() {
         "Account with id A58521fd8a5d9b5cc21987501 does not exist.\n"
     );
     let line = one_line(&bootstrap(&endpoint, &["--account", "bob"]).await);
-    assert_eq!(line, "an account's id is A and 24 lowercase hex digits\n");
+    assert_eq!(line, "an account id is A and 24 lowercase hex digits\n");
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_there_is_one_line() {
+async fn a_missing_table_is_reported_in_one_line() {
     let (_database, endpoint) = database().await;
     let line = one_line(&bootstrap(&endpoint, &[]).await);
     assert!(
@@ -153,7 +156,7 @@ async fn a_table_that_is_not_there_is_one_line() {
 }
 
 #[tokio::test]
-async fn creating_tables_needs_both_names() {
+async fn creating_tables_requires_the_names_of_both() {
     let (_database, endpoint) = database().await;
     let output = bootstrap(&endpoint, &["--create-tables"]).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -1,4 +1,4 @@
-//! `tokenry serve` as a process: what it prints, how it ends, and what survives its death.
+//! Runs `tokenry serve` as a process: tests its output, how it ends, and which data survives.
 
 use std::{
     collections::HashSet,
@@ -48,7 +48,7 @@ impl Server {
             .to_owned()
     }
 
-    /// Mints a token for the user demo; none if the server is gone.
+    /// Mints a token for the user demo; `None` if the server has ended.
     async fn mint(&self, query: &str) -> Option<String> {
         let (url, user) = (self.text("url"), self.text("userId"));
         let answer = self
@@ -107,7 +107,7 @@ fn tokenry(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command that fails: its one line.
+/// Runs a command, checks that it fails, and returns its line of error output.
 fn refusal(arguments: &[&str]) -> String {
     let output = tokenry(arguments).output().expect("the command runs");
     let line = String::from_utf8(output.stderr).expect("text");
@@ -118,7 +118,7 @@ fn refusal(arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_restart_prints_the_same_and_the_tokens_still_count() {
+async fn a_restart_prints_the_same_ids_and_tokens_stay_valid() {
     let data = tempfile::tempdir().unwrap();
     let mut first = Server::on(data.path());
     let keys: HashSet<_> = first.line.as_object().unwrap().keys().cloned().collect();
@@ -135,7 +135,7 @@ async fn a_restart_prints_the_same_and_the_tokens_still_count() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_gets_a_new_account() {
+async fn a_start_without_the_database_creates_a_new_account() {
     let data = tempfile::tempdir().unwrap();
     let mut first = Server::on(data.path());
     first.signal("-KILL");
@@ -151,7 +151,7 @@ async fn a_database_that_is_gone_gets_a_new_account() {
 }
 
 #[tokio::test]
-async fn every_acknowledged_token_survives_a_sigkill_and_none_is_in_a_file() {
+async fn minted_tokens_survive_a_sigkill_and_are_in_no_file() {
     let data = tempfile::tempdir().unwrap();
     let mut server = Server::on(data.path());
     let pid = server.child.id();
@@ -162,7 +162,7 @@ async fn every_acknowledged_token_survives_a_sigkill_and_none_is_in_a_file() {
         while let Some(token) = server.mint(query).await {
             minted.lock().await.push(token);
             if count.fetch_add(1, Ordering::Relaxed) == 200 {
-                // In the midst of the others' requests.
+                // Other requests are in progress at this moment.
                 kill("-KILL", pid);
             }
         }
@@ -194,7 +194,7 @@ async fn every_acknowledged_token_survives_a_sigkill_and_none_is_in_a_file() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_start_token_is_the_owners_to_read() {
+async fn only_the_owner_can_read_the_account_token() {
     use std::os::unix::fs::PermissionsExt;
 
     let parent = tempfile::tempdir().unwrap();
@@ -207,7 +207,7 @@ async fn the_start_token_is_the_owners_to_read() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn only_its_owner_reads_what_is_in_the_data_directory() {
+async fn only_the_owner_can_read_the_files_in_the_data_directory() {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     let data = tempfile::tempdir().unwrap();
@@ -222,7 +222,7 @@ async fn only_its_owner_reads_what_is_in_the_data_directory() {
     for restart in [false, true] {
         let server = Server::on(data.path());
         assert!(server.mint("").await.is_some());
-        // A person's log-in makes the key of values.
+        // Creating an e-mail token creates the file `value-key`.
         let email = serde_json::json!({ "email": "demo@example.com" });
         for (method, path) in [
             ("PUT", format!("/api/users/{}", server.text("userId"))),
@@ -248,7 +248,8 @@ async fn only_its_owner_reads_what_is_in_the_data_directory() {
             now.values().all(|mode| *mode == 0o600),
             "{restart}: {now:?}"
         );
-        // As an earlier release left them; the server dies, so that all of them stay.
+        // An earlier release created its files with this mode. Dropping the server kills it, so
+        // SQLite does not delete any of them.
         drop(server);
         for name in now.keys() {
             let path = data.path().join(name);
@@ -258,7 +259,7 @@ async fn only_its_owner_reads_what_is_in_the_data_directory() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_this_machines_is_misdirected() {
+async fn a_request_to_the_name_of_another_machine_gets_421() {
     let server = Server::start(&["--memory", "--port", "0", "--json"]);
     let path = format!("/api/users/{}/tokens", server.text("userId"));
     let ask = async |method: reqwest::Method, path: &str, host: &str| {
@@ -305,7 +306,7 @@ async fn a_name_that_is_not_this_machines_is_misdirected() {
 }
 
 #[test]
-fn each_name_that_a_request_is_for_must_be_this_machines() {
+fn every_host_header_and_the_target_must_name_this_machine() {
     use std::io::{Read, Write};
 
     let server = Server::start(&["--memory", "--port", "0", "--json"]);
@@ -335,7 +336,7 @@ fn each_name_that_a_request_is_for_must_be_this_machines() {
 }
 
 #[tokio::test]
-async fn memory_keeps_nothing() {
+async fn a_database_in_memory_ends_with_the_process() {
     let mut first = Server::start(&["--memory", "--port", "0", "--json"]);
     assert!(first.mint("").await.is_some());
     assert!(first.signal("-TERM").success());
@@ -377,7 +378,7 @@ async fn the_log_has_a_line_for_each_request_and_no_secret() {
 }
 
 #[tokio::test]
-async fn neither_the_log_nor_a_file_holds_a_value_or_a_password() {
+async fn neither_the_log_nor_a_file_contains_an_email_token_or_a_password() {
     let data = tempfile::tempdir().unwrap();
     let directory = data.path().to_str().unwrap();
     let mut server = Server::start(&[
@@ -408,7 +409,7 @@ async fn neither_the_log_nor_a_file_holds_a_value_or_a_password() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let value = answer["data"][0]["token"].as_str().unwrap().to_owned();
     assert!(server.is_active(&value).await);
-    // Without its key a value cannot be read after a restart; what tells of that tells no more.
+    // Without the key, a value cannot be read after a restart. The error response reveals no cause.
     server.signal("-TERM");
     let key = data.path().join("value-key");
     let kept = std::fs::read(&key).unwrap();
@@ -444,14 +445,17 @@ async fn neither_the_log_nor_a_file_holds_a_value_or_a_password() {
     assert_eq!(answer.status(), 503);
     assert!(answer.headers().contains_key("retry-after"));
     assert!(!answer.text().await.unwrap().contains("key"));
-    assert!(!key.exists(), "another key would open nothing");
+    assert!(
+        !key.exists(),
+        "a new key could not decrypt the stored values"
+    );
     std::fs::write(&key, kept).unwrap();
     let answer = log_in().await.unwrap();
     assert!(answer.text().await.unwrap().contains(&value));
 }
 
 #[tokio::test]
-async fn without_json_it_prints_a_curl_line_that_works_as_it_stands() {
+async fn without_json_it_prints_a_curl_command_that_works_unchanged() {
     let mut child = tokenry(&["--memory", "--port", "0"]).spawn().unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let curl = stdout
@@ -476,7 +480,7 @@ async fn without_json_it_prints_a_curl_line_that_works_as_it_stands() {
 }
 
 #[test]
-fn a_taken_port_is_one_line() {
+fn a_port_in_use_is_reported_in_one_line_and_leaves_no_files() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let parent = tempfile::tempdir().unwrap();
@@ -488,11 +492,11 @@ fn a_taken_port_is_one_line() {
             "{line}"
         );
     }
-    assert!(!data.exists(), "a failed start leaves nothing behind");
+    assert!(!data.exists(), "a failed start must not create files");
 }
 
 #[test]
-fn a_setting_that_cannot_be_read_is_one_line_and_leaves_nothing_behind() {
+fn an_invalid_setting_is_reported_and_leaves_no_files() {
     let parent = tempfile::tempdir().unwrap();
     let data = parent.path().join("data");
     let mut command = tokenry(&["serve", "--port", "0", "--data", data.to_str().unwrap()]);
@@ -504,7 +508,7 @@ fn a_setting_that_cannot_be_read_is_one_line_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_is_one_line() {
+fn an_unusable_directory_is_reported_in_one_line() {
     let parent = tempfile::tempdir().unwrap();
     let file = parent.path().join("file");
     std::fs::write(&file, "not a directory").unwrap();

@@ -1,4 +1,4 @@
-//! Requests to the API, and what its refusals mean to a person.
+//! Sends requests to the API, and turns its error responses into failures.
 
 use std::{fmt, time::Duration};
 
@@ -22,36 +22,36 @@ use zeroize::Zeroizing;
 use super::failure::{Failure, Kind};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// More than any answer of the API.
+/// The maximum length of a response, in bytes. The API's responses are shorter.
 const MAX_ANSWER: u64 = 10 * 1024 * 1024;
 
-/// The way to one API.
+/// A client for one API.
 #[derive(Debug)]
 pub struct Client {
     agent: Agent,
-    /// Without a `/` at its end.
+    /// Without a trailing `/`.
     url: String,
     token: Option<Secret>,
     timeout: Duration,
 }
 
-/// What is sent besides method and path, which may hold a secret.
+/// The query or body of a request, which may contain a secret.
 pub enum Payload {
     /// Nothing.
     Nothing,
     /// A query string.
     Query(String),
-    /// A body in JSON.
+    /// A JSON body.
     Json(Zeroizing<String>),
-    /// The form with a token, as RFC 7662 and RFC 7009 have it.
+    /// A form with a token, as in RFC 7662 and RFC 7009.
     Token(Secret),
 }
 
 impl Payload {
-    /// Returns the query string of the fields that are given.
+    /// Returns a query string with the fields that are not null.
     ///
     /// # Panics
-    /// What is given has no names, as no command's arguments are.
+    /// The value does not serialize to a JSON object. All arguments of commands do.
     pub fn query(given: &impl Serialize) -> Self {
         let given = serde_json::to_value(given).expect("arguments are JSON");
         let fields = given.as_object().expect("arguments have names");
@@ -63,10 +63,10 @@ impl Payload {
         Self::Query(query.finish())
     }
 
-    /// Returns a body in JSON.
+    /// Returns a JSON body.
     ///
     /// # Panics
-    /// It cannot be written, as no type of `tokenry-api` is.
+    /// The value cannot be serialized. All types of `tokenry-api` can.
     pub fn json(body: &impl Serialize) -> Self {
         Self::Json(serde_json::to_string(body).expect("a body is JSON").into())
     }
@@ -77,13 +77,13 @@ impl Client {
         let roots = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let agent = Agent::config_builder()
             .tls_config(roots.build())
-            // A proxy sees nothing of what goes over TLS, and all else.
+            // Over http:// a proxy would see the token. Over TLS it does not.
             .proxy(if url.starts_with("https:") {
                 Proxy::try_from_env()
             } else {
                 None
             })
-            // The token is for this address only.
+            // A redirect must not send the token to another address.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
@@ -102,15 +102,15 @@ impl Client {
         }
     }
 
-    /// The address, without a `/` at its end.
+    /// Returns the API's address, without a trailing `/`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Calls an endpoint: the body of its answer.
+    /// Calls an endpoint and returns the body of its response.
     ///
     /// # Errors
-    /// What is in the way, or why the API refuses.
+    /// There is no response, or it is an error response.
     pub fn call(&self, method: Method, path: &str, payload: Payload) -> Result<Body, Failure> {
         let (status, headers, body) = self.exchange(method, path, payload)?;
         if status.is_success() {
@@ -120,10 +120,10 @@ impl Client {
         }
     }
 
-    /// As [`Client::call`], but a refusal is an answer too.
+    /// Calls an endpoint like [`Client::call`], but also returns error responses.
     ///
     /// # Errors
-    /// There is no answer.
+    /// There is no response.
     pub fn exchange(
         &self,
         method: Method,
@@ -179,25 +179,25 @@ impl Client {
         match error {
             Error::Timeout(_) => {
                 let seconds = self.timeout.as_secs();
-                let line = format!("{url} did not answer within {seconds} s");
+                let line = format!("{url} did not respond within {seconds} s");
                 Failure::new(Kind::Unavailable, line)
             }
-            // How rustls reports a certificate that it does not trust.
+            // This is how rustls reports a certificate that it does not trust.
             Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 Failure::new(Kind::Other, format!("{url} cannot be trusted: {error}"))
             }
             Error::Io(_) | Error::HostNotFound | Error::ConnectionFailed => {
                 Failure::new(Kind::Unavailable, format!("cannot reach {url}: {error}"))
             }
-            other => Failure::new(Kind::Other, format!("cannot talk to {url}: {other}")),
+            other => Failure::new(Kind::Other, format!("the request to {url} failed: {other}")),
         }
     }
 
-    /// What a status that is no success means, in the API's own words where it has some.
+    /// Returns the failure for an error response, with the API's message if there is one.
     pub fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &Body) -> Failure {
         let (url, body) = (&self.url, body.0.as_str());
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        // API Gateway tells of a path that it does not know in JSON, other servers in pages.
+        // For an unknown path, API Gateway responds with JSON, and other servers with a web page.
         let is_text = header(CONTENT_TYPE).is_some_and(|it| it.starts_with("text/plain"));
         if status == StatusCode::NOT_FOUND && is_text && body.lines().count() == 1 {
             return Failure::new(Kind::NotFound, body);
@@ -211,13 +211,15 @@ impl Client {
         let mut line = match serde_json::from_str::<ApiError>(body) {
             Ok(told) => told.to_string(),
             Err(_) if kind == Kind::Other && !status.is_server_error() => {
-                format!("{url} answers {status} and not as Tokenry does: is it the API's address?")
+                format!(
+                    "{url} returned {status}, which is not from Tokenry: check the API's address"
+                )
             }
-            // API Gateway's own.
-            Err(_) => format!("{url} answers {status}"),
+            // API Gateway's own response.
+            Err(_) => format!("{url} returned {status}"),
         };
         if let Some(seconds) = header(RETRY_AFTER) {
-            line = format!("{line} (again in {seconds} s)");
+            line = format!("{line} (retry in {seconds} s)");
         } else if status.is_server_error()
             && let Some(id) = header(REQUEST_ID)
         {
@@ -227,7 +229,7 @@ impl Client {
     }
 }
 
-/// The body of an answer, which may hold a secret.
+/// The body of a response, which may contain a secret.
 pub struct Body(Zeroizing<String>);
 
 impl fmt::Debug for Body {
@@ -237,32 +239,32 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
-    /// What the body says.
+    /// Parses the body.
     ///
     /// # Errors
-    /// It is not JSON of that shape.
+    /// The body is not JSON of this type.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
         serde_json::from_str(&self.0).map_err(|_may_quote_it| not_tokenry())
     }
 
-    /// The JSON as it came, in one line.
+    /// Returns the JSON as it was received, in one line.
     ///
     /// # Errors
-    /// It is not JSON.
+    /// The body is not JSON.
     pub fn line(&self) -> Result<Zeroizing<String>, Failure> {
         let raw: &RawValue = self.parse()?;
-        // Within a string JSON has no line break.
+        // A line break is always between JSON tokens, because strings escape it.
         Ok(raw.get().replace(['\r', '\n'], "").into())
     }
 }
 
-/// Returns the failure for an answer that does not have the API's shape.
+/// Returns the failure for a response that is not in the API's format.
 pub fn not_tokenry() -> Failure {
-    let line = "the answer is not Tokenry's: is it the API's address?";
+    let line = "the response is not from Tokenry: check the API's address";
     Failure::new(Kind::Other, line)
 }
 
-/// A segment of a path.
+/// Percent-encodes a segment of a path.
 pub fn segment(text: impl fmt::Display) -> String {
     utf8_percent_encode(&text.to_string(), NON_ALPHANUMERIC).to_string()
 }

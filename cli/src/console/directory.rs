@@ -1,4 +1,4 @@
-//! `tokenry ecosystem`, `environment` and `user`.
+//! The commands `tokenry ecosystem`, `tokenry environment` and `tokenry user`.
 
 use clap::{Args, Subcommand};
 use shared::domain::id::{EcosystemId, EnvironmentId, UserId};
@@ -19,11 +19,11 @@ use super::{
 /// Ecosystems
 #[derive(Clone, Debug, Subcommand)]
 pub enum Ecosystem {
-    /// Make an ecosystem
+    /// Create an ecosystem
     Create,
-    /// End an ecosystem, with its users and their tokens
+    /// Delete an ecosystem with its users and their tokens
     Delete {
-        /// As in C58521fd8a5d9b5cc21987501
+        /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
     },
@@ -49,15 +49,15 @@ impl Run for Ecosystem {
 /// Environments
 #[derive(Clone, Debug, Subcommand)]
 pub enum Environment {
-    /// Make an environment
+    /// Create an environment
     Create {
-        /// As in C58521fd8a5d9b5cc21987501
+        /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
     },
-    /// End an environment, with the tokens of its short codes' users
+    /// Delete an environment and revoke the tokens of the users that its short codes created
     Delete {
-        /// As in E58521fd8a5d9b5cc21987501
+        /// The environment's id, such as E58521fd8a5d9b5cc21987501
         #[arg(value_parser = environment_id)]
         environment_id: EnvironmentId,
     },
@@ -84,14 +84,14 @@ impl Run for Environment {
 /// Users
 #[derive(Clone, Debug, Subcommand)]
 pub enum User {
-    /// Make a user, or change what is given of one; another address, a password, or --active=false
-    /// ends all its tokens
+    /// Create a user, or change the given fields of a user; a different address, a password, or
+    /// --active=false revokes all tokens of the user
     Put(PutUser),
-    /// Look at a user
+    /// Show a user
     Get(OneUser),
-    /// End a user, with all its tokens
+    /// Delete a user and revoke all its tokens
     Delete(OneUser),
-    /// Its tokens
+    /// The user's tokens
     #[command(flatten)]
     Tokens(UserTokens),
 }
@@ -99,12 +99,12 @@ pub enum User {
 /// A user
 #[derive(Clone, Debug, Args)]
 pub struct OneUser {
-    /// ECOSYSTEM;NAME, as in 'C58521fd8a5d9b5cc21987501;bob'
+    /// The user's id, ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
     #[arg(value_parser = user_id)]
     user_id: UserId,
 }
 
-/// A user, and what it is to be
+/// A user, and the fields to set
 #[derive(Clone, Debug, Args)]
 pub struct PutUser {
     #[command(flatten)]
@@ -112,25 +112,25 @@ pub struct PutUser {
     /// The e-mail address
     #[arg(long)]
     email: Option<String>,
-    /// Take the e-mail address away
+    /// Remove the e-mail address
     #[arg(long, conflicts_with = "email")]
     no_email: bool,
-    /// Ask for a password, 8 to 256 characters
+    /// Prompt for a password, 8 to 256 characters
     #[arg(long)]
     password: bool,
-    /// Take the password away
+    /// Remove the password
     #[arg(long, conflicts_with = "password")]
     no_password: bool,
-    /// Whether the user's own token may manage its ecosystem's e-mail tokens
+    /// Whether the user's tokens may manage the e-mail tokens of its ecosystem
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     admin: Option<bool>,
-    /// Whether the user's tokens count
+    /// Whether the user is active; an inactive user has no valid tokens
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     active: Option<bool>,
 }
 
 impl PutUser {
-    /// What is given.
+    /// Returns the request body for the given arguments.
     fn body(&self) -> Result<UserChange, Failure> {
         let asked = self.password.then(|| secret::ask_new("the password"));
         Ok(UserChange {

@@ -1,4 +1,4 @@
-//! `tokenry email-token`, and `tokenry log-in`.
+//! The commands `tokenry email-token` and `tokenry log-in`.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -16,35 +16,35 @@ const VALUE: &str = "/_/user-token/value";
 /// E-mail tokens
 #[derive(Clone, Debug, Subcommand)]
 pub enum EmailToken {
-    /// Make the e-mail token of a user; it may write unless --write=false
+    /// Create a user's e-mail token; its scope is `read write` unless --write=false
     Create(Wanted),
     /// List e-mail tokens, without their values
     List(Paging),
-    /// Replace both properties of an e-mail token; it reads only unless --write, and never expires
-    /// unless --expiration-date
+    /// Replace the scope and the expiry of an e-mail token; its scope is `read` unless --write, and
+    /// it never expires unless --expiration-date
     Update(Wanted),
-    /// End an e-mail token
+    /// Delete an e-mail token
     Delete(Owner),
     /// Read an e-mail token's value
     Value(Owner),
 }
 
-/// Whose e-mail token
+/// The user of an e-mail token
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Owner {
     /// The user's e-mail address
     email: String,
 }
 
-/// Whose e-mail token, and what it is to be
+/// The user and the properties of an e-mail token
 #[derive(Clone, Debug, Args)]
 pub struct Wanted {
     #[command(flatten)]
     owner: Owner,
-    /// Whether it may write, or read only
+    /// Whether the token's scope is `read write` or `read`
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     write: Option<bool>,
-    /// When it expires: 2030-01-01T00:00:00Z, or milliseconds since 1970
+    /// When the token expires: 2030-01-01T00:00:00Z, or milliseconds since 1970
     #[arg(long, value_name = "TIME", value_parser = millis)]
     expiration_date: Option<u64>,
 }
@@ -64,7 +64,7 @@ fn millis(text: &str) -> Result<u64, &'static str> {
     text.parse()
         .ok()
         .or_else(moment)
-        .ok_or("neither a time such as 2030-01-01T00:00:00Z nor milliseconds since 1970")
+        .ok_or("must be a time such as 2030-01-01T00:00:00Z, or milliseconds since 1970")
 }
 
 impl Run for EmailToken {
@@ -99,7 +99,7 @@ impl Run for EmailToken {
     }
 }
 
-/// Who logs in; the password comes from a prompt or standard input.
+/// The user that logs in; the password comes from a prompt or standard input
 #[derive(Clone, Debug, Args)]
 pub struct LogIn {
     /// The user's e-mail address

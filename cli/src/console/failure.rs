@@ -1,36 +1,36 @@
-//! What goes wrong in the console: one line, and the exit code that tells its kind.
+//! The console's failures: one line for each, and the exit code for its kind.
 
 use std::{fmt, process::ExitCode};
 
-/// What `tokenry --help` says of the exit codes.
+/// The exit codes in `tokenry --help`.
 pub const EXIT_CODES: &str = "\
 Exit codes of the commands that call the API:
   0  done
-  1  anything else: an internal error, an address where no Tokenry answers, output that cannot be written
-  2  usage: an argument, a variable, the profile, or a value that the API does not take (400, 413)
-  3  refused: the credential, its rights, a conflict, too many attempts (401, 403, 409, 429)
-  4  not found; of introspect: the token is not active
-  5  unavailable: no server, no answer in time, or the API says so (502, 503, 504)
+  1  any other failure: an internal error, an address that is not Tokenry's, output that cannot be written
+  2  usage: an invalid argument, variable or profile, or a value that the API rejects (400, 413)
+  3  refused: an invalid credential, missing rights, a conflict, too many attempts (401, 403, 409, 429)
+  4  not found; for introspect: the token is not active
+  5  unavailable: no server, no response in time, or the API is unavailable (502, 503, 504)
   130  interrupted";
 
-/// The kind of a failure, which the exit code tells.
+/// The kind of a failure, which is its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// None of the others.
+    /// Any other failure.
     Other = 1,
-    /// What the command was given is wrong; clap's own code too.
+    /// The input of the command is invalid. clap uses the same exit code.
     Usage = 2,
     /// The API does not let the caller do this, or not now.
     Refused = 3,
-    /// It does not exist, for this caller.
+    /// The resource does not exist, or this caller may not know about it.
     NotFound = 4,
-    /// There is no answer, or one that asks to try again.
+    /// There is no response, or it asks for a retry.
     Unavailable = 5,
-    /// By ctrl-C: 128 and the signal's number, as shells have it.
+    /// Interrupted by ctrl-C. The exit code is 128 plus the signal's number, as in shells.
     Interrupted = 130,
 }
 
-/// A failure. Its line holds no secret and no control character.
+/// A failure. Its line contains no secret and no control character.
 #[derive(Clone, Debug)]
 pub struct Failure {
     kind: Kind,
@@ -38,8 +38,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of this kind. What could move a terminal's cursor is written out in the line, and what looks like a token
-    /// is left out: one may have been given for a file's name.
+    /// Creates a failure of this kind. Escapes control characters in the line, and removes text
+    /// that looks like a token, because a token may have been passed as a file name.
     pub fn new(kind: Kind, line: impl fmt::Display) -> Self {
         Self {
             kind,
@@ -47,17 +47,17 @@ impl Failure {
         }
     }
 
-    /// What the command was given is wrong.
+    /// Creates a failure for invalid input.
     pub fn usage(line: impl fmt::Display) -> Self {
         Self::new(Kind::Usage, line)
     }
 
-    /// Somebody pressed ctrl-C.
+    /// Creates the failure for ctrl-C.
     pub fn interrupted() -> Self {
         Self::new(Kind::Interrupted, "interrupted")
     }
 
-    /// The code that the process ends with.
+    /// Returns the exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }
@@ -69,7 +69,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A text with `***` for whatever looks like a token.
+/// Replaces text that looks like a token with `***`.
 fn without_tokens(text: &str) -> String {
     let mut parts = text.split("tk_");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -79,7 +79,8 @@ fn without_tokens(text: &str) -> String {
     })
 }
 
-/// A text from elsewhere as one line that a terminal shows and does not obey.
+/// Escapes control characters in an untrusted text, so that it is one line and cannot control the
+/// terminal.
 pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {

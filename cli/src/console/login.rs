@@ -1,4 +1,4 @@
-//! `tokenry login`: makes the profile.
+//! `tokenry login`: creates the profile.
 
 use clap::Args;
 use serde_json::json;
@@ -14,17 +14,18 @@ use super::{
     token::INTROSPECT,
 };
 
-/// What `login` is given besides the options: nothing.
+/// The arguments of `login`: none besides the options.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Login {}
 
 impl Run for Login {
-    /// Asks for the token, looks whether it holds, and keeps it.
+    /// Prompts for the token, checks that it is valid, and stores it.
     fn run(self, options: &Options) -> Result<(), Failure> {
         let (profile, path) = options.login()?;
         let client = options.connect(&profile.url, Some(profile.token.clone()));
 
-        // A token is asked about by itself. A user's may not ask, which only one that holds is told.
+        // The token introspects itself. A user token may not introspect, but the API returns 403
+        // only if the token is valid.
         let asked = Payload::Token(profile.token.clone());
         let (status, headers, body) = client.exchange(Method::POST, INTROSPECT, asked)?;
         let told = match status {
@@ -50,7 +51,7 @@ impl Run for Login {
             .map(|id| format!(" of {id}"))
             .unwrap_or_default();
         output.done(&format!(
-            "The {holder} token{of} for {url} is kept in {path}."
+            "The {holder} token{of} for {url} is stored in {path}."
         ))
     }
 }

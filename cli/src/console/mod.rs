@@ -2,12 +2,12 @@
 //!
 //! # Layout
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! | --- | --- |
 //! | [`directory`], [`token`], [`shortcode`], [`email_token`], [`login`] | the commands |
-//! | [`options`], [`profile`], [`secret`] | which API, with which token, and how secrets come in |
-//! | [`client`] | requests, and what refusals mean |
-//! | [`output`], [`failure`] | what is printed, and the exit codes |
+//! | [`options`], [`profile`], [`secret`] | the API's address, the token, and secret input |
+//! | [`client`] | requests, and the failures for error responses |
+//! | [`output`], [`failure`] | the output, and the exit codes |
 
 pub mod client;
 pub mod directory;
@@ -40,42 +40,42 @@ use options::Options;
 /// The commands that call the API
 #[derive(Clone, Debug, Subcommand)]
 pub enum Console {
-    /// Keep the API's address and a token, which is asked for, in the profile
+    /// Store the API's address and a token in the profile; prompts for the token
     Login(Leaf<login::Login>),
-    /// Ecosystems, which users belong to
+    /// Manage ecosystems, which contain users
     Ecosystem(Group<directory::Ecosystem>),
-    /// Environments of an ecosystem, which short codes are made for
+    /// Manage the environments of an ecosystem, which short codes are created for
     Environment(Group<directory::Environment>),
-    /// Users and their tokens
+    /// Manage users and their tokens
     User(Group<directory::User>),
-    /// Server tokens, which do everything inside one ecosystem
+    /// Manage server tokens, which may do everything inside one ecosystem
     ServerToken(Group<token::ServerToken>),
-    /// Short codes, which are exchanged for a token
+    /// Create short codes and exchange them for tokens
     Shortcode(Group<shortcode::Shortcode>),
-    /// E-mail tokens, one for each user with an address
+    /// Manage e-mail tokens, at most one for each user with an address
     EmailToken(Group<email_token::EmailToken>),
-    /// Read a user's e-mail token with the user's address and password, which is asked for
+    /// Read a user's e-mail token with the user's address and password; prompts for the password
     LogIn(Leaf<email_token::LogIn>),
-    /// Tell whether a token, which is asked for, holds: exit code 0 if so, 4 if not
+    /// Check whether a token is active: exit code 0 if it is, 4 if not; prompts for the token
     Introspect(Leaf<token::Introspect>),
-    /// Revoke a token, which is asked for, by the token itself
+    /// Revoke a token; prompts for the token, and needs no other credential
     Revoke(Leaf<token::Revoke>),
 }
 
-/// How long a prompt that is interrupted may take to leave the terminal as it was.
+/// How long an interrupted prompt may take to restore the terminal.
 const GRACE: Duration = Duration::from_millis(200);
 
 impl Console {
-    /// Runs the command, to its end or to ctrl-C.
+    /// Runs the command until it ends or ctrl-C is pressed.
     ///
     /// # Errors
-    /// What went wrong, in one line.
+    /// One line with the cause.
     ///
     /// # Panics
     /// The command panicked.
     pub async fn run(self) -> Result<(), Failure> {
         let (tell, mut running) = oneshot::channel();
-        // Not the runtime's, which would wait for it when the process is to end.
+        // A thread of the runtime would delay the end of the process until the command ends.
         std::thread::spawn(|| tell.send(self.run_blocking()));
         tokio::select! {
             done = &mut running => done.expect("no command panics"),
@@ -102,12 +102,12 @@ impl Console {
     }
 }
 
-/// What a command does.
+/// A command that can be run.
 pub trait Run {
     /// Runs the command.
     ///
     /// # Errors
-    /// What went wrong, in one line.
+    /// One line with the cause.
     fn run(self, options: &Options) -> Result<(), Failure>;
 }
 
@@ -126,7 +126,7 @@ impl<T: Args + Run> Leaf<T> {
     }
 }
 
-/// Commands on one kind of thing, with the console's options.
+/// The commands for one kind of resource, with the console's options.
 #[derive(Clone, Debug, Args)]
 pub struct Group<T: Subcommand> {
     #[command(subcommand)]
@@ -141,37 +141,38 @@ impl<T: Subcommand + Run> Group<T> {
     }
 }
 
-// An id of the wrong form never becomes part of a path: an empty token's id would ask for another
-// endpoint. (What is wrong is clap's to say.)
+// Ids are validated before they become part of a path: an empty token id would call another
+// endpoint. clap prints the invalid argument before these messages.
 
 fn ecosystem_id(text: &str) -> Result<EcosystemId, &'static str> {
-    EcosystemId::parse(text).map_err(|_| "an ecosystem's id is C and 24 lowercase hex digits")
+    EcosystemId::parse(text).map_err(|_| "an ecosystem id is C and 24 lowercase hex digits")
 }
 
 fn environment_id(text: &str) -> Result<EnvironmentId, &'static str> {
-    EnvironmentId::parse(text).map_err(|_| "an environment's id is E and 24 lowercase hex digits")
+    EnvironmentId::parse(text).map_err(|_| "an environment id is E and 24 lowercase hex digits")
 }
 
 fn user_id(text: &str) -> Result<UserId, &'static str> {
     UserId::parse(text)
-        .map_err(|_| "a user's id is ECOSYSTEM;NAME, quoted in a shell because of the semicolon")
+        .map_err(|_| "a user id is ECOSYSTEM;NAME; quote it in a shell because of the semicolon")
 }
 
 fn token_id(text: &str) -> Result<TokenId, &'static str> {
-    TokenId::parse(text).map_err(|_| "a token's id is 26 digits and capitals; it is not the token")
+    TokenId::parse(text)
+        .map_err(|_| "a token id is 26 digits and capital letters; it is not the token itself")
 }
 
-/// The path of a user.
+/// Returns the path of a user.
 fn user_path(id: &UserId) -> String {
     format!("/api/users/{}", client::segment(id))
 }
 
-/// The path of an ecosystem.
+/// Returns the path of an ecosystem.
 fn ecosystem_path(id: &EcosystemId) -> String {
     format!("/api/ecosystems/{}", client::segment(id))
 }
 
-/// What is said of something that is gone now.
+/// Returns the message for a deleted resource.
 fn deleted(what: impl Display) -> String {
     format!("{what} is deleted.")
 }

@@ -1,5 +1,5 @@
-//! The options that every command of the console has, and what they say together with the
-//! environment and the profile: which API, with which token.
+//! The options of every console command. Together with the environment and the profile, they
+//! determine the API's address and the token.
 
 use std::{
     env,
@@ -19,42 +19,42 @@ use super::{
     secret,
 };
 
-/// The variable with the address.
+/// The environment variable with the API's address.
 const URL: &str = "TOKENRY_URL";
-/// The variable with the token.
+/// The environment variable with the token.
 const TOKEN: &str = "TOKENRY_TOKEN";
 
 /// Options of every command that calls the API
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Options {
-    /// The API's address; else the profile's
+    /// The API's address [default: the profile's]
     #[arg(long, global = true, env = URL, hide_env_values = true)]
     url: Option<String>,
-    /// Read the token from this file (-: a prompt, or standard input); else from TOKENRY_TOKEN,
-    /// else from the profile
+    /// Read the token from this file (-: from a prompt or standard input) [default: TOKENRY_TOKEN,
+    /// then the profile's token]
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The profile, which `tokenry login` writes [default: tokenry/profile.json in ~/.config]
     #[arg(long, global = true, value_name = "FILE", env = "TOKENRY_PROFILE")]
     profile: Option<PathBuf>,
-    /// Send tokens over http:// to another machine, for everybody in between to read
+    /// Allow http:// to another machine: everybody on the network path can read the token
     #[arg(long, global = true)]
     allow_http: bool,
-    /// How long an answer may take
+    /// How long to wait for a response
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     timeout: u16,
-    /// Print the API's answer as it is, in one line (nothing where it is empty)
+    /// Print the API's response unchanged, in one line (nothing if it is empty)
     #[arg(long, global = true)]
     json: bool,
 }
 
 impl Options {
-    /// The way to the API with the caller's token.
+    /// Returns a client with the caller's token.
     ///
     /// # Errors
-    /// There is no address or no token, or one of them cannot be used.
+    /// There is no address or no token, or one of them is invalid.
     pub fn client(&self) -> Result<Client, Failure> {
         let chosen = self.url.as_deref().filter(|url| !url.is_empty());
         let url = chosen.map(|url| self.address(url)).transpose()?;
@@ -68,11 +68,11 @@ impl Options {
         let (kept_url, kept_token) = profile.map(|kept| (kept.url, kept.token)).unzip();
         let token = match (token, kept_token) {
             (Some(token), _) => token,
-            // The profile's token is for the profile's API alone.
+            // The profile's token is sent only to the profile's address.
             (None, Some(token)) if url.is_none() || url == kept_url => token,
             (None, Some(_)) => {
                 return Err(Failure::usage(format!(
-                    "no token for this address: the profile {} is for another",
+                    "no token for this address: the profile {} is for another address",
                     path.display()
                 )));
             }
@@ -83,35 +83,35 @@ impl Options {
         Ok(self.connect(&url, Some(token)))
     }
 
-    /// The way to the API without a token, for what needs none.
+    /// Returns a client without a token, for requests that need none.
     ///
     /// # Errors
-    /// There is no address, or it cannot be used.
+    /// There is no address, or it is invalid.
     pub fn client_without_token(&self) -> Result<Client, Failure> {
         Ok(self.connect(&self.url()?, None))
     }
 
-    /// What `tokenry login` is to keep: the address, and a token that is asked for.
+    /// Returns the profile that `tokenry login` is to store, and its path. Prompts for the token.
     ///
     /// # Errors
-    /// As those of [`Options::client`].
+    /// The same as in [`Options::client`].
     pub fn login(&self) -> Result<(Profile, PathBuf), Failure> {
         let (url, path) = (self.url()?, self.profile_path()?);
         let token = match &self.token_file {
             Some(file) => secret::from_file(file, "the token")?,
             None => secret::ask("the token")?,
         };
-        let token = secret::as_token(&token, "what was given")?;
+        let token = secret::as_token(&token, "the input")?;
         Ok((Profile { url, token }, path))
     }
 
-    /// The way to this API with this token.
+    /// Returns a client for this API with this token.
     pub fn connect(&self, url: &str, token: Option<Secret>) -> Client {
         let timeout = Duration::from_secs(self.timeout.into());
         Client::new(url.to_owned(), token, timeout)
     }
 
-    /// How answers are printed.
+    /// Returns how responses are printed.
     pub fn output(&self) -> Output {
         Output { json: self.json }
     }
@@ -127,7 +127,7 @@ impl Options {
             .url)
     }
 
-    /// The profile, if there is one, with its address and token as they are used.
+    /// Reads the profile, if there is one, and validates its address and token.
     fn kept(&self, path: &Path) -> Result<Option<Profile>, Failure> {
         let Some(Profile { url, token }) = Profile::read(path)? else {
             return Ok(None);
@@ -136,7 +136,7 @@ impl Options {
             |failure| Failure::usage(format!("the profile {}: {failure}", path.display()));
         Ok(Some(Profile {
             url: self.address(&url).map_err(of_profile)?,
-            token: secret::as_token(&token, "its token").map_err(of_profile)?,
+            token: secret::as_token(&token, "its field token").map_err(of_profile)?,
         }))
     }
 
@@ -147,51 +147,51 @@ impl Options {
             .map_or_else(profile::default_path, Ok)
     }
 
-    /// The token of the flag or of the environment.
+    /// Returns the token from the flag or the environment.
     fn given_token(&self) -> Result<Option<Secret>, Failure> {
         if let Some(file) = &self.token_file {
             let token = secret::from_file(file, "the token")?;
-            return secret::as_token(&token, "what the token's file holds").map(Some);
+            return secret::as_token(&token, "the content of the token's file").map(Some);
         }
         match env::var(TOKEN) {
             Ok(token) if token.is_empty() => Ok(None),
             Ok(token) => secret::as_token(&token.into(), TOKEN).map(Some),
             Err(env::VarError::NotPresent) => Ok(None),
             Err(env::VarError::NotUnicode(_)) => {
-                Err(Failure::usage(format!("{TOKEN} is no token")))
+                Err(Failure::usage(format!("{TOKEN} is not a token")))
             }
         }
     }
 
-    /// An address in one form, without a `/` at its end. What is refused is not repeated, since it
-    /// may hold a password.
+    /// Returns a valid address in normal form, without a trailing `/`. The error does not repeat an
+    /// invalid address, because it may contain a password.
     fn address(&self, text: &str) -> Result<String, Failure> {
         let refused = |why| Err(Failure::usage(format!("the API's address {why}")));
         let Ok(url) = Url::parse(text) else {
-            return refused("is no URL");
+            return refused("is not a URL");
         };
         let is_loopback = match url.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(ip)) => ip.is_loopback(),
             Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            None => return refused("names no host"),
+            None => return refused("has no host"),
         };
         match url.scheme() {
             "https" => {}
             "http" if is_loopback || self.allow_http => {}
             "http" => {
                 return refused(
-                    "begins with http://, which shows the token to everybody in between; \
+                    "starts with http://, so everybody on the network path can read the token; \
                      --allow-http allows it",
                 );
             }
-            _ => return refused("does not begin with https:// or http://"),
+            _ => return refused("does not start with https:// or http://"),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return refused("holds a user name or password");
+            return refused("contains a user name or password");
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return refused("holds a query or fragment");
+            return refused("contains a query or fragment");
         }
         Ok(url.as_str().trim_end_matches('/').to_owned())
     }

@@ -1,4 +1,4 @@
-//! Answers, as tables for people and in one line of JSON for programs.
+//! Prints responses: as tables for people, and as one line of JSON for programs.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -15,25 +15,27 @@ use super::{
     failure::{Failure, Kind, printable},
 };
 
-/// How answers are printed.
+/// How responses are printed.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
-    /// The API's answer as it is, instead of a table.
+    /// Whether to print the API's response unchanged instead of a table.
     pub json: bool,
 }
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Paging {
-    /// One page with at most so many, 1 to 100; without --limit and --cursor, all pages
+    /// Print only one page, with at most this many rows, 1 to 100; without --limit and --cursor,
+    /// print all pages
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u32>,
-    /// The page that an earlier page's cursor names
+    /// Print the page that starts at this cursor, which an earlier page shows
     #[arg(long)]
     cursor: Option<String>,
 }
 
-/// A page of a list; e-mail tokens come in `data`, others in `tokens`. Its rows are typed, or the JSON as it came.
+/// A page of a list. E-mail tokens are in the field `data`, other tokens in `tokens`. `T` is the
+/// type of a row, or raw JSON.
 #[derive(Deserialize)]
 struct Page<T> {
     #[serde(rename = "tokens", alias = "data")]
@@ -42,10 +44,10 @@ struct Page<T> {
 }
 
 impl Output {
-    /// Prints one record: these of its fields, a row for each.
+    /// Prints one record: a row for each of these fields.
     ///
     /// # Errors
-    /// It is not a `T`, or cannot be printed.
+    /// The body is not a `T`, or cannot be printed.
     pub fn record<T: DeserializeOwned + Serialize>(
         self,
         body: &Body,
@@ -54,19 +56,18 @@ impl Output {
         print(&self.text::<T>(body, names)?)
     }
 
-    /// Prints a record with a secret that is shown this once: a reader that has gone is a failure
-    /// then.
+    /// Prints a record with a secret that is shown only once. Unlike [`Output::record`], it fails
+    /// if the reader of standard output is gone.
     ///
     /// # Errors
-    /// It is not a `T`, or cannot be printed.
+    /// The body is not a `T`, or cannot be printed.
     pub fn record_once<T: DeserializeOwned + Serialize>(
         self,
         body: &Body,
         names: &[&str],
     ) -> Result<(), Failure> {
         write(&self.text::<T>(body, names)?).map_err(|error| {
-            let line =
-                format!("what the API made could not be printed, and is not shown again: {error}");
+            let line = format!("the secret could not be printed, and is not shown again: {error}");
             Failure::new(Kind::Other, line)
         })
     }
@@ -87,11 +88,11 @@ impl Output {
         Ok(lines(Table::new().add_rows(rows)))
     }
 
-    /// Prints the list that a path answers with in the field `key`: all of its pages, or the one
-    /// that is wanted.
+    /// Prints the list that a path returns in the field `key`: all pages, or only the requested
+    /// one.
     ///
     /// # Errors
-    /// A page is refused, or is not a page of `T`, or cannot be printed.
+    /// The API rejects the request, a response is not a page of `T`, or the list cannot be printed.
     pub fn list<T: DeserializeOwned + Serialize>(
         self,
         client: &Client,
@@ -111,7 +112,7 @@ impl Output {
                 break cursor;
             }
             if cursor == wanted.cursor {
-                let line = "the API's list does not end: its cursor stays";
+                let line = "the API's list does not end: it returned the same cursor twice";
                 return Err(Failure::new(Kind::Other, line));
             }
             wanted.cursor = cursor;
@@ -149,10 +150,10 @@ impl Output {
         }
     }
 
-    /// Tells a person that it is done; the API's answer is empty.
+    /// Prints a message after a request with an empty response; prints nothing with `--json`.
     ///
     /// # Errors
-    /// It cannot be printed.
+    /// The message cannot be printed.
     pub fn done(self, what: &str) -> Result<(), Failure> {
         if self.json { Ok(()) } else { print(what) }
     }
@@ -162,12 +163,12 @@ fn value(answer: &impl Serialize) -> Value {
     serde_json::to_value(answer).expect("an answer is JSON")
 }
 
-/// A field of a record as people read it.
+/// Returns a field of a record in a readable format.
 fn cell(name: &str, record: &Value) -> Option<String> {
     let value = record.get(name)?;
     let text = match (name, value) {
         ("expiresAt", Value::Null) => Some("never".to_owned()),
-        // The API tells of that by an equal `updated_at`.
+        // For such a token, the API sets this field to `updated_at`.
         ("expiration_date", _) if record["expiryType"] == "Infinite" => Some("never".to_owned()),
         ("iat" | "exp", value) => value.as_u64().and_then(time),
         ("created_at" | "updated_at" | "expiration_date", value) => {
@@ -183,7 +184,8 @@ fn time(seconds: u64) -> Option<String> {
     UnixSeconds(seconds).to_rfc3339()
 }
 
-/// The table's lines, without borders, as wide as they are: a token is copied in one piece.
+/// Returns the table's lines without borders or wrapping, so that a token can be copied in one
+/// piece.
 fn lines(table: &mut Table) -> Zeroizing<String> {
     table.load_style(NOTHING);
     for column in table.column_iter_mut() {
@@ -196,10 +198,10 @@ fn lines(table: &mut Table) -> Zeroizing<String> {
     lines.join("\n").into()
 }
 
-/// Prints lines. A reader that has seen enough has gone, as `head` does, and that is no failure.
+/// Prints lines. Does not fail if the reader has closed the pipe, as `head` does.
 ///
 /// # Errors
-/// They cannot be written.
+/// The lines cannot be written.
 pub fn print(text: &str) -> Result<(), Failure> {
     match write(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::failure::{Failure, Kind};
 
-/// What `tokenry login` keeps.
+/// The data that `tokenry login` stores.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Profile {
     /// The API's address.
@@ -22,8 +22,8 @@ pub struct Profile {
     pub token: Secret,
 }
 
-/// Where the profile is, unless it is said: `tokenry/profile.json` in the user's directory of
-/// settings (XDG's).
+/// Returns the default path of the profile: `tokenry/profile.json` in the user's configuration
+/// directory (XDG).
 ///
 /// # Errors
 /// There is no home directory.
@@ -34,11 +34,11 @@ pub fn default_path() -> Result<PathBuf, Failure> {
 }
 
 impl Profile {
-    /// Reads a profile; none if there is no file.
+    /// Reads a profile; `None` if there is no file.
     ///
     /// # Errors
-    /// It cannot be read, or others can read it, or it is no profile. What is in the file is not
-    /// told.
+    /// The file cannot be read, other users can read it, or it is not a profile. The error does not
+    /// repeat the file's content.
     pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
         let cannot = |cause: &dyn std::fmt::Display| {
             Failure::usage(format!(
@@ -58,17 +58,17 @@ impl Profile {
         let mut text = Zeroizing::new(Vec::new());
         file.read_to_end(&mut text)
             .map_err(|error| cannot(&error))?;
-        // The parser's own words may quote the file, and the token in it.
+        // The parser's message may quote the file and the token in it.
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             cannot(&format!(
-                "it is not JSON with url and token (line {}, column {}); `tokenry login` makes a new one",
+                "it is not JSON with url and token (line {}, column {}); `tokenry login` creates a new one",
                 error.line(),
                 error.column()
             ))
         })
     }
 
-    /// Writes the profile: with mode 0600 from the first byte on, and whole or not at all.
+    /// Writes the profile atomically. The file has mode 0600 before anything is written to it.
     ///
     /// # Errors
     /// The file or its directory cannot be written.
@@ -99,7 +99,7 @@ impl Profile {
     }
 }
 
-/// The file's mode, if anybody but its owner may do anything with it.
+/// Returns the file's mode if anyone but its owner has access to it.
 #[cfg(unix)]
 fn open_to_others(file: &File) -> io::Result<Option<u32>> {
     use std::os::unix::fs::PermissionsExt;

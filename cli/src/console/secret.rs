@@ -1,4 +1,4 @@
-//! Secrets, which come from a prompt or from standard input and never from an argument.
+//! Reads secrets from a prompt, standard input or a file, never from an argument.
 
 use std::{
     fs::File,
@@ -11,42 +11,43 @@ use zeroize::Zeroizing;
 
 use super::failure::Failure;
 
-/// More than any secret that the API takes.
+/// The maximum length of a line with a secret, in bytes. No secret of the API is longer.
 const MAX_LENGTH: u64 = 16 * 1024;
 
-/// Reads one line: at a terminal with this prompt and without echo, else from standard input.
+/// Reads one line: at a terminal with this prompt and without echo, otherwise from standard input.
 ///
 /// # Errors
-/// Nothing is there, or it cannot be read.
+/// The line is empty, or it cannot be read.
 pub fn ask(what: &str) -> Result<Secret, Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return line(&mut stdin.lock(), what, "standard input");
     }
     match rpassword::prompt_password(format!("{}: ", capitalised(what))) {
-        Ok(text) if text.is_empty() => Err(Failure::usage(format!("{what} is needed"))),
+        Ok(text) if text.is_empty() => Err(Failure::usage(format!("{what} is required"))),
         Ok(text) => Ok(text.into()),
         Err(error) if error.kind() == ErrorKind::Interrupted => Err(Failure::interrupted()),
         Err(error) => Err(unreadable(what, "the terminal", &error)),
     }
 }
 
-/// As [`ask`], and at a terminal once more: what nobody saw may be mistyped.
+/// Reads a new secret like [`ask`]. At a terminal it asks twice, because the user cannot see typing
+/// errors.
 ///
 /// # Errors
-/// As those of [`ask`]; the two differ.
+/// The same as in [`ask`], or the two entries differ.
 pub fn ask_new(what: &str) -> Result<Secret, Failure> {
     let secret = ask(what)?;
     if io::stdin().is_terminal() && ask(&format!("{what} again"))? != secret {
-        return Err(Failure::usage(format!("{what} differs the second time")));
+        return Err(Failure::usage(format!("the two entries of {what} differ")));
     }
     Ok(secret)
 }
 
-/// Reads a file's first line; `-` is [`ask`].
+/// Reads the first line of a file; for `-`, calls [`ask`].
 ///
 /// # Errors
-/// Nothing is there, or it cannot be read.
+/// The line is empty, or it cannot be read.
 pub fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
     if path == Path::new("-") {
         return ask(what);
@@ -56,28 +57,29 @@ pub fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
     line(&mut BufReader::new(file), what, &place)
 }
 
-/// The secret as a token: without the white space that copying leaves around it.
+/// Returns the secret as a token, without surrounding white space, which is easily copied with a
+/// token.
 ///
 /// # Errors
-/// It cannot be one, since no header could carry it.
+/// It is empty, or it contains a character that is not allowed in a header.
 pub fn as_token(secret: &Secret, what: &str) -> Result<Secret, Failure> {
     let token = secret.reveal().trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Failure::usage(format!("{what} is no token")));
+        return Err(Failure::usage(format!("{what} is not a token")));
     }
     Ok(token.to_owned().into())
 }
 
-/// The next line, without its end.
+/// Reads the next line, without its line end.
 fn line(reader: &mut impl BufRead, what: &str, place: &str) -> Result<Secret, Failure> {
-    // Allocated once, so that no copy stays behind.
+    // Large enough for usual secrets: a reallocation would leave a copy in memory.
     let mut text = Zeroizing::new(String::with_capacity(1024));
     let read = reader.take(MAX_LENGTH).read_line(&mut text);
     read.map_err(|error| unreadable(what, place, &error))?;
     let length = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(length);
     if text.is_empty() {
-        return Err(Failure::usage(format!("{what} is not in {place}")));
+        return Err(Failure::usage(format!("{place} does not contain {what}")));
     }
     Ok(std::mem::take(&mut *text).into())
 }

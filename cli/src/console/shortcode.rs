@@ -1,4 +1,4 @@
-//! `tokenry shortcode`.
+//! The command `tokenry shortcode`.
 
 use clap::{Args, Subcommand};
 use shared::domain::id::{EnvironmentId, UserId};
@@ -13,28 +13,28 @@ use super::{
 /// Short codes
 #[derive(Clone, Debug, Subcommand)]
 pub enum Shortcode {
-    /// Make a short code for a user, or for a new user of an environment
+    /// Create a short code for a user, or for a new user of an environment
     Create(NewCode),
-    /// Exchange a short code, which is asked for, for its token; it needs no token
+    /// Exchange a short code for its token; prompts for the code, and needs no other credential
     Consume,
 }
 
-/// Whom a short code is for, and what it gives
+/// The user or environment of a short code, and the token that it is exchanged for
 #[derive(Clone, Debug, Args)]
 pub struct NewCode {
-    /// For this user: ECOSYSTEM;NAME
+    /// Create the code for this user: ECOSYSTEM;NAME
     #[arg(long, value_parser = user_id, required_unless_present = "environment_id")]
     user_id: Option<UserId>,
-    /// For a new user of this environment
+    /// Create the code for a new user of this environment
     #[arg(long, value_parser = environment_id, conflicts_with = "user_id")]
     environment_id: Option<EnvironmentId>,
-    /// Seconds that the code lives, 1 to 3600; 300 unless given
+    /// Seconds until the code expires, 1 to 3600 [default: 300]
     #[arg(long = "ttl", value_name = "SECONDS")]
     short_code_ttl: Option<u64>,
-    /// How the code's token ends; FixedTtl unless given
+    /// How the code's token expires [default: FixedTtl]
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
     token_expiry_type: Option<ExpiryType>,
-    /// Seconds of the token's life, or idleness; 3600 unless given
+    /// Seconds until the token expires, counted from its last use for a SlidingTtl [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,
 }

@@ -1,5 +1,5 @@
-//! The tokens of users and ecosystems: `create-token` and its like of `tokenry user`, `tokenry
-//! server-token`, `introspect` and `revoke`.
+//! The commands for user and server tokens: `tokenry user create-token`, `list-tokens` and
+//! `revoke-token`, `tokenry server-token`, `tokenry introspect` and `tokenry revoke`.
 
 use std::fmt::Display;
 
@@ -22,20 +22,20 @@ use super::{
     secret, token_id, user_id, user_path,
 };
 
-/// Asks whether a token holds.
+/// The path of introspection.
 pub(super) const INTROSPECT: &str = "/api/auth/introspect";
 
-/// How a new token ends, and its label
+/// The expiry and the label of a new token
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewToken {
-    /// FixedTtl unless given
+    /// How the token expires [default: FixedTtl]
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
     expiry_type: Option<ExpiryType>,
-    /// Seconds of life, or of idleness of a SlidingTtl; 3600 unless given
+    /// Seconds until the token expires, counted from its last use for a SlidingTtl [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
-    /// Seconds after which even a used token ends, unless it is Infinite
+    /// Maximum seconds until the token expires, even if a SlidingTtl token is used
     #[arg(long, value_name = "SECONDS")]
     max_ttl: Option<u64>,
     /// A label, 1 to 64 characters
@@ -46,33 +46,33 @@ pub struct NewToken {
 /// A user's tokens
 #[derive(Clone, Debug, Subcommand)]
 pub enum UserTokens {
-    /// Mint a token for a user; it is shown this once
+    /// Mint a token for a user; it is shown only once
     CreateToken {
-        /// ECOSYSTEM;NAME, as in 'C58521fd8a5d9b5cc21987501;bob'
+        /// The user's id, ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
         user_id: UserId,
-        /// How the token ends, and its label
+        /// The expiry and the label of the token
         #[command(flatten)]
         wanted: NewToken,
     },
-    /// List a user's live tokens, newest first
+    /// List a user's valid tokens, newest first
     ListTokens {
-        /// ECOSYSTEM;NAME, as in 'C58521fd8a5d9b5cc21987501;bob'
+        /// The user's id, ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
         user_id: UserId,
-        /// Which part of the list
+        /// The requested part of the list
         #[command(flatten)]
         paging: Paging,
     },
     /// Revoke one of a user's tokens, or all
     RevokeToken {
-        /// ECOSYSTEM;NAME, as in 'C58521fd8a5d9b5cc21987501;bob'
+        /// The user's id, ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
         user_id: UserId,
         /// The token's id, which list-tokens shows
         #[arg(value_parser = token_id, required_unless_present = "all")]
         token_id: Option<TokenId>,
-        /// Every token of the user
+        /// Revoke every token of the user
         #[arg(long, conflicts_with = "token_id")]
         all: bool,
     },
@@ -103,27 +103,27 @@ impl Run for UserTokens {
 /// Server tokens
 #[derive(Clone, Debug, Subcommand)]
 pub enum ServerToken {
-    /// Mint a server token; it is shown this once
+    /// Mint a server token; it is shown only once
     Create {
-        /// As in C58521fd8a5d9b5cc21987501
+        /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
-        /// How the token ends, and its label
+        /// The expiry and the label of the token
         #[command(flatten)]
         wanted: NewToken,
     },
-    /// List an ecosystem's live server tokens, newest first
+    /// List an ecosystem's valid server tokens, newest first
     List {
-        /// As in C58521fd8a5d9b5cc21987501
+        /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
-        /// Which part of the list
+        /// The requested part of the list
         #[command(flatten)]
         paging: Paging,
     },
     /// Revoke a server token
     Revoke {
-        /// As in C58521fd8a5d9b5cc21987501
+        /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
         /// The token's id, which list shows
@@ -170,8 +170,8 @@ fn list(client: &Client, output: Output, path: &str, paging: &Paging) -> Result<
     output.list::<ListedToken>(client, path, "tokens", paging, &shown)
 }
 
-/// Revokes a token of an owner. The API answers alike whether or not the owner has such a token, so the
-/// message says no more than what is true of both.
+/// Revokes a token of an owner. The API's response does not tell whether the owner had such a
+/// token, so the message does not claim it.
 fn revoke_one(
     client: &Client,
     output: Output,
@@ -186,14 +186,14 @@ fn revoke_one(
     ))
 }
 
-/// What is asked about comes from a prompt or standard input.
+/// The token to introspect comes from a prompt or standard input
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Introspect {}
 
 impl Run for Introspect {
     fn run(self, options: &Options) -> Result<(), Failure> {
         let client = options.client()?;
-        let token = secret::ask("the token to ask about")?;
+        let token = secret::ask("the token to introspect")?;
         let told = client.call(Method::POST, INTROSPECT, Payload::Token(token))?;
         let shown = [
             "active",
@@ -216,7 +216,7 @@ impl Run for Introspect {
     }
 }
 
-/// What is revoked comes from a prompt or standard input.
+/// The token to revoke comes from a prompt or standard input
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Revoke {}
 

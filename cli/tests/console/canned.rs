@@ -1,4 +1,5 @@
-//! Answers that a real server gives on a bad day only, or another kind of server.
+//! Responses that a real Tokenry server sends only in rare failures, and responses of other
+//! servers.
 
 use std::{
     io::{Read, Write},
@@ -9,7 +10,8 @@ use std::{
 
 use crate::{refusal, run, tokenry};
 
-/// A server that answers so many requests with this: its address, and what it was sent.
+/// Starts a server that sends this response to this many requests. Returns its address, and a
+/// handle that returns the requests.
 fn server(requests: usize, answer: &str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -43,24 +45,24 @@ fn command(url: &str, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn each_status_has_its_exit_code() {
+fn each_status_has_an_exit_code_and_a_message() {
     let structured =
         r#"{"errorType":"Kind","errors":[{"path":"p","message":"m"},{"message":"n"}]}"#;
-    let theirs = "answers 404 Not Found and not as Tokenry does: is it the API's address?";
+    let theirs = "returned 404 Not Found, which is not from Tokenry: check the API's address";
     for (head, body, code, said) in [
         (
             "503 Service Unavailable\r\nretry-after: 7",
             structured,
             5,
-            "Kind: p: m; n (again in 7 s)",
+            "Kind: p: m; n (retry in 7 s)",
         ),
         (
             "503 Service Unavailable",
             r#"{"message":"x"}"#,
             5,
-            "answers 503 Service Unavailable",
+            "returned 503 Service Unavailable",
         ),
-        ("504 Gateway Timeout", "", 5, "answers 504 Gateway Timeout"),
+        ("504 Gateway Timeout", "", 5, "returned 504 Gateway Timeout"),
         (
             "500 Internal Server Error\r\nx-request-id: 1f",
             structured,
@@ -71,7 +73,7 @@ fn each_status_has_its_exit_code() {
             "429 Too Many Requests",
             r#"{"message":"x"}"#,
             3,
-            "answers 429 Too Many Requests",
+            "returned 429 Too Many Requests",
         ),
         ("413 Payload Too Large", structured, 2, "Kind: p: m; n"),
         ("404 Not Found", r#"{"message":"Not Found"}"#, 1, theirs),
@@ -86,19 +88,19 @@ fn each_status_has_its_exit_code() {
             "200 OK",
             "<html>tk_</html>",
             1,
-            "the answer is not Tokenry's: is it the API's address?",
+            "the response is not from Tokenry: check the API's address",
         ),
         (
             "200 OK",
             "",
             1,
-            "the answer is not Tokenry's: is it the API's address?",
+            "the response is not from Tokenry: check the API's address",
         ),
         (
             "200 OK",
             "{}",
             1,
-            "the answer is not Tokenry's: is it the API's address?",
+            "the response is not from Tokenry: check the API's address",
         ),
         (
             "404 Not Found\r\ncontent-type: text/plain; charset=utf-8",
@@ -117,7 +119,7 @@ fn each_status_has_its_exit_code() {
     let (url, _sent) = server(1, "SSH-2.0-OpenSSH\r\n");
     let line = refusal(command(&url, &["ecosystem", "create"]), 1, "");
     assert!(
-        line.starts_with(&format!("cannot talk to {url}: ")),
+        line.starts_with(&format!("the request to {url} failed: ")),
         "{line}"
     );
 }
@@ -131,7 +133,7 @@ fn a_redirect_is_not_followed() {
         let (url, sent) = server(1, &answer(&format!("{status}\r\nlocation: {location}"), ""));
         let line = refusal(command(&url, &["ecosystem", "create"]), 1, "");
         assert!(
-            line.starts_with(&format!("{url} answers {status} ")),
+            line.starts_with(&format!("{url} returned {status}, ")),
             "{line}"
         );
         assert!(
@@ -140,11 +142,11 @@ fn a_redirect_is_not_followed() {
                 .contains("authorization: Bearer wrong\r\n")
         );
     }
-    assert!(target.accept().is_err(), "somebody was redirected");
+    assert!(target.accept().is_err(), "the client followed the redirect");
 }
 
 #[test]
-fn a_table_does_not_move_the_cursor() {
+fn a_table_contains_no_control_characters() {
     let list = r#"{"tokens":[{"tokenId":"a","name":"\u001b[2J\u009b\n","expiryType":"Infinite",
         "createdAt":"b","lastUsedAt":null,"expiresAt":null}],"cursor":null}"#;
     let (url, _sent) = server(1, &answer("200 OK", list));
@@ -155,7 +157,7 @@ fn a_table_does_not_move_the_cursor() {
 }
 
 #[test]
-fn a_list_without_an_end_ends() {
+fn a_list_with_an_endless_cursor_is_an_error() {
     let (url, _sent) = server(2, &answer("200 OK", r#"{"tokens":[],"cursor":"again"}"#));
     let line = refusal(
         command(
@@ -165,11 +167,14 @@ fn a_list_without_an_end_ends() {
         1,
         "",
     );
-    assert_eq!(line, "the API's list does not end: its cursor stays");
+    assert_eq!(
+        line,
+        "the API's list does not end: it returned the same cursor twice"
+    );
 }
 
 #[test]
-fn what_is_sent_is_what_the_contract_says() {
+fn requests_have_the_format_of_the_contract() {
     let user = "C58521fd8a5d9b5cc21987501;auth0|a+b";
     let arguments = ["user", "create-token", user, "--name", "a&b c"];
     let minted = r#"{"token":"t","tokenId":"a","expiryType":"FixedTtl","expiresAt":"b"}"#;
@@ -183,7 +188,7 @@ fn what_is_sent_is_what_the_contract_says() {
     assert!(sent.starts_with(line), "{sent}");
     assert!(sent.contains("content-length: 0\r\n"), "{sent}");
 
-    // An address goes into the body wherever the API takes it from there.
+    // An e-mail address is sent in the body if the endpoint accepts it there.
     let (url, sent) = server(1, &answer("200 OK", r#"{"data":[{}]}"#));
     run(
         command(&url, &["email-token", "delete", "a@example.com"]),

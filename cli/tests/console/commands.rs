@@ -1,4 +1,4 @@
-//! Each command as it should go, for people and for programs.
+//! Each command in a successful run, with output as a table and as JSON.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{Serve, rows, run, text, tokenry};
 
 #[test]
-fn ecosystems_and_environments_are_made_and_ended() {
+fn ecosystems_and_environments_are_created_and_deleted() {
     let serve = Serve::start();
     let table = serve.ok(&["ecosystem", "create"]);
     let [row] = &rows(&table)[..] else {
@@ -33,14 +33,14 @@ fn ecosystems_and_environments_are_made_and_ended() {
         format!("Environment with id {environment} does not exist.")
     );
 
-    // The API's answer is empty, and so is what a program gets.
+    // The API's response is empty, so `--json` prints nothing.
     assert_eq!(serve.ok(&["ecosystem", "delete", id, "--json"]), "");
     let line = serve.refusal(4, &["ecosystem", "delete", id]);
     assert_eq!(line, format!("Ecosystem with id {id} does not exist."));
 }
 
 #[test]
-fn a_user_is_made_looked_at_changed_and_ended() {
+fn a_user_is_created_shown_changed_and_deleted() {
     let serve = Serve::start();
     let id = format!("{};auth0|59ad5e8843f89ba26c5b80ca", serve.ecosystem_id);
     let made = serve.json(&["user", "put", &id]);
@@ -52,7 +52,7 @@ fn a_user_is_made_looked_at_changed_and_ended() {
     let changed = serve.json(&[&["user", "put", &id], &email[..]].concat());
     let ann = json!({"id": id, "email": "ann@example.com", "admin": true, "active": false});
     assert_eq!(changed, ann);
-    // What is left out keeps its value.
+    // A field that is left out keeps its value.
     assert_eq!(serve.json(&["user", "put", &id]), ann);
     let table = serve.ok(&["user", "get", &id]);
     let shown = [
@@ -126,7 +126,7 @@ fn a_users_tokens_are_minted_listed_and_revoked() {
         serve.ok(&["user", "revoke-token", user, id]),
         format!("If {user} had a token with the id {id}, it is revoked.\n")
     );
-    // Another user's token stays valid, and nothing else is said of it.
+    // The token of another user stays valid, and the message is the same.
     let other = serve.json(&["user", "put", &format!("{};other", serve.ecosystem_id)]);
     let (other, infinite_id) = (text(&other, "id"), text(&infinite, "tokenId"));
     assert_eq!(
@@ -146,9 +146,9 @@ fn a_users_tokens_are_minted_listed_and_revoked() {
 }
 
 #[test]
-fn a_list_goes_to_its_end_unless_a_page_is_wanted() {
+fn a_list_has_all_pages_unless_one_page_is_requested() {
     let serve = Serve::start();
-    // One more than the API's longest page.
+    // One more than fits into a page of the API.
     let path = format!("{}/api/users/{}/tokens", serve.url, serve.user_id);
     for _ in 0..101 {
         let request = ureq::post(&path).header("authorization", &serve.account_token);
@@ -173,7 +173,7 @@ fn a_list_goes_to_its_end_unless_a_page_is_wanted() {
 }
 
 #[test]
-fn a_server_token_is_minted_works_is_listed_and_revoked() {
+fn a_server_token_is_minted_used_listed_and_revoked() {
     let serve = Serve::start();
     let ecosystem = serve.ecosystem_id.as_str();
     let made = serve.json(&["server-token", "create", ecosystem, "--name", "backend"]);
@@ -184,7 +184,7 @@ fn a_server_token_is_minted_works_is_listed_and_revoked() {
         run(command, "")
     };
     assert_eq!(with_it(&["user", "get", &serve.user_id]).code, 0);
-    // What is forbidden is refused.
+    // A server token may not create an ecosystem.
     let ran = with_it(&["ecosystem", "create"]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
@@ -198,10 +198,10 @@ fn a_server_token_is_minted_works_is_listed_and_revoked() {
 }
 
 #[test]
-fn a_token_is_told_of_and_revoked_by_itself() {
+fn a_token_is_introspected_and_revoked_without_another_credential() {
     let serve = Serve::start();
     let token = serve.token(&[]);
-    // Its owner needs no credential to end it.
+    // Revoking needs no credential but the token.
     let mut command = tokenry(serve.home.path(), &["revoke"]);
     command.env("TOKENRY_URL", &serve.url);
     let ran = run(command, &token);
@@ -218,7 +218,7 @@ fn a_token_is_told_of_and_revoked_by_itself() {
 }
 
 #[test]
-fn a_short_code_is_made_and_gives_its_token() {
+fn a_short_code_is_created_and_exchanged_for_its_token() {
     let serve = Serve::start();
     let create = ["shortcode", "create", "--user-id", &serve.user_id];
     let sliding = [
@@ -252,7 +252,7 @@ fn a_short_code_is_made_and_gives_its_token() {
         (made[0][0], &made[2]),
         ("shortcode", &vec!["environmentId", &environment])
     );
-    // The code is within the name of its user, which is no secret by then.
+    // The user's name contains the code, which is no longer a secret after it is used.
     let mut command = tokenry(
         serve.home.path(),
         &["shortcode", "consume", "--url", &serve.url],
@@ -267,7 +267,7 @@ fn a_short_code_is_made_and_gives_its_token() {
     );
 }
 
-/// A pipe with this line in it.
+/// Returns a pipe that contains this line.
 fn piped(line: &str) -> std::process::Stdio {
     let echo = Command::new("printf")
         .args(["%s\n", line])
@@ -277,7 +277,7 @@ fn piped(line: &str) -> std::process::Stdio {
 }
 
 #[test]
-fn an_email_token_is_made_read_changed_and_ended() {
+fn an_email_token_is_created_read_changed_and_deleted() {
     let serve = Serve::start();
     let email = "demo@example.com";
     serve.ok(&["user", "put", &serve.user_id, "--email", email]);
@@ -337,7 +337,7 @@ fn an_email_token_is_made_read_changed_and_ended() {
 }
 
 #[test]
-fn a_password_is_set_logged_in_with_and_taken_away() {
+fn a_password_is_set_used_to_log_in_and_removed() {
     let serve = Serve::start();
     let (email, password) = ("demo@example.com", "  correct horse\n");
     let put = ["user", "put", &serve.user_id];
@@ -348,7 +348,7 @@ fn a_password_is_set_logged_in_with_and_taken_away() {
     let value = serve.ok_with(password, &["log-in", email]);
     assert_eq!(value, serve.ok(&["email-token", "value", email]));
     let log_in = |password| run(serve.command(&["log-in", email]), password);
-    // A password is as it was typed, white space and all.
+    // White space is part of a password.
     assert_eq!(log_in("correct horse\n").code, 3);
     serve.ok(&[&put[..], &["--no-password"]].concat());
     let ran = log_in(password);
@@ -357,14 +357,14 @@ fn a_password_is_set_logged_in_with_and_taken_away() {
 }
 
 #[test]
-fn completions_complete() {
+fn each_shell_has_completions() {
     let home = tempfile::tempdir().unwrap();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ran = run(tokenry(home.path(), &["completions", shell]), "");
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
         assert!(ran.stdout.contains("create-token"), "{shell}");
     }
-    // As bash asks at `tokenry user create-t<TAB>`.
+    // Calls the completion as bash does for `tokenry user create-t<TAB>`.
     let script = r#"source /dev/stdin
         COMP_WORDS=(tokenry user create-t) COMP_CWORD=2
         _tokenry tokenry create-t user

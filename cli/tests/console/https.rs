@@ -1,4 +1,4 @@
-//! The API behind TLS, as it is when it is deployed.
+//! Calls the API over TLS, as in a deployment.
 
 use std::{io, sync::Arc};
 
@@ -10,7 +10,7 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use crate::{Serve, run, self_signed, tokenry};
 
-/// Takes TLS off and hands on to this address: its own address.
+/// Starts a proxy that terminates TLS and forwards to this address. Returns the proxy's URL.
 async fn tls_before(address: String, config: Arc<ServerConfig>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -19,7 +19,7 @@ async fn tls_before(address: String, config: Arc<ServerConfig>) -> String {
         loop {
             let (stream, _) = listener.accept().await?;
             let mut server = TcpStream::connect(&address).await?;
-            // A client that does not trust the certificate goes.
+            // A client that does not trust the certificate closes the connection.
             if let Ok(mut client) = acceptor.accept(stream).await {
                 let _ = copy_bidirectional(&mut client, &mut server).await;
             }
@@ -31,7 +31,7 @@ async fn tls_before(address: String, config: Arc<ServerConfig>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_counts_if_the_system_trusts_its_issuer() {
+async fn a_certificate_is_valid_only_if_the_system_trusts_its_issuer() {
     let serve = Serve::start();
     let (config, pem) = self_signed::localhost();
     let address = serve.url.replace("http://", "");

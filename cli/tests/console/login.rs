@@ -1,4 +1,4 @@
-//! `tokenry login`, and the profile that it makes.
+//! Tests of `tokenry login` and of the profile that it creates.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,7 @@ impl Serve {
         run(tokenry(self.home.path(), &arguments), &format!("{token}\n"))
     }
 
-    /// Runs `user get` with nothing but the profile.
+    /// Runs `user get` with only the profile.
     fn get(&self, arguments: &[&str]) -> Ran {
         let get = ["user", "get", &self.user_id];
         run(
@@ -41,12 +41,12 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[cfg(unix)]
 #[test]
-fn the_profile_is_its_owners_to_read_and_enough_for_every_command() {
+fn the_profile_is_readable_only_by_its_owner_and_sufficient_for_commands() {
     let serve = Serve::start();
     let path = serve.profile();
     let ran = serve.log_in(&serve.account_token);
     let told = format!(
-        "The account token for {} is kept in {}.\n",
+        "The account token for {} is stored in {}.\n",
         serve.url,
         path.display()
     );
@@ -59,14 +59,14 @@ fn the_profile_is_its_owners_to_read_and_enough_for_every_command() {
     );
     assert_eq!(serve.get(&[]).code, 0);
 
-    // A new one takes the place of an old one, whose mode and content do not matter.
+    // A new profile replaces an old one, whatever the mode and content of the old one.
     fs::write(&path, "garbage").unwrap();
     set_mode(&path, 0o644);
     assert_eq!(serve.log_in(&serve.account_token).code, 0);
     assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     assert_eq!(serve.get(&[]).code, 0);
-    // Without --url it is for the same address.
+    // Without --url, login uses the address in the profile.
     let ran = run(
         tokenry(serve.home.path(), &["login", "--json"]),
         &serve.account_token,
@@ -79,7 +79,7 @@ fn the_profile_is_its_owners_to_read_and_enough_for_every_command() {
 }
 
 #[test]
-fn every_holders_token_can_be_kept() {
+fn tokens_of_every_holder_can_be_stored() {
     let serve = Serve::start();
     let server = serve.json(&["server-token", "create", &serve.ecosystem_id]);
     let ran = serve.log_in(server["token"].as_str().unwrap());
@@ -91,7 +91,7 @@ fn every_holders_token_can_be_kept() {
 }
 
 #[test]
-fn a_token_that_does_not_hold_is_not_kept() {
+fn an_invalid_token_is_not_stored() {
     let serve = Serve::start();
     let revoked = serve.token(&[]);
     serve.ok_with(&revoked, &["revoke"]);
@@ -116,7 +116,7 @@ fn a_token_that_does_not_hold_is_not_kept() {
 }
 
 #[test]
-fn flags_come_before_the_environment_and_that_before_the_profile() {
+fn flags_override_the_environment_which_overrides_the_profile() {
     let serve = Serve::start();
     let other = Serve::start();
     assert_eq!(serve.log_in(&serve.account_token).code, 0);
@@ -138,7 +138,7 @@ fn flags_come_before_the_environment_and_that_before_the_profile() {
         get(None, Some(&other.url), Some(&other.account_token)).code,
         4
     );
-    // The profile's token goes nowhere else.
+    // The profile's token is not sent to another address.
     let ran = get(Some(&other.url), None, None);
     assert_eq!(ran.code, 2);
     assert!(
@@ -149,7 +149,7 @@ fn flags_come_before_the_environment_and_that_before_the_profile() {
 }
 
 #[test]
-fn another_profile_may_be_named() {
+fn a_flag_or_a_variable_selects_another_profile() {
     let serve = Serve::start();
     let path = serve.home.path().join("a/b/other.json");
     let named = path.to_str().unwrap();
@@ -167,7 +167,7 @@ fn another_profile_may_be_named() {
 
 #[cfg(unix)]
 #[test]
-fn a_broken_profile_is_one_line_that_holds_nothing_of_it() {
+fn the_error_for_an_invalid_profile_is_one_line_without_its_content() {
     let serve = Serve::start();
     let path = serve.profile();
     assert_eq!(serve.log_in(&serve.account_token).code, 0);
@@ -197,17 +197,17 @@ fn a_broken_profile_is_one_line_that_holds_nothing_of_it() {
         (
             r#"{"url":"tk_uf_secret","token":"x"}"#,
             0o600,
-            "the API's address is no URL",
+            "the API's address is not a URL",
         ),
         (
             r#"{"url":"http://example.com","token":"tk_uf_secret"}"#,
             0o600,
-            "the API's address begins with http://",
+            "the API's address starts with http://",
         ),
         (
             &format!(r#"{{"url":"{url}","token":"tk_uf secret"}}"#),
             0o600,
-            "its token is no token",
+            "its field token is not a token",
         ),
     ] {
         fs::write(&path, content).unwrap();
@@ -234,6 +234,6 @@ fn a_broken_profile_is_one_line_that_holds_nothing_of_it() {
     assert!(line.starts_with("cannot use the profile "), "{line}");
     let ran = serve.log_in(&serve.account_token);
     assert_eq!((ran.code, ran.stderr.lines().count()), (1, 1), "{ran:?}");
-    // With flags and variables the profile is not looked at.
+    // The profile is not read if flags or variables set both the address and the token.
     serve.ok(&["user", "get", &serve.user_id]);
 }

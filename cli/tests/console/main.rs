@@ -1,4 +1,4 @@
-//! The console as a process, against a real `tokenry serve`.
+//! Runs the console as a process, against a real `tokenry serve`.
 
 mod canned;
 mod commands;
@@ -19,7 +19,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A server that is killed when the test ends, and a home directory without a profile.
+/// A server that is killed when the test ends, and an empty home directory.
 struct Serve {
     child: Child,
     url: String,
@@ -52,7 +52,7 @@ impl Serve {
         }
     }
 
-    /// The command with the server's address and the account's token in the environment.
+    /// Returns the command with the server's address and the account's token in its environment.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = tokenry(self.home.path(), arguments);
         command
@@ -61,36 +61,37 @@ impl Serve {
         command
     }
 
-    /// Runs a command that succeeds: what it prints.
+    /// Runs a command, checks that it succeeds, and returns its output.
     fn ok(&self, arguments: &[&str]) -> String {
         self.ok_with("", arguments)
     }
 
-    /// As [`Serve::ok`], with these lines as standard input.
+    /// Like [`Serve::ok`], with these lines as standard input.
     fn ok_with(&self, input: &str, arguments: &[&str]) -> String {
         let ran = run(self.command(arguments), input);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{arguments:?}");
         ran.stdout
     }
 
-    /// As [`Serve::ok`], with `--json`: the one line that is printed.
+    /// Like [`Serve::ok`], with `--json`. Returns the parsed line of output.
     fn json(&self, arguments: &[&str]) -> Value {
         self.json_with("", arguments)
     }
 
-    /// As [`Serve::ok_with`], with `--json`.
+    /// Like [`Serve::ok_with`], with `--json`.
     fn json_with(&self, input: &str, arguments: &[&str]) -> Value {
         let line = self.ok_with(input, &[arguments, &["--json"]].concat());
         assert_eq!(line.lines().count(), 1, "{line}");
         serde_json::from_str(&line).expect("JSON")
     }
 
-    /// Runs a command that fails with this exit code: its one line.
+    /// Runs a command, checks that it fails with this exit code, and returns its line of error
+    /// output.
     fn refusal(&self, code: i32, arguments: &[&str]) -> String {
         refusal(self.command(arguments), code, "")
     }
 
-    /// A token of the user demo.
+    /// Mints a token for the user demo.
     fn token(&self, arguments: &[&str]) -> String {
         let made = self.json(&[&["user", "create-token", &self.user_id], arguments].concat());
         text(&made, "token")
@@ -104,7 +105,7 @@ impl Drop for Serve {
     }
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
 struct Ran {
     code: i32,
@@ -112,7 +113,7 @@ struct Ran {
     stderr: String,
 }
 
-/// The command, with nothing in its environment but this home directory.
+/// Returns the command with only this home directory in its environment.
 fn tokenry(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
     command
@@ -125,11 +126,12 @@ fn tokenry(home: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command with these lines as standard input, which it never repeats.
+/// Runs a command with these lines as standard input, and checks that its output does not contain
+/// them.
 fn run(mut command: Command, input: &str) -> Ran {
     let mut child = command.spawn().expect("the command starts");
     let mut stdin = child.stdin.take().expect("standard input");
-    // A command that needs none may have ended already.
+    // The error is ignored: a command that reads no input may have ended already.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("the command ends");
@@ -145,7 +147,8 @@ fn run(mut command: Command, input: &str) -> Ran {
     ran
 }
 
-/// Runs a command that fails with this exit code and prints nothing else: its one line.
+/// Runs a command, checks that it fails with this exit code and one line of error output, and
+/// returns the line.
 fn refusal(command: Command, code: i32, input: &str) -> String {
     let ran = run(command, input);
     assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{ran:?}");
@@ -154,7 +157,7 @@ fn refusal(command: Command, code: i32, input: &str) -> String {
     ran.stderr.trim_end().to_owned()
 }
 
-/// The path where the profile is unless it is said.
+/// Returns the default path of the profile.
 fn profile(home: &Path) -> PathBuf {
     home.join(".config/tokenry/profile.json")
 }
@@ -165,7 +168,7 @@ fn text(value: &Value, name: &str) -> String {
         .to_owned()
 }
 
-/// The rows of a table: cells are two spaces apart.
+/// Splits a table into rows and cells. Two spaces separate cells.
 fn rows(table: &str) -> Vec<Vec<&str>> {
     table
         .lines()

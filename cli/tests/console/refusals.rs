@@ -1,11 +1,11 @@
-//! What goes wrong: the exit code, one line, and no secret.
+//! Each failure has an exit code and one line of error output, without a secret.
 
 use std::{io::pipe, net::TcpListener, process::Command};
 
 use crate::{Serve, refusal, run, tokenry};
 
 #[test]
-fn what_the_api_does_not_take_is_usage() {
+fn a_value_that_the_api_rejects_exits_with_the_usage_code() {
     let serve = Serve::start();
     let line = serve.refusal(
         2,
@@ -27,7 +27,7 @@ fn what_the_api_does_not_take_is_usage() {
 }
 
 #[test]
-fn what_clap_does_not_take_is_usage() {
+fn an_invalid_argument_exits_with_the_usage_code() {
     let home = tempfile::tempdir().unwrap();
     for arguments in [
         &["user"][..],
@@ -41,7 +41,7 @@ fn what_clap_does_not_take_is_usage() {
             "0",
         ],
         &["user", "revoke-token", "C58521fd8a5d9b5cc21987501;bob"],
-        // An unset variable does not revoke all.
+        // An empty token id, such as from an unset variable, does not revoke all tokens.
         &["user", "revoke-token", "C58521fd8a5d9b5cc21987501;bob", ""],
         &[
             "user",
@@ -76,7 +76,7 @@ fn what_clap_does_not_take_is_usage() {
 }
 
 #[test]
-fn a_secret_that_is_given_as_an_argument_is_not_repeated() {
+fn an_error_does_not_repeat_a_secret_argument() {
     let home = tempfile::tempdir().unwrap();
     let (user, secret) = ("C58521fd8a5d9b5cc21987501;bob", "tk_uf_secret");
     for arguments in [
@@ -112,16 +112,16 @@ fn a_wrong_token_is_refused() {
         "Unauthorized: a valid token is required"
     );
 
-    // What no header can carry is not sent.
+    // A token with characters that are not allowed in a header is not sent.
     for token in ["two words", "tokén", "a\nb", " "] {
         let mut command = command();
         command.env("TOKENRY_TOKEN", token);
-        assert_eq!(refusal(command, 2, ""), "TOKENRY_TOKEN is no token");
+        assert_eq!(refusal(command, 2, ""), "TOKENRY_TOKEN is not a token");
     }
 }
 
 #[test]
-fn a_token_comes_from_a_file_or_standard_input_before_the_environment() {
+fn a_token_file_or_standard_input_overrides_the_environment() {
     let serve = Serve::start();
     let file = serve.home.path().join("token");
     std::fs::write(&file, format!("{}\n", serve.account_token)).unwrap();
@@ -137,17 +137,20 @@ fn a_token_comes_from_a_file_or_standard_input_before_the_environment() {
     assert_eq!(with("-", ""), 2);
     assert_eq!(with("/nowhere", ""), 2);
 
-    // Then the token that is asked about.
+    // The second line of standard input is the token to introspect.
     let token = serve.token(&[]);
     let both = format!("{}\n{token}\n", serve.account_token);
     let told = serve.ok_with(&both, &["introspect", "--token-file", "-"]);
     assert!(told.starts_with("active        true\n"), "{told}");
     let line = serve.refusal(2, &["introspect"]);
-    assert_eq!(line, "the token to ask about is not in standard input");
+    assert_eq!(
+        line,
+        "standard input does not contain the token to introspect"
+    );
 }
 
 #[test]
-fn a_conflict_and_too_many_attempts_are_refused() {
+fn a_conflict_and_too_many_attempts_exit_with_the_refused_code() {
     let serve = Serve::start();
     serve.ok(&["user", "put", &serve.user_id, "--active=false"]);
     let line = serve.refusal(3, &["user", "create-token", &serve.user_id]);
@@ -159,7 +162,7 @@ fn a_conflict_and_too_many_attempts_are_refused() {
         assert_eq!((ran.code, ran.stderr.as_str()), expected);
     }
     let line = refusal(serve.command(&["shortcode", "consume"]), 3, "AAAAAA\n");
-    let expected = "TooManyRequests: too many failed attempts, try again later (again in ";
+    let expected = "TooManyRequests: too many failed attempts, try again later (retry in ";
     assert!(line.starts_with(expected), "{line}");
 }
 
@@ -174,7 +177,7 @@ fn an_unknown_code_is_not_found() {
 }
 
 #[test]
-fn without_an_address_or_a_token_nothing_is_asked() {
+fn a_missing_address_or_token_is_reported() {
     let home = tempfile::tempdir().unwrap();
     let user = ["user", "get", "C58521fd8a5d9b5cc21987501;bob"];
     let line = refusal(tokenry(home.path(), &user), 2, "");
@@ -194,7 +197,7 @@ fn without_an_address_or_a_token_nothing_is_asked() {
 }
 
 #[test]
-fn an_address_that_would_give_the_token_away_is_refused_and_not_repeated() {
+fn an_unsafe_address_is_rejected_and_not_repeated() {
     let home = tempfile::tempdir().unwrap();
     for url in [
         "secret",
@@ -215,7 +218,7 @@ fn an_address_that_would_give_the_token_away_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn no_server_is_unavailable() {
+fn an_address_without_a_server_exits_with_the_unavailable_code() {
     let home = tempfile::tempdir().unwrap();
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -236,7 +239,7 @@ fn no_server_is_unavailable() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_unavailable() {
+fn a_server_that_does_not_respond_exits_with_the_unavailable_code() {
     let home = tempfile::tempdir().unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -245,12 +248,12 @@ fn a_server_that_does_not_answer_is_unavailable() {
     command.env("TOKENRY_TOKEN", "wrong");
     assert_eq!(
         refusal(command, 5, ""),
-        format!("{url} did not answer within 1 s")
+        format!("{url} did not respond within 1 s")
     );
 }
 
 #[test]
-fn a_reader_that_has_gone_is_a_failure_only_where_a_secret_is_lost() {
+fn a_closed_output_is_a_failure_only_if_a_secret_is_lost() {
     let serve = Serve::start();
     let closed = |mut command: Command| {
         let (reader, writer) = pipe().unwrap();
@@ -277,13 +280,12 @@ fn a_reader_that_has_gone_is_a_failure_only_where_a_secret_is_lost() {
     let ran = closed(serve.command(&["user", "create-token", user]));
     assert_eq!(ran.code, 1);
     assert!(
-        ran.stderr
-            .starts_with("what the API made could not be printed, "),
+        ran.stderr.starts_with("the secret could not be printed, "),
         "{ran:?}"
     );
     assert_eq!(ran.stderr.lines().count(), 1);
 
-    // Nobody to tell of a failure either.
+    // A closed standard error does not change the exit code.
     let mut command = serve.command(&["user", "get", &format!("{user}2")]);
     let (reader, writer) = pipe().unwrap();
     drop(reader);

@@ -1,4 +1,4 @@
-//! Prompts, at a pseudo-terminal.
+//! Tests of prompts at a pseudo-terminal.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::Serve;
 
-/// Runs a command at a terminal that echoes, and says afterwards whether it still does.
+/// Runs a command at a terminal with echo, and then prints whether echo is still on.
 const SHELL: &str = r#"stty echo
     "$@"
     code=$?
@@ -31,7 +31,7 @@ impl Serve {
     }
 }
 
-/// Waits until it is asked for this, and the terminal does not echo.
+/// Waits until the terminal shows this prompt and echo is off.
 fn asked(session: &mut PtySession, prompt: &str) {
     session.exp_string(prompt).expect("a prompt");
     let terminal = session.process().get_file_handle().expect("a terminal");
@@ -47,14 +47,15 @@ fn asked(session: &mut PtySession, prompt: &str) {
         }
         std::thread::yield_now();
     }
-    panic!("the terminal echoes");
+    panic!("echo is still on");
 }
 
-/// What the terminal shows until the command ends, and the exit code. It echoes again.
+/// Returns what the terminal shows until the command ends, and the exit code. Checks that echo is
+/// on again.
 fn rest(mut session: PtySession) -> (String, i32) {
     let shown = session.exp_eof().expect("an end").replace('\r', "");
     let Ok(WaitStatus::Exited(_, code)) = session.process().wait() else {
-        panic!("it did not end by itself: {shown}");
+        panic!("the command did not exit normally: {shown}");
     };
     let shown = shown.strip_suffix("\necho\n").expect("an echo");
     (shown.trim_start().to_owned(), code)
@@ -65,7 +66,7 @@ fn a_secret_is_not_echoed() {
     let serve = Serve::start();
     let token = serve.token(&[]);
     let mut session = serve.at_terminal(&["introspect"]);
-    asked(&mut session, "The token to ask about: ");
+    asked(&mut session, "The token to introspect: ");
     session.send_line(&token).unwrap();
     let (shown, code) = rest(session);
     assert_eq!(code, 0, "{shown}");
@@ -99,9 +100,9 @@ fn a_new_password_is_asked_for_twice() {
 }
 
 #[test]
-fn an_interrupted_or_empty_prompt_asks_nothing() {
+fn an_interrupted_or_empty_prompt_stores_nothing() {
     let serve = Serve::start();
-    for (typed, said, expected) in [('c', "interrupted", 130), ('m', "the token is needed", 2)] {
+    for (typed, said, expected) in [('c', "interrupted", 130), ('m', "the token is required", 2)] {
         let mut session = serve.at_terminal(&["login"]);
         asked(&mut session, "The token: ");
         session.send_control(typed).unwrap();
