@@ -9,7 +9,7 @@ import re
 
 from emulator import ROOT
 
-OPERATIONS = (ROOT / "docs/OPERATIONS.md").read_text()
+WATCH = (ROOT / "docs/how-to/watch.md").read_text()
 WRITTEN = (ROOT / "shared/src/metrics.rs").read_text()
 KNOWN = {
     "AWS/ApiGateway": ({"4xx", "5xx", "Count", "Latency", "IntegrationLatency"}, {("ApiId",)}),
@@ -89,8 +89,8 @@ def problems(template):
     alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
     if alarms != set(re.findall(r"\$\{(\w+)\.Arn\}", body)):
         found.append(f"dashboard: its alarms are not {alarms}")
-    watch = re.search(r"^## Watch$(.*?)(?=^## |\Z)", OPERATIONS, re.M | re.S)[1]
+    watch = re.search(r"^## Alarms$(.*?)(?=^## |\Z)", WATCH, re.M | re.S)[1]
     documented = set(re.findall(r"^\| `(\w+)` \|", watch, re.M))
     if alarms != documented:
-        found.append(f"docs/OPERATIONS.md, Watch: its alarms are not {alarms}")
+        found.append(f"docs/how-to/watch.md, Alarms: its alarms are not {alarms}")
     return found

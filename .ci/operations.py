@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Holds docs/OPERATIONS.md, deployment and dashboard to what can be known without an account.
+"""Holds docs/how-to, deployment and dashboard to what can be known without an account.
 
     operations.py [TOKENRY]
 
 Without TOKENRY (the built command) it checks metrics and resources alone. With it, it also runs every block
-marked `sh` of docs/OPERATIONS.md, in its order and in one shell, README.md's `sam` commands, and the deployment with its
-roll-back: `aws` and `sam` are stand-ins that parse and check as the real ones do (stand_in.py), the API is
+marked `sh` of the guides that need a stack, one guide after the other in one shell, the `sam` commands for trying out,
+and the deployment with its roll-back: `aws` and `sam` are stand-ins that parse and check as the real ones do (stand_in.py), the API is
 `tokenry serve`, and the table is a DynamoDB of another maker.
 """
 
@@ -27,6 +27,8 @@ from emulator import ROOT, TEMPLATE, bootstrap, ministack, must
 
 # CloudWatch Logs Insights' own words in the queries.
 INSIGHTS = set("and as by count display filter fields ispresent like limit not or pct sort stats".split())
+# The guides that need a stack, in an order in which each finds what it needs.
+GUIDES = ("deploy", "watch", "upgrade", "rotate", "restore")
 # Seconds for a script, on a machine that has other work.
 TIMEOUT = 1800
 
@@ -97,11 +99,11 @@ def blocks(file, language):
 
 def documents(run):
     """The commands of the documents run, and the queries name fields that lines have."""
-    steps = blocks("docs/OPERATIONS.md", "sh")
+    steps = [step for guide in GUIDES for step in blocks(f"docs/how-to/{guide}.md", "sh")]
     # Nothing is worth waiting for.
     script = "sleep() { :; }\n" + "\n".join(steps)
     code, printed = run.bash(script)
-    must(code == 0, f"the {len(steps)} blocks of docs/OPERATIONS.md run", printed)
+    must(code == 0, f"the {len(steps)} blocks of docs/how-to run", printed)
     commands = run.logged("command")
     queries = [one[one.index("--query-string") + 1] for one in commands if "--query-string" in one]
     overrides = run.logged("overrides")
@@ -128,9 +130,9 @@ def documents(run):
         words = set(re.findall(r"@?[A-Za-z_]+", re.sub(r'"[^"]*"', "", query)))
         must(words <= fields | INSIGHTS, f"lines have the fields of {query!r}", words - fields)
 
-    readme = "".join(line for line in blocks("README.md", "text") if line.startswith("sam "))
-    code, printed = run.bash(readme)
-    must(code == 0 and len(run.logged("command")) == 2, "README.md's sam commands parse", printed)
+    trying = "".join(block for block in blocks("docs/how-to/deploy.md", "text") if block.startswith("sam "))
+    code, printed = run.bash(trying)
+    must(code == 0 and len(run.logged("command")) == 2, "the sam commands for trying out parse", printed)
 
 
 def deployment(run):

@@ -12,7 +12,7 @@ from emulator import REGION
 
 # What SAM gives a function, for its logs, and CodeDeploy, for the aliases.
 MANAGED = ("/service-role/AWSLambdaBasicExecutionRole", "/service-role/AWSCodeDeployRoleForLambda")
-# CloudFormation takes 500 (docs/OPERATIONS.md, "Quotas and ceilings").
+# CloudFormation takes 500 (docs/reference/calls-and-cost.md, "Quotas and ceilings").
 MOST = 400
 
 
@@ -45,8 +45,8 @@ def references(value):
 
 
 def problems(template):
-    """A circle of references, a role with a managed policy that docs/ARCHITECTURE.md does not name, too many resources,
-    a function whose log would be kept for ever."""
+    """A circle of references, a role with a managed policy that docs/explanation/architecture.md does not name, too many
+    resources, a function whose log would be kept for ever."""
     found = []
     stacks = {canary: transformed(template, Canary=canary) for canary in ("true", "false")}
     for canary, resources in stacks.items():

@@ -41,7 +41,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Six characters, and 60 failures per minute. `docs/SECURITY.md` explains how likely a guess
+    /// Six characters, and 60 failures per minute. `docs/explanation/security.md` explains how likely a guess
     /// is to succeed with these values.
     fn default() -> Self {
         Self {

@@ -20,10 +20,12 @@ use crate::{
 /// A block: its file, the name in its marker, and the function that generates its text.
 struct Block(&'static str, &'static str, fn() -> String);
 
+const CALLS_AND_COST: &str = "docs/reference/calls-and-cost.md";
+
 const BLOCKS: &[Block] = &[
-    Block("docs/ENDPOINTS.md", "endpoints", what_they_do),
-    Block("docs/ENDPOINTS.md", "costs", what_they_cost),
-    Block("docs/ENDPOINTS.md", "prices", prices),
+    Block("docs/reference/endpoints.md", "endpoints", what_they_do),
+    Block(CALLS_AND_COST, "costs", what_they_cost),
+    Block(CALLS_AND_COST, "prices", prices),
 ];
 
 /// An input of the costs: its name, its value (in US dollars unless the name has another unit), and

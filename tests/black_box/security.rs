@@ -1,4 +1,4 @@
-//! Computes the numbers in `docs/SECURITY.md` and compares them.
+//! Computes the numbers in `docs/explanation/security.md` and compares them.
 
 use shared::{config::Settings, domain::shortcode::ALPHABET};
 
@@ -12,7 +12,7 @@ fn the_chances_of_a_correct_guess_are_as_the_document_says() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap();
-    let text = std::fs::read_to_string(root.join("docs/SECURITY.md")).unwrap();
+    let text = std::fs::read_to_string(root.join("docs/explanation/security.md")).unwrap();
     let alphabet = f64::from(u32::try_from(ALPHABET.len()).unwrap());
     let failures = f64::from(Settings::default().shortcode_failures_per_minute);
     let of_one_code = of_guesses(1.0 / alphabet.powi(6), failures * (300.0 / 60.0 + 1.0));

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Runs the Express, FastAPI and axum examples of docs/how-to/protect-your-api.md against `tokenry serve`.
+
+    examples.py TOKENRY
+
+Each example is taken from the document as it is, with unmodified packages of its framework. It needs Node.js with npm,
+Python 3 with venv, and Rust. It writes to target/examples only.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+sys.dont_write_bytecode = True
+from serve import must, serving
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs/how-to/protect-your-api.md"
+WORK = ROOT / "target/examples"
+PORT = "38080"
+EXAMPLE = f"http://127.0.0.1:{PORT}"
+# A document's example names no patch versions; CI does, so that only a change of this file changes what is tried.
+NPM = ["express@5.3.0"]
+PIP = ["fastapi==0.165.0", "httpx==0.28.1", "uvicorn==0.54.0"]
+WAIT = 30  # Seconds for an example to start.
+
+
+def code(section, language):
+    """The one code block of this language in a section of the document."""
+    text = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.M | re.S)[1]
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+    return block
+
+
+def run(*command, **more):
+    started = time.monotonic()
+    subprocess.run(command, check=True, **more)
+    print(f"{time.monotonic() - started:6.1f} s  {' '.join(map(str, command))[:70]}", flush=True)
+
+
+def express(directory):
+    (directory / "server.mjs").write_text(code("Express", "js"))
+    run("npm", "install", "--silent", "--no-save", "--ignore-scripts", "--prefix", directory, *NPM)
+    return ["node", "server.mjs"]
+
+
+def fastapi(directory):
+    (directory / "main.py").write_text(code("FastAPI", "python"))
+    run(sys.executable, "-m", "venv", directory / "venv")
+    run(directory / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", *PIP)
+    return ["venv/bin/uvicorn", "main:app", "--port", PORT]
+
+
+def axum(directory):
+    (directory / "src").mkdir()
+    (directory / "src/main.rs").write_text(code("axum", "rust"))
+    # Of the same versions as Tokenry's own dependencies, where it has them, and of no workspace.
+    (directory / "Cargo.toml").write_text(code("axum", "toml") + "\n[workspace]\n")
+    shutil.copy(ROOT / "Cargo.lock", directory)
+    run("cargo", "build", "--quiet", "--target-dir", WORK / "cargo", cwd=directory)
+    return [WORK / "cargo/debug/orders"]
+
+
+def request(url, token=None, method="GET", form=None):
+    """Sends a request; returns the status, the challenge and the body."""
+    body = urllib.parse.urlencode(form).encode() if form else None
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method), timeout=20)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        return answer.status, answer.headers.get("WWW-Authenticate"), answer.read().decode()
+
+
+@contextlib.contextmanager
+def started(command, directory, environment):
+    """Runs an example until it is tried."""
+    process = subprocess.Popen(command, cwd=directory, env=os.environ | environment | {"PORT": PORT})
+    try:
+        for _ in range(WAIT * 10):
+            if process.poll() is not None:
+                sys.exit(f"{command} ended with {process.returncode}")
+            with contextlib.suppress(urllib.error.URLError):
+                request(EXAMPLE)
+                break
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def mint(start, path):
+    _, _, body = request(f"{start['url']}/api/{path}/tokens", start["accountToken"], "POST")
+    return re.search(r'"token":"([^"]+)"', body)[1]
+
+
+def read_token(start):
+    """A user token with the scope `read`: a user's e-mail token may have it."""
+    user = urllib.request.Request(
+        f"{start['url']}/api/users/{start['userId']}",
+        b'{"email":"demo@example.com"}',
+        {"Authorization": start["accountToken"], "Content-Type": "application/json"},
+        method="PUT",
+    )
+    urllib.request.urlopen(user).close()
+    email = urllib.request.Request(
+        f"{start['url']}/_/user-token",
+        b'{"email":"demo@example.com","write":false}',
+        {"Authorization": start["accountToken"], "Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(email).close()
+    value = f"{start['url']}/_/user-token/value?email=demo@example.com"
+    return re.search(r'"token":"([^"]+)"', request(value, start["accountToken"])[2])[1]
+
+
+def attempt(name, start, server, reader):
+    """What an example must do while it runs."""
+    orders = f"{EXAMPLE}/orders"
+    token = mint(start, f"users/{start['userId']}")
+    status, _, body = request(orders, token)
+    must(status == 200 and start["userId"] in body, f"{name}: a valid token gets 200", (status, body))
+    must(request(orders, token, "POST")[0] == 201, f"{name}: a token with the scope write may write")
+    must(request(orders, reader)[0] == 200, f"{name}: a token with the scope read may read")
+    status, challenge, _ = request(orders, reader, "POST")
+    must(status == 403 and "insufficient_scope" in challenge, f"{name}: but not write: 403", (status, challenge))
+    status, challenge, _ = request(orders)
+    must((status, challenge) == (401, "Bearer"), f"{name}: no token gets 401", (status, challenge))
+    invalid = (401, 'Bearer error="invalid_token"')
+    must(request(orders, "tk_uf_x")[:2] == invalid, f"{name}: an invalid token gets 401")
+    must(request(orders, server)[:2] == invalid, f"{name}: a server token gets 401")
+    request(f"{start['url']}/api/auth/revoke", method="POST", form={"token": token})
+    must(request(orders, token)[:2] == invalid, f"{name}: a revoked token gets 401 at once")
+
+
+def main(tokenry):
+    shutil.rmtree(WORK / "axum", ignore_errors=True)
+    for example in (express, fastapi, axum):
+        directory = WORK / example.__name__
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        command = example(directory)
+        with serving(tokenry, subprocess.DEVNULL) as start:
+            server = mint(start, f"ecosystems/{start['ecosystemId']}")
+            variables = {"TOKENRY_URL": start["url"], "TOKENRY_TOKEN": server}
+            with started(command, directory, variables):
+                attempt(example.__name__, start, server, read_token(start))
+        with started(command, directory, variables):
+            status, _, _ = request(f"{EXAMPLE}/orders", server)
+            must(status == 503, f"{example.__name__}: without Tokenry it answers 503", status)
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,26 @@
+# What the commands of docs/how-to share. Source it in bash, in the root of the repository, with STAGE set.
+STACK=tokenry-$STAGE
+
+# output NAME: an output of the stack.
+output() {
+  aws cloudformation describe-stacks --stack-name "$STACK" --output text \
+    --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue | [0]"
+}
+
+# resource NAME: the id of a resource of the stack.
+resource() {
+  aws cloudformation describe-stack-resource --stack-name "$STACK" --logical-resource-id "$1" --output text \
+    --query StackResourceDetail.PhysicalResourceId
+}
+
+# field NAME: a field of the JSON on standard input.
+field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }
+
+# redeploy NAME=VALUE…: changes parameters of the stack, without a build. All others keep their values.
+redeploy() {
+  DEPLOYED=$(mktemp)
+  aws cloudformation get-template --stack-name "$STACK" --template-stage Original \
+    --query TemplateBody --output text >"$DEPLOYED"
+  sam deploy --config-env "$STAGE" --config-file "$PWD/samconfig.toml" --template-file "$DEPLOYED" \
+    --parameter-overrides Canary=true "$@"
+}
