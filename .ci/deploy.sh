@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Deploys what `sam build` has built, tries it, and if it does not work puts back the version before, if that did.
+# Deploys the output of `sam build` and tests it with smoke.sh. If the test fails, but passed before
+# the deployment, the script deploys the previous version again.
 #
 #     TOKENRY_TOKEN=tk_… TOKENRY_USER='C…;smoke' deploy.sh STAGE
 #
-# STAGE is an environment of samconfig.toml, and its stack is `tokenry-STAGE`. The variables are for smoke.sh; a stack's
-# first deployment does without them, for it has no token yet.
+# STAGE is an environment in samconfig.toml. Its stack is `tokenry-STAGE`. smoke.sh needs the
+# variables. The first deployment of a stack does not need them, because there is no token yet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stage=$1 stack=tokenry-$1
@@ -15,16 +16,17 @@ stack_says() { aws cloudformation describe-stacks --stack-name "$stack" --query 
 works() { .ci/smoke.sh "$(stack_says "Outputs[?OutputKey=='Url'].OutputValue | [0]")" "$TOKENRY_USER"; }
 
 if ! status=$(stack_says StackStatus 2>"$before/error"); then
-  # That there is no stack is the one answer that lets a deployment go untried.
+  # A deployment is not tested only if the stack does not exist. Any other error ends the script.
   grep -q 'does not exist' "$before/error" || { cat "$before/error" >&2 && exit 1; }
   status=none
 fi
-# In review is one whose first deployment never began.
+# A stack in REVIEW_IN_PROGRESS is one whose first deployment never started.
 if [[ $status == none || $status == REVIEW_IN_PROGRESS ]]; then
   was=absent
 else
-  : "${TOKENRY_TOKEN:?is needed to try what is deployed}" "${TOKENRY_USER:?is needed to try what is deployed}"
-  # As it was sent, with the addresses of its code; and the parameters, which `sam deploy` takes in quotes.
+  : "${TOKENRY_TOKEN:?is required to test the deployment}" "${TOKENRY_USER:?is required to test the deployment}"
+  # Save the template as it was submitted, with the S3 locations of its code, and the parameters, in
+  # the quotes that `sam deploy` requires.
   aws cloudformation get-template --stack-name "$stack" --template-stage Original \
     --query TemplateBody --output text >"$before/template.yaml"
   stack_says "Parameters[?ParameterKey!='Canary'].join('', [ParameterKey, '=\"', ParameterValue, '\"'])" \
@@ -32,17 +34,18 @@ else
   if works; then was=working; else was=broken; fi
 fi
 
-# A canary that sets off an alarm, or whatever else fails, CloudFormation takes back itself.
+# If an alarm goes off during the canary, or the deployment fails, CloudFormation itself rolls back.
 sam deploy --config-env "$stage"
 if [ $was = absent ] || works; then exit 0; fi
 if [ $was = broken ]; then
-  echo "$stack does not work, nor did it before: is TOKENRY_TOKEN still good?" >&2
+  echo "$stack does not work, nor did it before: is TOKENRY_TOKEN still valid?" >&2
   exit 1
 fi
 
-echo "$stack does not work: back to the version before" >&2
+echo "$stack does not work: deploying the previous version again" >&2
 read -ra parameters <"$before/parameters"
-# At once, whatever the alarms say. SAM looks for its file beside the template.
+# Without a canary, because CodeDeploy does not start one while an alarm is on. SAM would look for
+# samconfig.toml beside the template.
 sam deploy --config-env "$stage" --config-file "$PWD/samconfig.toml" --template-file "$before/template.yaml" \
   --parameter-overrides "${parameters[@]}" Canary=false
 works

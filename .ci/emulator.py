@@ -1,7 +1,7 @@
-"""What the scripts share that run the Lambda binary under Lambda's runtime interface emulator.
+"""Code for the scripts that run the Lambda binary under Lambda's runtime interface emulator.
 
-They need the Python of an environment that has `ministack`, which is a KMS and a DynamoDB of another
-maker, and `aws-sam-cli`, which brings the emulator and boto3.
+They need a Python environment with `ministack` and `aws-sam-cli`. ministack emulates KMS and
+DynamoDB. aws-sam-cli contains the runtime interface emulator and boto3.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ MACHINE = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 EMULATOR = pathlib.Path(samcli.__file__).parent / f"local/rapid/aws-lambda-rie-{MACHINE}"
 REGION = "eu-central-1"
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
-# The properties of each function by its handler, which is its name (tests/black_box/template.rs).
+# The properties of each function by its `Handler`, which is its name (tests/black_box/template.rs).
 FUNCTIONS = {
     of["Properties"]["Handler"]: of["Properties"]
     for of in TEMPLATE["Resources"].values()
@@ -38,18 +38,18 @@ FUNCTIONS = {
 
 
 def route(name):
-    """The method and the path of a function's route."""
+    """Returns the method and the path of a function's route."""
     (event,) = FUNCTIONS[name]["Events"].values()
     return event["Properties"]["Method"], event["Properties"]["Path"]
 
 
 def variables(name):
-    """The variables that a function has besides those of all, by name."""
+    """Returns the variables that a function has in addition to the global ones, by name."""
     return FUNCTIONS[name].get("Environment", {}).get("Variables", {})
 
 
 def free_ports(count):
-    """Ports that nothing listens on."""
+    """Returns ports that no process listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -58,7 +58,7 @@ def free_ports(count):
 
 
 def wait_for(port, process):
-    """Returns once the process listens; gives up when it ends, or after a minute."""
+    """Waits until the process listens. Exits if the process ends, or after a minute."""
     for _ in range(300):
         if process.poll() is not None:
             break
@@ -85,7 +85,7 @@ def running(arguments, port, environment, log):
 
 
 def ministack(stack):
-    """Starts it; returns its URL and the variables of a function that works with it."""
+    """Starts ministack. Returns its URL and the variables for a function that uses it."""
     (port,) = free_ports(1)
     services = {"SERVICES": "dynamodb,kms", "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
     arguments = [sys.executable, "-m", "ministack"]
@@ -104,8 +104,11 @@ def ministack(stack):
 
 @contextlib.contextmanager
 def recorded(url, calls):
-    """A KMS that passes everything on to this one, and adds who made which call to `calls`. It knows a function by
-    the path, which is the function's name: the URL is to be continued by that."""
+    """Starts a KMS that forwards calls to `url` and adds each function and action to `calls`.
+
+    Yields its URL. Each function must call it with the function's name as the path, which tells the
+    functions apart.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -138,15 +141,15 @@ def recorded(url, calls):
 
 
 def bootstrap(tokenry, environment):
-    """Makes the tables and the first account; returns the account's token."""
+    """Creates the tables and the first account. Returns the account's token."""
     arguments = [tokenry, "bootstrap", "--create-tables", "--json"]
     made = subprocess.run(arguments, env=environment, capture_output=True, text=True)
-    must(made.returncode == 0, "tokenry bootstrap makes tables and an account", made.stderr)
+    must(made.returncode == 0, "tokenry bootstrap creates the tables and an account", made.stderr)
     return json.loads(made.stdout)["accountToken"]
 
 
 class Function:
-    """One function in an execution environment of its own."""
+    """One function in its own execution environment."""
 
     def __init__(self, stack, binary, environment, name):
         self.name = name
@@ -158,7 +161,7 @@ class Function:
         stack.enter_context(running(arguments, self.port, environment, self.log))
 
     def event(self, authorization=None, query="", body=None, form=None, parameters=None):
-        """An HTTP API's event (payload 2.0)."""
+        """Returns an event of an HTTP API (payload 2.0)."""
         headers = {"authorization": authorization} if authorization else {}
         if body:
             body, headers["content-type"] = json.dumps(body), "application/json"
@@ -195,7 +198,10 @@ class Function:
         return event
 
     def invoke(self, event):
-        """Sends an event, which is JSON or its text; returns the answer's JSON. Only one at a time."""
+        """Sends an event, an object or JSON text. Returns the parsed response, or the error.
+
+        Send only one event at a time.
+        """
         text = event if isinstance(event, str) else json.dumps(event)
         url = f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations"
         try:
@@ -205,10 +211,10 @@ class Function:
             return error
 
     def answer(self, event):
-        """Sends an event; returns the response's status, headers and body, of JSON what it says."""
+        """Sends an event. Returns the response's status, headers and body, parsed if it is JSON."""
         answer = self.invoke(event)
         if not isinstance(answer, dict) or "statusCode" not in answer:
-            sys.exit(f"{self.name} does not run: {answer}\n{self.logged()}")
+            sys.exit(f"{self.name} sent no HTTP response: {answer}\n{self.logged()}")
         headers, body = answer["headers"], answer.get("body") or ""
         if headers.get("content-type") == "application/json":
             body = json.loads(body)
@@ -218,7 +224,7 @@ class Function:
         return self.answer(self.event(**request))
 
     def succeed(self, status=200, **request):
-        """Calls it; returns the body."""
+        """Calls the function. Returns the body, or exits if the status is another one."""
         answer = self.call(**request)
         must(answer[0] == status, f"{self.name} answers {status}", f"{answer}\n{self.logged()}")
         return answer[2]

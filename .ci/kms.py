@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Runs e-mail tokens' endpoints against a KMS and a DynamoDB of another maker.
+"""Runs the endpoints for e-mail tokens against ministack, which emulates KMS and DynamoDB.
 
     kms.py FUNCTIONS TOKENRY RIGHTS
 
-The first two arguments are built binaries; to RIGHTS is added which function made which call of KMS, for template.py.
-emulator.py says what else it needs. Each endpoint is a process of its own under an emulator of its own, so that one
-process wraps the data key and others unwrap it.
+The first two arguments are built binaries. The script appends to the file RIGHTS which function
+made which call to KMS; template.py reads it. emulator.py lists the other requirements. Each
+endpoint runs in its own process under its own emulator, so that one process wraps the data key and
+others unwrap it.
 """
 
 import base64
@@ -27,7 +28,7 @@ UNAVAILABLE = {
 
 
 class Deployment:
-    """A user who has an address and a password, in a deployment that has no data key yet."""
+    """A deployment that has no data key yet, with a user who has an address and a password."""
 
     def __init__(self, stack, functions, tokenry, calls):
         self.stack, self.functions = stack, functions
@@ -49,7 +50,7 @@ class Deployment:
         return self.kms.create_key()["KeyMetadata"]["Arn"]
 
     def start(self, name, value_key=None):
-        """A process of this endpoint."""
+        """Starts a process that runs this endpoint."""
         variables = {
             "TOKENRY_VALUE_KEY": value_key or self.key,
             "AWS_ENDPOINT_URL_KMS": f"{self.recorder}/{name}",
@@ -73,11 +74,11 @@ class Deployment:
     def must_log_no(self, secrets):
         logs = "".join(function.logged() for function in self.started)
         secrets = [self.account, PASSWORD, *secrets]
-        must(not any(secret in logs for secret in secrets), "no log holds a secret", logs)
+        must(not any(secret in logs for secret in secrets), "no log contains a secret", logs)
 
 
 def values(deployment):
-    """One process wraps the data key, others unwrap it, and none can without KMS."""
+    """Checks that one process wraps the data key, and that others can unwrap it only with KMS."""
     kms, key = deployment.kms, deployment.key
     deployment.create()
     reader = deployment.start("get-email-token-value")
@@ -85,53 +86,53 @@ def values(deployment):
     value = reader.succeed(**ask)["data"][0]["token"]
     must(
         deployment.log_in() == value,
-        "another process logs in with the value that a third one reads",
+        "a log-in in one process returns the value that another process reads",
     )
     introspect = deployment.start("introspect-token")
     claims = introspect.succeed(authorization=deployment.account, form=f"token={value}")
-    must(claims.get("active") is True and claims.get("sub") == deployment.user, "it counts", claims)
+    must(claims.get("active") is True and claims.get("sub") == deployment.user, "the value is an active token", claims)
 
     items = deployment.dynamodb.scan(TableName="identity")["Items"]
     (wrapped,) = [item["wrapped"]["B"] for item in items if item["item"]["S"] == "value-key"]
     opened = kms.decrypt(KeyId=key, CiphertextBlob=wrapped, EncryptionContext=CONTEXT)
     data_key = opened["Plaintext"]
-    must(len(data_key) == 32, "the table keeps a data key that KMS unwraps")
+    must(len(data_key) == 32, "the table stores a data key that KMS unwraps")
     try:
         opened = kms.decrypt(KeyId=key, CiphertextBlob=wrapped)
     except kms.exceptions.InvalidCiphertextException:
         opened = None
-    must(opened is None, "KMS unwraps it in its context alone")
+    must(opened is None, "KMS unwraps it only with its encryption context")
 
     def must_fail(endpoint, why, cause):
         status, headers, body = endpoint.call(**ask)
         seen = f"{status} {headers} {body}\n{endpoint.logged()}"
         holds = status == 503 and headers.get("retry-after") == "1"
-        must(holds, f"{why} a new process answers 503, and when to try again", seen)
-        must(body == UNAVAILABLE, f"{why} its answer says nothing else", seen)
-        must(cause in endpoint.logged(), f"{why} its log says {cause!r}", seen)
+        must(holds, f"{why}, a new process answers 503 with Retry-After", seen)
+        must(body == UNAVAILABLE, f"{why}, the response does not contain the cause", seen)
+        must(cause in endpoint.logged(), f"{why}, its log contains {cause!r}", seen)
 
     another = deployment.start("get-email-token-value", deployment.new_key())
     must_fail(another, "with another key", "value key: ")
     kms.disable_key(KeyId=key)
     late = deployment.start("get-email-token-value")
-    must_fail(late, "with a key that is disabled", "KMS: DisabledException")
+    must_fail(late, "with a disabled key", "KMS: DisabledException")
     must(
         reader.succeed(**ask)["data"][0]["token"] == value,
-        "a process that has unwrapped the data key reads all the same",
+        "a process that has already unwrapped the data key still reads the value",
     )
     kms.enable_key(KeyId=key)
     for endpoint in (late, deployment.start("get-email-token-value")):
         must(
             endpoint.succeed(**ask)["data"][0]["token"] == value,
-            "with the key enabled again the value is as before",
+            "after the key is enabled again, the value is the same as before",
         )
     deployment.must_log_no([value, data_key.hex(), base64.b64encode(data_key).decode()])
 
 
 def first_log_in(deployment):
-    """The data key is made by whoever needs it first."""
+    """Checks that a log-in creates the data key if there is none."""
     value = deployment.log_in()
-    must(deployment.log_in() == value, "a first log-in makes the value that a second one reads")
+    must(deployment.log_in() == value, "the first log-in creates the value that the second one returns")
     deployment.create(409)
     deployment.must_log_no([value])
 

@@ -3,9 +3,10 @@
 
     lambda.py FUNCTIONS TOKENRY
 
-Both arguments are built binaries; emulator.py says what else it needs. Each function is a process of
-its own with the variables that template.yaml gives it, and answers a request that succeeds.
-Then come events that no function should fall over, a table that is unavailable, and a wrong start.
+Both arguments are built binaries. emulator.py lists the other requirements. Each function runs in
+its own process, has the variables that template.yaml gives it, and must answer a valid request. The
+script then sends events that must not crash a function, makes the table unavailable, and starts the
+binary with wrong settings.
 """
 
 import contextlib
@@ -26,12 +27,12 @@ AUTHORIZER = "authorize"
 EMAIL, PASSWORD = "bob@example.com", "correct horse battery"
 # The ids in the examples of openapi.yaml.
 SHOWN_ECOSYSTEM, SHOWN_ENVIRONMENT = "C58521fd8a5d9b5cc21987501", "E58521fd8a5d9b5cc21987502"
-LIMIT = 6 * 1024 * 1024  # An event's bytes, at the most.
-WITHIN = 4  # The seconds that a request may take whose table is away.
+LIMIT = 6 * 1024 * 1024  # The maximum size of an event, in bytes.
+WITHIN = 4  # The seconds that a request may take if its table is unavailable.
 
 
 class Run:
-    """The functions that have run, and what all of them need."""
+    """The functions that have run, and the settings that all of them need."""
 
     def __init__(self, stack, functions, tokenry):
         self.binary = functions
@@ -50,7 +51,7 @@ class Run:
 
     @contextlib.contextmanager
     def function(self, name, **more):
-        """A function with no other variables than it uses."""
+        """Starts a function that has only the variables that it uses."""
         given = self.environment | more
         if "TOKENRY_EPHEMERAL_TABLE" not in variables(name):
             del given["TOKENRY_EPHEMERAL_TABLE"]
@@ -62,10 +63,10 @@ class Run:
             self.ran.add(name)
             self.logs += function.logged()
             started = function.logged().count("INIT START(")
-            must(started == 1, f"{name} ran in one process to the end", function.logged())
+            must(started == 1, f"{name} did not restart", function.logged())
 
     def ask(self, name, status=200, by_account=True, **request):
-        """Runs an endpoint and calls it once; returns the body."""
+        """Starts an endpoint and calls it once. Returns the body."""
         if by_account:
             request["authorization"] = self.account
         with self.function(name) as function:
@@ -73,14 +74,14 @@ class Run:
 
 
 def every_endpoint(run, introspect):
-    """Calls each once; returns the secrets that were in the answers."""
+    """Calls each endpoint once. Returns the secrets in the responses."""
 
-    def counts(token):
+    def is_active(token):
         return introspect.succeed(authorization=run.account, form=f"token={token}")["active"]
 
-    def end(name, status=204, **request):
+    def call_without_result(name, status=204, **request):
         body = run.ask(name, status, **request)
-        must(body == "", f"{name} answers nothing else", body)
+        must(body == "", f"{name} returns no body", body)
 
     ecosystem = run.ask("create-ecosystem", 201)["id"]
     must(ecosystem.startswith("C"), "an ecosystem's id begins with C", ecosystem)
@@ -92,52 +93,52 @@ def every_endpoint(run, introspect):
     of_bob = {"parameters": {"id": bob}}
     credentials = {"email": EMAIL, "password": PASSWORD}
     made = run.ask("put-user", 201, body=credentials, **of_bob)
-    must(made["id"] == bob and made["email"] == EMAIL, "the user has its address", made)
-    must(run.ask("get-user", **of_bob) == made, "get-user answers the same")
+    must(made["id"] == bob and made["email"] == EMAIL, "put-user returns the user's address", made)
+    must(run.ask("get-user", **of_bob) == made, "get-user returns the same user")
 
     users = run.ask("create-user-token", query="expiryType=SlidingTtl&ttl=900", **of_bob)
-    must(users["expiryType"] == "SlidingTtl", "the user's token slides", users)
-    must(counts(users["token"]), "the user's token counts")
+    must(users["expiryType"] == "SlidingTtl", "the user's token is a sliding one", users)
+    must(is_active(users["token"]), "the user's token is active")
     listed = run.ask("list-user-tokens", **of_bob)["tokens"]
-    must([one["tokenId"] for one in listed] == [users["tokenId"]], "it is in the list", listed)
+    must([one["tokenId"] for one in listed] == [users["tokenId"]], "the list contains it", listed)
 
     servers = run.ask("create-server-token", **of_ecosystem)
-    must(counts(servers["token"]), "the server's token counts")
+    must(is_active(servers["token"]), "the server's token is active")
     listed = run.ask("list-server-tokens", **of_ecosystem)["tokens"]
-    must([one["tokenId"] for one in listed] == [servers["tokenId"]], "it is in the list", listed)
+    must([one["tokenId"] for one in listed] == [servers["tokenId"]], "the list contains it", listed)
 
     code = run.ask("create-shortcode", 201, body={"environmentId": environment})["shortcode"]
     must(len(code) == 6, "a code has six characters", code)
     devices = run.ask("consume-shortcode", by_account=False, body={"shortcode": code})
-    must(devices["environmentId"] == environment, "the device is the environment's", devices)
-    must(counts(devices["token"]), "the device's token counts")
+    must(devices["environmentId"] == environment, "the device belongs to the environment", devices)
+    must(is_active(devices["token"]), "the device's token is active")
 
     (record,) = run.ask("create-email-token", 201, body={"email": EMAIL})["data"]
-    must(record["userId"] == bob and record["write"] is True, "an e-mail token may write", record)
+    must(record["userId"] == bob and record["write"] is True, "an e-mail token has write access by default", record)
     (value,) = run.ask("get-email-token-value", query=f"email={EMAIL}")["data"]
-    must(counts(value["token"]), "the e-mail token counts")
+    must(is_active(value["token"]), "the e-mail token is active")
     (record,) = run.ask("update-email-token", body={"email": EMAIL, "write": False})["data"]
-    must(record["write"] is False, "the e-mail token may write no more", record)
+    must(record["write"] is False, "the e-mail token loses write access", record)
     listed = run.ask("list-email-tokens")["data"]
-    must(listed == [record], "it is in the list as it was answered", listed)
+    must(listed == [record], "the list contains the same record", listed)
     logged_in = run.ask("log-in-with-password", by_account=False, body=credentials)["data"]
-    must(logged_in == [value], "a log-in answers the same value")
+    must(logged_in == [value], "a log-in returns the same value")
 
     authorizer(run, users["token"], bob)
 
-    end("revoke-user-token", parameters={"id": bob, "tokenId": users["tokenId"]})
-    must(not counts(users["token"]), "the user's token counts no more")
-    end("revoke-token", 200, by_account=False, form=f"token={devices['token']}")
-    must(not counts(devices["token"]), "the device's token counts no more")
+    call_without_result("revoke-user-token", parameters={"id": bob, "tokenId": users["tokenId"]})
+    must(not is_active(users["token"]), "the user's token is inactive after its revocation")
+    call_without_result("revoke-token", 200, by_account=False, form=f"token={devices['token']}")
+    must(not is_active(devices["token"]), "the device's token is inactive after its revocation")
     of_token = {"ecosystemId": ecosystem, "tokenId": servers["tokenId"]}
-    end("revoke-server-token", parameters=of_token)
-    must(not counts(servers["token"]), "the server's token counts no more")
-    end("revoke-user-tokens", **of_bob)
-    must(not counts(value["token"]), "the e-mail token counts no more")
-    # The token went with the others.
+    call_without_result("revoke-server-token", parameters=of_token)
+    must(not is_active(servers["token"]), "the server's token is inactive after its revocation")
+    call_without_result("revoke-user-tokens", **of_bob)
+    must(not is_active(value["token"]), "the e-mail token is inactive after all tokens of its user are revoked")
+    # The e-mail token was revoked with the others, so it must be created again.
     (record,) = run.ask("create-email-token", 201, body={"email": EMAIL})["data"]
     (deleted,) = run.ask("delete-email-token", body={"email": EMAIL})["data"]
-    must(deleted["tokenId"] == record["tokenId"], "it is the token that is deleted", deleted)
+    must(deleted["tokenId"] == record["tokenId"], "delete-email-token returns the deleted token", deleted)
 
     for name, parameters, is_gone in [
         ("delete-environment", {"environmentId": environment}, "Environment"),
@@ -147,16 +148,19 @@ def every_endpoint(run, introspect):
         with run.function(name) as function:
             request = {"authorization": run.account, "parameters": parameters}
             body = function.succeed(204, **request)
-            must(body == "", f"{name} answers nothing else", body)
+            must(body == "", f"{name} returns no body", body)
             status, _, text = function.call(**request)
             (gone,) = parameters.values()
             wanted = f"{is_gone} with id {gone} does not exist."
-            must((status, text) == (404, wanted), f"{name} leaves nothing", (status, text))
+            must((status, text) == (404, wanted), f"after {name}, the id does not exist", (status, text))
     return [users["token"], servers["token"], devices["token"], value["token"], code]
 
 
 def other_endpoints(run):
-    """Calls each function with a route that has not run yet, as openapi.yaml shows it, and about what there is."""
+    """Calls each function with a route that has not run yet, with its example from openapi.yaml.
+
+    The ids in the example are replaced by ids that exist.
+    """
     names = [name for name, of in FUNCTIONS.items() if "Events" in of and name not in run.ran]
     if not names:
         return
@@ -180,13 +184,13 @@ def other_endpoints(run):
 
 
 def authorizer(run, token, owner):
-    """Gives the authorizer each of AWS's examples, with a token and with what is none."""
+    """Sends each of AWS's examples to the authorizer, with a valid and with an invalid token."""
     with run.function(AUTHORIZER) as function:
         answer = function.invoke({"Records": []})
         refused = isinstance(answer, dict) and "errorMessage" in answer
-        must(refused, f"{AUTHORIZER} decides on no event of another kind", answer)
+        must(refused, f"{AUTHORIZER} fails for an event of another kind", answer)
         examples = sorted((ROOT / "tests/events").glob("authorizer-*.json"))
-        must(examples, "there are examples")
+        must(examples, "there are example events")
         for example in examples:
             for credential, wanted in [(token, True), ("rubbish", False)]:
                 event = json.loads(example.read_text())
@@ -202,11 +206,11 @@ def authorizer(run, token, owner):
                 seen = f"{decision}\n{function.logged()}"
                 must(allows(decision, event) is wanted, claim, seen)
                 if wanted:
-                    must(decision["context"]["sub"] == owner, "it says whose token it is", seen)
+                    must(decision["context"]["sub"] == owner, "its context contains the owner", seen)
 
 
 def allows(decision, event):
-    """Whether a decision lets the request in; None for one in a form that its API does not read."""
+    """Returns whether a decision allows the request, or None if the API cannot read it."""
     with contextlib.suppress(KeyError, TypeError, ValueError):
         if event.get("version") == "2.0":
             return decision["isAuthorized"]
@@ -215,9 +219,9 @@ def allows(decision, event):
 
 
 def proxy_events(run, function, token):
-    """Gives the function each of AWS's examples, as it is, and as a request that the function grants."""
+    """Sends each of AWS's examples to the function, first unchanged and then as a valid request."""
     examples = sorted((ROOT / "tests/events").glob("proxy-*.json"))
-    must(examples, "there are examples")
+    must(examples, "there are example events")
     for example in examples:
         event = json.loads(example.read_text())
         seen = function.answer(event)
@@ -226,15 +230,15 @@ def proxy_events(run, function, token):
         event["headers"] |= headers
         if "multiValueHeaders" in event:
             event["multiValueHeaders"] |= {name: [value] for name, value in headers.items()}
-        # A query is refused here.
+        # This endpoint rejects query strings.
         queries = {"rawQueryString": "", "queryStringParameters": None, "multiValueQueryStringParameters": None}
         answer = function.invoke(event | queries | {"body": f"token={token}"})
         granted = answer["statusCode"] == 200 and '"active":true' in answer["body"]
-        must(granted, f"{function.name} grants {example.stem} with one", answer)
+        must(granted, f"{function.name} answers {example.stem} with a credential with 200", answer)
 
 
 def odd_events(run, function):
-    """Sends what lambda_http cannot convert, and what is too much."""
+    """Sends events that lambda_http cannot convert, and a body that is too large."""
 
     def answers(status, why, event):
         seen = function.answer(event)
@@ -253,44 +257,45 @@ def odd_events(run, function):
             answers(status, f"the host {host!r} and a credential", event(headers=headers))
     empty = len(json.dumps(event(body="")))
     answers(413, "an event of almost 6 MB", event(body="a" * (LIMIT - 1 - empty)))
-    answers(200, "a right request after all of these", event())
+    answers(200, "a valid request after all of these", event())
 
 
-def table_away(run):
-    """Calls a function whose table's address refuses, and one whose table's never answers."""
+def table_unavailable(run):
+    """Calls a function whose table refuses connections, and one whose table never answers."""
     (closed,) = free_ports(1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        for why, port in [("refuses", closed), ("is silent", silent.getsockname()[1])]:
+        for why, port in [("refuses connections", closed), ("never answers", silent.getsockname()[1])]:
             url = f"http://127.0.0.1:{port}"
             with run.function("introspect-token", AWS_ENDPOINT_URL=url) as function:
                 for times, which in enumerate(("first", "second"), 1):
                     start = time.monotonic()
                     seen = function.call(authorization=run.account, form="token=rubbish")
                     took = time.monotonic() - start
-                    claim = f"when its table {why} its {which} answer is 503"
+                    claim = f"if its table {why}, the {which} response is 503"
                     must(seen[0] == 503 and seen[1].get("retry-after") == "1", claim, seen)
                     counted = list(metrics(function))
-                    must(counted == ["ServiceUnavailable"] * times, "and is counted", function.logged())
-                    # The first request waits for the start as well, which Lambda gives 10 seconds.
+                    must(counted == ["ServiceUnavailable"] * times, "a metric counts each 503", function.logged())
+                    # The first request also waits for the cold start, for which Lambda allows 10
+                    # seconds.
                     if port == closed or which == "second":
-                        must(took < WITHIN, f"it comes within {WITHIN} seconds", f"{took:.1f}")
+                        must(took < WITHIN, f"the response comes within {WITHIN} seconds", f"{took:.1f}")
 
 
 def metrics(function):
-    """The names of the metrics that a function wrote, in CloudWatch's embedded format."""
+    """Yields the names of the metrics that a function wrote in CloudWatch's embedded format."""
     for line in function.logged().splitlines():
         if "_aws" in line:
             line = json.loads(line)
             (described,) = line["_aws"]["CloudWatchMetrics"]
             (metric,) = described["Metrics"]
             seen = (described["Namespace"], described["Dimensions"], line["FunctionName"], line[metric["Name"]])
-            # The emulator's name for any function.
-            must(seen == ("Tokenry", [["FunctionName"]], "test_function", 1), "a metric counts one", line)
+            # The emulator gives this name to every function.
+            must(seen == ("Tokenry", [["FunctionName"]], "test_function", 1), "a metric counts one response", line)
             yield metric["Name"]
 
 
 def wrong_start(run, name, why, without=""):
-    """Starts the binary as Lambda would, where it can only end."""
+    """Starts the binary as Lambda does, but with settings with which it must exit."""
     variables = run.environment | {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "_HANDLER": name}
     variables.pop(without, None)
     process = subprocess.run(
@@ -298,8 +303,8 @@ def wrong_start(run, name, why, without=""):
     )
     lines = process.stderr.splitlines()
     holds = process.returncode != 0 and len(lines) == 1 and why in lines[0]
-    must(holds, f"the binary ends with the one line {why!r}", f"{process}")
-    must(not process.stdout, "and with nothing else", process.stdout)
+    must(holds, f"the binary exits and prints one line with {why!r}", f"{process}")
+    must(not process.stdout, "it prints nothing to standard output", process.stdout)
 
 
 def main(functions, tokenry):
@@ -312,12 +317,12 @@ def main(functions, tokenry):
         other_endpoints(run)
         missing = FUNCTIONS.keys() - run.ran
         must(not missing, "every function has run", " ".join(sorted(missing)))
-        table_away(run)
+        table_unavailable(run)
         wrong_start(run, "no-such-function", 'no function is named "no-such-function"')
         table = "TOKENRY_IDENTITY_TABLE"
         wrong_start(run, "introspect-token", f"{table} is not set", without=table)
         secrets += [run.account, PASSWORD]
-        must(not any(secret in run.logs for secret in secrets), "no log holds a secret", run.logs)
+        must(not any(secret in run.logs for secret in secrets), "no log contains a secret", run.logs)
 
 
 main(*sys.argv[1:])

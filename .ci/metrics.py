@@ -1,7 +1,8 @@
-"""Holds the metrics of template.yaml's alarms and dashboard against those that AWS and the functions write.
+"""Checks that the metrics of the alarms and the dashboard in template.yaml exist.
 
-CloudWatch takes any name, and a wrong one is an alarm that never goes off. Sources: the pages "Working with metrics for
-HTTP APIs" (API Gateway), "Types of metrics for Lambda functions" and "DynamoDB metrics and dimensions".
+AWS or the functions must write them. CloudWatch accepts any name, and an alarm with a wrong name
+never goes off. Sources: the AWS pages "Working with metrics for HTTP APIs" (API Gateway), "Types of
+metrics for Lambda functions" and "DynamoDB metrics and dimensions".
 """
 
 import json
@@ -15,7 +16,7 @@ KNOWN = {
     "AWS/ApiGateway": ({"4xx", "5xx", "Count", "Latency", "IntegrationLatency"}, {("ApiId",)}),
     "AWS/Lambda": (
         {"Errors", "Throttles", "Duration", "Invocations", "ConcurrentExecutions"},
-        # Without one, of the whole account.
+        # Without a dimension, the metric is that of the whole account.
         {("FunctionName",), ()},
     ),
     "AWS/DynamoDB": (
@@ -27,7 +28,7 @@ KNOWN = {
         },
         {("TableName",)},
     ),
-    # What the functions write themselves.
+    # The metrics that the functions write.
     "Tokenry": (set(re.findall(r'[0-9]{3} => "(\w+)"', WRITTEN)), {("FunctionName",)}),
 }
 TYPES = {
@@ -35,16 +36,16 @@ TYPES = {
     "FunctionName": {"AWS::Serverless::Function"},
     "TableName": {"AWS::DynamoDB::Table"},
 }
-# What the dashboard's body calls the table that is in use.
+# The name in the dashboard's body for the table that is in use.
 IN_USE = "Identity"
-# Finds a metric of each function whose name contains the stack's name.
+# The form of a search that finds a metric of each function whose name contains the stack's name.
 SEARCH = re.compile(
     r"SEARCH\('\{([\w/]+),FunctionName\} MetricName=\"(\w+)\" FunctionName=\$\{AWS::StackName\}', '\w+', \d+\)"
 )
 
 
 def problems(template):
-    """What is wrong with the metrics, and with the searches for functions."""
+    """Returns the mistakes in the metrics and in the searches for functions."""
     resources = template["Resources"]
     types = {name: of["Type"] for name, of in resources.items()} | {IN_USE: "AWS::DynamoDB::Table"}
     functions = {name for name, kind in types.items() if kind == "AWS::Serverless::Function"}
@@ -53,10 +54,10 @@ def problems(template):
     def check(where, namespace, metric, dimensions):
         metrics, known = KNOWN.get(namespace, (set(), set()))
         if metric not in metrics or tuple(dimensions) not in known:
-            found.append(f"{where}: nobody writes {namespace} {metric} by {list(dimensions)}")
+            found.append(f"{where}: there is no metric {namespace} {metric} with the dimensions {list(dimensions)}")
         for dimension, resource in dimensions.items():
             if types.get(resource) not in TYPES.get(dimension, ()):
-                found.append(f"{where}: {resource} is no {dimension}")
+                found.append(f"{where}: {resource} is not a {dimension}")
 
     for name, alarm in resources.items():
         if alarm["Type"] == "AWS::CloudWatch::Alarm":
@@ -76,16 +77,17 @@ def problems(template):
             else:
                 found.append(f"dashboard, {of['title']}: this search does not find the stack's functions")
             if "each function" in of["title"] and fields:
-                found.append(f"dashboard, {of['title']}: {fields} is not of each function")
-    # CloudFormation begins a name that it makes with the stack's name.
+                found.append(f"dashboard, {of['title']}: {fields} is not a search for each function")
+    # The searches need function names that CloudFormation generates: these start with the stack's
+    # name.
     named = {name for name in functions if "FunctionName" in resources[name]["Properties"]}
     if named:
         found.append(f"dashboard: its searches do not find {named}, which set FunctionName")
-    # A brake that is named and not referred to.
+    # The template refers to these alarms by `AlarmName` or by `Ref`.
     names = [of["Properties"].get("AlarmName") for of in resources.values()]
-    for brake in template["Globals"]["Function"]["DeploymentPreference"]["Alarms"]:
-        if brake not in names and brake.get("Ref") not in resources:
-            found.append(f"DeploymentPreference: there is no alarm {brake}")
+    for alarm in template["Globals"]["Function"]["DeploymentPreference"]["Alarms"]:
+        if alarm not in names and alarm.get("Ref") not in resources:
+            found.append(f"DeploymentPreference: there is no alarm {alarm}")
     alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
     if alarms != set(re.findall(r"\$\{(\w+)\.Arn\}", body)):
         found.append(f"dashboard: its alarms are not {alarms}")

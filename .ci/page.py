@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Opens the page of `tokenry serve` in a browser, and calls the API through it.
+"""Opens the page of `tokenry serve` in a browser, and calls the API through the page.
 
     page.py TOKENRY
 
-It needs Chromium with its driver, and the Python of an environment that has `selenium`. The browser knows no
-address but its own machine's. What the page looks like is left in target/page.png.
+TOKENRY is the built command. The script needs Chromium with its driver, and a Python environment
+with `selenium`. The browser can connect only to this machine. The script saves a screenshot of the
+page as target/page.png.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from serve import must, serving
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# The first is the one that the driver of GitHub's machines is for.
+# The driver on GitHub's machines is for the first one.
 BROWSERS = ("google-chrome", "chromium")
 FLAGS = (
     "--headless",
@@ -38,7 +39,7 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--window-size=1200,1600",
 )
-WITHIN = 60  # The seconds after which what is not on the page will not come.
+WITHIN = 60  # The seconds to wait for an element of the page.
 
 
 @contextlib.contextmanager
@@ -69,7 +70,7 @@ def main(tokenry):
         wait = WebDriverWait(driver, WITHIN)
 
         def find(selector):
-            """The element, once it is there to be used."""
+            """Waits until the element is visible, and returns it."""
             seen = lambda _: driver.find_element(By.CSS_SELECTOR, selector)
             element = wait.until(lambda _: (each := seen(_)).is_displayed() and each)
             driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
@@ -107,18 +108,18 @@ def main(tokenry):
         )
 
         console = driver.get_log("browser")
-        must(console == [], "the console is empty", console)
+        must(console == [], "the browser's console is empty", console)
         log = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
         sent = [entry["params"] for entry in log if entry["method"] == "Network.requestWillBeSent"]
         urls = [each["request"]["url"] for each in sent]
         own = [url for url in urls if url.startswith(f"{start['url']}/")]
-        # The browser has pages of its own, and the page's icons are data.
+        # The browser's own pages have `chrome:` URLs, and the page's icons have `data:` URLs.
         elsewhere = [url for url in urls if url not in own and url.split(":")[0] not in ("chrome", "data")]
-        must(own and not elsewhere, f"all {len(own)} requests went to the origin", elsewhere)
+        must(own and not elsewhere, f"all {len(own)} requests went to this server", elsewhere)
         ids = [each["requestId"] for each in sent if each["request"]["url"] in own]
         ends = [entry["params"] for entry in log if entry["method"] == "Network.loadingFailed"]
         failed = [each for each in ends if each["requestId"] in ids]
-        must(not failed, "none of them failed", failed)
+        must(not failed, "no request failed", failed)
 
 
 main(*sys.argv[1:])

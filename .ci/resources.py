@@ -1,4 +1,7 @@
-"""What SAM makes of template.yaml: not too many resources, whether they can be made in some order, where functions log."""
+"""Checks the resources that SAM generates from template.yaml.
+
+It checks their number, their references, the policies of roles, and where functions log.
+"""
 
 import copy
 import graphlib
@@ -10,14 +13,16 @@ from samtranslator.translator.translator import Translator
 
 from emulator import REGION
 
-# What SAM gives a function, for its logs, and CodeDeploy, for the aliases.
+# The managed policies that SAM attaches: one to each function, for its logs, and one to CodeDeploy,
+# for the aliases.
 MANAGED = ("/service-role/AWSLambdaBasicExecutionRole", "/service-role/AWSCodeDeployRoleForLambda")
-# CloudFormation takes 500 (docs/reference/calls-and-cost.md, "Quotas and ceilings").
+# CloudFormation allows 500 (docs/reference/calls-and-cost.md, "Quotas and
+# ceilings").
 MOST = 400
 
 
 def transformed(template, **parameters):
-    """The template's resources as CloudFormation gets them."""
+    """Returns the template's resources as CloudFormation gets them."""
     template = copy.deepcopy(template)
     template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
     defaults = {name: str(of["Default"]) for name, of in template["Parameters"].items()}
@@ -27,7 +32,7 @@ def transformed(template, **parameters):
 
 
 def references(value):
-    """What a value refers to, an update policy included."""
+    """Yields the names that a value refers to. The value may contain an update policy."""
     if isinstance(value, list):
         for one in value:
             yield from references(one)
@@ -45,25 +50,29 @@ def references(value):
 
 
 def problems(template):
-    """A circle of references, a role with a managed policy that docs/explanation/architecture.md does not name, too many
-    resources, a function whose log would be kept for ever."""
+    """Returns the mistakes in the resources.
+
+    These are a cycle of references, a role with a managed policy that docs/explanation/architecture.md does
+    not name, a function that does not log to FunctionLog (its log would never be deleted), and too many
+    resources.
+    """
     found = []
     stacks = {canary: transformed(template, Canary=canary) for canary in ("true", "false")}
     for canary, resources in stacks.items():
         graph = {name: set(references(of)) & set(resources) for name, of in resources.items()}
         try:
             graphlib.TopologicalSorter(graph).prepare()
-        except graphlib.CycleError as circle:
-            found.append(f"template.yaml, Canary={canary}: {' needs '.join(circle.args[1])}")
+        except graphlib.CycleError as cycle:
+            found.append(f"template.yaml, Canary={canary}: {' needs '.join(cycle.args[1])}")
     resources = stacks["true"]
     for name, of in resources.items():
         policies = of["Properties"].get("ManagedPolicyArns", [])
         other = [policy for policy in policies if not policy.endswith(MANAGED)]
         if other:
-            found.append(f"template.yaml: {name} has {other}")
+            found.append(f"template.yaml: {name} has the managed policies {other}")
         logs = of["Properties"].get("LoggingConfig", {}).get("LogGroup")
         if of["Type"] == "AWS::Lambda::Function" and logs != {"Ref": "FunctionLog"}:
-            found.append(f"template.yaml: {name} logs to {logs}, and not to FunctionLog")
+            found.append(f"template.yaml: {name} logs to {logs}, not to FunctionLog")
     if len(resources) > MOST:
         found.append(f"template.yaml: the stack has {len(resources)} resources, more than {MOST}")
     return found

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Calls `tokenry serve` with what chance makes of openapi.yaml, and holds each answer against it.
+"""Sends random requests to `tokenry serve` and checks each response against openapi.yaml.
 
     schemathesis.py TOKENRY REQUESTS [SEED]
 
-It makes REQUESTS requests at least, and follows links for a minute per 10,000 of them. It needs the Python of an
-environment that has `schemathesis`, whose settings are schemathesis.toml. Without a seed all runs have the same, so
-that none fails by chance; another one finds other things.
+TOKENRY is the built command. The script generates at least REQUESTS requests from openapi.yaml. It
+follows links for one minute per 10,000 requests. It needs a Python environment with `schemathesis`,
+whose settings are in schemathesis.toml. Without SEED, each run uses the same seed, so that no run
+fails by chance. Another seed generates other requests.
 """
 
 import collections
@@ -27,8 +28,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = (ROOT / ".ci/schemathesis.toml").read_text()
 REPORTS = ROOT / "target/schemathesis"
 SEED = 20261122
-# The links that schemathesis does not infer from names. OpenAPI Generator rejects a link that gives a body, so they are not in
-# openapi.yaml.
+# The links that schemathesis cannot infer from names. They are not in openapi.yaml because OpenAPI
+# Generator rejects a link that has a body.
 LINKS = [
     (
         "create-user-token create-server-token consume-shortcode",
@@ -69,13 +70,17 @@ LINKS = [
         {"requestBody": {"email": "$request.body#/email", "password": "$request.body#/password"}},
     ),
 ]
-# Who calls, and how many examples of each operation there are for 1,000 requests.
+# The callers, and how many examples of each operation they send for each 1,000 of REQUESTS.
 EXAMPLES = {"account": 24, "server": 14, "nobody": 8}
 BY_LINKS = "account-by-links"
 
 
 def phases(requests):
-    """The options of each run. Following links, schemathesis gives up by chance, and begins again until its time is over."""
+    """Returns the options of each run.
+
+    The run that follows links has a time limit. Schemathesis stops following links at random, and
+    then starts again until the time is over.
+    """
     options = {
         who: ["--phases=examples,coverage,fuzzing", f"--max-examples={each * requests // 1000}"]
         for who, each in EXAMPLES.items()
@@ -84,7 +89,7 @@ def phases(requests):
 
 
 def contract():
-    """openapi.yaml, with LINKS and with the rules that client generators cannot read."""
+    """Returns openapi.yaml with LINKS and with the rules that client generators cannot read."""
     contract = yaml.safe_load((ROOT / "openapi.yaml").read_text())
     exact = (ROOT / "tests/src/exact.yaml").read_text()
     exact = exact.replace("urn:tokenry:openapi#", "#").replace("#/every/", "#/components/schemas/")
@@ -127,7 +132,10 @@ def contract():
 
 
 def prepare(start):
-    """Gives users addresses and passwords; returns the `Authorization` header of each run that has one."""
+    """Gives users addresses and passwords.
+
+    Returns the `Authorization` header of each run that has one.
+    """
     account = f"Bearer {start['accountToken']}"
 
     def ask(method, path, body=None):
@@ -147,7 +155,7 @@ def prepare(start):
 
 
 def run(tokenry, seed, who, options):
-    """One run against a server of its own; returns its report, its output and the statuses that were logged."""
+    """Does one run on a new server. Returns its report, output, logged statuses and exit code."""
     directory = REPORTS / who
     directory.mkdir(parents=True)
     with (directory / "serve.log").open("w+") as log:
@@ -160,7 +168,7 @@ def run(tokenry, seed, who, options):
             command += ["run", directory / "openapi.json", "--url", start["url"], "--no-color"]
             command += ["--seed", str(seed), *options, "--report-json-path", directory / "report.json"]
             command += ["--header", f"Authorization: {header}"] if header else []
-            # Away from this directory, whose files are named as the modules are.
+            # Not in .ci, where Python would import schemathesis.py instead of the package.
             ran = subprocess.run(command, cwd=directory, capture_output=True, text=True)
         log.seek(0)
         lines = (json.loads(line) for line in log)
@@ -192,11 +200,11 @@ def main(tokenry, requests, seed=SEED):
                 failed.append(who)
                 print(output)
             print(f"{who}: {sorted(statuses.items())}", flush=True)
-    print(f"{sent} requests by the reports, {answered.total()} by the logs, seed {seed}")
+    print(f"{sent} requests in the reports, {answered.total()} in the logs, seed {seed}")
     if failed:
-        sys.exit(f"schemathesis: failures as {', '.join(failed)}, seed {seed}")
+        sys.exit(f"schemathesis: failures in the runs {', '.join(failed)}, seed {seed}")
     if any(status >= 500 for status in answered):
-        sys.exit(f"schemathesis: an answer of 500 or more, seed {seed}")
+        sys.exit(f"schemathesis: a response with a status of 500 or more, seed {seed}")
     if min(sent, answered.total()) < requests:
         sys.exit(f"schemathesis: fewer than {requests} requests, seed {seed}")
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Runs the black-box tests against a DynamoDB of another maker, ministack.
+"""Runs the black-box tests against ministack, a second emulator of DynamoDB.
 
-`TOKENRY_TEST_ENDPOINT` is what points them at any DynamoDB; this starts one, and says which tests it
-cannot pass and why. emulator.py says what it needs.
+The script starts ministack. `TOKENRY_TEST_ENDPOINT` makes the tests use it; the variable works with
+any DynamoDB. SKIPPED lists the tests that ministack cannot pass, with the reason. emulator.py lists
+the requirements.
 """
 
 import contextlib
@@ -14,8 +15,8 @@ import boto3
 
 from emulator import ROOT, ministack, must
 
-NO_UNITS = "ministack's BatchGetItem says nothing of ConsumedCapacity"
-# What ministack gets wrong, by the test that sees it.
+NO_UNITS = "ministack's BatchGetItem does not return ConsumedCapacity"
+# The tests that fail on ministack, with the reason.
 SKIPPED = {
     "calls::each_endpoint_makes_the_calls_of_its_row": NO_UNITS,
     "calls::each_variant_makes_the_calls_that_it_lists": NO_UNITS,
@@ -29,8 +30,8 @@ SKIPPED = {
     "not_before::a_token_issued_before_it_is_rejected_without_a_read": NO_UNITS,
 }
 TESTS = ["cargo", "test", "--locked", "--workspace", "--test", "black_box", "--"]
-# ministack takes milliseconds for a call, one at a time: more threads would only wait for it, and
-# heavy tests go fewer rounds.
+# ministack handles one call at a time, which takes milliseconds. More threads would only wait, and
+# the heavy tests run fewer rounds.
 THREADS, FEWER = 2, 20
 
 
@@ -46,17 +47,17 @@ def main():
         run = subprocess.run(arguments, cwd=ROOT, env=variables)
         must(run.returncode == 0, "the black-box tests pass on ministack")
 
-        # Tables are of a region, and this is what the SDK signs for "local" (cli/src/embedded.rs).
+        # Tables belong to a region. The SDK signs with this one for "local" (cli/src/embedded.rs).
         session = boto3.Session("local", "local", region_name="us-east-1")
         tables = session.client("dynamodb", endpoint_url=url).get_paginator("list_tables")
         count = sum(len(page["TableNames"]) for page in tables.paginate())
-        must(count > 400, f"they made their tables there: {count}")
+        must(count > 400, f"the tests created more than 400 tables in ministack: {count}")
 
         arguments = [*TESTS, "--exact", *SKIPPED, f"--test-threads={THREADS}"]
         run = subprocess.run(arguments, cwd=ROOT, env=variables, capture_output=True, text=True)
         failed = set(re.findall(r"^test (\S+) \.\.\. FAILED$", run.stdout, re.M))
         stale = set(SKIPPED) - failed
-        must(not stale, "what is skipped exists and fails there", f"{run.stderr}{sorted(stale)}")
+        must(not stale, "every skipped test exists and fails on ministack", f"{run.stderr}{sorted(stale)}")
 
 
 main()

@@ -1,4 +1,4 @@
-"""What the scripts share that run `tokenry`: how it is started, and how a claim is held."""
+"""Code for the scripts that run `tokenry`: starts a server, and checks claims."""
 
 import contextlib
 import json
@@ -7,15 +7,15 @@ import sys
 
 
 def must(holds, claim, seen=""):
-    """Says what holds; ends the run at the first claim that does not."""
+    """Prints the claim if it is true. Exits if it is false, and prints what was seen."""
     if not holds:
-        sys.exit(f"this does not hold: {claim}\n{seen}")
+        sys.exit(f"failed: {claim}\n{seen}")
     print(f"ok: {claim}", flush=True)
 
 
 @contextlib.contextmanager
 def serving(tokenry, log):
-    """Starts a server that keeps nothing and logs to this file; returns what it says of itself."""
+    """Starts a server that stores data in memory and logs to a file. Yields its first output."""
     arguments = [tokenry, "serve", "--memory", "--port", "0", "--json", "--log", "info"]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True)
     try:

@@ -1,18 +1,19 @@
-# What .ci/run, .ci/nightly and tests/sam_local.sh share. Source it in bash, from anywhere.
+# Functions and settings for .ci/run, .ci/nightly, .ci/fuzz and tests/sam_local.sh. Source it in
+# bash, from any directory.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p target
 
-# An incremental build costs time where nothing is built twice.
+# Incremental builds cost time and are useless here, because nothing is built twice.
 export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export SAM_CLI_TELEMETRY=0
-# Compiled once, and not beside the scripts.
+# Python stores compiled modules here, not beside the scripts.
 export PYTHONPYCACHEPREFIX=$PWD/target/pycache
 export UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system
 ARCHITECTURE=$(uname -m | sed s/aarch64/arm64/)
 
-# rustup knows a toolchain by the name under which it was installed: `stable` may be the version that
-# rust-toolchain.toml names.
+# Selects an installed toolchain of the version in rust-toolchain.toml. rustup knows a toolchain
+# only by the name under which it was installed, so `stable` may be this version.
 use_installed_toolchain() {
   local channel name
   channel=$(sed -nE 's/^channel = "(.*)"$/\1/p' rust-toolchain.toml)
@@ -26,7 +27,7 @@ use_installed_toolchain() {
 }
 use_installed_toolchain
 
-# install PACKAGE…: as root on Debian.
+# install PACKAGE…: installs the packages as root on Debian, and otherwise does nothing.
 install() {
   if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then return; fi
   apt-get update -qq
@@ -36,7 +37,7 @@ install() {
 # need COMMAND PACKAGE…: installs the packages if there is no such command.
 need() { command -v "$1" >/dev/null || install "${@:2}"; }
 
-# venv NAME…: makes target/venv/NAME from .ci/NAME-requirements.txt.
+# venv NAME…: creates target/venv/NAME from .ci/NAME-requirements.txt.
 venv() {
   local uv=target/venv/uv/bin/uv name
   if [[ ! -x $uv ]]; then
@@ -50,17 +51,19 @@ venv() {
   done
 }
 
-# Builds target/debug/tokenry and target/debug/functions, with the features that they have in the build of the tests.
+# Builds target/debug/tokenry and target/debug/functions, with the same features as in the build of
+# the tests.
 build_binaries() { cargo build --workspace --bins --examples --locked; }
 
-# Builds the same beside the functions as they are deployed, whose link uses one core.
+# Builds the same, and at the same time the functions for deployment, because linking those uses
+# only one core.
 build_all_binaries() {
   build_binaries &
   PATH=$PWD/target/venv/aws/bin:$PATH sam build --parameter-overrides "Architecture=$ARCHITECTURE"
   wait $!
 }
 
-# step NAME COMMAND…: runs a command, and keeps how long it took for `summary`.
+# step NAME COMMAND…: runs a command and stores its duration for `summary`.
 STEPS=()
 step() {
   local start=$SECONDS
@@ -71,10 +74,10 @@ step() {
   STEPS+=("$(minutes $((SECONDS - start)))  $1")
 }
 
-# minutes SECONDS
+# minutes SECONDS: prints them as minutes and seconds.
 minutes() { printf '%3d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
-# Prints minutes and seconds of each step; set as a trap, at the end.
+# Prints the duration of each step. Use it as a trap for EXIT.
 summary() {
   local code=$?
   printf '\nminutes  step\n'

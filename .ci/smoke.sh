@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
-# Says whether a deployment works: mints a token for a user, asks whether it counts, revokes it, and asks again.
+# Checks that a deployment works: mints a token for a user, introspects it, revokes it, and
+# introspects it again.
 #
 #     TOKENRY_TOKEN=tk_… smoke.sh URL USER
 #
-# The token is an account's, or a server's of the ecosystem that USER (`ECOSYSTEM;NAME`) is in. The user is made if it
-# is not there. What the run mints ends with it, or within a minute.
+# TOKENRY_TOKEN is an account token, or a server token of the ecosystem of USER (`ECOSYSTEM;NAME`).
+# The script creates the user if it does not exist. The minted token is revoked, or expires within a
+# minute.
 set -euo pipefail
 url=${1%/} user=$2
 
-# call METHOD PATH [ARGUMENT…]: prints the answer; another status than 2xx ends the run.
+# call METHOD PATH [ARGUMENT…]: prints the response. Fails if the status is not 2xx.
 call() {
   curl --silent --show-error --fail-with-body --max-time 10 --request "$1" "${@:3}" \
     --config <(printf 'header = "Authorization: Bearer %s"\n' "$TOKENRY_TOKEN") "$url$2"
 }
 
-# introspect: asks about the minted token.
+# introspect: introspects the minted token.
 introspect() { printf %s "$token" | call POST /api/auth/introspect --data-urlencode token@-; }
 
-# must CLAIM COMMAND…: says what holds; ends the run at the first claim that does not.
+# must CLAIM COMMAND…: prints the claim if the command succeeds, and ends the script if it fails.
 must() {
-  if "${@:2}"; then echo "ok: $1"; else echo "this does not hold: $1" >&2 && exit 1; fi
+  if "${@:2}"; then echo "ok: $1"; else echo "failed: $1" >&2 && exit 1; fi
 }
 
 call PUT "/api/users/$user" --header 'Content-Type: application/json' --data '{}' >/dev/null
@@ -28,7 +30,7 @@ token=$(sed -E 's/.*"token":"([^"]*)".*/\1/' <<<"$minted")
 must "a token is minted" [ "${token:0:6}" = tk_uf_ ]
 
 claims=$(introspect)
-must "it counts" [ "${claims:0:15}" = '{"active":true,' ]
+must "it is active" [ "${claims:0:15}" = '{"active":true,' ]
 must "it is the user's" grep -qF "\"sub\":\"$user\"" <<<"$claims"
 
 printf %s "$token" | call POST /api/auth/revoke --data-urlencode token@-
@@ -36,4 +38,4 @@ must "revoked, it counts no more" [ "$(introspect)" = '{"active":false}' ]
 
 status=$(curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' \
   --request POST "$url/api/users/$user/tokens")
-must "who shows no token gets none" [ "$status" = 401 ]
+must "a request without a token is rejected" [ "$status" = 401 ]

@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
-"""Stands in for `aws`, `sam` and `cargo run`, so that commands can be run where there is no account.
+"""Replaces `aws`, `sam` and `cargo run`, so that commands can run without an AWS account.
 
     stand_in.py aws|sam|cargo ARGUMENT…
 
-The arguments go through the real command's own parser, and for `aws` through its check of every field against the
-service's model; only the request is not sent. What is answered has the service's shape with the fields' names for
-values, but for a stack's outputs and parameters, which are the template's: so a `--query` that finds nothing in it
-is a mistake. It needs the Python of an environment that has `aws-sam-cli` and `awscli`.
+The real command's own parser reads the arguments. For `aws`, every field is also checked against
+the service's model, as in the real command; only the request is not sent. The response has the
+shape of the service's response, with the names of the fields as values. A stack's outputs and
+parameters are those of the template. So a `--query` that finds nothing in the response is a
+mistake. The script needs a Python environment with `aws-sam-cli` and `awscli`.
 
-STAND_IN_LOG is a file that is told of each command, STAND_IN_OUTPUTS the outputs that a stack has besides, as JSON,
-STAND_IN_FAIL the beginning of the one command that fails and STAND_IN_SAYS what it says, STAND_IN_BREAKS that the first
-deployment does not work, STAND_IN_TOKENRY the `tokenry` that `cargo run` runs, and
-STAND_IN_TOKEN the account token that it gives out.
+Variables:
+
+- STAND_IN_LOG: the file to which each command is written
+- STAND_IN_OUTPUTS: values of the stack's outputs, as JSON
+- STAND_IN_FAIL: the beginning of the command that fails
+- STAND_IN_SAYS: what that command prints
+- STAND_IN_BREAKS: if it is set, the first deployment does not work
+- STAND_IN_TOKENRY: the `tokenry` that `cargo run` runs
+- STAND_IN_TOKEN: the account token that `cargo run` prints
 """
 
 import contextlib
@@ -28,18 +34,18 @@ from samcli.yamlhelper import yaml_parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "template.yaml"
-# What the services call the beginning of another page.
+# The ends of the field names with which services point to the next page.
 PAGE = ("token", "marker", "lastevaluatedbackuparn")
 
 
 def broken():
-    """Whether what is deployed does not work."""
+    """Returns whether the stack does not work after the latest deployment."""
     deployed = pathlib.Path(os.environ["STAND_IN_LOG"]).read_text().count('"command": ["sam", "deploy"')
     return "STAND_IN_BREAKS" in os.environ and deployed == 1
 
 
 def stack():
-    """A stack of the template, as `describe-stacks` shows it."""
+    """Returns a stack of the template, as `describe-stacks` shows it."""
     template = yaml_parse(TEMPLATE.read_text())
     outputs = dict.fromkeys(template["Outputs"], "output") | json.loads(
         os.environ["STAND_IN_OUTPUTS"]
@@ -58,7 +64,7 @@ def stack():
 
 
 def answer(operation):
-    """What the service might answer."""
+    """Returns a possible response of the service."""
     from botocore.utils import ArgumentGenerator
 
     if operation.name == "DescribeStacks":
@@ -76,7 +82,7 @@ def answer(operation):
         return {}
 
     class Sample(ArgumentGenerator):
-        """Names for values, as long as values must be."""
+        """Uses field names as values, padded to the minimum length of the value."""
 
         def _generate_skeleton(self, shape, stack, name=""):
             value = super()._generate_skeleton(shape, stack, name)
@@ -84,12 +90,12 @@ def answer(operation):
             return value.ljust(least, "-") if least else value
 
     said = Sample(use_member_names=True).generate_skeleton(operation.output_shape)
-    # There is no other page.
+    # There is no next page.
     return {key: value for key, value in said.items() if not key.lower().endswith(PAGE)}
 
 
 def aws(arguments):
-    """Parses and checks the arguments; prints an answer."""
+    """Parses and checks the arguments. Prints a response."""
     from awscli.clidriver import create_clidriver
     from botocore.client import BaseClient
 
@@ -97,7 +103,7 @@ def aws(arguments):
 
     def make_request(_client, operation, _request, _context):
         requests.append(operation.name)
-        # What it waits for is seen at once.
+        # A `wait` command ends at once.
         if "wait" in arguments[:2]:
             sys.exit(0)
         return types.SimpleNamespace(status_code=200), answer(operation)
@@ -108,15 +114,15 @@ def aws(arguments):
         code = create_clidriver().main(arguments)
     said = printed.getvalue()
     if code == 0 and not requests:
-        sys.exit("no request comes of it")
+        sys.exit("the command sends no request")
     if code == 0 and "--query" in arguments and said.strip() in ("", "None", "null", "[]"):
-        sys.exit(f"the query finds nothing in an answer to {requests[0]}")
+        sys.exit(f"the query finds nothing in a response to {requests[0]}")
     print(said, end="")
     return code
 
 
 def sam(arguments):
-    """Parses the arguments, with what samconfig.toml says, and runs nothing."""
+    """Checks the arguments and the settings in samconfig.toml. Runs nothing."""
     import click
     from samcli.cli.main import cli
 
@@ -146,9 +152,9 @@ def sam(arguments):
 
 
 def cargo(arguments):
-    """Runs what `cargo run` would, and says another account token."""
+    """Runs the command that `cargo run` would run, but prints another account token."""
     if arguments[:2] != ["run", "--"]:
-        sys.exit("not `cargo run --`")
+        sys.exit("expected `cargo run --`")
     command = [os.environ["STAND_IN_TOKENRY"], *arguments[2:]]
     ran = subprocess.run(command, capture_output=True, text=True)
     sys.stderr.write(ran.stderr)
