@@ -108,7 +108,7 @@ fn every_generated_block_is_up_to_date() {
 /// Returns the table of routes, with their summaries and allowed callers, from `openapi.yaml`.
 fn what_they_do() -> String {
     let mut table = String::from(
-        "| route | function | what it does | who may call it |\n| --- | --- | --- | --- |\n",
+        "| route | function | what it does | it requires |\n| --- | --- | --- | --- |\n",
     );
     for endpoint in endpoints() {
         let (name, method, path) = (endpoint.name, endpoint.method, endpoint.path);
