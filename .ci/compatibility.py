@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Compares openapi.yaml with that of the last release, by the rules of docs/reference/compatibility.md.
+"""Checks by docs/reference/compatibility.md that openapi.yaml is compatible with the last release.
 
-A release is a tag `v…`. The script fails if an operation, a response, a response field or an allowed input is gone, or
-if an input is newly required. Without a tag it says so and succeeds. A new major version may break all of this. It
-needs a Python with PyYAML, and a clone with the tags.
+A release is a tag `v…`. The script fails if an operation, a response, a response field or an
+allowed input is removed, or if an input is newly required. A new major version may break all of
+this. If there is no tag, the script prints this and succeeds. It needs a Python with PyYAML, and a
+clone with the tags.
 """
 
 import pathlib
@@ -18,19 +19,19 @@ METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
 
 
 def git(*arguments):
-    """What git prints, or None if it fails."""
+    """Returns the output of git, or None if it fails."""
     ran = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     return ran.stdout.strip() if ran.returncode == 0 else None
 
 
 def last_releases():
-    """The last tag, and if the commit itself has it, also the one before."""
+    """Returns the last tag and, if the commit itself has this tag, also the previous one."""
     describe = ("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
     return sorted({git(*describe, commit) for commit in ("HEAD", "HEAD^")} - {None})
 
 
 class Comparison:
-    """What the new document lacks, by where it lacks it."""
+    """Finds the places where the new document is not compatible with the old one."""
 
     def __init__(self, old, new):
         self.old, self.new, self.problems = old, new, []
@@ -47,7 +48,7 @@ class Comparison:
         return self.resolve(self.old, old), self.resolve(self.new, new)
 
     def gone(self, where, old, new):
-        """Notes what is in the old collection only; returns what is in both."""
+        """Adds a problem for each name that only `old` has. Returns the names that both have."""
         self.problems += [f"{where}: {name} is gone" for name in old if name not in new]
         return [name for name in old if name in new]
 
@@ -57,7 +58,8 @@ class Comparison:
             if unknown := {"oneOf", "anyOf", "allOf", "not"} & set(schema):
                 sys.exit(f"{where}: .ci/compatibility.py does not compare {unknown} (of the {document} document)")
         types = [[one.get("type")] if isinstance(one.get("type"), str) else one.get("type", []) for one in (old, new)]
-        # An input must accept all types that it accepted; a response must have no other type than it had.
+        # An input must still accept all types that it accepted. A response must not have a new
+        # type.
         lost, kept = types if is_input else reversed(types)
         if not set(lost) <= set(kept):
             self.problems.append(f"{where}: its type is {types[1]} and was {types[0]}")
@@ -82,7 +84,7 @@ class Comparison:
             self.schema(f"{where} ({kind})", *schemas, is_input)
 
     def parameters(self, where, old, new):
-        """`old` and `new` are the items of the path and of the operation."""
+        """Compares parameters. `old` and `new` are the items of the path and of the operation."""
         named = []
         for document, items in ((self.old, old), (self.new, new)):
             found = [self.resolve(document, one) for item in items for one in item.get("parameters", [])]
@@ -121,10 +123,10 @@ class Comparison:
 
 def main():
     if git("rev-parse", "--is-shallow-repository") != "false":
-        sys.exit("this is no clone with all tags: run `git fetch --unshallow --tags`")
+        sys.exit("this clone does not have all tags: run `git fetch --unshallow --tags`")
     releases = last_releases()
     if not releases:
-        print("there is no release yet that openapi.yaml could be compared with")
+        print("there is no release yet to compare openapi.yaml with")
     new = yaml.safe_load((ROOT / FILE).read_text())
     failed = False
     for release in releases:

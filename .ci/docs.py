@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Holds the documents against what they describe.
+"""Checks that the documents match the code.
 
     docs.py [--write] TOKENRY
 
-It compares the parts of docs/reference that stand between its markers with the command's help and template.yaml, the
-table of a function's variables with shared/src/config.rs, and the table of errors with openapi.yaml. It fails if a file
-names a document, or a document names a file, that does not exist. With --write it updates the parts. Run it with the
-Python of an environment that has `aws-sam-cli`.
+TOKENRY is the built command. The script compares the marked parts of docs/reference with the
+command's help and with template.yaml, the table of a function's variables with
+shared/src/config.rs, and the table of errors with openapi.yaml. It fails if a file names a document
+that does not exist, or a document names a file that does not exist. With --write, it updates the
+marked parts. It needs a Python environment with `aws-sam-cli`.
 """
 
 import os
@@ -22,12 +23,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "docs/reference/configuration.md"
 CONSOLE = ROOT / "docs/reference/console.md"
 PATH = re.compile(r"`((?:api|cli|docs|functions|shared|tests|\.ci|\.github)/[\w./-]*)`")
-# The options that all commands share: shown once.
+# The options that all commands share. The document shows them once.
 CONNECTION = re.compile(r"\nConnection:\n.*", re.S)
 
 
 def parameters():
-    """The table of the template's parameters."""
+    """Returns the table of the template's parameters."""
     lines = ["| parameter | meaning | default |", "| --- | --- | --- |"]
     for name, of in yaml_parse((ROOT / "template.yaml").read_text())["Parameters"].items():
         meaning = of["Description"]
@@ -39,7 +40,7 @@ def parameters():
 
 
 def help_of(tokenry, *command):
-    """The help of a command, and of those below it."""
+    """Yields the help of a command and of its subcommands."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKENRY_")}
     ran = subprocess.run([tokenry, *command, "--help"], env=environment, capture_output=True, text=True, check=True)
     text = "\n".join(line.rstrip() for line in ran.stdout.splitlines())
@@ -54,12 +55,12 @@ def help_of(tokenry, *command):
 
 
 def differs(path, name, expected, write):
-    """Whether the part of a document has another text; then writes it if asked to."""
+    """Returns whether a part of a document is not as expected. With `write`, updates it instead."""
     text = path.read_text()
     marked = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end -->)", re.S)
     updated, count = marked.subn(lambda found: f"{found[1]}\n{expected}\n\n{found[2]}", text)
     if count != 1:
-        sys.exit(f"{path}: it has not one part {name}")
+        sys.exit(f"{path}: it must have exactly one part {name}")
     if write:
         path.write_text(updated)
     return not write and updated != text
@@ -96,7 +97,8 @@ def main(tokenry, write=False):
         if file.suffix in (".json", ".lock") or not file.is_file():
             continue
         text = file.read_text(errors="ignore")
-        # Of documents, all paths in backticks; links between them are checked by the linter.
+        # In documents, this checks all paths in backticks. The linter checks the links between
+        # documents.
         named = PATH.findall(text) if file.suffix == ".md" else re.findall(r"\bdocs/[\w./-]+\.\w+", text)
         problems += [f"{name}: there is no {path}" for path in sorted(set(named)) if not (ROOT / path).exists()]
 

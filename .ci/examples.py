@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Runs the Express, FastAPI and axum examples of docs/how-to/protect-your-api.md against `tokenry serve`.
+"""Runs the examples of docs/how-to/protect-your-api.md against `tokenry serve`.
 
     examples.py TOKENRY
 
-Each example is taken from the document as it is, with unmodified packages of its framework. It needs Node.js with npm,
-Python 3 with venv, and Rust. It writes to target/examples only.
+TOKENRY is the built command. The examples are for Express, FastAPI and axum. Each example is the
+unchanged code of the document, with unmodified packages of its framework. The script needs Node.js
+with npm, Python 3 with venv, and Rust. It writes only to target/examples.
 """
 
 import contextlib
@@ -27,14 +28,15 @@ DOCUMENT = ROOT / "docs/how-to/protect-your-api.md"
 WORK = ROOT / "target/examples"
 PORT = "38080"
 EXAMPLE = f"http://127.0.0.1:{PORT}"
-# A document's example names no patch versions; CI does, so that only a change of this file changes what is tried.
+# The document does not name exact versions. CI does, so that the tested versions change only with
+# this file.
 NPM = ["express@5.3.0"]
 PIP = ["fastapi==0.165.0", "httpx==0.28.1", "uvicorn==0.54.0"]
-WAIT = 30  # Seconds for an example to start.
+WAIT = 30  # The seconds that an example may take to start.
 
 
 def code(section, language):
-    """The one code block of this language in a section of the document."""
+    """Returns the only code block of this language in a section of the document."""
     text = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.M | re.S)[1]
     (block,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
     return block
@@ -62,7 +64,8 @@ def fastapi(directory):
 def axum(directory):
     (directory / "src").mkdir()
     (directory / "src/main.rs").write_text(code("axum", "rust"))
-    # Of the same versions as Tokenry's own dependencies, where it has them, and of no workspace.
+    # Cargo.lock makes the example use the versions of Tokenry's dependencies. `[workspace]` keeps
+    # the example out of Tokenry's workspace.
     (directory / "Cargo.toml").write_text(code("axum", "toml") + "\n[workspace]\n")
     shutil.copy(ROOT / "Cargo.lock", directory)
     run("cargo", "build", "--quiet", "--target-dir", WORK / "cargo", cwd=directory)
@@ -70,7 +73,7 @@ def axum(directory):
 
 
 def request(url, token=None, method="GET", form=None):
-    """Sends a request; returns the status, the challenge and the body."""
+    """Sends a request. Returns the status, the challenge and the body."""
     body = urllib.parse.urlencode(form).encode() if form else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
@@ -83,7 +86,7 @@ def request(url, token=None, method="GET", form=None):
 
 @contextlib.contextmanager
 def started(command, directory, environment):
-    """Runs an example until it is tried."""
+    """Runs an example while it is tested."""
     process = subprocess.Popen(command, cwd=directory, env=os.environ | environment | {"PORT": PORT})
     try:
         for _ in range(WAIT * 10):
@@ -105,7 +108,7 @@ def mint(start, path):
 
 
 def read_token(start):
-    """A user token with the scope `read`: a user's e-mail token may have it."""
+    """Returns a user token with the scope `read`, which is the value of an e-mail token."""
     user = urllib.request.Request(
         f"{start['url']}/api/users/{start['userId']}",
         b'{"email":"demo@example.com"}',
@@ -124,7 +127,7 @@ def read_token(start):
 
 
 def attempt(name, start, server, reader):
-    """What an example must do while it runs."""
+    """Checks the responses of an example that runs."""
     orders = f"{EXAMPLE}/orders"
     token = mint(start, f"users/{start['userId']}")
     status, _, body = request(orders, token)
@@ -132,7 +135,7 @@ def attempt(name, start, server, reader):
     must(request(orders, token, "POST")[0] == 201, f"{name}: a token with the scope write may write")
     must(request(orders, reader)[0] == 200, f"{name}: a token with the scope read may read")
     status, challenge, _ = request(orders, reader, "POST")
-    must(status == 403 and "insufficient_scope" in challenge, f"{name}: but not write: 403", (status, challenge))
+    must(status == 403 and "insufficient_scope" in challenge, f"{name}: a token with the scope read may not write: 403", (status, challenge))
     status, challenge, _ = request(orders)
     must((status, challenge) == (401, "Bearer"), f"{name}: no token gets 401", (status, challenge))
     invalid = (401, 'Bearer error="invalid_token"')
@@ -156,7 +159,7 @@ def main(tokenry):
                 attempt(example.__name__, start, server, read_token(start))
         with started(command, directory, variables):
             status, _, _ = request(f"{EXAMPLE}/orders", server)
-            must(status == 503, f"{example.__name__}: without Tokenry it answers 503", status)
+            must(status == 503, f"{example.__name__}: if Tokenry does not run, it answers 503", status)
 
 
 main(*sys.argv[1:])
