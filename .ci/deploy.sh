@@ -38,7 +38,7 @@ fi
 sam deploy --config-env "$stage"
 if [ $was = absent ] || works; then exit 0; fi
 if [ $was = broken ]; then
-  echo "$stack does not work, nor did it before: is TOKENRY_TOKEN still valid?" >&2
+  echo "$stack does not work, and did not work before: is TOKENRY_TOKEN still valid?" >&2
   exit 1
 fi
 

@@ -34,7 +34,7 @@ must "it is active" [ "${claims:0:15}" = '{"active":true,' ]
 must "it is the user's" grep -qF "\"sub\":\"$user\"" <<<"$claims"
 
 printf %s "$token" | call POST /api/auth/revoke --data-urlencode token@-
-must "revoked, it counts no more" [ "$(introspect)" = '{"active":false}' ]
+must "it is inactive after its revocation" [ "$(introspect)" = '{"active":false}' ]
 
 status=$(curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' \
   --request POST "$url/api/users/$user/tokens")
