@@ -24,7 +24,7 @@ pub struct User {
     /// The user's id, `ECOSYSTEM;NAME`.
     pub id: String,
     /// The user's e-mail address, as it was given.
-    pub email: Option<String>,
+    pub email: Option<Secret>,
     /// Whether the user's tokens may manage the e-mail tokens of its ecosystem.
     pub admin: bool,
     /// Whether tokens can be created for the user.
@@ -37,7 +37,7 @@ pub struct User {
 pub struct UserChange {
     /// The user's e-mail address. A different address revokes all tokens of the user.
     #[serde(skip_serializing_if = "Change::is_keep")]
-    pub email: Change<String>,
+    pub email: Change<Secret>,
     /// The user's password, 8 to 256 characters. Any change revokes all tokens of the user.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub password: Change<Secret>,
@@ -94,7 +94,7 @@ mod tests {
         for (json, email) in [
             ("{}", Change::Keep),
             (r#"{"email":null}"#, Change::Clear),
-            (r#"{"email":"bob"}"#, Change::Set("bob".to_owned())),
+            (r#"{"email":"bob"}"#, Change::Set("bob".into())),
         ] {
             let change = UserChange {
                 email,

@@ -29,7 +29,7 @@ pub type EmailTokenValueData = Data<EmailTokenValue>;
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NewEmailToken {
     /// The user's e-mail address.
-    pub email: String,
+    pub email: Secret,
     /// Whether the token's scope is `read write` (true) or `read` (false). The default is true for
     /// a new token and false for a changed one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,14 +48,14 @@ pub type ChangedEmailToken = NewEmailToken;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedEmailToken {
     /// The user's e-mail address.
-    pub email: String,
+    pub email: Secret,
 }
 
 /// The record of an e-mail token, without its value. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailToken {
     /// The user's e-mail address, as it was given.
-    pub email: String,
+    pub email: Secret,
     /// The user's id.
     #[serde(rename = "userId")]
     pub user_id: String,
@@ -96,7 +96,7 @@ pub struct EmailTokenValue {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogIn {
     /// The user's e-mail address.
-    pub email: String,
+    pub email: Secret,
     /// The user's password, at most 256 characters.
     pub password: Secret,
     /// The address of the client whose request a back end forwards (contract, section 13). Only

@@ -23,5 +23,5 @@ pub use self::{
     error::{ApiError, Location, Problem},
     secret::Secret,
     shortcode::{CreatedShortcode, ExchangedToken, NewShortcode, TypedShortcode},
-    token::{ExpiryType, Holder, Introspection, ListedToken, MintedToken, Scope, TokenList},
+    token::{ExpiryType, Holder, Introspection, ListedToken, MintedToken, TokenList},
 };

@@ -5,10 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// A token, a password or a short code.
+/// A token, a password, a short code or an e-mail address.
 ///
 /// `Debug` prints `***`. The memory is cleared when the value is dropped.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(from = "String")]
 pub struct Secret(Zeroizing<String>);
 
@@ -16,6 +16,12 @@ impl Secret {
     /// Returns the secret as text.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
     }
 }
 
@@ -46,7 +52,7 @@ mod tests {
 
     use crate::{
         CreatedShortcode, EmailTokenValueData, ExchangedToken, LogIn, MintedToken, TypedShortcode,
-        UserChange,
+        User, UserChange,
     };
 
     #[test]
@@ -60,6 +66,7 @@ mod tests {
         });
         let code =
             json!({ "shortcode": "hidden", "ecosystemId": "of", "userId": "of;short|hidden" });
+        let user = json!({ "id": "C;bob", "email": "hidden", "admin": false, "active": true });
         for (shown, is_said) in [
             (shown::<MintedToken>(minted.clone()), "id"),
             (shown::<ExchangedToken>(minted), "C;bob"),
@@ -74,9 +81,10 @@ mod tests {
                 "admin",
             ),
             (
-                shown::<LogIn>(json!({ "email": "bob@example.com", "password": "hidden" })),
-                "bob@example.com",
+                shown::<LogIn>(json!({ "email": "hidden", "password": "hidden" })),
+                "***",
             ),
+            (shown::<User>(user), "C;bob"),
         ] {
             assert!(!shown.contains("hidden"), "{shown}");
             assert!(shown.contains(is_said), "{shown}");

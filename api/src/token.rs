@@ -52,19 +52,6 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The scope of a token, as an RFC 6749 §3.3 string.
-///
-/// The order is by width: `Read` is less than `ReadWrite`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Scope {
-    /// The token may only read.
-    #[serde(rename = "read")]
-    Read,
-    /// The token may do everything that its holder may.
-    #[serde(rename = "read write")]
-    ReadWrite,
-}
-
 /// A new token of a user or of an ecosystem's servers. Only this response contains the token
 /// itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,9 +119,9 @@ pub struct Introspection {
     /// The kind of the token's owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
-    /// The scope of the token.
+    /// The scopes of the token, separated by spaces (RFC 6749 §3.3). A later release may add some.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Scope>,
+    pub scope: Option<String>,
     /// The expiry type of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiry_type: Option<ExpiryType>,

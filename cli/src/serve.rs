@@ -19,7 +19,7 @@ use shared::{
     },
     log::{self, Format},
     service::{
-        access::MayWrite,
+        access::{MayWrite, UserSlot},
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
         tokens::mint,
@@ -200,7 +200,13 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     let (_, token) = mint(app, right, &account, wanted).await?;
     let ecosystem = create_ecosystem(app, right, &account.id).await?;
     let user_id = UserId::parse(&format!("{};demo", ecosystem.id)).expect("demo is a name");
-    put_user(app, right, &user_id, None, UserChange::default()).await?;
+    put_user(
+        app,
+        right,
+        UserSlot::of_new(&user_id),
+        UserChange::default(),
+    )
+    .await?;
     Ok(Start {
         account_token: token.reveal().to_owned(),
         ecosystem_id: ecosystem.id,

@@ -24,9 +24,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::CREATE_ENVIRONMENT, id.as_ref().ok())?;
     let (id, ()) = combine(id, fields::no_input(&request))?;
-    permit.ecosystem(&id)?;
+    let ecosystem = permit.ecosystem(&id)?;
 
-    let environment = directory::create_environment(app, permit.proof, &id).await?;
+    let environment = directory::create_environment(app, permit.proof, ecosystem).await?;
     created(&CreatedEnvironment {
         id: environment.id.to_string(),
     })

@@ -29,12 +29,14 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let is_own = email
         .as_ref()
         .is_ok_and(|email| caller.is_own_address(email));
-    let (email, token) = if is_own {
-        let permit = caller.may(rights::GET_OWN_EMAIL_TOKEN_VALUE, None)?;
-        email_token::value(app, &permit, email?).await?
+    let right = if is_own {
+        rights::GET_OWN_EMAIL_TOKEN_VALUE
     } else {
-        let permit = caller.may(rights::GET_EMAIL_TOKEN_VALUE, None)?;
-        email_token::value(app, &permit, email?).await?
+        rights::GET_EMAIL_TOKEN_VALUE
     };
+    let permit = caller.may(right, None)?;
+    let email = email?;
+
+    let token = email_token::value(app, &permit, &email).await?;
     value(&token.ok_or_else(|| email_token::not_found(&email))?)
 }

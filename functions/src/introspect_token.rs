@@ -42,7 +42,7 @@ fn claims(token: &Verified) -> Introspection {
         environment_id: token.environment.as_ref().map(ToString::to_string),
         jti: Some(token.id.to_string()),
         holder: Some(token.holder()),
-        scope: Some(token.scope),
+        scope: Some(token.scope.to_string()),
         expiry_type: Some(token.expiry.expiry_type()),
         iat: Some(token.issued_at.0),
         exp: token.expiry.expires_at().map(|end| end.0),

@@ -27,5 +27,5 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, page) = combine(id, page)?;
     let ecosystem = permit.ecosystem(&id)?;
 
-    token::list(app, &ecosystem.into(), page).await
+    token::list(app, permit.proof, &ecosystem.into(), page).await
 }

@@ -25,5 +25,5 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, page) = combine(id, page)?;
     let user = permit.user(&id)?;
 
-    token::list(app, &user.into(), page).await
+    token::list(app, permit.proof, &user.into(), page).await
 }

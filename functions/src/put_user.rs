@@ -32,9 +32,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::PUT_USER, user_ecosystem(&request).as_ref())?;
     let (id, change) = combine(id, change(&request))?;
-    let current = permit.user_if_any(&id)?.cloned();
+    let slot = permit.user_slot(&id)?;
 
-    match directory::put_user(app, permit.proof, &id, current, change).await? {
+    match directory::put_user(app, permit.proof, slot, change).await? {
         Put::Created(user) => created(&shown(&user)),
         Put::Changed(user) => ok(&shown(&user)),
     }

@@ -24,9 +24,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::REVOKE_SERVER_TOKEN, ecosystem)?;
     let (id, (token_id, ())) = combine(id, combine(token_id, fields::no_input(&request)))?;
-    permit.ecosystem(&id)?;
+    let ecosystem = permit.ecosystem(&id)?;
 
-    if let Some(token) = permit.token_of(&id, token_id) {
+    if let Some(token) = permit.token_of(ecosystem, token_id) {
         revoke(app, permit.proof, token).await?;
     }
     Ok(no_content())

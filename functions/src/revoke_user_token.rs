@@ -23,9 +23,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::REVOKE_USER_TOKEN, user_ecosystem(&request).as_ref())?;
     let (id, (token_id, ())) = combine(id, combine(token_id, fields::no_input(&request)))?;
-    permit.user(&id)?;
+    let user = permit.user(&id)?;
 
-    if let Some(token) = permit.token_of(&id, token_id) {
+    if let Some(token) = permit.token_of(user, token_id) {
         revoke(app, permit.proof, token).await?;
     }
     Ok(no_content())

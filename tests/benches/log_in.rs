@@ -30,7 +30,7 @@ use shared::{
     App,
     domain::{email::Email, id::UserId, password::Password},
     service::{
-        access::MayWrite,
+        access::{MayWrite, UserSlot},
         app::Clock,
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
@@ -121,7 +121,7 @@ async fn make_user(app: &App) {
         password: Some(Some(Password::parse_new(RIGHT).expect("a password"))),
         ..UserChange::default()
     };
-    let user = put_user(app, right, &id, None, change).await;
+    let user = put_user(app, right, UserSlot::of_new(&id), change).await;
     user.expect("a user");
 }
 

@@ -40,7 +40,7 @@ async fn a_user_is_made_changed_and_left_alone() {
     let service = Service::start().await;
     let id = format!("{};bob", service.ecosystem.id.as_str());
     let everything = UserChange {
-        email: Change::Set(ADDRESS.to_owned()),
+        email: Change::Set(ADDRESS.into()),
         password: Change::Set("correct horse battery".to_owned().into()),
         admin: Some(true),
         active: Some(false),
@@ -59,7 +59,7 @@ async fn a_user_is_made_changed_and_left_alone() {
         let answer = send(&service, &service.account_token, "put-user", &change).await;
         let user = User {
             id: id.clone(),
-            email: email.map(str::to_owned),
+            email: email.map(Into::into),
             admin: true,
             active,
         };
@@ -118,16 +118,16 @@ async fn an_email_token_is_made_changed_read_by_its_user_and_deleted() {
     let (_, server) = service.server_token(&service.ecosystem).await;
     let date = (TestClock::START + 60) * 1000;
     let dated = |write| NewEmailToken {
-        email: ADDRESS.to_owned(),
+        email: ADDRESS.into(),
         write: Some(write),
         expiration_date: Some(date),
     };
     let by_default = || ChangedEmailToken {
-        email: ADDRESS.to_owned(),
+        email: ADDRESS.into(),
         ..ChangedEmailToken::default()
     };
     let ended = EndedEmailToken {
-        email: ADDRESS.to_owned(),
+        email: ADDRESS.into(),
     };
     for (endpoint, body, write, expiry_type) in [
         (
@@ -152,11 +152,11 @@ async fn an_email_token_is_made_changed_read_by_its_user_and_deleted() {
         let answer = send(&service, &server, endpoint, &body).await;
         let EmailTokenData { data: [record] } = from_str(&answer.body).unwrap();
         assert_eq!((record.write, record.expiry_type), (write, expiry_type));
-        assert_eq!(record.email, ADDRESS);
+        assert_eq!(record.email.reveal(), ADDRESS);
     }
     for client_address in [None, Some(CLIENT.parse().unwrap())] {
         let log_in = LogIn {
-            email: ADDRESS.to_owned(),
+            email: ADDRESS.into(),
             password: "correct horse battery".to_owned().into(),
             client_address,
         };
@@ -166,6 +166,6 @@ async fn an_email_token_is_made_changed_read_by_its_user_and_deleted() {
     }
     let answer = send(&service, &server, "delete-email-token", &ended).await;
     let EmailTokenData { data: [record] } = from_str(&answer.body).unwrap();
-    assert_eq!(record.email, ADDRESS);
+    assert_eq!(record.email.reveal(), ADDRESS);
     send(&service, &server, "create-email-token", &by_default()).await;
 }

@@ -19,7 +19,7 @@ use shared::{
         token::{ExpiryType, NewToken, TokenOwner},
     },
     service::{
-        access::MayWrite,
+        access::{MayWrite, UserSlot},
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
         tokens::mint,
@@ -139,7 +139,13 @@ impl Service {
     pub async fn user(&self, name: &str) -> String {
         let id = format!("{};{name}", self.ecosystem.id.as_str());
         let user = UserId::parse(&id).expect("a user's name");
-        let put = put_user(&self.app, RIGHT, &user, None, UserChange::default()).await;
+        let put = put_user(
+            &self.app,
+            RIGHT,
+            UserSlot::of_new(&user),
+            UserChange::default(),
+        )
+        .await;
         put.expect("a user");
         self.database.take_calls();
         id

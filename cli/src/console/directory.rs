@@ -134,7 +134,7 @@ impl PutUser {
     fn body(&self) -> Result<UserChange, Failure> {
         let asked = self.password.then(|| secret::ask_new("the password"));
         Ok(UserChange {
-            email: change(self.email.clone(), self.no_email),
+            email: change(self.email.clone().map(Into::into), self.no_email),
             password: change(asked.transpose()?, self.no_password),
             admin: self.admin,
             active: self.active,

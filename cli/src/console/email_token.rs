@@ -52,7 +52,7 @@ pub struct Wanted {
 impl Wanted {
     fn body(self) -> Payload {
         Payload::json(&NewEmailToken {
-            email: self.owner.email,
+            email: self.owner.email.into(),
             write: self.write,
             expiration_date: self.expiration_date,
         })
@@ -90,9 +90,12 @@ impl Run for EmailToken {
             }
             Self::Create(wanted) => (Method::POST, wanted.body()),
             Self::Update(wanted) => (Method::PUT, wanted.body()),
-            Self::Delete(Owner { email }) => {
-                (Method::DELETE, Payload::json(&EndedEmailToken { email }))
-            }
+            Self::Delete(Owner { email }) => (
+                Method::DELETE,
+                Payload::json(&EndedEmailToken {
+                    email: email.into(),
+                }),
+            ),
         };
         let record = client.call(method, PATH, body)?;
         output.record::<EmailTokenData>(&record, RECORD)
@@ -110,7 +113,7 @@ impl Run for LogIn {
     fn run(self, options: &Options) -> Result<(), Failure> {
         let client = options.client_without_token()?;
         let body = Payload::json(&api::LogIn {
-            email: self.email,
+            email: self.email.into(),
             password: secret::ask("the password")?,
             client_address: None,
         });

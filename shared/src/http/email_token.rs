@@ -32,7 +32,7 @@ const EMAIL: &str = "email";
 pub fn record(token: &EmailToken, user: &User) -> tokenry_api::EmailToken {
     let date = token.expiration_date.map(ExpirationDate::millis);
     tokenry_api::EmailToken {
-        email: user.email.as_ref().map_or("", Email::as_given).to_owned(),
+        email: user.email.as_ref().map_or("", Email::as_given).into(),
         user_id: token.user_id.to_string(),
         token_id: token.token_id.to_string(),
         write: token.scope == Scope::ReadWrite,

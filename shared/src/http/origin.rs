@@ -8,12 +8,9 @@ use serde_json::Value;
 
 use super::{credential, fields::Fields};
 use crate::{
-    domain::{
-        error::Result,
-        id::EcosystemId,
-        token::{Holder, Scope},
-    },
+    domain::{error::Result, id::EcosystemId, token::Holder},
     service::{
+        access::rights,
         app::App,
         rate_limit::{self, Budget},
         verify::Lookup,
@@ -32,9 +29,11 @@ pub async fn back_end(app: &App, request: &Request) -> Result<Option<EcosystemId
         return Ok(None);
     };
     let found = Lookup::new(app).token(&token).read().await?;
-    let server = found.verified(&token);
-    let server = server.filter(|server| server.scope == Scope::ReadWrite);
-    Ok(server.and_then(|server| server.ecosystem().cloned()))
+    let caller = found.caller(&token);
+    let permit = caller.and_then(|caller| caller.may(rights::SEND_ATTEMPTS, None));
+    Ok(permit
+        .ok()
+        .and_then(|permit| permit.caller().ecosystem().cloned()))
 }
 
 /// The origin of an attempt.

@@ -15,7 +15,7 @@ use crate::{
         token::{Expiry, ExpiryType, NewToken, PlainToken, Token, TokenId, TokenName, Ttl},
     },
     http::cursor::{MAX_LIMIT, cursor, parse_cursor, parse_limit},
-    service::{app::App, tokens},
+    service::{access::MayRead, app::App, tokens},
 };
 
 /// Parses the properties of a new token in a query.
@@ -112,8 +112,8 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn list(app: &App, owner: &Owner, page: Page) -> Result<Response<Body>> {
-    let (tokens, last) = tokens::list_valid(app, owner, page.after, page.limit).await?;
+pub async fn list(app: &App, right: MayRead, owner: &Owner, page: Page) -> Result<Response<Body>> {
+    let (tokens, last) = tokens::list_valid(app, right, owner, page.after, page.limit).await?;
     let listed = tokens.into_iter().map(|token| ListedToken {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),

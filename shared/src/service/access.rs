@@ -10,9 +10,9 @@ use crate::{
         email::Email,
         error::{Error, Result},
         id::{EcosystemId, EnvironmentId, UserId},
-        owner::{Address, Ecosystem, Environment, OwnerId, OwnerKey, User},
+        owner::{Address, Ecosystem, Environment, OwnerId, User},
         time::UnixSeconds,
-        token::{Holder, PlainToken, Scope, Token, TokenId},
+        token::{Holder, PlainToken, Scope, Token, TokenId, TokenOwner},
     },
     service::verify::{Found, Verified},
 };
@@ -22,7 +22,7 @@ use crate::{
 #[expect(missing_docs, reason = "each has the name of its endpoint")]
 pub mod rights {
     use super::{
-        MayRead, MayWrite, Right,
+        MayRead, MayWrite, Right, Scope,
         Who::{Account, Administrator, Server, User},
         read, write,
     };
@@ -54,8 +54,15 @@ pub mod rights {
     pub const LIST_EMAIL_TOKENS: Right<MayRead> = read(Administrator);
     pub const UPDATE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
     pub const DELETE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
-    pub const GET_EMAIL_TOKEN_VALUE: Right<MayWrite> = write(Administrator);
+    /// A value lets its holder write, so it is not for a token that only reads.
+    pub const GET_EMAIL_TOKEN_VALUE: Right<MayRead> = Right {
+        scope: Scope::ReadWrite,
+        ..read(Administrator)
+    };
     pub const GET_OWN_EMAIL_TOKEN_VALUE: Right<MayRead> = read(User);
+
+    /// A back end that sends its clients' attempts to log in or to exchange a short code.
+    pub const SEND_ATTEMPTS: Right<MayWrite> = write(Server);
 }
 
 /// The kind of caller and the token scope that an endpoint requires.
@@ -144,6 +151,7 @@ impl<'a> Caller<'a> {
             Ok(Permit {
                 found: self.found,
                 caller: self.token,
+                only_own: right.who == Who::User,
                 proof: right.proof,
             })
         } else {
@@ -171,6 +179,8 @@ impl<'a> Caller<'a> {
 pub struct Permit<'a, A> {
     found: &'a Found,
     caller: Verified,
+    /// Whether the right is every user's, for itself alone.
+    only_own: bool,
     /// [`MayRead`] or [`MayWrite`], for the functions that require it.
     pub proof: A,
 }
@@ -196,22 +206,34 @@ impl<A> Permit<'_, A> {
             .ok_or_else(|| Error::NotFound(format!("Ecosystem with id {id} does not exist.")))
     }
 
-    /// Returns a user, or `None` if it does not exist.
+    /// Returns what there is under a user's id: the user, or nothing.
     ///
     /// # Errors
-    /// Those of [`Permit::ecosystem`] for the user's ecosystem.
-    pub fn user_if_any(&self, id: &UserId) -> Result<Option<&User>> {
+    /// [`Error::Forbidden`] if the right is for the calling user only and this is another user;
+    /// those of [`Permit::ecosystem`] for the user's ecosystem.
+    pub fn user_slot<'b>(&'b self, id: &'b UserId) -> Result<UserSlot<'b>> {
+        if !self.reaches_user(id) {
+            return Err(Error::Forbidden);
+        }
         self.ecosystem(id.ecosystem())?;
-        Ok(self.found.user_record(id))
+        Ok(UserSlot {
+            id,
+            current: self.found.user_record(id),
+        })
+    }
+
+    /// Returns whether the right is for this user as well.
+    pub(super) fn reaches_user(&self, id: &UserId) -> bool {
+        !self.only_own || matches!(&self.caller.owner, OwnerId::User(own) if own == id)
     }
 
     /// Returns a user.
     ///
     /// # Errors
-    /// Those of [`Permit::ecosystem`] for the user's ecosystem, then [`Error::NotFound`] if the
-    /// user does not exist.
-    pub fn user(&self, id: &UserId) -> Result<&User> {
-        self.user_if_any(id)?
+    /// Those of [`Permit::user_slot`], then [`Error::NotFound`] if the user does not exist.
+    pub fn user<'b>(&'b self, id: &'b UserId) -> Result<&'b User> {
+        self.user_slot(id)?
+            .current
             .ok_or_else(|| Error::NotFound(format!("User with id {id} does not exist.")))
     }
 
@@ -230,8 +252,8 @@ impl<A> Permit<'_, A> {
     }
 
     /// Returns the record of an owner's token, even if the token is invalid.
-    pub fn token_of(&self, owner: impl Into<OwnerKey>, id: TokenId) -> Option<&Token> {
-        self.found.token_of(owner, id)
+    pub fn token_of(&self, owner: impl Into<TokenOwner>, id: TokenId) -> Option<&Token> {
+        self.found.token_of(owner.into().key, id)
     }
 
     /// Returns the record of an e-mail address, even if it belongs to another account.
@@ -250,6 +272,21 @@ impl<A> Permit<'_, A> {
                 Holder::Server => self.caller.ecosystem() == token.ecosystem(),
                 Holder::User => false,
             })
+    }
+}
+
+/// A user's id, and the user that was read under it, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct UserSlot<'a> {
+    pub(super) id: &'a UserId,
+    pub(super) current: Option<&'a User>,
+}
+
+impl<'a> UserSlot<'a> {
+    /// Returns the slot of a user that is not there yet. Handlers get theirs from
+    /// [`Permit::user_slot`].
+    pub const fn of_new(id: &'a UserId) -> Self {
+        Self { id, current: None }
     }
 }
 

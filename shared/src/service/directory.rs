@@ -12,7 +12,7 @@ use crate::{
         token::Holder,
     },
     service::{
-        access::{MayWrite, Permit, no_environment},
+        access::{MayWrite, Permit, UserSlot, no_environment},
         app::App,
         tokens::{self, change},
         verify::Lookup,
@@ -90,11 +90,11 @@ pub async fn delete_ecosystem(app: &App, _right: MayWrite, ecosystem: &Ecosystem
 pub async fn create_environment(
     app: &App,
     _right: MayWrite,
-    ecosystem: &EcosystemId,
+    ecosystem: &Ecosystem,
 ) -> Result<Environment> {
     let environment = Environment {
         id: EnvironmentId::generate(&mut *app.rng()),
-        ecosystem: ecosystem.clone(),
+        ecosystem: ecosystem.id.clone(),
     };
     app.identity.insert_environment(&environment).await?;
     Ok(environment)
@@ -215,10 +215,10 @@ pub enum Put {
 pub async fn put_user(
     app: &App,
     _right: MayWrite,
-    id: &UserId,
-    mut current: Option<User>,
+    slot: UserSlot<'_>,
     change: UserChange,
 ) -> Result<Put> {
+    let (id, mut current) = (slot.id, slot.current.cloned());
     let hash = match &change.password {
         Some(Some(password)) => Some(
             app.passwords

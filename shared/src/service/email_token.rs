@@ -84,7 +84,9 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
     let own = |own: &EcosystemId| own == id.ecosystem();
     match (ecosystem, found.user_record(id)) {
         (Some(ecosystem), Some(user))
-            if user.email.as_ref() == Some(email) && caller.ecosystem().is_none_or(own) =>
+            if user.email.as_ref() == Some(email)
+                && caller.ecosystem().is_none_or(own)
+                && permit.reaches_user(id) =>
         {
             Ok(EmailUser {
                 user: user.clone(),
@@ -96,28 +98,27 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
     }
 }
 
-/// Returns an address that was looked up and the value of its e-mail token, even if the token has
-/// expired. The value is `None` if there is no such token.
+/// Returns the value of the e-mail token of an address that was looked up, even if the token has
+/// expired; `None` if there is no such token.
 ///
 /// # Errors
 /// [`Error::NotFound`] if no user has the address; [`Error::Forbidden`] if the caller's token does
 /// not cover the e-mail token ([`Verified::must_cover`](super::verify::Verified::must_cover)); the
 /// value key or the database is unavailable.
-pub async fn value<A>(
+pub async fn value(
     app: &App,
-    permit: &Permit<'_, A>,
-    email: Email,
-) -> Result<(Email, Option<Zeroizing<String>>)> {
-    let user = find(app, permit, &email).await?;
+    permit: &Permit<'_, MayRead>,
+    email: &Email,
+) -> Result<Option<Zeroizing<String>>> {
+    let user = find(app, permit, email).await?;
     let Some(stored) = user.stored(app) else {
-        return Ok((email, None));
+        return Ok(None);
     };
     let expiry = stored.token.properties().expiry();
     permit
         .caller()
         .must_cover(stored.token.scope, expiry.expires_at())?;
-    let value = open(app, &user.user.id, stored).await?;
-    Ok((email, Some(value)))
+    open(app, &user.user.id, stored).await.map(Some)
 }
 
 /// Returns the error for a user without an e-mail token.

@@ -10,7 +10,12 @@ use crate::{
         owner::{Epoch, Owner, State, User},
         token::{Draft, Expiry, NewToken, PlainToken, Token, TokenId, TokenOwner},
     },
-    service::{access::MayWrite, app::App, deadline::Deadline, verify::Lookup},
+    service::{
+        access::{MayRead, MayWrite},
+        app::App,
+        deadline::Deadline,
+        verify::Lookup,
+    },
     store::{identity::Key, item::WriteResult, transaction::Change},
 };
 
@@ -161,6 +166,7 @@ pub async fn revoke_all(
 /// The database is unavailable.
 pub async fn list_valid(
     app: &App,
+    _right: MayRead,
     owner: &Owner,
     after: Option<TokenId>,
     limit: u32,

@@ -75,12 +75,14 @@ impl<R> Change<R> {
     pub(crate) fn and(mut self, write: TransactWriteItem) -> Self {
         self.writes.insert(self.required, write);
         self.required += 1;
+        self.sending = Sending::Together;
         self
     }
 
     /// Adds an optional write to the transaction. It is left out if only it is refused.
     pub(crate) fn and_optional(mut self, write: TransactWriteItem) -> Self {
         self.writes.push(write);
+        self.sending = Sending::Together;
         self
     }
 
@@ -295,5 +297,71 @@ fn of(values: Values<'_>) -> Option<Item> {
 fn incomplete(error: &BuildError) -> Error {
     Error::Internal {
         cause: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
+    use aws_smithy_runtime_api::client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
+            SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        runtime_components::RuntimeComponents,
+    };
+
+    use super::*;
+
+    /// The bodies of the requests that were sent. The response to each is 200.
+    #[derive(Clone, Debug, Default)]
+    struct Sent(Arc<Mutex<Vec<String>>>);
+
+    impl HttpConnector for Sent {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            let body = request.body().bytes().unwrap_or_default();
+            let body = String::from_utf8_lossy(body).into_owned();
+            self.0.lock().unwrap().push(body);
+            let status = 200.try_into().unwrap();
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, "{}".into())))
+        }
+    }
+
+    impl HttpClient for Sent {
+        fn http_connector(
+            &self,
+            _: &HttpConnectorSettings,
+            _: &RuntimeComponents,
+        ) -> SharedHttpConnector {
+            SharedHttpConnector::new(self.clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_added_to_a_single_write_is_sent_with_it() {
+        let put = |key: &str| {
+            let item = Item::from([("item".to_owned(), AttributeValue::S(key.to_owned()))]);
+            put("table", item, None, &[]).unwrap()
+        };
+        for add in [Change::and, Change::and_optional] {
+            let sent = Sent::default();
+            let config = Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .credentials_provider(Credentials::new("id", "key", None, None, "test"))
+                .http_client(sent.clone());
+            let change = Change::alone(put("first"), |_| Ok(()));
+            let change = add(change, put("second"));
+            change
+                .commit(&Client::from_conf(config.build()))
+                .await
+                .unwrap();
+            let sent = sent.0.lock().unwrap();
+            assert_eq!(sent.len(), 1);
+            assert!(sent[0].contains("first") && sent[0].contains("second"));
+        }
     }
 }

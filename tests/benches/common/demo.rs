@@ -9,7 +9,7 @@ use shared::{
         token::{NewToken, PlainToken, TokenOwner},
     },
     service::{
-        access::MayWrite,
+        access::{MayWrite, UserSlot},
         directory::{Put, UserChange, create_account, create_ecosystem, put_user},
         tokens::mint,
     },
@@ -32,7 +32,8 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken)
     let ecosystem = create_ecosystem(&app, RIGHT, &account.id).await;
     let ecosystem = ecosystem.expect("an ecosystem").id;
     let id = UserId::parse(&format!("{ecosystem};demo")).expect("an id");
-    let Ok(Put::Created(user)) = put_user(&app, RIGHT, &id, None, UserChange::default()).await
+    let Ok(Put::Created(user)) =
+        put_user(&app, RIGHT, UserSlot::of_new(&id), UserChange::default()).await
     else {
         panic!("the user was not created");
     };

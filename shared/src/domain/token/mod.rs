@@ -13,13 +13,32 @@ pub use self::{
     expiry::{Expiry, Ttl},
     plain::{PlainToken, TokenHash},
 };
-pub use tokenry_api::{ExpiryType, Holder, Scope};
+pub use tokenry_api::{ExpiryType, Holder};
 
 use crate::domain::{
     id::InvalidId,
     owner::{Account, Ecosystem, Epoch, OwnerKey, State, User},
     time::{Timestamp, UnixSeconds},
 };
+
+/// The scope of a token, as an RFC 6749 §3.3 string.
+///
+/// The order is by width: `Read` is less than `ReadWrite`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Scope {
+    /// The token may only read.
+    #[serde(rename = "read")]
+    Read,
+    /// The token may do everything that its holder may.
+    #[serde(rename = "read write")]
+    ReadWrite,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
 
 /// A token's public id: a ULID, so ids sort by time of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

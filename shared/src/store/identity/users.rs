@@ -13,8 +13,8 @@ use super::{
 use crate::{
     domain::{
         email::Email,
-        error::Result,
-        owner::{Address, Epoch, Owner, OwnerKey, User},
+        error::{Error, Result},
+        owner::{Address, Epoch, OwnerKey, User},
     },
     store::{
         item::{Item, from_item, is_written, to_item, to_value},
@@ -183,5 +183,11 @@ impl Identity {
 
 /// Returns the user that a refused write found, if there is one.
 fn user_in(refused: Option<Item>) -> Result<Option<User>> {
-    Ok(owner_in(refused)?.and_then(Owner::into_user))
+    let Some(there) = owner_in(refused)? else {
+        return Ok(None);
+    };
+    let user = there.into_user().ok_or_else(|| Error::Internal {
+        cause: "an owner of another kind has the user's key".to_owned(),
+    });
+    user.map(Some)
 }
