@@ -199,3 +199,23 @@ fn internal(cause: &dyn fmt::Display) -> Error {
         cause: format!("password hash: {cause}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_is_kept_for_the_next_hash_unless_it_is_more_than_a_new_hash_takes() {
+        let passwords = Passwords::new(&mut StdRng::seed_from_u64(0));
+        let small = Params::new(8, 1, 1, Some(OUTPUT)).unwrap();
+        let large = Params::new(PARAMS.m_cost() + 8, 1, 1, Some(OUTPUT)).unwrap();
+        for (params, kept) in [(PARAMS, 19_456), (small, 8), (large, 0)] {
+            let password = Password::parse("correct horse").unwrap();
+            let hashed = passwords.hash(password, params, vec![0; SALT], OUTPUT);
+            hashed.await.unwrap();
+            assert_eq!(passwords.memory.lock().await.len(), kept);
+        }
+    }
+}
