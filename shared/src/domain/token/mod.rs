@@ -327,3 +327,24 @@ impl Token {
         (token, plain)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn all_80_bits_of_an_id_after_its_time_are_random() {
+        let mut rng = StdRng::seed_from_u64(0);
+        let (mut ones, mut zeros) = ([0; 10], [0; 10]);
+        for _ in 0..64 {
+            let id = TokenId::generate(Timestamp::from_millis(1), &mut rng);
+            for (at, byte) in id.to_bytes()[6..].iter().enumerate() {
+                ones[at] |= byte;
+                zeros[at] |= !byte;
+            }
+        }
+        assert_eq!((ones, zeros), ([0xff; 10], [0xff; 10]));
+    }
+}
