@@ -168,6 +168,29 @@ async fn unprocessed_keys_are_requested_again_and_not_taken_as_missing() {
 }
 
 #[tokio::test]
+async fn the_pause_before_unprocessed_keys_are_requested_again_doubles() {
+    let (service, _, _) = prepared().await;
+    let unprocessed = ("BatchGetItem", Fault::Unprocessed);
+    service.database.fail(vec![unprocessed; 3]);
+    let event = service.introspection("rubbish");
+    let _paused = pause();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tokio's paused clock, which a test measures"
+    )]
+    let started = Instant::now();
+    let answer = event.send(&service.app).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let pauses = Duration::from_millis(20 + 40 + 80);
+    let took = started.elapsed();
+    // Each timer may be a millisecond late.
+    assert!(
+        (pauses..pauses + Duration::from_millis(4)).contains(&took),
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_database_fault_never_lets_an_expired_token_in() {
     let (service, bob, token) = prepared().await;
     service.clock.advance(3600);
