@@ -211,6 +211,16 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_address_has_254_bytes_as_it_is_sent() {
+        let start = format!("bob@{}", format!("{}.", "a".repeat(59)).repeat(4));
+        let ending = |letter: &str| Email::parse(&format!("{start}{}", letter.repeat(10)));
+        assert_eq!(ending("a").unwrap().normal().len(), 254);
+        assert!(ending("aa").is_err());
+        // Three bytes each as it is sent, and one in the normal form.
+        assert!(ending("\u{ff41}").is_err());
+    }
+
+    #[test]
     fn an_address_does_not_show_in_debug_output() {
         let email = Email::parse("bob@example.com").unwrap();
         assert_eq!(format!("{email:?}"), "***");
