@@ -22,8 +22,8 @@ async fn send(service: &Service, body: &serde_json::Value) -> Answer {
 }
 
 /// Returns the PHC string of the password's Argon2id hash with these parameters.
-fn hash(password: &str, memory: u32, passes: u32) -> String {
-    let params = Params::new(memory, passes, 1, None).unwrap();
+fn hash(password: &str, memory: u32, passes: u32, output: usize) -> String {
+    let params = Params::new(memory, passes, 1, Some(output)).unwrap();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_with_salt(password.as_bytes(), b"a salt of some length")
         .unwrap()
@@ -241,7 +241,7 @@ async fn a_change_of_state_password_or_address_invalidates_all_tokens_at_once() 
 #[tokio::test]
 async fn a_weak_hash_is_replaced_at_the_next_correct_log_in_and_an_unusable_hash_is_a_401() {
     let (service, bob) = with_bob().await;
-    let weak = hash(PASSWORD, 8192, 1);
+    let weak = hash(PASSWORD, 8192, 1, 32);
     service.set_password_hash(&bob, &weak).await;
     assert_eq!(
         service.log_in("192.0.2.1", BOB, "a wrong one").await.status,
@@ -282,6 +282,18 @@ async fn a_weak_hash_is_replaced_at_the_next_correct_log_in_and_an_unusable_hash
     }
     service.set_password_hash(&bob, &strong).await;
     assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_hash_that_is_weak_in_one_thing_alone_is_replaced_as_well() {
+    let (service, bob) = with_bob().await;
+    for (memory, passes, output) in [(8192, 2, 32), (19_456, 1, 32), (19_456, 2, 16)] {
+        let weak = hash(PASSWORD, memory, passes, output);
+        service.set_password_hash(&bob, &weak).await;
+        let answer = service.log_in("192.0.2.1", BOB, PASSWORD).await;
+        assert_eq!(answer.status, 200, "{weak}");
+        assert_ne!(service.password_hash(&bob).await, weak);
+    }
 }
 
 #[tokio::test]
