@@ -146,6 +146,22 @@ async fn a_code_of_a_deactivated_or_deleted_user_is_invalid_and_removed() {
 }
 
 #[tokio::test]
+async fn a_void_code_that_cannot_be_spent_is_a_503() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let (_, code) = code(&service, json!({ "userId": bob })).await;
+    service
+        .manage("PUT", &format!("/api/users/{bob}"), r#"{"active":false}"#)
+        .await;
+    service
+        .database
+        .fail((0..4).map(|_| ("DeleteItem", Fault::Throttled)));
+    let _paused = pause();
+    assert_eq!(consume(&service, &code).await.status, 503);
+    assert_eq!(consume(&service, &code).await.status, 404);
+}
+
+#[tokio::test]
 async fn a_code_stays_invalid_if_its_user_is_deactivated_and_activated_again() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
