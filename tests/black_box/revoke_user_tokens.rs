@@ -110,6 +110,26 @@ async fn the_next_sweep_deletes_the_items_that_a_failed_sweep_left() {
 }
 
 #[tokio::test]
+async fn a_sweep_reads_each_page_once_and_ends_where_the_database_leaves_deletions() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    // A page has 100 tokens, and one call deletes 25 of them.
+    for (made, fault, queries, left) in [
+        (110, Fault::None, 2, 0),
+        (110, Fault::Unprocessed, 1, 35),
+        (0, Fault::None, 1, 0),
+    ] {
+        make_tokens(&service, &bob, made).await;
+        service.database.fail([("BatchWriteItem", fault)]);
+        assert_eq!(revoke_all(&service, &bob).await, 204);
+        let calls = service.database.take_calls();
+        let of_pages = calls.iter().filter(|call| call.operation == "Query");
+        assert_eq!(of_pages.count(), queries);
+        assert_eq!(service.token_items(&bob).await.len(), left);
+    }
+}
+
+#[tokio::test]
 async fn the_response_takes_at_most_two_seconds_if_the_sweep_hangs() {
     let service = Service::start().await;
     let bob = service.user("bob").await;

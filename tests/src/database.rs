@@ -46,7 +46,7 @@ pub enum Fault {
     Denied,
     /// The database responds with a server error that names no cause.
     ServerError,
-    /// The database returns all keys unprocessed.
+    /// The database returns all keys, or all items of a write, unprocessed.
     Unprocessed,
     /// The database executes the call, and the connection breaks before the response.
     AnswerLost,
@@ -224,7 +224,11 @@ impl Database {
             Some(Fault::Denied) => return Ok(refusal("AccessDeniedException", 400)),
             Some(Fault::ServerError) => return Ok(refusal("InternalServerError", 500)),
             Some(Fault::Unprocessed) => {
-                let left = json!({ "Responses": {}, "UnprocessedKeys": wanted["RequestItems"] });
+                let items = &wanted["RequestItems"];
+                let left = match operation.as_str() {
+                    "BatchWriteItem" => json!({ "UnprocessedItems": items }),
+                    _ => json!({ "Responses": {}, "UnprocessedKeys": items }),
+                };
                 return Ok(answer(200, left.to_string()));
             }
             Some(Fault::Unreachable) => return Err(broken()),
