@@ -336,6 +336,21 @@ async fn renewals_by_several_execution_environments_in_one_second_all_succeed() 
 }
 
 #[tokio::test]
+async fn a_use_in_a_second_in_which_another_environment_has_renewed_is_one_refused_write() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
+    service.clock.advance(1);
+    assert!(service.is_active(&token).await);
+    let environment = service.another_environment();
+    service.database.take_calls();
+    let answer = service.introspection(&token).send(&environment).await;
+    assert_eq!(answer.json()["active"], true);
+    let operations = service.database.take_operations();
+    assert_eq!(operations, ["BatchGetItem", "UpdateItem"]);
+}
+
+#[tokio::test]
 async fn the_first_use_of_an_expired_sliding_token_ends_it_permanently_with_one_more_write() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
