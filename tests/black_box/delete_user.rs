@@ -1,6 +1,6 @@
 //! `DELETE /api/users/{ecosystemId};{userId}`
 
-use tests::{Fault, Service};
+use tests::{Event, Fault, Service, pause};
 
 use crate::assert_unknown;
 
@@ -80,4 +80,31 @@ async fn a_user_that_changes_meanwhile_is_still_deleted() {
             "{changed:?} {there}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_user_with_an_address_that_changes_meanwhile_is_deleted_all_the_same() {
+    let service = Service::start().await;
+    let bob = service
+        .person("bob", "bob@example.com", "correct horse")
+        .await;
+    let to = |endpoint| {
+        Event::to(endpoint)
+            .header("authorization", &service.account_token)
+            .parameter("id", &bob)
+    };
+    let change = to("put-user").json_body(r#"{"admin":true}"#);
+    // The deletion was decided on, and arrives after the change.
+    let held_up = ("TransactWriteItems", Fault::NotBefore("GetItem"));
+    service.database.fail([held_up]);
+    let _paused = pause();
+    let meanwhile = async {
+        service.database.has_arrived("TransactWriteItems").await;
+        assert_eq!(change.send(&service.app).await.status, 200);
+        assert!(service.owner_item(&bob).await.is_some());
+    };
+    let deletion = to("delete-user");
+    let (deleted, ()) = tokio::join!(deletion.send(&service.app), meanwhile);
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+    assert!(service.owner_item(&bob).await.is_none());
 }
