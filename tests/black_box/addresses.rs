@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-use tests::{Answer, Event, Service};
+use tests::{Answer, Event, Fault, Service, pause};
 
 use crate::{
     assert_invalid,
@@ -242,6 +242,35 @@ async fn a_deletion_concurrent_with_an_address_change_leaves_no_stale_address() 
         assert_eq!(free.status, 200, "{free:?}");
         service.clock.advance(900);
     }
+}
+
+#[tokio::test]
+async fn an_address_that_another_user_got_meanwhile_outlasts_the_deletion_of_its_former_one() {
+    let (service, bob) = with_bob().await;
+    let (stranger, ecosystem) = service.another_account().await;
+    let eve = format!("{};eve", ecosystem.id.as_str());
+    let to = |endpoint, token: &str| Event::to(endpoint).header("authorization", token);
+    let deletion = to("delete-user", &service.account_token).parameter("id", &bob);
+    // With its ecosystem bob's address becomes free.
+    let of_ecosystem = to("delete-ecosystem", &service.account_token)
+        .parameter("ecosystemId", service.ecosystem.id.as_str());
+    let takes_over = to("put-user", &stranger)
+        .parameter("id", &eve)
+        .json_body(&json!({ "email": BOB }).to_string());
+    // The deletion was decided on, and arrives after both.
+    let held_up = ("TransactWriteItems", Fault::NotBefore("Scan"));
+    service.database.fail([held_up]);
+    let _paused = pause();
+    let meanwhile = async {
+        service.database.has_arrived("TransactWriteItems").await;
+        assert_eq!(of_ecosystem.send(&service.app).await.status, 204);
+        assert_eq!(takes_over.send(&service.app).await.status, 201);
+        assert_eq!(look_ups(&service).await, 1);
+    };
+    let (deleted, ()) = tokio::join!(deletion.send(&service.app), meanwhile);
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+    assert!(service.owner_item(&bob).await.is_none());
+    assert_eq!(look_ups(&service).await, 1);
 }
 
 #[tokio::test]
