@@ -404,6 +404,8 @@ pub struct Environment {
 mod tests {
     use std::collections::HashSet;
 
+    use rand::{SeedableRng, rngs::StdRng};
+
     use super::*;
 
     #[test]
@@ -426,6 +428,32 @@ mod tests {
             .map(|text| OwnerKey::from(&UserId::parse(&text).unwrap()))
             .collect();
         assert_eq!(keys.len(), names.len() * ecosystems.len());
+    }
+
+    #[test]
+    fn an_address_is_of_one_incarnation_of_a_user_that_has_it_still() {
+        let mut rng = StdRng::seed_from_u64(0);
+        let email = Email::parse("bob@example.com").unwrap();
+        let mut with_email = |id: &str| User {
+            email: Some(email.clone()),
+            ..User::new(UserId::parse(id).unwrap(), &mut rng)
+        };
+        let bob = with_email("C58521fd8a5d9b5cc21987501;bob");
+        let again = with_email("C58521fd8a5d9b5cc21987501;bob");
+        let address = Address {
+            user_id: bob.id.clone(),
+            incarnation: bob.state.incarnation,
+            epoch: bob.state.epoch,
+        };
+        assert!(address.is_of(&bob, &email));
+        let eve = User {
+            id: UserId::parse("C58521fd8a5d9b5cc21987501;eve").unwrap(),
+            ..bob.clone()
+        };
+        let without = User { email: None, ..bob };
+        for user in [again, eve, without] {
+            assert!(!address.is_of(&user, &email), "{user:?}");
+        }
     }
 
     #[test]
