@@ -1,5 +1,6 @@
 //! `POST /api/auth/shortcode/consume`
 
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::config::Settings;
@@ -159,6 +160,37 @@ async fn a_void_code_that_cannot_be_spent_is_a_503() {
     let _paused = pause();
     assert_eq!(consume(&service, &code).await.status, 503);
     assert_eq!(consume(&service, &code).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_void_code_that_was_drawn_again_meanwhile_is_not_spent() {
+    let service = without_breaker().await;
+    let bob = service.user("bob").await;
+    let (_, code) = code(&service, json!({ "userId": bob })).await;
+    service
+        .manage("PUT", &format!("/api/users/{bob}"), r#"{"active":false}"#)
+        .await;
+    let held_up = ("DeleteItem", Fault::NotBefore("Scan"));
+    service.database.fail([held_up]);
+    let key = AttributeValue::S(format!("code#{code}"));
+    let _paused = pause();
+    let meanwhile = async {
+        service.database.has_arrived("DeleteItem").await;
+        // Another code of the same text, past the API: it has another nonce.
+        let nonce = AttributeValue::B(Blob::new([9; 16]));
+        let call = service.client.update_item().key("key", key.clone());
+        call.table_name(&service.tables.ephemeral)
+            .update_expression("SET nonce = :nonce")
+            .expression_attribute_values(":nonce", nonce)
+            .send()
+            .await
+            .unwrap();
+        service.ephemeral_items().await;
+    };
+    let (answer, ()) = tokio::join!(consume(&service, &code), meanwhile);
+    assert_eq!(answer.status, 404, "{answer:?}");
+    let items = service.ephemeral_items().await;
+    assert!(items.iter().any(|item| item["key"] == key));
 }
 
 #[tokio::test]
