@@ -108,3 +108,19 @@ async fn a_user_with_an_address_that_changes_meanwhile_is_deleted_all_the_same()
     assert_eq!(deleted.status, 204, "{deleted:?}");
     assert!(service.owner_item(&bob).await.is_none());
 }
+
+#[tokio::test]
+async fn nothing_is_left_of_a_user_whatever_it_had() {
+    let service = Service::start().await;
+    let path = format!("/api/users/{};bob", service.ecosystem.id.as_str());
+    let before = service.identity_items().await.len();
+    for body in [
+        "{}",
+        r#"{"email":"bob@example.com"}"#,
+        r#"{"password":"correct horse"}"#,
+    ] {
+        assert_eq!(service.manage("PUT", &path, body).await.status, 201);
+        assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+        assert_eq!(service.identity_items().await.len(), before, "{body}");
+    }
+}
