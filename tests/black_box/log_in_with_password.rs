@@ -3,7 +3,7 @@
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use futures_util::future::join_all;
 use serde_json::json;
-use tests::{Answer, Event, Fault, Service};
+use tests::{Answer, Event, Fault, Service, pause};
 
 use crate::{
     assert_invalid,
@@ -293,6 +293,32 @@ async fn a_hash_that_is_weak_in_one_thing_alone_is_replaced_as_well() {
         let answer = service.log_in("192.0.2.1", BOB, PASSWORD).await;
         assert_eq!(answer.status, 200, "{weak}");
         assert_ne!(service.password_hash(&bob).await, weak);
+    }
+}
+
+#[tokio::test]
+async fn a_user_that_changes_during_the_log_in_gets_a_token_only_if_its_password_stays() {
+    let password = json!({ "password": "another one" }).to_string();
+    for (endpoint, body, status) in [
+        ("revoke-user-tokens", None, 200),
+        ("put-user", Some(&password), 401),
+    ] {
+        let (service, bob) = with_bob().await;
+        let to = Event::to(endpoint).header("authorization", &service.account_token);
+        let change = to.parameter("id", &bob);
+        let change = body.map_or(change.clone(), |body| change.json_body(body));
+        // The token is ready, and is stored after the change.
+        let held_up = ("TransactWriteItems", Fault::NotBefore("Scan"));
+        service.database.fail([held_up]);
+        let _paused = pause();
+        let meanwhile = async {
+            service.database.has_arrived("TransactWriteItems").await;
+            assert!(change.send(&service.app).await.status < 300);
+            service.identity_items().await;
+        };
+        let log_in = service.log_in("192.0.2.1", BOB, PASSWORD);
+        let (answer, ()) = tokio::join!(log_in, meanwhile);
+        assert_eq!(answer.status, status, "{answer:?}");
     }
 }
 
