@@ -336,7 +336,7 @@ async fn renewals_by_several_execution_environments_in_one_second_all_succeed() 
 }
 
 #[tokio::test]
-async fn a_use_in_a_second_in_which_another_environment_has_renewed_is_one_refused_write() {
+async fn a_use_after_a_renewal_by_another_environment_in_that_second_makes_one_write() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
@@ -368,6 +368,25 @@ async fn the_first_use_of_an_expired_sliding_token_ends_it_permanently_with_one_
         assert_eq!(service.database.take_operations(), operations);
         service.clock.advance(1);
     }
+}
+
+#[tokio::test]
+async fn a_transaction_that_its_condition_rejects_is_sent_once() {
+    let service = Service::start().await;
+    let put = Event::to("put-user")
+        .header("authorization", &service.account_token)
+        .parameter("id", &format!("{};ann", service.ecosystem.id.as_str()))
+        .json_body("{}");
+    let (read, write) = ("BatchGetItem", "TransactWriteItems");
+    // Both requests find no user.
+    let both = (write, Fault::NotBeforeAll(write, 2));
+    service.database.fail([both.clone(), both]);
+    let (one, other) = tokio::join!(put.send(&service.app), put.send(&service.app));
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 201]);
+    let operations = service.database.take_operations();
+    assert_eq!(operations, [read, read, "PutItem", write, write]);
 }
 
 #[tokio::test]
