@@ -1,4 +1,4 @@
-//! Ecosystems, environments and users (contract, section 5).
+//! Ecosystems, environments and users.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,4 +1,4 @@
-//! E-mail tokens (contract, section 4).
+//! E-mail tokens.
 
 use std::net::IpAddr;
 
@@ -99,7 +99,7 @@ pub struct LogIn {
     pub email: Secret,
     /// The user's password, at most 256 characters.
     pub password: Secret,
-    /// The address of the client whose request a back end forwards (contract, section 13). Only
+    /// The address of the client whose request a back end forwards. Only
     /// with a server token.
     #[serde(rename = "clientAddress", skip_serializing_if = "Option::is_none")]
     pub client_address: Option<IpAddr>,

@@ -1,4 +1,4 @@
-//! Errors (contract, section 1).
+//! Errors.
 
 use std::{error::Error, fmt};
 

@@ -1,4 +1,4 @@
-//! Short codes (contract, section 3).
+//! Short codes.
 
 use std::{fmt, net::IpAddr};
 
@@ -60,7 +60,7 @@ impl fmt::Debug for CreatedShortcode {
 pub struct TypedShortcode {
     /// The code as a person types it. Case, white space and dashes are ignored.
     pub shortcode: Secret,
-    /// The address of the client whose request a back end forwards (contract, section 13). Only
+    /// The address of the client whose request a back end forwards. Only
     /// with a server token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_address: Option<IpAddr>,

@@ -1,4 +1,4 @@
-//! Tokens of users and servers, and introspection (contract, section 2).
+//! Tokens of users and servers, and introspection.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl ExpiryType {
     }
 }
 
-/// The kind of a token's owner, which decides what the token may do (contract, section 1).
+/// The kind of a token's owner, which decides what the token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Holder {

@@ -27,7 +27,7 @@ const WINDOW: u64 = 15 * 60;
 ///
 /// An attempt is charged to its source and to the deployment before the code is checked, and
 /// refunded unless the code was wrong. A back end may send its server token and the client's
-/// address (contract, section 13). Then the limits of its ecosystem apply, and codes of other
+/// address. Then the limits of its ecosystem apply, and codes of other
 /// ecosystems are unknown.
 ///
 /// # Errors

@@ -32,8 +32,7 @@ const OF_ADDRESS: u32 = 100;
 /// the credential; no other is needed.
 ///
 /// An attempt is charged to its source and its address before the password is checked, and refunded
-/// unless the credentials were wrong. A back end may send its server token and the client's address
-/// (contract, section 13). Then the limits of its ecosystem apply, and users of other ecosystems
+/// unless the credentials were wrong. A back end may send its server token and the client's address. Then the limits of its ecosystem apply, and users of other ecosystems
 /// are unknown.
 ///
 /// # Errors

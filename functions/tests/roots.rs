@@ -7,6 +7,7 @@ use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -49,6 +50,8 @@ impl Drop for Function {
 
 /// Returns the first bytes of the request on this connection, or the error if there is no request.
 fn asked(connection: TcpStream, config: Arc<ServerConfig>) -> Result<String, String> {
+    let limit = Some(Duration::from_secs(10));
+    connection.set_read_timeout(limit).expect("a limit");
     let server = ServerConnection::new(config).expect("a connection");
     let mut bytes = [0; 4];
     StreamOwned::new(server, connection)

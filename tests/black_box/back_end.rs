@@ -1,5 +1,5 @@
 //! Log-in and the exchange of short codes through a back end. The back end sends its server token
-//! and the client's address (contract, section 13).
+//! and the client's address.
 
 use serde_json::{Value, json};
 use shared::domain::{owner::Ecosystem, token::ExpiryType};

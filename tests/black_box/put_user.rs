@@ -199,7 +199,7 @@ async fn a_change_that_arrives_after_deletion_and_recreation_restores_no_token()
 }
 
 #[tokio::test]
-async fn an_invalid_body_changes_nothing() {
+async fn an_invalid_field_changes_nothing() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = path(&service, "bob");
@@ -239,6 +239,14 @@ async fn an_invalid_body_changes_nothing() {
     ] {
         assert_invalid(&service.manage("PUT", &path, body).await, &errors);
     }
+    assert_unchanged(&service, &bob, &path).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_a_json_object_changes_nothing() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let path = path(&service, "bob");
     let deep = format!(
         r#"{{"active":{}false{}}}"#,
         "[".repeat(5000),
@@ -278,8 +286,12 @@ async fn an_invalid_body_changes_nothing() {
         .await;
     let message = "contains fields that are not allowed: [ active ]";
     assert_invalid(&answer, &[("query", "additional parameters", message)]);
+    assert_unchanged(&service, &bob, &path).await;
+}
 
-    let user: Value = service.manage("GET", &path, "").await.json();
+/// Checks that a new user is as it was created, and that nothing was written since.
+async fn assert_unchanged(service: &Service, bob: &str, path: &str) {
+    let user: Value = service.manage("GET", path, "").await.json();
     assert_eq!(
         user,
         json!({ "id": bob, "email": null, "admin": false, "active": true })

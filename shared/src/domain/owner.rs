@@ -273,7 +273,8 @@ impl From<&User> for Owner {
     }
 }
 
-/// An owner's item. Every kind has all the attributes that earlier releases require.
+/// An owner's item. A new attribute must be optional: old items do not have it. `has_password`,
+/// `active` and `admin` are written for every kind, because earlier releases require them.
 #[derive(Serialize, Deserialize)]
 struct OwnerItem {
     kind: OwnerKind,

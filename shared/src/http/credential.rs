@@ -1,4 +1,4 @@
-//! The credential of a request (contract, section 1; RFC 6750 §2.1).
+//! The credential of a request (RFC 6750 §2.1).
 
 use lambda_http::{Request, http::header::AUTHORIZATION};
 

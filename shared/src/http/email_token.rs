@@ -1,4 +1,4 @@
-//! Requests and responses of the endpoints for e-mail tokens (contract, section 4).
+//! Requests and responses of the endpoints for e-mail tokens.
 
 use lambda_http::{Body, Request, Response};
 use tokenry_api::{Data, EmailTokenValue};

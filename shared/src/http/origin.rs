@@ -1,5 +1,4 @@
-//! The origin of an attempt to log in or to exchange a short code. The limits apply to each origin
-//! (contract, section 13).
+//! The origin of an attempt to log in or to exchange a short code. The limits apply to each origin.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Requests and responses of the endpoints for user and server tokens (contract, section 2).
+//! Requests and responses of the endpoints for user and server tokens.
 
 use lambda_http::{Body, Request, Response};
 use tokenry_api::{ListedToken, MintedToken, TokenList};

@@ -1,4 +1,4 @@
-//! The response of the endpoints for users (contract, section 5).
+//! The response of the endpoints for users.
 
 use crate::domain::{email::Email, owner::User};
 

@@ -1,4 +1,4 @@
-//! Authorization: what a caller may do, and which records it can see (contract, section 1).
+//! Authorization: what a caller may do, and which records it can see.
 //!
 //! A handler can get the records that it looked up only through a [`Permit`], which
 //! [`Caller::may`] returns for a [`Right`]. A function that changes something requires

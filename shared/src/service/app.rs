@@ -19,7 +19,7 @@ use crate::{
         token::{PlainToken, TokenId},
     },
     metrics::Metrics,
-    service::{cache::Memory, password::Passwords, random::Random, sealing::ValueKey},
+    service::{cache::Cache, password::Passwords, random::Random, sealing::ValueKey},
     store::{ephemeral::Ephemeral, identity::Identity},
 };
 
@@ -60,7 +60,7 @@ pub struct App {
     ephemeral: Option<Ephemeral>,
     settings: Settings,
     pub(crate) metrics: Option<Metrics>,
-    pub(crate) memory: Memory,
+    pub(crate) cache: Cache,
     pub(crate) passwords: Passwords,
     pub(crate) value_key: Option<ValueKey>,
 }
@@ -86,7 +86,7 @@ impl App {
             ephemeral: None,
             settings: Settings::default(),
             metrics: None,
-            memory: Memory::default(),
+            cache: Cache::default(),
         }
     }
 

@@ -21,13 +21,13 @@ use crate::{
 /// How long verification may treat a cached ecosystem or environment as existing without reading
 /// it again, in seconds. Without the cache its item would be the most read item of the table, and a
 /// partition serves only 3,000 consistent reads per second.
-const MEMORY: u64 = 30;
+const CACHE_SECONDS: u64 = 30;
 /// How many entries each map may hold before it is cleared. So many take a few hundred kilobytes.
-const MEMORY_SIZE: usize = 4096;
+const CACHE_SIZE: usize = 4096;
 
 /// Ecosystems and environments that were read recently, and the renewals of the current second.
 #[derive(Default)]
-pub(crate) struct Memory {
+pub(crate) struct Cache {
     ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Ecosystem)>>,
     environments: Mutex<HashMap<EnvironmentId, UnixSeconds>>,
     renewals: Mutex<HashMap<[u8; 32], Arc<Renewal>>>,
@@ -40,7 +40,7 @@ struct Renewal {
     until: OnceCell<Option<UnixSeconds>>,
 }
 
-impl Memory {
+impl Cache {
     pub(super) fn ecosystem(&self, key: OwnerKey, now: UnixSeconds) -> Option<Ecosystem> {
         let ecosystems = lock(&self.ecosystems);
         let (seen, ecosystem) = ecosystems.get(&key)?;
@@ -54,17 +54,17 @@ impl Memory {
             .is_some_and(|seen| is_fresh(*seen, now))
     }
 
-    pub(super) fn remember_environment(&self, id: EnvironmentId, now: UnixSeconds) {
+    pub(super) fn insert_environment(&self, id: EnvironmentId, now: UnixSeconds) {
         let mut environments = lock(&self.environments);
-        if environments.len() >= MEMORY_SIZE {
+        if environments.len() >= CACHE_SIZE {
             environments.clear();
         }
         environments.insert(id, now);
     }
 
-    pub(super) fn remember_ecosystem(&self, key: OwnerKey, ecosystem: Ecosystem, now: UnixSeconds) {
+    pub(super) fn insert_ecosystem(&self, key: OwnerKey, ecosystem: Ecosystem, now: UnixSeconds) {
         let mut ecosystems = lock(&self.ecosystems);
-        if ecosystems.len() >= MEMORY_SIZE {
+        if ecosystems.len() >= CACHE_SIZE {
             ecosystems.clear();
         }
         ecosystems.insert(key, (now, ecosystem));
@@ -80,7 +80,7 @@ impl Memory {
         {
             return renewal.clone();
         }
-        if renewals.len() >= MEMORY_SIZE {
+        if renewals.len() >= CACHE_SIZE {
             renewals.clear();
         }
         let renewal = Arc::new(Renewal {
@@ -92,7 +92,7 @@ impl Memory {
     }
 }
 
-impl Memory {
+impl Cache {
     /// Renews a sliding token, unless another use in this second has renewed it or is renewing it.
     /// Then this use shares that result, so that a busy token costs only one write per second.
     ///
@@ -115,7 +115,9 @@ impl Memory {
 /// Returns whether a cache entry is still fresh. An entry from a later time, before the clock went
 /// back, is not.
 fn is_fresh(seen: UnixSeconds, now: UnixSeconds) -> bool {
-    now.0.checked_sub(seen.0).is_some_and(|age| age < MEMORY)
+    now.0
+        .checked_sub(seen.0)
+        .is_some_and(|age| age < CACHE_SECONDS)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,9 +1,6 @@
 //! The random source. Like the clock, it is passed in, so that tests can replace it.
 
-use std::{
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::CryptoRng;
 
@@ -19,11 +16,5 @@ impl Random {
     /// Returns the generator, locked for one draw.
     pub fn draw(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Random {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Random")
     }
 }

@@ -53,7 +53,7 @@ impl<'a> Lookup<'a> {
         if token.holder() == Holder::User {
             self.users.push(token.owner());
             let ecosystem = token.owner().ecosystem();
-            if let Some(owner) = self.app.memory.ecosystem(ecosystem, self.now) {
+            if let Some(owner) = self.app.cache.ecosystem(ecosystem, self.now) {
                 self.remembered.insert(ecosystem, owner);
             } else {
                 self.keys.insert(Key::owner(ecosystem));
@@ -128,7 +128,7 @@ impl<'a> Lookup<'a> {
     pub async fn read(self) -> Result<Found> {
         let (app, now) = (self.app, self.now);
         let renewals = self.sliding.iter().map(async |token| {
-            let renewal = app.memory.renew_once(token, now, &app.identity);
+            let renewal = app.cache.renew_once(token, now, &app.identity);
             let until = renewal.await?;
             Ok((*token.hashed().as_bytes(), until))
         });
@@ -136,7 +136,7 @@ impl<'a> Lookup<'a> {
             try_join(app.identity.read(&self.keys), try_join_all(renewals)).await?;
         for key in self.to_remember {
             if let Some(Owner::Ecosystem(ecosystem)) = items.owner(key) {
-                app.memory.remember_ecosystem(key, ecosystem.clone(), now);
+                app.cache.insert_ecosystem(key, ecosystem.clone(), now);
             }
         }
         let environments = existing_environments(app, &items, &self.users, now).await?;
@@ -170,7 +170,7 @@ async fn existing_environments(
             _ => None,
         };
         match environment {
-            Some(id) if app.memory.environment(id, now) => alive.insert(id.clone()),
+            Some(id) if app.cache.environment(id, now) => alive.insert(id.clone()),
             Some(id) => unknown.insert(id.clone()),
             None => false,
         };
@@ -180,7 +180,7 @@ async fn existing_environments(
         let items = app.identity.read(&keys).await?;
         for id in unknown {
             if items.environment(&id).is_some() {
-                app.memory.remember_environment(id.clone(), now);
+                app.cache.insert_environment(id.clone(), now);
                 alive.insert(id);
             }
         }

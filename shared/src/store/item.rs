@@ -19,18 +19,20 @@ pub(crate) enum WriteResult<T> {
     Conflict(Option<T>),
 }
 
-/// Returns whether a conditional write succeeded: `false` if its condition was false. `is_refusal`
-/// distinguishes this from other errors.
-pub(crate) fn is_written<O, E, R>(
+/// Ignores that the condition of a write did not hold. `is_refusal` recognises that error.
+///
+/// # Errors
+/// Any other error of the write.
+pub(crate) fn unless_refused<O, E, R>(
     result: std::result::Result<O, SdkError<E, R>>,
     is_refusal: impl FnOnce(&E) -> bool,
-) -> Result<bool>
+) -> Result<()>
 where
     Error: From<SdkError<E, R>>,
 {
     match result {
-        Ok(_) => Ok(true),
-        Err(error) if error.as_service_error().is_some_and(is_refusal) => Ok(false),
+        Ok(_) => Ok(()),
+        Err(error) if error.as_service_error().is_some_and(is_refusal) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -135,8 +135,8 @@ impl Expiry {
         self.expires_at().is_none_or(|end| now < end)
     }
 
-    /// Returns the expiry after a use. `until` is the new `expires_at` of a sliding token, as the
-    /// database returned it.
+    /// Returns the expiry after a use. `until` is the new `expires_at` of a sliding token, as
+    /// `Identity::renew` in `store/identity/tokens.rs` returned it.
     #[must_use]
     pub fn renewed_until(self, until: UnixSeconds) -> Self {
         match self {

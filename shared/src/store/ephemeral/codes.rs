@@ -16,7 +16,7 @@ use crate::{
     },
     store::{
         identity::{Identity, Key, owner_item, user_unchanged},
-        item::{Item, from_item, is_written, number, to_item, to_value},
+        item::{Item, from_item, number, to_item, to_value, unless_refused},
         transaction::{Change, Transacted, check, delete, put, transact},
     },
 };
@@ -189,7 +189,7 @@ impl Ephemeral {
             .send()
             .await;
         let is_refusal = DeleteItemError::is_conditional_check_failed_exception;
-        is_written(deleted, is_refusal).map(|_| ())
+        unless_refused(deleted, is_refusal)
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{Ephemeral, PARTITION_KEY};
 use crate::{
     domain::{error::Result, time::UnixSeconds},
-    store::item::{from_item, is_written, number},
+    store::item::{from_item, number, unless_refused},
 };
 
 /// The counter of one subject in one time window.
@@ -80,7 +80,7 @@ impl Ephemeral {
             .send()
             .await;
         let is_refusal = UpdateItemError::is_conditional_check_failed_exception;
-        is_written(refunded, is_refusal).map(|_| ())
+        unless_refused(refunded, is_refusal)
     }
 
     /// Counts a charged attempt as failed.

@@ -17,7 +17,7 @@ use crate::{
         owner::{Address, Epoch, OwnerKey, User},
     },
     store::{
-        item::{Item, from_item, is_written, to_item, to_value},
+        item::{Item, from_item, to_item, to_value, unless_refused},
         transaction::{Change, Transacted, delete, put},
     },
 };
@@ -177,7 +177,7 @@ impl Identity {
             .send()
             .await;
         let is_refusal = UpdateItemError::is_conditional_check_failed_exception;
-        is_written(replaced, is_refusal).map(|_| ())
+        unless_refused(replaced, is_refusal)
     }
 }
 
