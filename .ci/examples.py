@@ -4,8 +4,9 @@
     examples.py TOKENRY
 
 TOKENRY is the built command. The examples are for Express, FastAPI and axum. Each example is the
-unchanged code of the document, with unmodified packages of its framework. The script needs Node.js
-with npm, Python 3 with venv, and Rust. It writes only to target/examples.
+unchanged code of the document, with unmodified packages of its framework. The commands of the
+document set its variables and send it requests. The script needs Node.js with npm, Python 3 with
+venv, Rust, bash and curl. It writes only to target/examples.
 """
 
 import contextlib
@@ -37,9 +38,18 @@ WAIT = 30  # The seconds that an example may take to start.
 
 def code(section, language):
     """Returns the only code block of this language in a section of the document."""
-    text = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.M | re.S)[1]
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+    (block,) = blocks(section, language)
     return block
+
+
+def blocks(section, language):
+    """Returns the code blocks of this language in a section of the document."""
+    text = re.search(rf"^## {section}$(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.M | re.S)[1]
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+# Sets the variables of an example, and sends requests to the port that the document uses.
+VARIABLES, REQUESTS = blocks("What each example does", "sh")
 
 
 def run(*command, **more):
@@ -87,6 +97,7 @@ def request(url, token=None, method="GET", form=None):
 @contextlib.contextmanager
 def started(command, directory, environment):
     """Runs an example while it is tested."""
+    command = ["bash", "-euc", f'{VARIABLES}exec "$@"', "bash", *command]
     process = subprocess.Popen(command, cwd=directory, env=os.environ | environment | {"PORT": PORT})
     try:
         for _ in range(WAIT * 10):
@@ -132,6 +143,10 @@ def attempt(name, start, server, reader):
     token = mint(start, f"users/{start['userId']}")
     status, _, body = request(orders, token)
     must(status == 200 and start["userId"] in body, f"{name}: a valid token gets 200", (status, body))
+    script = REQUESTS.replace("http://127.0.0.1:8080", EXAMPLE)
+    ran = subprocess.run(["bash", "-euc", script], env=os.environ | {"TOKEN": token}, stdout=subprocess.PIPE, text=True, check=True)
+    statuses = re.findall(r"HTTP/[0-9.]+ (\d+)", ran.stdout)
+    must(statuses == ["200", "401"], f"{name}: the document's requests get 200 and 401", ran.stdout)
     must(request(orders, token, "POST")[0] == 201, f"{name}: a token with the scope write may write")
     must(request(orders, reader)[0] == 200, f"{name}: a token with the scope read may read")
     status, challenge, _ = request(orders, reader, "POST")
@@ -154,7 +169,7 @@ def main(tokenry):
         command = example(directory)
         with serving(tokenry, subprocess.DEVNULL) as start:
             server = mint(start, f"ecosystems/{start['ecosystemId']}")
-            variables = {"TOKENRY_URL": start["url"], "TOKENRY_TOKEN": server}
+            variables = {"URL": start["url"], "SERVER_TOKEN": server}
             with started(command, directory, variables):
                 attempt(example.__name__, start, server, read_token(start))
         with started(command, directory, variables):

@@ -4,9 +4,9 @@
     operations.py [TOKENRY]
 
 Without TOKENRY (the built command) it checks metrics and resources alone. With it, it also runs every block
-marked `sh` of the guides that need a stack, one guide after the other in one shell, the `sam` commands for trying out,
-and the deployment with its roll-back: `aws` and `sam` are stand-ins that parse and check as the real ones do (stand_in.py), the API is
-`tokenry serve`, and the table is a DynamoDB of another maker.
+marked `sh` of the guides that need a stack, one guide after the other in one shell, the `sam` commands for trying out
+and for x86_64, and the deployment with its roll-back. `aws` and `sam` are stand-ins that parse and check as the real
+ones do (stand_in.py), the API is `tokenry serve`, and the table is a DynamoDB of another maker.
 """
 
 import contextlib
@@ -109,6 +109,7 @@ def documents(run):
     overrides = run.logged("overrides")
     deployed = [one for one in overrides if "RestoredTableArn" in one]
     changed = [one for one in overrides if "LogLevel" in one]
+    must({"Canary": "false"} in overrides, "an upgrade without a canary changes nothing else", overrides)
     must(
         changed == [{"LogLevel": "debug", "Canary": "true"}],
         "a parameter is changed by a canary unless another way is asked for",
@@ -130,9 +131,19 @@ def documents(run):
         words = set(re.findall(r"@?[A-Za-z_]+", re.sub(r'"[^"]*"', "", query)))
         must(words <= fields | INSIGHTS, f"lines have the fields of {query!r}", words - fields)
 
-    trying = "".join(block for block in blocks("docs/how-to/deploy.md", "text") if block.startswith("sam "))
-    code, printed = run.bash(trying)
-    must(code == 0 and len(run.logged("command")) == 2, "the sam commands for trying out parse", printed)
+    variants = [block for block in blocks("docs/how-to/deploy.md", "text") if block.startswith("sam ")]
+    code, printed = run.bash("STAGE=production\n" + "".join(variants))
+    must(
+        code == 0 and len(run.logged("command")) == 4,
+        "the sam commands for trying out and for x86_64 parse",
+        printed,
+    )
+    overrides = run.logged("overrides")
+    must(
+        overrides[-2:] == [{"Architecture": "x86_64"}, {"Stage": "production", "Architecture": "x86_64"}],
+        "a new stack for x86_64 has the name of its stage",
+        overrides,
+    )
 
 
 def deployment(run):
