@@ -18,7 +18,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ("introspect-token", "without a well-formed token", &[]),
     (
         "introspect-token",
-        "with its ecosystem remembered",
+        "with its ecosystem cached",
         &[("BatchGetItem", 4.0)],
     ),
     (
@@ -29,7 +29,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ("authorize", "", &[("BatchGetItem", 3.0)]),
     (
         "authorize",
-        "with its ecosystem remembered",
+        "with its ecosystem cached",
         &[("BatchGetItem", 2.0)],
     ),
     (
@@ -149,7 +149,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ),
     (
         "get-email-token-value",
-        "of the first value in an environment",
+        "of the first value in an execution environment",
         &[
             ("BatchGetItem", 3.0),
             ("BatchGetItem", 3.0),
@@ -158,7 +158,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ),
     (
         "log-in-with-password",
-        "without a live e-mail token",
+        "without a valid e-mail token",
         &[
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
@@ -490,7 +490,7 @@ impl Variant {
                     "authorize" => self.authorize(&token).await,
                     _ => self.of(service.introspect(&token)).await,
                 };
-                if when == "with its ecosystem remembered" {
+                if when == "with its ecosystem cached" {
                     verify().await;
                 }
                 verify().await
@@ -517,14 +517,14 @@ impl Variant {
                 let event = consume_shortcode::attempt(&code).header("authorization", &server);
                 self.of(event.send(&service.app)).await
             }
-            ("get-email-token-value", "of the first value in an environment") => {
+            ("get-email-token-value", "of the first value in an execution environment") => {
                 let environment = service.another_environment();
                 let event = Event::to("get-email-token-value")
                     .header("authorization", &service.account_token)
                     .query(&format!("email={BOB}"));
                 self.of(event.send(&environment)).await
             }
-            ("log-in-with-password", "without a live e-mail token") => {
+            ("log-in-with-password", "without a valid e-mail token") => {
                 ask(service, "DELETE", &json!({ "email": BOB })).await;
                 self.of(service.log_in("192.0.2.1", BOB, PASSWORD)).await
             }

@@ -48,22 +48,22 @@ const API: Input = Input(
 );
 const CALL: Input = Input("Lambda, a million requests", "0.20", AWS);
 const SECOND: Input = Input("Lambda, a GB-second on arm64", "0.0000133334", AWS);
-const LOG: Input = Input("CloudWatch Logs, a GB taken in", "0.50", AWS);
+const LOG: Input = Input("CloudWatch Logs, a GB ingested", "0.50", AWS);
 const ALARM: Input = Input("CloudWatch, an alarm a month", "0.10", AWS);
 const DASHBOARD: Input = Input("CloudWatch, a dashboard a month", "3.00", AWS);
 const KEY: Input = Input("KMS, a key a month", "1.00", AWS);
 const DURATION: Input = Input(
     "milliseconds billed of a call",
     "15",
-    "assumed; see `Duration`",
+    "assumed; the Lambda metric `Duration` shows it",
 );
 const HASHING: Input = Input(
     "milliseconds billed of a call that hashes a password",
     "100",
-    "assumed; see `Duration`",
+    "assumed; the Lambda metric `Duration` shows it",
 );
 const LOGGED: Input = Input(
-    "bytes of log of a call, the API's included",
+    "bytes of log of a call, with the access log of the API",
     "900",
     "assumed",
 );
