@@ -1,4 +1,4 @@
-//! `tokenry bootstrap`: creates the first account and its token by writing to the table directly.
+//! `tokenry bootstrap`: writes an account or a token to the table directly, without the API.
 
 use std::io::Write;
 
@@ -17,13 +17,14 @@ use shared::{
 
 use crate::serve::said;
 
-/// Create an account, or another token for an account, in a deployment's tables
+/// Create an account with a token, or another token for an existing account, in the tables of a
+/// deployment
 #[derive(Clone, Debug, Args)]
 pub struct Bootstrap {
     /// The identity table
     #[arg(long, value_name = "NAME", env = config::IDENTITY_TABLE)]
     identity_table: String,
-    /// The ephemeral table; only with --create-tables
+    /// The ephemeral table; required with --create-tables, and otherwise ignored
     #[arg(
         long,
         value_name = "NAME",
@@ -31,22 +32,23 @@ pub struct Bootstrap {
         required_if_eq("create_tables", "true")
     )]
     ephemeral_table: Option<String>,
-    /// Create the tables first, unless they exist. For trials only: these tables have no backups.
-    /// The template creates the tables of a deployment
+    /// Create the tables first, if they do not exist. Use this only for trials: these tables have
+    /// no backups. In a deployment, the template creates the tables
     #[arg(long)]
     create_tables: bool,
     /// Create another token for this account instead of a new account
     #[arg(long, value_name = "ID")]
     account: Option<String>,
-    /// Print one line of JSON: accountId, accountToken
+    /// Print one line of JSON with accountId and accountToken
     #[arg(long)]
     json: bool,
 }
 
-/// Creates the account or token and prints the token, which is shown only once.
+/// Creates the account if no id is given, creates a token for the account, and prints this token.
+/// The token is shown only once.
 ///
 /// # Errors
-/// One line with the cause.
+/// The error is one line with the cause.
 pub async fn run(args: Bootstrap) -> Result<(), String> {
     let id = args.account.as_deref().map(AccountId::parse).transpose();
     let id = id.map_err(|_invalid| "an account id is A and 24 lowercase hex digits")?;
@@ -82,7 +84,7 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
             "Account: {id}\nToken:   {token}\nThe token is shown only once. Store it like a password."
         )
     };
-    // This error is not ignored: a token that was not printed is lost.
+    // This error must be reported: a token that was not printed is lost.
     printed
         .and_then(|()| out.flush())
         .map_err(|error| error.to_string())

@@ -1,5 +1,5 @@
-//! The embedded database: dynoxide, which implements DynamoDB on SQLite. The AWS SDK calls it
-//! without a socket.
+//! The embedded database: dynoxide, which implements DynamoDB on SQLite. The AWS SDK calls dynoxide
+//! in the same process, without a socket.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub const IDENTITY: &str = "tokenry-identity";
 /// The name of the ephemeral table in the embedded database.
 pub const EPHEMERAL: &str = "tokenry-ephemeral";
 
-/// A database in this process that acts as the SDK's HTTP client.
+/// A database in this process. The SDK uses the database as an HTTP client.
 #[derive(Clone)]
 pub struct Embedded(Database);
 
@@ -44,7 +44,7 @@ impl Embedded {
             .map_err(|error| error.to_string())
     }
 
-    /// Creates a database in memory, which ends with the process.
+    /// Creates a database in memory. Its data is lost when the process ends.
     ///
     /// # Errors
     /// SQLite's error.
@@ -54,7 +54,8 @@ impl Embedded {
             .map_err(|error| error.to_string())
     }
 
-    /// Deletes expired items and returns their number. The database does not delete them by itself.
+    /// Deletes expired items and returns their number. Unlike DynamoDB, dynoxide does not delete
+    /// expired items automatically.
     ///
     /// # Errors
     /// SQLite's error.
@@ -82,7 +83,7 @@ impl Embedded {
             "UpdateTimeToLive" => call(body, |request| db.update_time_to_live(request)),
             "DescribeTimeToLive" => call(body, |request| db.describe_time_to_live(request)),
             other => Err(DynoxideError::ValidationException(format!(
-                "{other} is not wired to the embedded database"
+                "the embedded database does not support {other}"
             ))),
         };
         match answer {
@@ -113,7 +114,7 @@ impl HttpConnector for Embedded {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default();
         let (status, body) = self.run(operation, request.body().bytes().unwrap_or_default());
-        let status = StatusCode::try_from(status).expect("the database answers with a status");
+        let status = StatusCode::try_from(status).expect("the database returns a valid status");
         HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
     }
 }
@@ -128,8 +129,8 @@ impl HttpClient for Embedded {
     }
 }
 
-/// Creates the SDK's client over this HTTP client, with the limits that all clients have and with
-/// placeholders for region and credentials.
+/// Creates a DynamoDB client that sends its requests to this HTTP client. The DynamoDB client has
+/// the limits of all clients. Its region and credentials are placeholders.
 pub fn client(http: impl HttpClient + 'static) -> Client {
     let config = with_limits(Config::builder())
         .http_client(http)

@@ -1,7 +1,7 @@
-//! The local gateway: serves every endpoint on one listener, as an HTTP API of API Gateway does.
+//! The local gateway: serves every endpoint on one listener, like an HTTP API of API Gateway.
 //!
-//! It converts each request to a payload 2.0 event, which then passes lambda_http's own conversion.
-//! So the same code runs locally and in a deployment.
+//! The gateway converts each request to an event of API Gateway (payload format 2.0), and passes
+//! the event to the code that also runs in a deployment.
 
 use std::{
     borrow::Cow,
@@ -37,11 +37,11 @@ use tokio::net::TcpListener;
 
 use crate::page;
 
-/// The maximum payload of API Gateway, in bytes.
+/// The maximum length of a request body in API Gateway, in bytes.
 const MAX_PAYLOAD: usize = 10 * 1024 * 1024;
 
-/// Serves every endpoint and the API's page on this listener until `stop` is ready and the requests
-/// in progress are answered.
+/// Serves every endpoint and the API's page on this listener. After `stop` completes, answers the
+/// requests in progress and returns.
 ///
 /// # Errors
 /// The listener's error.
@@ -60,7 +60,7 @@ fn routes(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints() {
         let method = MethodFilter::try_from(endpoint.method.clone())
-            .expect("every endpoint's method is one that a gateway routes");
+            .expect("axum can route the method of every endpoint");
         let app = app.clone();
         let handle = async move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request| {
             pass(&app, endpoint, peer, request).await
@@ -74,16 +74,16 @@ fn routes(app: &Arc<App>) -> Router {
         .layer(from_fn(only_this_machine))
 }
 
-/// Returns 421 for a request to the name of another machine. Otherwise any web site could let its
-/// own name resolve to 127.0.0.1 (DNS rebinding), and its pages could read and change everything
-/// here.
+/// Returns 421 if a host name of the request belongs to another machine. Without this check, a web
+/// site could make its host name resolve to 127.0.0.1 (DNS rebinding). Then the pages of the web
+/// site could read and change all data of this server.
 async fn only_this_machine(request: Request, next: Next) -> Response {
     let of_uri = request.uri().authority().map(Authority::as_str);
     let of_headers = request.headers().get_all(HOST).iter();
-    let mut named = of_headers
+    let mut hosts = of_headers
         .map(|host| host.to_str().unwrap_or_default())
         .chain(of_uri);
-    if named.all(is_this_machine) {
+    if hosts.all(is_this_machine) {
         next.run(request).await
     } else {
         let text = "Misdirected Request: this server answers for localhost and 127.0.0.1";
@@ -91,8 +91,8 @@ async fn only_this_machine(request: Request, next: Next) -> Response {
     }
 }
 
-/// Returns whether a host, with or without a port, is this machine: `localhost`, a name under it
-/// (RFC 6761 section 6.3), or a loopback address.
+/// Returns whether a host, with or without a port, is this machine: `localhost`, a name that ends
+/// with `.localhost` (RFC 6761 section 6.3), or a loopback address.
 fn is_this_machine(host: &str) -> bool {
     let Ok(host) = host.parse::<Authority>() else {
         return false;
@@ -122,7 +122,7 @@ async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request)
     let (parts, body) = request.into_parts();
     let params = path_parameters(endpoint.path, parts.uri.path());
     if params.values().any(|value| value.is_empty()) || parts.method != *endpoint.method {
-        // API Gateway's parameters are never empty, and its GET routes do not match HEAD.
+        // In API Gateway, a path parameter is never empty, and a GET route does not match HEAD.
         return not_found().await;
     }
     let Ok(body) = axum::body::to_bytes(body, MAX_PAYLOAD).await else {
@@ -156,12 +156,12 @@ async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request)
         body: text,
         is_base64_encoded,
     };
-    let payload = to_raw_value(&event).expect("an event is JSON");
+    let payload = to_raw_value(&event).expect("an event serializes to JSON");
 
     let event = LambdaEvent::new(payload, context);
     let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
     let answer = serde_json::to_vec(&answer).and_then(|json| serde_json::from_slice(&json));
-    from_event(answer.expect("an endpoint answers in API Gateway's format"))
+    from_event(answer.expect("an endpoint's response has API Gateway's format"))
 }
 
 /// The payload 2.0 event of a request.
@@ -201,7 +201,7 @@ struct Http<'a> {
     source_ip: IpAddr,
 }
 
-/// Returns a body in the format of an event, and whether it is base64.
+/// Returns the request body for an event, and whether the returned body is base64.
 fn event_body<'a>(headers: &HeaderMap, body: &'a Bytes) -> (Option<Cow<'a, str>>, bool) {
     match str::from_utf8(body) {
         _ if body.is_empty() => (None, false),
@@ -223,8 +223,8 @@ fn path_parameters<'a>(template: &'a str, path: &'a str) -> BTreeMap<&'a str, Co
         .collect()
 }
 
-/// Returns the headers in API Gateway's format: names in lower case, several values joined with a
-/// comma.
+/// Returns the headers in API Gateway's format: the names are in lower case, and several values of
+/// one header are joined with commas.
 fn joined(headers: &HeaderMap) -> BTreeMap<&str, Cow<'_, str>> {
     let mut joined = BTreeMap::<&str, Cow<'_, str>>::new();
     for (name, value) in headers {
@@ -237,8 +237,8 @@ fn joined(headers: &HeaderMap) -> BTreeMap<&str, Cow<'_, str>> {
     joined
 }
 
-/// Returns whether API Gateway forwards a body with this content type as text. It forwards all
-/// others, including forms, as base64.
+/// Returns whether API Gateway forwards a body with these headers as text. API Gateway forwards the
+/// bodies of all other content types, including forms, as base64.
 fn is_text(headers: &HeaderMap) -> bool {
     let content_type = headers
         .get(CONTENT_TYPE)

@@ -9,6 +9,7 @@ mod page;
 pub mod serve;
 
 /// The SDK allocates a lot, and the embedded database even more. With this allocator, the gateway
-/// serves 1.6 times as many requests as with the system's (`cargo bench -p tests --bench gateway`).
+/// serves 1.6 times as many requests as with the system's allocator
+/// (`cargo bench -p tests --bench gateway`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

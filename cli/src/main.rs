@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Not `eprintln!`, which panics if standard error is closed.
+            // `eprintln!` would panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "{failure}");
             failure.exit_code()
         }
@@ -68,8 +68,8 @@ fn completions(shell: Shell) -> Result<(), Failure> {
     output::print(String::from_utf8_lossy(&script).trim_end())
 }
 
-/// Removes from a clap error what may be a secret that was passed as an argument: an unexpected
-/// value, and text that looks like a token.
+/// Removes possible secrets from a clap error: values of unexpected arguments, and text that looks
+/// like a token. The user may have passed a secret as an argument.
 fn without_values(mut error: Error) -> Error {
     let stray = matches!(
         error.kind(),

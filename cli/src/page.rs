@@ -1,5 +1,5 @@
-//! The API's page at `/`, and `openapi.yaml`, which the page shows. Only the local gateway has
-//! them.
+//! Serves the API's page at `/`, and the file `openapi.yaml`, which the page shows. Only the local
+//! gateway serves them.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -21,8 +21,8 @@ use crate::gateway::not_found;
 const OPENAPI: &str = include_str!("../../openapi.yaml");
 /// The media type of YAML (RFC 9512).
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
-/// Lets the page load from and call only its own origin. The viewer uses inline styles, and data
-/// URLs for its icons.
+/// The content security policy. The page can load files only from its own origin, and can send
+/// requests only to its own origin. The viewer needs inline styles, and data URLs for its icons.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -34,18 +34,21 @@ pub(crate) fn routes() -> Router {
     let config = Arc::new(config);
     let file = async move |method: Method, path: Option<Path<String>>| {
         let path = path.map_or_else(String::new, |Path(path)| path);
-        let file = serve(&path, config).expect("the viewer's own files are text");
+        let file = serve(&path, config).expect("the viewer's initializer is UTF-8");
         match file {
             Some(file) if method == Method::GET => {
                 let content_type = HeaderValue::try_from(file.content_type);
-                content(content_type.expect("a content type"), file.bytes)
+                content(
+                    content_type.expect("a content type is a header value"),
+                    file.bytes,
+                )
             }
             _ => not_found().await,
         }
     };
     let openapi = async |method: Method| match method {
         Method::GET => content(YAML, OPENAPI.as_bytes().into()),
-        // axum's GET routes also accept HEAD. API Gateway's do not.
+        // axum's GET routes also accept HEAD. API Gateway's GET routes do not.
         _ => not_found().await,
     };
     Router::new()

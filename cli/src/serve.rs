@@ -43,22 +43,22 @@ const START: &str = "start.json";
 
 /// How often expired items are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
-/// How long requests in progress may take after the command is told to stop.
+/// How long the command waits for requests in progress after a signal to stop.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Serve every endpoint on this machine, with an embedded database
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
-    /// The port to listen on; 0 picks a free one
+    /// The port to listen on; with 0, the system chooses a free port
     #[arg(long, default_value_t = 3000)]
     port: u16,
     /// The directory for the database and the first account's token
     #[arg(long, value_name = "DIR", default_value = ".tokenry")]
     data: PathBuf,
-    /// Store nothing on disk: the database ends with the command
+    /// Store nothing on disk: all data is lost when the command ends
     #[arg(long, conflicts_with = "data")]
     memory: bool,
-    /// Print one line of JSON: url, accountToken, ecosystemId, userId
+    /// Print one line of JSON with url, accountToken, ecosystemId and userId
     #[arg(long)]
     json: bool,
     /// The log level: off, error, warn, info, debug, trace
@@ -66,7 +66,7 @@ pub struct Serve {
     log: LevelFilter,
 }
 
-/// The account token, the ecosystem and the user that the first start creates, so that the first
+/// The account token, the ecosystem and the user that the first start creates. With them, the first
 /// request needs no preparation.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +79,8 @@ struct Start {
 /// Serves until ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// One line with the cause: the directory, the database, the port or a setting.
+/// The directory, the database, the port or a setting is unusable. The error is one line with the
+/// cause.
 pub async fn run(args: Serve) -> Result<(), String> {
     let format = if io::stderr().is_terminal() {
         Format::Pretty
@@ -88,7 +89,8 @@ pub async fn run(args: Serve) -> Result<(), String> {
     };
     log::start(args.log, format);
 
-    // These steps come first, because they leave no files behind if they fail.
+    // These steps come before the first step that creates a file: if one of them fails, the command
+    // leaves no files behind.
     let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
     let address = ("127.0.0.1", args.port);
     let listener = TcpListener::bind(address)
@@ -148,7 +150,7 @@ pub async fn run(args: Serve) -> Result<(), String> {
     Ok(())
 }
 
-/// Creates a directory that only its owner can enter, unless it exists.
+/// Creates a directory that only its owner can access. Does nothing if the directory exists.
 fn private_directory(directory: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -157,8 +159,8 @@ fn private_directory(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Creates the database's file if it does not exist, and makes the files in the directory readable
-/// only by their owner. SQLite gives its other files the mode of the database's file.
+/// Creates the database file if it does not exist, and gives every file of the server in this
+/// directory the mode 0600. SQLite creates its other files with the mode of the database file.
 #[cfg(unix)]
 fn private_files(directory: &Path) -> io::Result<()> {
     use std::{
@@ -199,7 +201,7 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     };
     let (_, token) = mint(app, right, &account, wanted).await?;
     let ecosystem = create_ecosystem(app, right, &account.id).await?;
-    let user_id = UserId::parse(&format!("{};demo", ecosystem.id)).expect("demo is a name");
+    let user_id = UserId::parse(&format!("{};demo", ecosystem.id)).expect("demo is a valid name");
     put_user(
         app,
         right,
@@ -214,8 +216,8 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     })
 }
 
-/// Reads what an earlier start created, if its token is still valid. Otherwise creates and stores
-/// it.
+/// Returns the stored token and ids if the token is still valid. Otherwise creates and stores new
+/// ones.
 async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
     let cannot = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", file.display());
     match std::fs::read(file) {
@@ -265,7 +267,7 @@ fn announce(args: &Serve, url: &str, start: &Start) {
         };
         writeln!(
             out,
-            "Tokenry listens on {url} ({kept}). A browser shows the API there, to read and to try.\n\
+            "Tokenry listens on {url} ({kept}). Open this address in a browser to read and try the API.\n\
              Mint a token for the user demo:\n\n  \
              curl -X POST -H 'Authorization: {account_token}' '{url}/api/users/{user_id}/tokens'\n"
         )
@@ -291,7 +293,7 @@ async fn asked_to_stop() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
+        let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
@@ -301,7 +303,7 @@ async fn asked_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Returns an error as one line for the user of the command.
+/// Returns the text of an error for the user of the command, in one line.
 pub(crate) fn said(error: Error) -> String {
     match error {
         Error::Unavailable { cause } | Error::Internal { cause } => cause,

@@ -1,4 +1,4 @@
-//! Runs `tokenry bootstrap` as a process, against a database on a socket that implements DynamoDB.
+//! Runs `tokenry bootstrap` as a process, against a local server that implements DynamoDB.
 
 use std::{
     fs,
@@ -30,11 +30,11 @@ fn command(endpoint: &str, arguments: &[&str]) -> Command {
 async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output())
         .await
-        .expect("the command is run")
+        .expect("the task does not panic")
         .expect("the command runs")
 }
 
-/// Starts a database on a socket, and returns it and its address.
+/// Starts a database server. Returns the database and the server's URL.
 async fn database() -> (Database, String) {
     let database = Database::memory().expect("a database");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -44,7 +44,7 @@ async fn database() -> (Database, String) {
 }
 
 fn one_line(output: &Output) -> String {
-    let line = String::from_utf8(output.stderr.clone()).expect("text");
+    let line = String::from_utf8(output.stderr.clone()).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(output.stdout.is_empty());
     assert_eq!(line.lines().count(), 1, "{line}");
@@ -59,9 +59,9 @@ const CREATE: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn it_creates_tables_with_a_ttl_attribute_an_account_and_a_token() {
+async fn bootstrap_creates_an_account_a_token_and_tables_with_a_ttl_attribute() {
     let (database, endpoint) = database().await;
-    // In the second run, the tables exist.
+    // In the second run, the tables already exist.
     let mut accounts = Vec::new();
     for _ in 0..2 {
         let output = bootstrap(&endpoint, CREATE).await;
@@ -97,7 +97,7 @@ async fn an_account_can_get_another_token() {
     assert_ne!(more["accountToken"], made["accountToken"]);
 }
 
-/// Runs the command with an operator's AWS profile of this content.
+/// Runs the command with an AWS profile that has this content.
 async fn with_profile(endpoint: &str, profile: &str) -> Output {
     let home = tempfile::tempdir().expect("a directory");
     let config = home.path().join("config");
@@ -127,7 +127,7 @@ async fn an_operators_aws_profile_may_use_a_credential_process_or_sso() {
     let line = one_line(&with_profile(&endpoint, sso).await);
     assert!(
         line.contains("sso/cache"),
-        "without a log-in, SSO fails: {line}"
+        "without an SSO log-in, the SSO cache is missing: {line}"
     );
 }
 
@@ -156,7 +156,7 @@ async fn a_missing_table_is_reported_in_one_line() {
 }
 
 #[tokio::test]
-async fn creating_tables_requires_the_names_of_both() {
+async fn create_tables_requires_the_names_of_both_tables() {
     let (_database, endpoint) = database().await;
     let output = bootstrap(&endpoint, &["--create-tables"]).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -1,4 +1,5 @@
-//! Runs `tokenry serve` as a process: tests its output, how it ends, and which data survives.
+//! Runs `tokenry serve` as a process. Tests the output of the command, how the command ends, and
+//! which data is still there after a restart.
 
 use std::{
     collections::HashSet,
@@ -44,11 +45,11 @@ impl Server {
     fn text(&self, name: &str) -> String {
         self.line[name]
             .as_str()
-            .unwrap_or_else(|| panic!("{name} in {}", self.line))
+            .unwrap_or_else(|| panic!("no string {name} in {}", self.line))
             .to_owned()
     }
 
-    /// Mints a token for the user demo; `None` if the server has ended.
+    /// Mints a token for the user demo. Returns `None` if the server has ended.
     async fn mint(&self, query: &str) -> Option<String> {
         let (url, user) = (self.text("url"), self.text("userId"));
         let answer = self
@@ -70,7 +71,7 @@ impl Server {
             .form(&[("token", token)])
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         answer
             .text()
             .await
@@ -91,7 +92,7 @@ impl Drop for Server {
     }
 }
 
-/// Sends a signal, with the shell's own `kill`.
+/// Sends a signal with the shell's built-in command `kill`.
 fn kill(signal: &str, pid: u32) {
     let kill = format!("kill {signal} {pid}");
     let sent = Command::new("sh").args(["-c", &kill]).status();
@@ -110,7 +111,7 @@ fn tokenry(arguments: &[&str]) -> Command {
 /// Runs a command, checks that it fails, and returns its line of error output.
 fn refusal(arguments: &[&str]) -> String {
     let output = tokenry(arguments).output().expect("the command runs");
-    let line = String::from_utf8(output.stderr).expect("text");
+    let line = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(output.stdout.is_empty());
     assert_eq!(line.lines().count(), 1, "{line}");
@@ -135,7 +136,7 @@ async fn a_restart_prints_the_same_ids_and_tokens_stay_valid() {
 }
 
 #[tokio::test]
-async fn a_start_without_the_database_creates_a_new_account() {
+async fn a_start_without_a_database_ignores_start_json_and_creates_a_new_account() {
     let data = tempfile::tempdir().unwrap();
     let mut first = Server::on(data.path());
     first.signal("-KILL");
@@ -151,7 +152,7 @@ async fn a_start_without_the_database_creates_a_new_account() {
 }
 
 #[tokio::test]
-async fn minted_tokens_survive_a_sigkill_and_are_in_no_file() {
+async fn minted_tokens_are_still_valid_after_a_sigkill_and_are_in_no_file() {
     let data = tempfile::tempdir().unwrap();
     let mut server = Server::on(data.path());
     let pid = server.child.id();
@@ -248,8 +249,8 @@ async fn only_the_owner_can_read_the_files_in_the_data_directory() {
             now.values().all(|mode| *mode == 0o600),
             "{restart}: {now:?}"
         );
-        // An earlier release created its files with this mode. Dropping the server kills it, so
-        // SQLite does not delete any of them.
+        // An earlier release created its files with mode 0644. `drop` kills the server, so SQLite
+        // does not delete any of the files.
         drop(server);
         for name in now.keys() {
             let path = data.path().join(name);
@@ -259,7 +260,7 @@ async fn only_the_owner_can_read_the_files_in_the_data_directory() {
 }
 
 #[tokio::test]
-async fn a_request_to_the_name_of_another_machine_gets_421() {
+async fn a_request_with_the_host_of_another_machine_gets_421() {
     let server = Server::start(&["--memory", "--port", "0", "--json"]);
     let path = format!("/api/users/{}/tokens", server.text("userId"));
     let ask = async |method: reqwest::Method, path: &str, host: &str| {
@@ -306,7 +307,7 @@ async fn a_request_to_the_name_of_another_machine_gets_421() {
 }
 
 #[test]
-fn every_host_header_and_the_target_must_name_this_machine() {
+fn a_request_gets_421_if_any_host_header_or_the_target_has_the_host_of_another_machine() {
     use std::io::{Read, Write};
 
     let server = Server::start(&["--memory", "--port", "0", "--json"]);
@@ -336,7 +337,7 @@ fn every_host_header_and_the_target_must_name_this_machine() {
 }
 
 #[tokio::test]
-async fn a_database_in_memory_ends_with_the_process() {
+async fn a_database_in_memory_is_lost_when_the_process_ends() {
     let mut first = Server::start(&["--memory", "--port", "0", "--json"]);
     assert!(first.mint("").await.is_some());
     assert!(first.signal("-TERM").success());
@@ -378,7 +379,7 @@ async fn the_log_has_a_line_for_each_request_and_no_secret() {
 }
 
 #[tokio::test]
-async fn neither_the_log_nor_a_file_contains_an_email_token_or_a_password() {
+async fn no_email_token_or_password_is_in_the_log_or_in_a_file() {
     let data = tempfile::tempdir().unwrap();
     let directory = data.path().to_str().unwrap();
     let mut server = Server::start(&[
@@ -409,7 +410,8 @@ async fn neither_the_log_nor_a_file_contains_an_email_token_or_a_password() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let value = answer["data"][0]["token"].as_str().unwrap().to_owned();
     assert!(server.is_active(&value).await);
-    // Without the key, a value cannot be read after a restart. The error response reveals no cause.
+    // Below, a new server starts without the key. It cannot decrypt the stored value, and its error
+    // response does not contain the cause.
     server.signal("-TERM");
     let key = data.path().join("value-key");
     let kept = std::fs::read(&key).unwrap();
@@ -447,7 +449,7 @@ async fn neither_the_log_nor_a_file_contains_an_email_token_or_a_password() {
     assert!(!answer.text().await.unwrap().contains("key"));
     assert!(
         !key.exists(),
-        "a new key could not decrypt the stored values"
+        "the server created a new key, which cannot decrypt the stored values"
     );
     std::fs::write(&key, kept).unwrap();
     let answer = log_in().await.unwrap();
@@ -455,7 +457,7 @@ async fn neither_the_log_nor_a_file_contains_an_email_token_or_a_password() {
 }
 
 #[tokio::test]
-async fn without_json_it_prints_a_curl_command_that_works_unchanged() {
+async fn serve_without_json_prints_a_curl_command_that_works_unchanged() {
     let mut child = tokenry(&["--memory", "--port", "0"]).spawn().unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let curl = stdout

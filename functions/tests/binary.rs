@@ -1,4 +1,4 @@
-//! Runs the Lambda binary and checks its error message when it cannot start.
+//! Runs the Lambda binary, and checks the error message if the binary cannot start.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ fn refusal(handler: Option<&str>, variables: &[(&str, &str)]) -> String {
         command.env("_HANDLER", handler);
     }
     let output = command.output().expect("the binary runs");
-    let line = String::from_utf8(output.stderr).expect("text");
+    let line = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(!output.status.success(), "{line}");
     assert_eq!(line.lines().count(), 1, "{line}");
     line
@@ -25,7 +25,7 @@ fn an_unknown_handler_gives_a_one_line_error() {
 }
 
 #[test]
-fn a_missing_or_invalid_variable_gives_a_one_line_error_that_names_it() {
+fn a_missing_or_invalid_variable_gives_a_one_line_error_with_its_name() {
     let line = refusal(Some("introspect-token"), &[]);
     assert_eq!(line, "TOKENRY_IDENTITY_TABLE is not set\n");
     let variables = [

@@ -1,4 +1,4 @@
-//! The root certificates that the Lambda binary trusts.
+//! Tests which root certificates the Lambda binary trusts.
 
 mod self_signed;
 
@@ -16,7 +16,7 @@ fn listener() -> TcpListener {
     TcpListener::bind("localhost:0").expect("a port")
 }
 
-/// A running function whose database is a listener of the test.
+/// A running Lambda function. It uses a listener of the test as its database.
 struct Function(Child);
 
 impl Function {
@@ -61,7 +61,7 @@ fn asked(connection: TcpStream, config: Arc<ServerConfig>) -> Result<String, Str
 }
 
 #[test]
-fn a_database_with_a_certificate_of_the_configured_roots_gets_a_request() {
+fn the_function_sends_a_request_to_a_database_with_a_certificate_of_a_configured_root() {
     let (config, pem) = self_signed::localhost();
     let listener = listener();
     let roots = tempfile::NamedTempFile::new().expect("a file");
@@ -73,10 +73,11 @@ fn a_database_with_a_certificate_of_the_configured_roots_gets_a_request() {
 }
 
 #[test]
-fn a_database_without_a_certificate_of_amazons_roots_gets_no_request() {
+fn the_function_sends_no_request_to_a_database_without_a_certificate_of_amazons_roots() {
     let (config, _) = self_signed::localhost();
     let listener = listener();
-    // An empty variable is the same as no variable. template.yaml sets it for Amazon's roots.
+    // An empty variable has the same effect as no variable. template.yaml sets it to an empty value
+    // so that the function trusts only Amazon's roots.
     for variables in [&[][..], &[("SSL_CERT_FILE", "")]] {
         let _function = Function::start(&listener, variables);
         let (connection, _) = listener.accept().expect("a connection");

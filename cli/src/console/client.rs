@@ -29,7 +29,7 @@ const MAX_ANSWER: u64 = 10 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Client {
     agent: Agent,
-    /// Without a trailing `/`.
+    /// The API's address, without a trailing `/`.
     url: String,
     token: Option<Secret>,
     timeout: Duration,
@@ -37,13 +37,13 @@ pub struct Client {
 
 /// The query or body of a request, which may contain a secret.
 pub enum Payload {
-    /// Nothing.
+    /// No query and no body.
     Nothing,
     /// A query string.
     Query(String),
     /// A JSON body.
     Json(Zeroizing<String>),
-    /// A form with a token, as in RFC 7662 and RFC 7009.
+    /// A form with the field `token` (RFC 7662 and RFC 7009).
     Token(Secret),
 }
 
@@ -51,10 +51,11 @@ impl Payload {
     /// Returns a query string with the fields that are not null.
     ///
     /// # Panics
-    /// The value does not serialize to a JSON object. All arguments of commands do.
+    /// The value does not serialize to a JSON object. The arguments of all commands serialize to
+    /// an object.
     pub fn query(given: &impl Serialize) -> Self {
-        let given = serde_json::to_value(given).expect("arguments are JSON");
-        let fields = given.as_object().expect("arguments have names");
+        let given = serde_json::to_value(given).expect("arguments serialize to JSON");
+        let fields = given.as_object().expect("arguments serialize to an object");
         let mut query = Serializer::new(String::new());
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             let text = value.as_str().map(str::to_owned);
@@ -66,9 +67,13 @@ impl Payload {
     /// Returns a JSON body.
     ///
     /// # Panics
-    /// The value cannot be serialized. All types of `tokenry-api` can.
+    /// The value cannot be serialized. All types of `tokenry-api` can be serialized.
     pub fn json(body: &impl Serialize) -> Self {
-        Self::Json(serde_json::to_string(body).expect("a body is JSON").into())
+        Self::Json(
+            serde_json::to_string(body)
+                .expect("a body serializes to JSON")
+                .into(),
+        )
     }
 }
 
@@ -77,7 +82,7 @@ impl Client {
         let roots = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let agent = Agent::config_builder()
             .tls_config(roots.build())
-            // Over http:// a proxy would see the token. Over TLS it does not.
+            // Over http://, a proxy could read the token. Over TLS, a proxy cannot read it.
             .proxy(if url.starts_with("https:") {
                 Proxy::try_from_env()
             } else {
@@ -110,7 +115,7 @@ impl Client {
     /// Calls an endpoint and returns the body of its response.
     ///
     /// # Errors
-    /// There is no response, or it is an error response.
+    /// There is no response, or the response is an error.
     pub fn call(&self, method: Method, path: &str, payload: Payload) -> Result<Body, Failure> {
         let (status, headers, body) = self.exchange(method, path, payload)?;
         if status.is_success() {
@@ -182,7 +187,7 @@ impl Client {
                 let line = format!("{url} did not respond within {seconds} s");
                 Failure::new(Kind::Unavailable, line)
             }
-            // This is how rustls reports a certificate that it does not trust.
+            // rustls reports an untrusted certificate with this kind of error.
             Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 Failure::new(Kind::Other, format!("{url} cannot be trusted: {error}"))
             }
@@ -193,11 +198,13 @@ impl Client {
         }
     }
 
-    /// Returns the failure for an error response, with the API's message if there is one.
+    /// Returns the failure for an error response. The failure contains the API's message if the
+    /// response has one.
     pub fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &Body) -> Failure {
         let (url, body) = (&self.url, body.0.as_str());
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        // For an unknown path, API Gateway responds with JSON, and other servers with a web page.
+        // A 404 of Tokenry is one line of plain text. For an unknown path, API Gateway responds
+        // with JSON, and other servers with a web page.
         let is_text = header(CONTENT_TYPE).is_some_and(|it| it.starts_with("text/plain"));
         if status == StatusCode::NOT_FOUND && is_text && body.lines().count() == 1 {
             return Failure::new(Kind::NotFound, body);
@@ -215,7 +222,7 @@ impl Client {
                     "{url} returned {status}, which is not from Tokenry: check the API's address"
                 )
             }
-            // API Gateway's own response.
+            // API Gateway sent this response, not a function.
             Err(_) => format!("{url} returned {status}"),
         };
         if let Some(seconds) = header(RETRY_AFTER) {
@@ -244,16 +251,16 @@ impl Body {
     /// # Errors
     /// The body is not JSON of this type.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
-        serde_json::from_str(&self.0).map_err(|_may_quote_it| not_tokenry())
+        serde_json::from_str(&self.0).map_err(|_may_quote_a_secret| not_tokenry())
     }
 
-    /// Returns the JSON as it was received, in one line.
+    /// Returns the JSON of the body unchanged, except that it is in one line.
     ///
     /// # Errors
     /// The body is not JSON.
     pub fn line(&self) -> Result<Zeroizing<String>, Failure> {
         let raw: &RawValue = self.parse()?;
-        // A line break is always between JSON tokens, because strings escape it.
+        // Line breaks can be only between JSON tokens, because a JSON string escapes line breaks.
         Ok(raw.get().replace(['\r', '\n'], "").into())
     }
 }

@@ -55,7 +55,8 @@ pub enum Environment {
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
     },
-    /// Delete an environment and revoke the tokens of the users that its short codes created
+    /// Delete an environment, and revoke all tokens of the users that were created with the
+    /// environment's short codes
     Delete {
         /// The environment's id, such as E58521fd8a5d9b5cc21987501
         #[arg(value_parser = environment_id)]
@@ -84,12 +85,12 @@ impl Run for Environment {
 /// Users
 #[derive(Clone, Debug, Subcommand)]
 pub enum User {
-    /// Create a user, or change the given fields of a user; a different address, a password, or
-    /// --active=false revokes all tokens of the user
+    /// Create a user, or change the given fields of a user. A change of the e-mail address or the
+    /// password, or --active=false, revokes all tokens of the user
     Put(PutUser),
     /// Show a user
     Get(OneUser),
-    /// Delete a user and revoke all its tokens
+    /// Delete a user and revoke all tokens of the user
     Delete(OneUser),
     /// The user's tokens
     #[command(flatten)]
@@ -99,7 +100,7 @@ pub enum User {
 /// A user
 #[derive(Clone, Debug, Args)]
 pub struct OneUser {
-    /// The user's id, ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
+    /// The user's id in the form ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
     #[arg(value_parser = user_id)]
     user_id: UserId,
 }
@@ -115,13 +116,13 @@ pub struct PutUser {
     /// Remove the e-mail address
     #[arg(long, conflicts_with = "email")]
     no_email: bool,
-    /// Prompt for a password, 8 to 256 characters
+    /// Prompt for a new password of 8 to 256 characters
     #[arg(long)]
     password: bool,
     /// Remove the password
     #[arg(long, conflicts_with = "password")]
     no_password: bool,
-    /// Whether the user's tokens may manage the e-mail tokens of its ecosystem
+    /// Whether the user's tokens may manage the e-mail tokens of the user's ecosystem
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     admin: Option<bool>,
     /// Whether the user is active; an inactive user has no valid tokens
@@ -142,10 +143,10 @@ impl PutUser {
     }
 }
 
-fn change<T>(given: Option<T>, taken_away: bool) -> Change<T> {
+fn change<T>(given: Option<T>, removed: bool) -> Change<T> {
     match given {
         Some(value) => Change::Set(value),
-        None if taken_away => Change::Clear,
+        None if removed => Change::Clear,
         None => Change::Keep,
     }
 }

@@ -16,16 +16,17 @@ const VALUE: &str = "/_/user-token/value";
 /// E-mail tokens
 #[derive(Clone, Debug, Subcommand)]
 pub enum EmailToken {
-    /// Create a user's e-mail token; its scope is `read write` unless --write=false
+    /// Create an e-mail token for a user. The scope is `read` with --write=false, and otherwise
+    /// `read write`
     Create(Wanted),
     /// List e-mail tokens, without their values
     List(Paging),
-    /// Replace the scope and the expiry of an e-mail token; its scope is `read` unless --write, and
-    /// it never expires unless --expiration-date
+    /// Replace the scope and the expiry of an e-mail token. The new scope is `read write` with
+    /// --write, and otherwise `read`. Without --expiration-date, the token never expires
     Update(Wanted),
     /// Delete an e-mail token
     Delete(Owner),
-    /// Read an e-mail token's value
+    /// Print the value of a user's e-mail token
     Value(Owner),
 }
 
@@ -41,10 +42,10 @@ pub struct Owner {
 pub struct Wanted {
     #[command(flatten)]
     owner: Owner,
-    /// Whether the token's scope is `read write` or `read`
+    /// The token's scope: true means `read write`, and false means `read`
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     write: Option<bool>,
-    /// When the token expires: 2030-01-01T00:00:00Z, or milliseconds since 1970
+    /// The time when the token expires, such as 2030-01-01T00:00:00Z, or in milliseconds since 1970
     #[arg(long, value_name = "TIME", value_parser = millis)]
     expiration_date: Option<u64>,
 }

@@ -1,30 +1,35 @@
-//! The console's failures: one line for each, and the exit code for its kind.
+//! The console's failures. Each failure has one line of text, and a kind that sets the exit code.
 
 use std::{fmt, process::ExitCode};
 
 /// The exit codes in `tokenry --help`.
 pub const EXIT_CODES: &str = "\
 Exit codes of the commands that call the API:
-  0  done
-  1  any other failure: an internal error, an address that is not Tokenry's, output that cannot be written
-  2  usage: an invalid argument, variable or profile, or a value that the API rejects (400, 413)
-  3  refused: an invalid credential, missing rights, a conflict, too many attempts (401, 403, 409, 429)
-  4  not found; for introspect: the token is not active
-  5  unavailable: no server, no response in time, or the API is unavailable (502, 503, 504)
-  130  interrupted";
+  0    The command succeeded.
+  1    A failure that is not listed below: for example, an internal error, a response that is not
+       from Tokenry, or output that cannot be written.
+  2    An argument, a variable or the profile is invalid, or the API rejects a value (400, 413).
+  3    The API refuses the request: an invalid credential, missing rights, a conflict, or too many
+       attempts or requests (401, 403, 409, 429).
+  4    The resource does not exist, or the API hides it from this caller.
+       For `introspect`: the token is not active.
+  5    The server cannot be reached or does not respond in time, or the response is 502, 503 or 504.
+  130  The user interrupted the command with ctrl-C.";
 
-/// The kind of a failure, which is its exit code.
+/// The kind of a failure. The value of the kind is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Any other failure.
+    /// A failure of no other kind.
     Other = 1,
-    /// The input of the command is invalid. clap uses the same exit code.
+    /// The input of the command is invalid, or the API rejects a value. clap also uses this code.
     Usage = 2,
-    /// The API does not let the caller do this, or not now.
+    /// The API refuses the request: an invalid credential, missing rights, a conflict, or too many
+    /// attempts or requests.
     Refused = 3,
-    /// The resource does not exist, or this caller may not know about it.
+    /// The resource does not exist, or the API hides it from this caller.
     NotFound = 4,
-    /// There is no response, or it asks for a retry.
+    /// The server cannot be reached or does not respond in time, or the response is 502, 503 or
+    /// 504.
     Unavailable = 5,
     /// Interrupted by ctrl-C. The exit code is 128 plus the signal's number, as in shells.
     Interrupted = 130,
@@ -39,7 +44,7 @@ pub struct Failure {
 
 impl Failure {
     /// Creates a failure of this kind. Escapes control characters in the line, and removes text
-    /// that looks like a token, because a token may have been passed as a file name.
+    /// that looks like a token, because the user may have passed a token as a file name.
     pub fn new(kind: Kind, line: impl fmt::Display) -> Self {
         Self {
             kind,
@@ -79,7 +84,7 @@ fn without_tokens(text: &str) -> String {
     })
 }
 
-/// Escapes control characters in an untrusted text, so that it is one line and cannot control the
+/// Escapes control characters in an untrusted text. The result is one line, and cannot control the
 /// terminal.
 pub fn printable(text: &str) -> String {
     text.chars()

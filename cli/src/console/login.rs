@@ -14,7 +14,7 @@ use super::{
     token::INTROSPECT,
 };
 
-/// The arguments of `login`: none besides the options.
+/// The arguments of `login`. There are none, except for the options of all commands.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Login {}
 
@@ -24,8 +24,8 @@ impl Run for Login {
         let (profile, path) = options.login()?;
         let client = options.connect(&profile.url, Some(profile.token.clone()));
 
-        // The token introspects itself. A user token may not introspect, but the API returns 403
-        // only if the token is valid.
+        // This request uses the token to introspect the same token. A user token does not have the
+        // right to introspect: the API returns 403 if the user token is valid, and otherwise 401.
         let asked = Payload::Token(profile.token.clone());
         let (status, headers, body) = client.exchange(Method::POST, INTROSPECT, asked)?;
         let told = match status {

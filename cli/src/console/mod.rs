@@ -44,19 +44,21 @@ pub enum Console {
     Login(Leaf<login::Login>),
     /// Manage ecosystems, which contain users
     Ecosystem(Group<directory::Ecosystem>),
-    /// Manage the environments of an ecosystem, which short codes are created for
+    /// Manage the environments of an ecosystem; an environment's short code creates a new user
     Environment(Group<directory::Environment>),
     /// Manage users and their tokens
     User(Group<directory::User>),
-    /// Manage server tokens, which may do everything inside one ecosystem
+    /// Manage server tokens, which give access to the environments, users and tokens of one
+    /// ecosystem
     ServerToken(Group<token::ServerToken>),
     /// Create short codes and exchange them for tokens
     Shortcode(Group<shortcode::Shortcode>),
-    /// Manage e-mail tokens, at most one for each user with an address
+    /// Manage e-mail tokens; each user with an e-mail address can have one
     EmailToken(Group<email_token::EmailToken>),
-    /// Read a user's e-mail token with the user's address and password; prompts for the password
+    /// Print a user's e-mail token with the user's e-mail address and password, and create the
+    /// token if there is no valid one; prompts for the password
     LogIn(Leaf<email_token::LogIn>),
-    /// Check whether a token is active: exit code 0 if it is, 4 if not; prompts for the token
+    /// Check whether a token is active (exit code 0) or not (exit code 4); prompts for the token
     Introspect(Leaf<token::Introspect>),
     /// Revoke a token; prompts for the token, and needs no other credential
     Revoke(Leaf<token::Revoke>),
@@ -66,16 +68,16 @@ pub enum Console {
 const GRACE: Duration = Duration::from_millis(200);
 
 impl Console {
-    /// Runs the command until it ends or ctrl-C is pressed.
+    /// Runs the command until the command ends or the user presses ctrl-C.
     ///
     /// # Errors
-    /// One line with the cause.
+    /// The error is one line with the cause.
     ///
     /// # Panics
     /// The command panicked.
     pub async fn run(self) -> Result<(), Failure> {
         let (tell, mut running) = oneshot::channel();
-        // A thread of the runtime would delay the end of the process until the command ends.
+        // A thread of the runtime would keep the process alive until the command ends.
         std::thread::spawn(|| tell.send(self.run_blocking()));
         tokio::select! {
             done = &mut running => done.expect("no command panics"),
@@ -107,7 +109,7 @@ pub trait Run {
     /// Runs the command.
     ///
     /// # Errors
-    /// One line with the cause.
+    /// The error is one line with the cause.
     fn run(self, options: &Options) -> Result<(), Failure>;
 }
 
@@ -141,8 +143,8 @@ impl<T: Subcommand + Run> Group<T> {
     }
 }
 
-// Ids are validated before they become part of a path: an empty token id would call another
-// endpoint. clap prints the invalid argument before these messages.
+// Ids are validated before they become part of a path: with an empty token id, the request would go
+// to another endpoint. clap prints the invalid argument before these messages.
 
 fn ecosystem_id(text: &str) -> Result<EcosystemId, &'static str> {
     EcosystemId::parse(text).map_err(|_| "an ecosystem id is C and 24 lowercase hex digits")
@@ -154,12 +156,12 @@ fn environment_id(text: &str) -> Result<EnvironmentId, &'static str> {
 
 fn user_id(text: &str) -> Result<UserId, &'static str> {
     UserId::parse(text)
-        .map_err(|_| "a user id is ECOSYSTEM;NAME; quote it in a shell because of the semicolon")
+        .map_err(|_| "must have the form ECOSYSTEM;NAME (quote it in a shell, for the semicolon)")
 }
 
 fn token_id(text: &str) -> Result<TokenId, &'static str> {
     TokenId::parse(text)
-        .map_err(|_| "a token id is 26 digits and capital letters; it is not the token itself")
+        .map_err(|_| "must be the id of a token (26 digits and capital letters), not the token")
 }
 
 /// Returns the path of a user.

@@ -1,4 +1,4 @@
-//! The options of every console command. Together with the environment and the profile, they
+//! The options of every console command. These options, environment variables and the profile
 //! determine the API's address and the token.
 
 use std::{
@@ -28,24 +28,25 @@ const TOKEN: &str = "TOKENRY_TOKEN";
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Options {
-    /// The API's address [default: the profile's]
+    /// The API's address [default: the address in the profile]
     #[arg(long, global = true, env = URL, hide_env_values = true)]
     url: Option<String>,
-    /// Read the token from this file (-: from a prompt or standard input) [default: TOKENRY_TOKEN,
-    /// then the profile's token]
+    /// Read the token from this file, or for `-` from a prompt or standard input [default: the
+    /// token in TOKENRY_TOKEN, otherwise the token in the profile]
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// The profile, which `tokenry login` writes [default: tokenry/profile.json in ~/.config]
+    /// The file of the profile, which `tokenry login` writes [default: tokenry/profile.json in
+    /// ~/.config]
     #[arg(long, global = true, value_name = "FILE", env = "TOKENRY_PROFILE")]
     profile: Option<PathBuf>,
-    /// Allow http:// to another machine: everybody on the network path can read the token
+    /// Allow http:// for another machine; then everybody on the network path can read the token
     #[arg(long, global = true)]
     allow_http: bool,
     /// How long to wait for a response
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     timeout: u16,
-    /// Print the API's response unchanged, in one line (nothing if it is empty)
+    /// Print the API's JSON in one line; print nothing if the response is empty
     #[arg(long, global = true)]
     json: bool,
 }
@@ -54,7 +55,7 @@ impl Options {
     /// Returns a client with the caller's token.
     ///
     /// # Errors
-    /// There is no address or no token, or one of them is invalid.
+    /// The address or the token is missing or invalid.
     pub fn client(&self) -> Result<Client, Failure> {
         let chosen = self.url.as_deref().filter(|url| !url.is_empty());
         let url = chosen.map(|url| self.address(url)).transpose()?;
@@ -83,18 +84,19 @@ impl Options {
         Ok(self.connect(&url, Some(token)))
     }
 
-    /// Returns a client without a token, for requests that need none.
+    /// Returns a client without a token, for requests that do not need a token.
     ///
     /// # Errors
-    /// There is no address, or it is invalid.
+    /// The address is missing or invalid.
     pub fn client_without_token(&self) -> Result<Client, Failure> {
         Ok(self.connect(&self.url()?, None))
     }
 
-    /// Returns the profile that `tokenry login` is to store, and its path. Prompts for the token.
+    /// Returns the new profile for `tokenry login`, and the path of the profile. Reads the token
+    /// from `--token-file`. Without this option, prompts for the token.
     ///
     /// # Errors
-    /// The same as in [`Options::client`].
+    /// The address or the token is missing or invalid.
     pub fn login(&self) -> Result<(Profile, PathBuf), Failure> {
         let (url, path) = (self.url()?, self.profile_path()?);
         let token = match &self.token_file {
@@ -105,7 +107,7 @@ impl Options {
         Ok((Profile { url, token }, path))
     }
 
-    /// Returns a client for this API with this token.
+    /// Returns a client that sends requests to this address with this token.
     pub fn connect(&self, url: &str, token: Option<Secret>) -> Client {
         let timeout = Duration::from_secs(self.timeout.into());
         Client::new(url.to_owned(), token, timeout)
@@ -147,7 +149,8 @@ impl Options {
             .map_or_else(profile::default_path, Ok)
     }
 
-    /// Returns the token from the flag or the environment.
+    /// Returns the token from `--token-file`, otherwise from `TOKENRY_TOKEN`. Returns `None` if
+    /// neither is set.
     fn given_token(&self) -> Result<Option<Secret>, Failure> {
         if let Some(file) = &self.token_file {
             let token = secret::from_file(file, "the token")?;
@@ -163,8 +166,8 @@ impl Options {
         }
     }
 
-    /// Returns a valid address in normal form, without a trailing `/`. The error does not repeat an
-    /// invalid address, because it may contain a password.
+    /// Validates an address, and returns it in normal form without a trailing `/`. The error does
+    /// not repeat the address, because an invalid address may contain a password.
     fn address(&self, text: &str) -> Result<String, Failure> {
         let refused = |why| Err(Failure::usage(format!("the API's address {why}")));
         let Ok(url) = Url::parse(text) else {
@@ -182,7 +185,7 @@ impl Options {
             "http" => {
                 return refused(
                     "starts with http://, so everybody on the network path can read the token; \
-                     --allow-http allows it",
+                     use --allow-http to allow this",
                 );
             }
             _ => return refused("does not start with https:// or http://"),

@@ -25,17 +25,17 @@ pub struct Output {
 /// The requested part of a list.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Paging {
-    /// Print only one page, with at most this many rows, 1 to 100; without --limit and --cursor,
-    /// print all pages
+    /// Print one page of at most this many rows (1 to 100); without --limit and --cursor, print all
+    /// pages
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u32>,
-    /// Print the page that starts at this cursor, which an earlier page shows
+    /// Print the page that starts at this cursor; each page shows the cursor of the next page
     #[arg(long)]
     cursor: Option<String>,
 }
 
-/// A page of a list. E-mail tokens are in the field `data`, other tokens in `tokens`. `T` is the
-/// type of a row, or raw JSON.
+/// A page of a list. The field with the rows is `data` for e-mail tokens, and `tokens` for other
+/// tokens. `T` is the type of a row. It can be raw JSON.
 #[derive(Deserialize)]
 struct Page<T> {
     #[serde(rename = "tokens", alias = "data")]
@@ -44,10 +44,10 @@ struct Page<T> {
 }
 
 impl Output {
-    /// Prints one record: a row for each of these fields.
+    /// Prints one record. The table has a row for each of the fields `names`.
     ///
     /// # Errors
-    /// The body is not a `T`, or cannot be printed.
+    /// The body is not a `T`, or it cannot be printed.
     pub fn record<T: DeserializeOwned + Serialize>(
         self,
         body: &Body,
@@ -56,11 +56,11 @@ impl Output {
         print(&self.text::<T>(body, names)?)
     }
 
-    /// Prints a record with a secret that is shown only once. Unlike [`Output::record`], it fails
-    /// if the reader of standard output is gone.
+    /// Prints a record with a secret that is shown only once. Unlike [`Output::record`], returns an
+    /// error if the reader of standard output has closed the pipe.
     ///
     /// # Errors
-    /// The body is not a `T`, or cannot be printed.
+    /// The body is not a `T`, or it cannot be printed.
     pub fn record_once<T: DeserializeOwned + Serialize>(
         self,
         body: &Body,
@@ -89,7 +89,7 @@ impl Output {
     }
 
     /// Prints the list that a path returns in the field `key`: all pages, or only the requested
-    /// one.
+    /// page.
     ///
     /// # Errors
     /// The API rejects the request, a response is not a page of `T`, or the list cannot be printed.
@@ -150,7 +150,7 @@ impl Output {
         }
     }
 
-    /// Prints a message after a request with an empty response; prints nothing with `--json`.
+    /// Prints a message after a request with an empty response. With `--json`, prints nothing.
     ///
     /// # Errors
     /// The message cannot be printed.
@@ -160,15 +160,15 @@ impl Output {
 }
 
 fn value(answer: &impl Serialize) -> Value {
-    serde_json::to_value(answer).expect("an answer is JSON")
+    serde_json::to_value(answer).expect("a response serializes to JSON")
 }
 
-/// Returns a field of a record in a readable format.
+/// Returns a field of a record as text for a table, or `None` if the record has no such field.
 fn cell(name: &str, record: &Value) -> Option<String> {
     let value = record.get(name)?;
     let text = match (name, value) {
         ("expiresAt", Value::Null) => Some("never".to_owned()),
-        // For such a token, the API sets this field to `updated_at`.
+        // If a token never expires, the API sets this field to the value of `updated_at`.
         ("expiration_date", _) if record["expiryType"] == "Infinite" => Some("never".to_owned()),
         ("iat" | "exp", value) => value.as_u64().and_then(time),
         ("created_at" | "updated_at" | "expiration_date", value) => {
@@ -198,7 +198,7 @@ fn lines(table: &mut Table) -> Zeroizing<String> {
     lines.join("\n").into()
 }
 
-/// Prints lines. Does not fail if the reader has closed the pipe, as `head` does.
+/// Prints lines. It is not an error if the reader, for example `head`, has closed the pipe.
 ///
 /// # Errors
 /// The lines cannot be written.

@@ -1,4 +1,4 @@
-//! The profile: the API's address and a token, in a file that only its owner can read.
+//! The profile: the API's address and a token, in a file that only its owner can access.
 
 use std::{
     fs::{DirBuilder, File},
@@ -34,11 +34,11 @@ pub fn default_path() -> Result<PathBuf, Failure> {
 }
 
 impl Profile {
-    /// Reads a profile; `None` if there is no file.
+    /// Reads a profile. Returns `None` if the file does not exist.
     ///
     /// # Errors
-    /// The file cannot be read, other users can read it, or it is not a profile. The error does not
-    /// repeat the file's content.
+    /// The file cannot be read, other users have access to the file, or its content is not a
+    /// profile. The error does not repeat the content.
     pub fn read(path: &Path) -> Result<Option<Self>, Failure> {
         let cannot = |cause: &dyn std::fmt::Display| {
             Failure::usage(format!(
@@ -52,23 +52,24 @@ impl Profile {
             Err(error) => return Err(cannot(&error)),
         };
         if let Some(mode) = open_to_others(&file).map_err(|error| cannot(&error))? {
-            let cause = format!("its mode {mode:04o} lets others read the token (chmod 600 it)");
-            return Err(cannot(&cause));
+            return Err(cannot(&format!(
+                "others have access to it (mode {mode:04o}): run `chmod 600` on it"
+            )));
         }
         let mut text = Zeroizing::new(Vec::new());
         file.read_to_end(&mut text)
             .map_err(|error| cannot(&error))?;
-        // The parser's message may quote the file and the token in it.
+        // The parser's message may quote the file, which contains the token.
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             cannot(&format!(
-                "it is not JSON with url and token (line {}, column {}); `tokenry login` creates a new one",
+                "it is not JSON with url and token (line {}, column {}); `tokenry login` creates a new profile",
                 error.line(),
                 error.column()
             ))
         })
     }
 
-    /// Writes the profile atomically. The file has mode 0600 before anything is written to it.
+    /// Writes the profile atomically. The file already has mode 0600 when the token is written.
     ///
     /// # Errors
     /// The file or its directory cannot be written.
@@ -99,7 +100,7 @@ impl Profile {
     }
 }
 
-/// Returns the file's mode if anyone but its owner has access to it.
+/// Returns the file's mode if users other than its owner have access to the file.
 #[cfg(unix)]
 fn open_to_others(file: &File) -> io::Result<Option<u32>> {
     use std::os::unix::fs::PermissionsExt;
@@ -109,7 +110,10 @@ fn open_to_others(file: &File) -> io::Result<Option<u32>> {
 }
 
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the signature is the same as on Unix"
+)]
 fn open_to_others(_file: &File) -> io::Result<Option<u32>> {
     Ok(None)
 }

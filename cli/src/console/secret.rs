@@ -14,10 +14,11 @@ use super::failure::Failure;
 /// The maximum length of a line with a secret, in bytes. No secret of the API is longer.
 const MAX_LENGTH: u64 = 16 * 1024;
 
-/// Reads one line: at a terminal with this prompt and without echo, otherwise from standard input.
+/// Reads one line with a secret. At a terminal, prompts for `what` and turns echo off. Otherwise
+/// reads standard input.
 ///
 /// # Errors
-/// The line is empty, or it cannot be read.
+/// The line is empty or cannot be read.
 pub fn ask(what: &str) -> Result<Secret, Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
@@ -31,8 +32,8 @@ pub fn ask(what: &str) -> Result<Secret, Failure> {
     }
 }
 
-/// Reads a new secret like [`ask`]. At a terminal it asks twice, because the user cannot see typing
-/// errors.
+/// Reads a new secret like [`ask`]. At a terminal, prompts twice, because the user cannot see
+/// typing errors.
 ///
 /// # Errors
 /// The same as in [`ask`], or the two entries differ.
@@ -44,10 +45,10 @@ pub fn ask_new(what: &str) -> Result<Secret, Failure> {
     Ok(secret)
 }
 
-/// Reads the first line of a file; for `-`, calls [`ask`].
+/// Reads the first line of a file. If the path is `-`, calls [`ask`].
 ///
 /// # Errors
-/// The line is empty, or it cannot be read.
+/// The line is empty or cannot be read.
 pub fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
     if path == Path::new("-") {
         return ask(what);
@@ -57,11 +58,11 @@ pub fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
     line(&mut BufReader::new(file), what, &place)
 }
 
-/// Returns the secret as a token, without surrounding white space, which is easily copied with a
-/// token.
+/// Returns the secret as a token. Removes surrounding white space, which a user easily copies
+/// together with a token.
 ///
 /// # Errors
-/// It is empty, or it contains a character that is not allowed in a header.
+/// The token is empty, or it contains white space or a character that is not printable ASCII.
 pub fn as_token(secret: &Secret, what: &str) -> Result<Secret, Failure> {
     let token = secret.reveal().trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
@@ -70,9 +71,10 @@ pub fn as_token(secret: &Secret, what: &str) -> Result<Secret, Failure> {
     Ok(token.to_owned().into())
 }
 
-/// Reads the next line, without its line end.
+/// Reads the next line. Removes the line break.
 fn line(reader: &mut impl BufRead, what: &str, place: &str) -> Result<Secret, Failure> {
-    // Large enough for usual secrets: a reallocation would leave a copy in memory.
+    // The capacity is enough for usual secrets: a reallocation would leave a copy of the secret in
+    // memory.
     let mut text = Zeroizing::new(String::with_capacity(1024));
     let read = reader.take(MAX_LENGTH).read_line(&mut text);
     read.map_err(|error| unreadable(what, place, &error))?;

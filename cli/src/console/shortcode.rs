@@ -15,14 +15,14 @@ use super::{
 pub enum Shortcode {
     /// Create a short code for a user, or for a new user of an environment
     Create(NewCode),
-    /// Exchange a short code for its token; prompts for the code, and needs no other credential
+    /// Exchange a short code for a token; prompts for the code, and needs no other credential
     Consume,
 }
 
-/// The user or environment of a short code, and the token that it is exchanged for
+/// The user or environment of a short code, and the expiry of the code and of its token
 #[derive(Clone, Debug, Args)]
 pub struct NewCode {
-    /// Create the code for this user: ECOSYSTEM;NAME
+    /// Create the code for the user with this id, in the form ECOSYSTEM;NAME
     #[arg(long, value_parser = user_id, required_unless_present = "environment_id")]
     user_id: Option<UserId>,
     /// Create the code for a new user of this environment
@@ -31,10 +31,11 @@ pub struct NewCode {
     /// Seconds until the code expires, 1 to 3600 [default: 300]
     #[arg(long = "ttl", value_name = "SECONDS")]
     short_code_ttl: Option<u64>,
-    /// How the code's token expires [default: FixedTtl]
+    /// How the token expires [default: FixedTtl]
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
     token_expiry_type: Option<ExpiryType>,
-    /// Seconds until the token expires, counted from its last use for a SlidingTtl [default: 3600]
+    /// Seconds until the token expires, counted from its creation, or for SlidingTtl from its last
+    /// use [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,
 }

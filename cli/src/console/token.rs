@@ -22,7 +22,7 @@ use super::{
     secret, token_id, user_id, user_path,
 };
 
-/// The path of introspection.
+/// The path of the endpoint that introspects a token.
 pub(super) const INTROSPECT: &str = "/api/auth/introspect";
 
 /// The expiry and the label of a new token
@@ -32,10 +32,11 @@ pub struct NewToken {
     /// How the token expires [default: FixedTtl]
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
     expiry_type: Option<ExpiryType>,
-    /// Seconds until the token expires, counted from its last use for a SlidingTtl [default: 3600]
+    /// Seconds until the token expires, counted from its creation, or for SlidingTtl from its last
+    /// use [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
-    /// Maximum seconds until the token expires, even if a SlidingTtl token is used
+    /// Maximum seconds from the token's creation until it expires; a use does not extend this time
     #[arg(long, value_name = "SECONDS")]
     max_ttl: Option<u64>,
     /// A label, 1 to 64 characters
@@ -46,9 +47,9 @@ pub struct NewToken {
 /// A user's tokens
 #[derive(Clone, Debug, Subcommand)]
 pub enum UserTokens {
-    /// Mint a token for a user; it is shown only once
+    /// Mint a token for a user; the token is shown only once
     CreateToken {
-        /// The user's id, ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
+        /// The user's id in the form ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
         user_id: UserId,
         /// The expiry and the label of the token
@@ -57,16 +58,16 @@ pub enum UserTokens {
     },
     /// List a user's valid tokens, newest first
     ListTokens {
-        /// The user's id, ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
+        /// The user's id in the form ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
         user_id: UserId,
         /// The requested part of the list
         #[command(flatten)]
         paging: Paging,
     },
-    /// Revoke one of a user's tokens, or all
+    /// Revoke one token or all tokens of a user
     RevokeToken {
-        /// The user's id, ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
+        /// The user's id in the form ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
         user_id: UserId,
         /// The token's id, which list-tokens shows
@@ -103,7 +104,7 @@ impl Run for UserTokens {
 /// Server tokens
 #[derive(Clone, Debug, Subcommand)]
 pub enum ServerToken {
-    /// Mint a server token; it is shown only once
+    /// Mint a server token; the token is shown only once
     Create {
         /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
@@ -170,8 +171,8 @@ fn list(client: &Client, output: Output, path: &str, paging: &Paging) -> Result<
     output.list::<ListedToken>(client, path, "tokens", paging, &shown)
 }
 
-/// Revokes a token of an owner. The API's response does not tell whether the owner had such a
-/// token, so the message does not claim it.
+/// Revokes a token of an owner. The API's response is the same if the owner has no token with this
+/// id, so the message says "If".
 fn revoke_one(
     client: &Client,
     output: Output,
@@ -225,6 +226,8 @@ impl Run for Revoke {
         let client = options.client_without_token()?;
         let token = secret::ask("the token to revoke")?;
         client.call(Method::POST, "/api/auth/revoke", Payload::Token(token))?;
-        options.output().done("If it was a token, it is revoked.")
+        options
+            .output()
+            .done("If the input was a token, the token is revoked.")
     }
 }

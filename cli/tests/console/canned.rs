@@ -1,5 +1,5 @@
-//! Responses that a real Tokenry server sends only in rare failures, and responses of other
-//! servers.
+//! Tests with a server that sends prepared responses: responses that a real Tokenry server sends
+//! only in rare failures, and responses of other servers.
 
 use std::{
     io::{Read, Write},
@@ -10,8 +10,8 @@ use std::{
 
 use crate::{refusal, run, tokenry};
 
-/// Starts a server that sends this response to this many requests. Returns its address, and a
-/// handle that returns the requests.
+/// Starts a server that answers this number of requests, each with this response. Returns the
+/// server's URL, and a handle that returns the requests.
 fn server(requests: usize, answer: &str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -157,7 +157,7 @@ fn a_table_contains_no_control_characters() {
 }
 
 #[test]
-fn a_list_with_an_endless_cursor_is_an_error() {
+fn a_list_with_the_same_cursor_twice_is_an_error() {
     let (url, _sent) = server(2, &answer("200 OK", r#"{"tokens":[],"cursor":"again"}"#));
     let line = refusal(
         command(
@@ -174,7 +174,7 @@ fn a_list_with_an_endless_cursor_is_an_error() {
 }
 
 #[test]
-fn requests_have_the_format_of_the_contract() {
+fn requests_have_the_path_query_and_headers_that_the_api_requires() {
     let user = "C58521fd8a5d9b5cc21987501;auth0|a+b";
     let arguments = ["user", "create-token", user, "--name", "a&b c"];
     let minted = r#"{"token":"t","tokenId":"a","expiryType":"FixedTtl","expiresAt":"b"}"#;
@@ -188,7 +188,7 @@ fn requests_have_the_format_of_the_contract() {
     assert!(sent.starts_with(line), "{sent}");
     assert!(sent.contains("content-length: 0\r\n"), "{sent}");
 
-    // An e-mail address is sent in the body if the endpoint accepts it there.
+    // An e-mail address is sent in the body if the endpoint accepts the address in the body.
     let (url, sent) = server(1, &answer("200 OK", r#"{"data":[{}]}"#));
     run(
         command(&url, &["email-token", "delete", "a@example.com"]),

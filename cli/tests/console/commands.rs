@@ -1,4 +1,4 @@
-//! Each command in a successful run, with output as a table and as JSON.
+//! Runs each command successfully, and checks its output as a table and as JSON.
 
 use std::process::Command;
 
@@ -52,7 +52,7 @@ fn a_user_is_created_shown_changed_and_deleted() {
     let changed = serve.json(&[&["user", "put", &id], &email[..]].concat());
     let ann = json!({"id": id, "email": "ann@example.com", "admin": true, "active": false});
     assert_eq!(changed, ann);
-    // A field that is left out keeps its value.
+    // A field without a flag keeps its value.
     assert_eq!(serve.json(&["user", "put", &id]), ann);
     let table = serve.ok(&["user", "get", &id]);
     let shown = [
@@ -146,9 +146,9 @@ fn a_users_tokens_are_minted_listed_and_revoked() {
 }
 
 #[test]
-fn a_list_has_all_pages_unless_one_page_is_requested() {
+fn a_list_has_the_rows_of_all_pages_unless_one_page_is_requested() {
     let serve = Serve::start();
-    // One more than fits into a page of the API.
+    // A page of the API has at most 100 rows.
     let path = format!("{}/api/users/{}/tokens", serve.url, serve.user_id);
     for _ in 0..101 {
         let request = ureq::post(&path).header("authorization", &serve.account_token);
@@ -184,7 +184,7 @@ fn a_server_token_is_minted_used_listed_and_revoked() {
         run(command, "")
     };
     assert_eq!(with_it(&["user", "get", &serve.user_id]).code, 0);
-    // A server token may not create an ecosystem.
+    // A server token does not have the right to create an ecosystem.
     let ran = with_it(&["ecosystem", "create"]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
@@ -198,10 +198,10 @@ fn a_server_token_is_minted_used_listed_and_revoked() {
 }
 
 #[test]
-fn a_token_is_introspected_and_revoked_without_another_credential() {
+fn a_token_is_revoked_without_another_credential_and_is_not_active_afterwards() {
     let serve = Serve::start();
     let token = serve.token(&[]);
-    // Revoking needs no credential but the token.
+    // The command has no credential except for the token that it revokes.
     let mut command = tokenry(serve.home.path(), &["revoke"]);
     command.env("TOKENRY_URL", &serve.url);
     let ran = run(command, &token);
@@ -252,7 +252,8 @@ fn a_short_code_is_created_and_exchanged_for_its_token() {
         (made[0][0], &made[2]),
         ("shortcode", &vec!["environmentId", &environment])
     );
-    // The user's name contains the code, which is no longer a secret after it is used.
+    // Does not use `run`, which fails if the output contains the input: the new user's name
+    // contains the code. After its use, the code is no longer a secret.
     let mut command = tokenry(
         serve.home.path(),
         &["shortcode", "consume", "--url", &serve.url],

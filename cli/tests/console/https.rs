@@ -24,7 +24,7 @@ async fn tls_before(address: String, config: Arc<ServerConfig>) -> String {
                 let _ = copy_bidirectional(&mut client, &mut server).await;
             }
         }
-        #[expect(unreachable_code, reason = "it names the type")]
+        #[expect(unreachable_code, reason = "the expression gives the block its type")]
         Ok::<(), io::Error>(())
     });
     format!("https://localhost:{port}")

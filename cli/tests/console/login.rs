@@ -13,7 +13,7 @@ impl Serve {
         run(tokenry(self.home.path(), &arguments), &format!("{token}\n"))
     }
 
-    /// Runs `user get` with only the profile.
+    /// Runs `user get` with the address and the token of the profile.
     fn get(&self, arguments: &[&str]) -> Ran {
         let get = ["user", "get", &self.user_id];
         run(
@@ -41,7 +41,7 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[cfg(unix)]
 #[test]
-fn the_profile_is_readable_only_by_its_owner_and_sufficient_for_commands() {
+fn only_the_owner_can_read_the_profile_and_commands_need_nothing_else() {
     let serve = Serve::start();
     let path = serve.profile();
     let ran = serve.log_in(&serve.account_token);
@@ -59,14 +59,14 @@ fn the_profile_is_readable_only_by_its_owner_and_sufficient_for_commands() {
     );
     assert_eq!(serve.get(&[]).code, 0);
 
-    // A new profile replaces an old one, whatever the mode and content of the old one.
+    // A new profile replaces an old profile that has another mode and invalid content.
     fs::write(&path, "garbage").unwrap();
     set_mode(&path, 0o644);
     assert_eq!(serve.log_in(&serve.account_token).code, 0);
     assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     assert_eq!(serve.get(&[]).code, 0);
-    // Without --url, login uses the address in the profile.
+    // Without `--url`, `tokenry login` uses the address in the profile.
     let ran = run(
         tokenry(serve.home.path(), &["login", "--json"]),
         &serve.account_token,
@@ -79,7 +79,7 @@ fn the_profile_is_readable_only_by_its_owner_and_sufficient_for_commands() {
 }
 
 #[test]
-fn tokens_of_every_holder_can_be_stored() {
+fn server_tokens_and_user_tokens_can_also_be_stored() {
     let serve = Serve::start();
     let server = serve.json(&["server-token", "create", &serve.ecosystem_id]);
     let ran = serve.log_in(server["token"].as_str().unwrap());
@@ -116,7 +116,7 @@ fn an_invalid_token_is_not_stored() {
 }
 
 #[test]
-fn flags_override_the_environment_which_overrides_the_profile() {
+fn flags_override_variables_and_variables_override_the_profile() {
     let serve = Serve::start();
     let other = Serve::start();
     assert_eq!(serve.log_in(&serve.account_token).code, 0);
@@ -167,7 +167,7 @@ fn a_flag_or_a_variable_selects_another_profile() {
 
 #[cfg(unix)]
 #[test]
-fn the_error_for_an_invalid_profile_is_one_line_without_its_content() {
+fn the_error_for_an_invalid_profile_is_one_line_without_the_profiles_content() {
     let serve = Serve::start();
     let path = serve.profile();
     assert_eq!(serve.log_in(&serve.account_token).code, 0);
@@ -177,9 +177,9 @@ fn the_error_for_an_invalid_profile_is_one_line_without_its_content() {
         (
             whole.as_str(),
             0o644,
-            "its mode 0644 lets others read the token (chmod 600 it)",
+            "others have access to it (mode 0644): run `chmod 600` on it",
         ),
-        (&whole, 0o660, "its mode 0660 "),
+        (&whole, 0o620, "others have access to it (mode 0620): "),
         (
             &whole[..whole.len() - 1],
             0o600,

@@ -41,7 +41,7 @@ impl Serve {
         let mut stdout = BufReader::new(child.stdout.take().expect("standard output"));
         stdout.read_line(&mut line).expect("a line");
         let start: Value = serde_json::from_str(&line).expect("one line of JSON");
-        let text = |name: &str| start[name].as_str().expect("a text").to_owned();
+        let text = |name: &str| start[name].as_str().expect("a string").to_owned();
         Self {
             child,
             url: text("url"),
@@ -66,19 +66,19 @@ impl Serve {
         self.ok_with("", arguments)
     }
 
-    /// Like [`Serve::ok`], with these lines as standard input.
+    /// Like [`Serve::ok`], but with these lines as standard input.
     fn ok_with(&self, input: &str, arguments: &[&str]) -> String {
         let ran = run(self.command(arguments), input);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{arguments:?}");
         ran.stdout
     }
 
-    /// Like [`Serve::ok`], with `--json`. Returns the parsed line of output.
+    /// Like [`Serve::ok`], but with `--json`. Returns the parsed line of output.
     fn json(&self, arguments: &[&str]) -> Value {
         self.json_with("", arguments)
     }
 
-    /// Like [`Serve::ok_with`], with `--json`.
+    /// Like [`Serve::json`], but with these lines as standard input.
     fn json_with(&self, input: &str, arguments: &[&str]) -> Value {
         let line = self.ok_with(input, &[arguments, &["--json"]].concat());
         assert_eq!(line.lines().count(), 1, "{line}");
@@ -113,7 +113,7 @@ struct Ran {
     stderr: String,
 }
 
-/// Returns the command with only this home directory in its environment.
+/// Returns the command with an environment that contains only the variable `HOME`.
 fn tokenry(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
     command
@@ -126,19 +126,19 @@ fn tokenry(home: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command with these lines as standard input, and checks that its output does not contain
-/// them.
+/// Runs a command with these lines as standard input, and checks that the output of the command
+/// does not contain any of the lines.
 fn run(mut command: Command, input: &str) -> Ran {
     let mut child = command.spawn().expect("the command starts");
     let mut stdin = child.stdin.take().expect("standard input");
-    // The error is ignored: a command that reads no input may have ended already.
+    // Ignores the error: a command that does not read its input may already have ended.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("the command ends");
     let ran = Ran {
         code: output.status.code().expect("an exit code"),
-        stdout: String::from_utf8(output.stdout).expect("text"),
-        stderr: String::from_utf8(output.stderr).expect("text"),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
     };
     for secret in input.lines().filter(|line| !line.is_empty()) {
         let repeated = ran.stdout.contains(secret) || ran.stderr.contains(secret);
@@ -164,11 +164,11 @@ fn profile(home: &Path) -> PathBuf {
 
 fn text(value: &Value, name: &str) -> String {
     let text = value[name].as_str();
-    text.unwrap_or_else(|| panic!("{name} in {value}"))
+    text.unwrap_or_else(|| panic!("no string {name} in {value}"))
         .to_owned()
 }
 
-/// Splits a table into rows and cells. Two spaces separate cells.
+/// Splits a table into rows and cells. At least two spaces separate two cells.
 fn rows(table: &str) -> Vec<Vec<&str>> {
     table
         .lines()

@@ -1,4 +1,4 @@
-//! Each failure has an exit code and one line of error output, without a secret.
+//! Tests that each failure has an exit code and one line of error output, without a secret.
 
 use std::{io::pipe, net::TcpListener, process::Command};
 
@@ -41,7 +41,7 @@ fn an_invalid_argument_exits_with_the_usage_code() {
             "0",
         ],
         &["user", "revoke-token", "C58521fd8a5d9b5cc21987501;bob"],
-        // An empty token id, such as from an unset variable, does not revoke all tokens.
+        // An empty token id, for example from an unset variable, must not revoke all tokens.
         &["user", "revoke-token", "C58521fd8a5d9b5cc21987501;bob", ""],
         &[
             "user",
@@ -102,7 +102,7 @@ fn an_error_does_not_repeat_a_secret_argument() {
 }
 
 #[test]
-fn a_wrong_token_is_refused() {
+fn a_wrong_token_exits_with_the_refused_code() {
     let serve = Serve::start();
     let command = || serve.command(&["user", "get", &serve.user_id]);
     let mut wrong = command();
@@ -112,7 +112,7 @@ fn a_wrong_token_is_refused() {
         "Unauthorized: a valid token is required"
     );
 
-    // A token with characters that are not allowed in a header is not sent.
+    // A token with white space or a character that is not ASCII is not sent.
     for token in ["two words", "tokén", "a\nb", " "] {
         let mut command = command();
         command.env("TOKENRY_TOKEN", token);
@@ -167,7 +167,7 @@ fn a_conflict_and_too_many_attempts_exit_with_the_refused_code() {
 }
 
 #[test]
-fn an_unknown_code_is_not_found() {
+fn an_unknown_short_code_exits_with_the_not_found_code() {
     let serve = Serve::start();
     let ran = run(serve.command(&["shortcode", "consume"]), "aaa-aaa\n");
     assert_eq!(
@@ -177,7 +177,7 @@ fn an_unknown_code_is_not_found() {
 }
 
 #[test]
-fn a_missing_address_or_token_is_reported() {
+fn a_missing_address_or_token_exits_with_the_usage_code() {
     let home = tempfile::tempdir().unwrap();
     let user = ["user", "get", "C58521fd8a5d9b5cc21987501;bob"];
     let line = refusal(tokenry(home.path(), &user), 2, "");
@@ -197,7 +197,7 @@ fn a_missing_address_or_token_is_reported() {
 }
 
 #[test]
-fn an_unsafe_address_is_rejected_and_not_repeated() {
+fn the_error_for_an_unsafe_address_does_not_repeat_the_address() {
     let home = tempfile::tempdir().unwrap();
     for url in [
         "secret",

@@ -53,11 +53,14 @@ fn asked(session: &mut PtySession, prompt: &str) {
 /// Returns what the terminal shows until the command ends, and the exit code. Checks that echo is
 /// on again.
 fn rest(mut session: PtySession) -> (String, i32) {
-    let shown = session.exp_eof().expect("an end").replace('\r', "");
+    let shown = session
+        .exp_eof()
+        .expect("the command ends")
+        .replace('\r', "");
     let Ok(WaitStatus::Exited(_, code)) = session.process().wait() else {
         panic!("the command did not exit normally: {shown}");
     };
-    let shown = shown.strip_suffix("\necho\n").expect("an echo");
+    let shown = shown.strip_suffix("\necho\n").expect("echo is on");
     (shown.trim_start().to_owned(), code)
 }
 
@@ -75,7 +78,7 @@ fn a_secret_is_not_echoed() {
 }
 
 #[test]
-fn a_new_password_is_asked_for_twice() {
+fn a_new_password_must_be_typed_twice() {
     let serve = Serve::start();
     let email = "demo@example.com";
     let put = [

@@ -1,17 +1,17 @@
-//! A TLS server that no system trusts. The tests of the console use this file too.
+//! A TLS configuration whose certificate no system trusts. The console's tests also use this file.
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 
-/// Returns a TLS configuration for `localhost` with a self-signed certificate, and that certificate
+/// Returns a TLS configuration for `localhost` with a self-signed certificate, and the certificate
 /// as PEM.
 pub(crate) fn localhost() -> (Arc<ServerConfig>, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let config = ServerConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()
-        .expect("versions")
+        .expect("the provider supports the default versions")
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("a certificate and its key");
