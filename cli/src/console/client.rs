@@ -1,9 +1,9 @@
 //! Sends requests to the API, and turns its error responses into failures.
 
-use std::{fmt, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use tokenry_api::{ApiError, Secret};
 use ureq::{
@@ -252,6 +252,12 @@ impl Body {
     /// The body is not JSON of this type.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
         serde_json::from_str(&self.0).map_err(|_may_quote_a_secret| not_tokenry())
+    }
+
+    /// Returns whether the body is an object with a token or a short code.
+    pub fn contains_secret(&self) -> bool {
+        let fields = self.parse::<HashMap<String, IgnoredAny>>();
+        fields.is_ok_and(|fields| fields.contains_key("token") || fields.contains_key("shortcode"))
     }
 
     /// Returns the JSON of the body unchanged, except that it is in one line.

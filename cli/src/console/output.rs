@@ -59,14 +59,21 @@ impl Output {
     /// Prints a record with a secret that is shown only once. Unlike [`Output::record`], returns an
     /// error if the reader of standard output has closed the pipe.
     ///
+    /// A newer service may use values that this release does not know. Then the secret would be
+    /// lost, so the JSON is printed instead.
+    ///
     /// # Errors
-    /// The body is not a `T`, or it cannot be printed.
+    /// The body is not a `T` and contains no secret, or it cannot be printed.
     pub fn record_once<T: DeserializeOwned + Serialize>(
         self,
         body: &Body,
         names: &[&str],
     ) -> Result<(), Failure> {
-        write(&self.text::<T>(body, names)?).map_err(|error| {
+        let text = match self.text::<T>(body, names) {
+            Err(_) if body.contains_secret() => body.line()?,
+            text => text?,
+        };
+        write(&text).map_err(|error| {
             let line = format!("the secret could not be printed, and is not shown again: {error}");
             Failure::new(Kind::Other, line)
         })

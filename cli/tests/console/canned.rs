@@ -200,3 +200,12 @@ fn requests_have_the_path_query_and_headers_that_the_api_requires() {
             .starts_with("DELETE /_/user-token HTTP/1.1\r\n")
     );
 }
+
+#[test]
+fn a_secret_is_printed_even_if_the_rest_of_the_response_is_unknown() {
+    let minted = r#"{"token":"tk_new","tokenId":"01","expiryType":"Rolling","expiresAt":null}"#;
+    let (url, _server) = server(1, &answer("200 OK", minted));
+    let user = "C58521fd8a5d9b5cc21987501;bob";
+    let ran = run(command(&url, &["user", "create-token", user]), "");
+    assert_eq!((ran.code, ran.stdout.trim()), (0, minted));
+}
