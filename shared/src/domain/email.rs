@@ -1,4 +1,4 @@
-//! E-mail addresses, and how to tell whether two spellings are the same address.
+//! E-mail addresses, and how to find out whether two spellings are the same address.
 
 use std::fmt;
 
@@ -7,13 +7,14 @@ use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizer;
 use serde::{Deserialize, Serialize};
 
-/// The maximum length of an address in bytes, both as sent and in normal form (RFC 5321
-/// §4.5.3.1.3, without the angle brackets).
+/// The maximum length of an address in bytes (RFC 5321 §4.5.3.1.3, without the angle brackets). The
+/// limit applies to the address that was sent and to its normal form.
 const MAX_LENGTH: usize = 254;
 /// The maximum length of the local part, in bytes (RFC 5321 §4.5.3.1.1).
 const MAX_LOCAL_PART: usize = 64;
 
-/// An e-mail address in two forms: as given, for display, and the normal form, for comparison.
+/// An e-mail address in two forms: the form that a client sent, for display, and the normal form,
+/// for comparison.
 ///
 /// `Debug` prints `***`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -24,10 +25,11 @@ pub struct Email {
 
 impl Email {
     /// Parses an address of the form `local@domain` (RFC 5322 §3.4.1, with the characters of RFC
-    /// 6532). It must not have a quoted local part, an address literal, a comment or white space.
+    /// 6532). The address must not contain a quoted local part, an address literal, a comment or
+    /// white space.
     ///
     /// # Errors
-    /// The message for the client if the text is not such an address.
+    /// The message for the client, if the text is not an address of this form.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         Self::read(text).ok_or("invalid email address")
     }
@@ -43,7 +45,8 @@ impl Email {
         let nfc = ComposingNormalizer::new_nfc().normalize(given);
         let text = nfc.as_ref();
         // RFC 6532 §3.2 allows a non-ASCII character wherever a letter is allowed. The parser
-        // accepts only some of them, so it gets an `x` in place of each.
+        // accepts only some non-ASCII characters, so we replace each of them with an `x` for the
+        // parser.
         let plain: String = text
             .chars()
             .map(|c| if c.is_ascii() { c } else { 'x' })
@@ -63,23 +66,24 @@ impl Email {
         })
     }
 
-    /// Returns the address as it was given.
+    /// Returns the address in the form that the client sent.
     pub fn as_given(&self) -> &str {
         &self.given
     }
 
-    /// Returns the normal form. All spellings of one address have the same normal form, and two
-    /// different addresses never do.
+    /// Returns the normal form. All spellings of one address have the same normal form. Different
+    /// addresses have different normal forms.
     pub fn normal(&self) -> &str {
         &self.normal
     }
 }
 
-/// Returns a local part in NFC and without differences of case.
+/// Returns a local part in NFC and in one case.
 ///
-/// Lower case comes first, then simple case folding. This maps both `ς` and `Σ` to `σ`, but `ß`
-/// stays different from `ss`, and `İ` from `i`. NFC maps the Kelvin sign to `K`, because Unicode
-/// treats them as the same character. It does not change full-width letters.
+/// First converts each character to lower case, then applies simple case folding. So `ς` and `Σ`
+/// become `σ`. `ß` stays different from `ss`, and `İ` stays different from `i`. NFC maps the Kelvin
+/// sign to `K`, because Unicode treats the sign and the letter as the same character. NFC does not
+/// change full-width letters.
 fn folded(local_part: &str) -> String {
     let (cases, nfc) = (CaseMapper::new(), ComposingNormalizer::new_nfc());
     let lower = nfc.normalize(local_part);
@@ -123,7 +127,7 @@ mod tests {
             ("bob@M\u{dc}NCHEN.example", "bob@mu\u{308}nchen.example"),
             ("bob@\u{ff45}xample.com", "bob@example.com"),
             ("ren\u{e9}@example.com", "RENE\u{301}@example.com"),
-            // The Kelvin sign is the letter K, also in the domain.
+            // The Kelvin sign is the same as the letter K, in the local part and in the domain.
             ("\u{212a}elvin@example.com", "kelvin@example.com"),
             ("bob@\u{212a}elvin.com", "bob@kelvin.com"),
             ("\u{130}brahim@example.com", "i\u{307}brahim@example.com"),
@@ -211,12 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_address_has_254_bytes_as_it_is_sent() {
+    fn an_address_with_more_than_254_bytes_as_sent_is_invalid() {
         let start = format!("bob@{}", format!("{}.", "a".repeat(59)).repeat(4));
         let ending = |letter: &str| Email::parse(&format!("{start}{}", letter.repeat(10)));
         assert_eq!(ending("a").unwrap().normal().len(), 254);
         assert!(ending("aa").is_err());
-        // Three bytes each as it is sent, and one in the normal form.
+        // This letter has three bytes in the address as sent, and one byte in the normal form.
         assert!(ending("\u{ff41}").is_err());
     }
 
@@ -228,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_normal_form_does_not_change_when_parsed_again(local in "\\PC{1,12}", domain in "[a-zäßİK．A-Z0-9.]{1,12}") {
+        fn the_normal_form_of_a_normal_form_is_the_same(local in "\\PC{1,12}", domain in "[a-zäßİK．A-Z0-9.]{1,12}") {
             if let Ok(email) = Email::parse(&format!("{local}@{domain}")) {
                 let again = Email::parse(email.normal()).unwrap();
                 prop_assert_eq!(again.normal(), email.normal());
@@ -237,7 +241,7 @@ mod tests {
         }
 
         #[test]
-        fn case_makes_no_difference(local in "\\PC{1,12}") {
+        fn an_address_and_its_lower_case_spelling_have_the_same_normal_form(local in "\\PC{1,12}") {
             let given = format!("{local}@example.com");
             if let (Ok(one), Ok(lower)) = (Email::parse(&given), Email::parse(&given.to_lowercase())) {
                 prop_assert_eq!(one.normal(), lower.normal());

@@ -1,5 +1,6 @@
-//! E-mail tokens. A user has at most one, and clients name it by the user's e-mail address. It can
-//! be changed without a new value, and its value can be read again.
+//! E-mail tokens. A user has at most one e-mail token. Clients identify the token by the user's
+//! e-mail address. The token's scope and expiry can be changed without changing its value, and its
+//! value can be read again.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,8 @@ use crate::domain::{
     token::{Expiry, ExpiryType, Scope, TokenId},
 };
 
-/// The date when an e-mail token expires, in milliseconds since 1970. It may be in the past and is
-/// at most the end of the year 9999.
+/// The date when an e-mail token expires, in milliseconds since 1970. The date may be in the past.
+/// The latest date is the end of the year 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ExpirationDate(u64);
@@ -34,7 +35,7 @@ impl ExpirationDate {
         self.0
     }
 
-    /// Returns the first second at which the token is expired. Rounds down, like all expiry.
+    /// Returns the first second at which the token is expired: the date, rounded down to a second.
     const fn seconds(self) -> UnixSeconds {
         UnixSeconds(self.0 / 1000)
     }
@@ -45,7 +46,7 @@ impl ExpirationDate {
 pub struct Properties {
     /// What the token allows its user to do.
     pub scope: Scope,
-    /// When the token expires. `None`: never.
+    /// When the token expires, or `None` if the token never expires.
     pub expiration_date: Option<ExpirationDate>,
 }
 
@@ -58,7 +59,7 @@ impl Properties {
 }
 
 impl Default for Properties {
-    /// Allows everything that the user may do, and never expires.
+    /// The token allows everything that the user may do, and the token never expires.
     fn default() -> Self {
         Self {
             scope: Scope::ReadWrite,
@@ -67,17 +68,17 @@ impl Default for Properties {
     }
 }
 
-/// The record of a user's e-mail token, without its value: the item `email-token` in the user's
-/// partition. The index for lists contains the same attributes.
+/// The record of a user's e-mail token, without the token's value: the item `email-token` in the
+/// user's partition. The index that lists e-mail tokens contains the same attributes.
 ///
-/// The item has no TTL. It stays until it is deleted.
+/// The item has no TTL attribute, so the database does not delete it when the token expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailToken {
     /// The token's id.
     pub token_id: TokenId,
     /// What the token allows its user to do.
     pub scope: Scope,
-    /// When the token expires. `None`: never.
+    /// When the token expires, or `None` if the token never expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_date: Option<ExpirationDate>,
     /// When the token was created.
@@ -99,8 +100,9 @@ pub struct EmailToken {
 /// The position of an e-mail token in a list: the id of the user's ecosystem, `;`, and the user's
 /// partition key in hex.
 ///
-/// So the tokens of an ecosystem are next to each other. The user's id itself could be longer than
-/// a sort key may be.
+/// So the tokens of one ecosystem are next to each other in a list. The position contains the
+/// partition key instead of the user's id, because a user's id can be longer than a sort key may
+/// be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ListKey(String);

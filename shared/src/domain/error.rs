@@ -17,24 +17,25 @@ pub struct Problem {
 
 /// Why a request fails.
 ///
-/// `cause` is for the operator: it goes to the log and nowhere else, and contains no secret. All
-/// other texts are for the client.
+/// `cause` is for the operator. It is written only to the log, and it contains no secret. All other
+/// texts are for the client.
 #[derive(Debug)]
 pub enum Error {
     /// The request has no valid credential.
     Unauthorized {
-        /// Whether the request contains a token at all (RFC 6750 §3 distinguishes the two cases).
+        /// Whether the request contains a token. RFC 6750 §3 requires a different response for each
+        /// case.
         token_sent: bool,
     },
-    /// A log-in failed, whatever the reason.
+    /// A log-in failed, for any reason. The response does not contain the reason.
     WrongPassword,
-    /// The credential is valid, but does not allow this request.
+    /// The credential is valid, but it does not allow this request.
     Forbidden,
-    /// Fields are invalid. Contains the problems of all of them.
+    /// At least one field is invalid. Contains the problems of all invalid fields.
     Invalid(Vec<Problem>),
     /// The body is invalid as a whole. Contains the message for the client.
     InvalidBody(&'static str),
-    /// The fields of the body are valid by themselves, but not together.
+    /// Each field of the body is valid, but the combination of fields is invalid.
     InvalidCombination {
         /// The `path` of the problem in the response.
         path: &'static str,
@@ -45,13 +46,15 @@ pub enum Error {
     PayloadTooLarge,
     /// The body has a content type that the endpoint does not read.
     UnsupportedMediaType,
-    /// Something does not exist or belongs to another account. Contains the whole response text.
+    /// The requested object does not exist, or it belongs to another account. Contains the whole
+    /// text of the response.
     NotFound(String),
-    /// The state of something does not allow the request. Contains the message for the client.
+    /// The state of a stored object does not allow the request. Contains the message for the
+    /// client.
     Conflict(&'static str),
     /// There were too many attempts.
     TooManyRequests {
-        /// After how many seconds the client may retry.
+        /// The number of seconds after which the client may retry.
         retry_after: u64,
     },
     /// The database is unavailable, throttles the request, or sends a malformed response.
@@ -79,7 +82,7 @@ impl Error {
         })
     }
 
-    /// Returns the error for a request, or a part of one, that took too long.
+    /// Returns the error for a request that takes too long, as a whole or in one of its parts.
     pub fn out_of_time() -> Self {
         Self::Unavailable {
             cause: "no response in time".to_owned(),
@@ -99,8 +102,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Combines the results of two parts of a request.
 ///
 /// # Errors
-/// The errors of either part. If both have invalid fields, the problems of both are returned. Any
-/// other error, such as a body that is invalid as a whole, is returned alone.
+/// The error of the part that failed. If both parts have invalid fields, the error contains the
+/// problems of both parts. Any other error, such as a body that is invalid as a whole, is returned
+/// without the problems of fields.
 pub fn combine<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),

@@ -63,26 +63,26 @@ macro_rules! hex_id {
 }
 
 hex_id!(
-    /// The id of an account, which owns ecosystems: `A` and 24 lowercase hex digits.
+    /// The id of an account: `A` and 24 lowercase hex digits. An account owns ecosystems.
     AccountId,
     'A'
 );
 hex_id!(
-    /// The id of an ecosystem, which users belong to: `C` and 24 lowercase hex digits.
+    /// The id of an ecosystem: `C` and 24 lowercase hex digits. Each user belongs to an ecosystem.
     EcosystemId,
     'C'
 );
 
 hex_id!(
-    /// The id of an environment of an ecosystem, for which short codes are created: `E` and 24
-    /// lowercase hex digits.
+    /// The id of an environment: `E` and 24 lowercase hex digits. An environment belongs to an
+    /// ecosystem, and short codes can be created for an environment.
     EnvironmentId,
     'E'
 );
 
-/// The id of a user of an ecosystem: `ECOSYSTEM;NAME`.
+/// The id of a user: `ECOSYSTEM;NAME`, with the id of the user's ecosystem.
 ///
-/// NAME has 1 to 256 characters: no control characters, no white space, none of `; / ? # % \`.
+/// NAME has 1 to 256 characters. Control characters, white space and `; / ? # % \` are not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId {
@@ -118,7 +118,7 @@ impl UserId {
         }
     }
 
-    /// Returns the id of the user that a short code for an environment creates.
+    /// Returns the id of the user that is created when an environment's short code is exchanged.
     pub(crate) fn of_code(ecosystem: &EcosystemId, code: &str) -> Self {
         Self {
             ecosystem: ecosystem.clone(),
@@ -126,8 +126,8 @@ impl UserId {
         }
     }
 
-    /// Returns whether a short code created this user. Nothing else can create a user whose NAME
-    /// starts with `short|`.
+    /// Returns whether the exchange of a short code created this user. No other request can create
+    /// a user whose NAME starts with `short|`.
     pub fn is_short_code(&self) -> bool {
         self.text[self.ecosystem.as_str().len()..].starts_with(";short|")
     }
@@ -163,9 +163,11 @@ impl From<UserId> for String {
     }
 }
 
-/// Decodes a path parameter once. REST APIs pass it percent-encoded, HTTP APIs pass it decoded.
+/// Decodes a path parameter once. An API Gateway REST API passes the parameter percent-encoded. An
+/// HTTP API passes the parameter decoded.
 ///
-/// No id contains a `%`, so the id's parser rejects a `%` that is left after decoding.
+/// If a `%` is left after decoding, the parser of the id rejects the text, because no id contains a
+/// `%`.
 ///
 /// # Errors
 /// The decoded bytes are not UTF-8.

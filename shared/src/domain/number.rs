@@ -1,6 +1,6 @@
 //! Parsing of whole numbers in requests.
 
-/// Why a text is not a number in the allowed range. The messages are part of the API.
+/// Why a text is not a number in the allowed range. Clients see the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotInRange {
     /// The text is not a whole number in ASCII digits.
@@ -24,7 +24,7 @@ impl From<NotInRange> for String {
 /// Parses a whole number from 1 to `max`: ASCII digits only. Leading zeros are allowed.
 ///
 /// # Errors
-/// The text is not such a number.
+/// The text is not a whole number from 1 to `max`.
 pub fn positive(text: &str, max: u32) -> Result<u32, NotInRange> {
     let number = positive_long(text, max.into())?;
     u32::try_from(number).map_err(|_| NotInRange::MoreThan(max.into()))
@@ -33,7 +33,7 @@ pub fn positive(text: &str, max: u32) -> Result<u32, NotInRange> {
 /// Parses a whole number from 1 to `max` like [`positive`], but as a `u64`.
 ///
 /// # Errors
-/// The text is not such a number.
+/// The text is not a whole number from 1 to `max`.
 pub fn positive_long(text: &str, max: u64) -> Result<u64, NotInRange> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -46,7 +46,8 @@ pub fn positive_long(text: &str, max: u64) -> Result<u64, NotInRange> {
         _ if negative => Err(NotInRange::NotPositive),
         Ok(0) => Err(NotInRange::NotPositive),
         Ok(number) if number <= max => Ok(number),
-        // The text is all digits, so parsing fails only if the number does not fit into a `u64`.
+        // The text contains only digits, so parsing fails only if the number is too large for a
+        // `u64`.
         Ok(_) | Err(_) => Err(NotInRange::MoreThan(max)),
     }
 }
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_range_is_rejected_whatever_its_length() {
+    fn a_number_out_of_range_is_rejected_however_many_digits_it_has() {
         for text in ["0", "00", "-0", "-1", "-99999999999999999999"] {
             assert_eq!(positive(text, 10), Err(NotInRange::NotPositive), "{text:?}");
         }

@@ -9,15 +9,20 @@ use crate::domain::{
     id::{AccountId, EcosystemId, EnvironmentId, UserId},
 };
 
-/// The partition key of an owner in the identity table: 20 bytes, which are part of each of its
-/// tokens.
+/// The partition key of an owner in the identity table: 20 bytes. Each token contains the key of
+/// its owner.
 ///
-/// The first 8 bytes are from the SHA-256 hash of the account's or ecosystem's id. The other 12 are
-/// from the SHA-256 hash of the user's id, or zeros for an account or ecosystem itself. So a
-/// verification finds all its keys in the token.
+/// The key of an account or an ecosystem is the first 8 bytes of the SHA-256 hash of its id, and 12
+/// zero bytes. The key of a user is the first 8 bytes of the key of its ecosystem, and the first 12
+/// bytes of the SHA-256 hash of the user's id. So a verification can read the token, its owner and
+/// the owner's ecosystem at once, with keys from the token.
 ///
-/// Two ids can have the same key (hash collision). Therefore the record contains the whole id, and
-/// an owner cannot be created if another id has its key.
+/// Environments and e-mail addresses have a partition key of this type too. The key of an
+/// environment is made from its id, like the key of an ecosystem. The key of an e-mail address is
+/// 20 bytes of a hash of its normal form.
+///
+/// Two ids can have the same key (hash collision). Therefore each owner's record contains the whole
+/// id, and an owner cannot be created if an owner with a different id has the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
@@ -25,7 +30,8 @@ pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
 impl OwnerKey {
     /// The length in bytes.
     pub const LENGTH: usize = 20;
-    /// The key of a partition that no owner has. Nobody can find an id with this hash.
+    /// The key of the partition that contains the wrapped data key for the values of e-mail tokens.
+    /// No owner has this key: practically no id has a hash that starts with 8 zero bytes.
     pub(crate) const NOBODY: Self = Self([0; Self::LENGTH]);
     const ROOT: usize = 8;
 
@@ -39,7 +45,7 @@ impl OwnerKey {
         Self(key)
     }
 
-    /// Returns the key of the ecosystem that this user's key belongs to.
+    /// Returns the key of the ecosystem of the user that has this key.
     #[must_use]
     pub fn ecosystem(self) -> Self {
         let mut key = [0; Self::LENGTH];
@@ -92,8 +98,10 @@ impl From<&Email> for OwnerKey {
 }
 
 /// A random value that an owner and its tokens share. A token is valid only while it has the same
-/// epoch as its owner. So writing a new epoch to the owner revokes every earlier token, and no
-/// clocks are compared.
+/// epoch as its owner. So if a new epoch is written to the owner, all earlier tokens of the owner
+/// are revoked. No times are compared.
+///
+/// The type is also used for other random values: incarnations and nonces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(#[serde(with = "serde_bytes")] [u8; 16]);
@@ -107,7 +115,7 @@ impl Epoch {
     }
 }
 
-/// The id of an owner, with its kind.
+/// The id of an owner, and the kind of owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnerId {
     /// An account.
@@ -119,7 +127,7 @@ pub enum OwnerId {
 }
 
 impl OwnerId {
-    /// Returns the id as clients write it.
+    /// Returns the id in the form that clients send.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Account(id) => id.as_str(),
@@ -134,10 +142,11 @@ impl OwnerId {
 pub struct State {
     /// Whether the owner's tokens are valid.
     pub active: bool,
-    /// The epoch, which the owner's valid tokens have too.
+    /// The epoch. Only tokens with the same epoch are valid.
     pub epoch: Epoch,
-    /// A random value of this incarnation of the id. An owner that is deleted and created again
-    /// gets another one.
+    /// A random value that is generated when the owner is created, and that never changes. If an
+    /// owner is deleted and created again with the same id, the new owner gets a different value.
+    /// So a write for the deleted owner cannot change the new owner.
     pub incarnation: Epoch,
     /// Starts at 1 and increases by 1 with each change.
     pub version: u64,
@@ -158,7 +167,7 @@ impl State {
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its id.
+    /// The account's id.
     pub id: AccountId,
     /// The fields that all owners have.
     pub state: State,
@@ -167,24 +176,24 @@ pub struct Account {
 /// An ecosystem, which owns server tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ecosystem {
-    /// Its id.
+    /// The ecosystem's id.
     pub id: EcosystemId,
-    /// The account that it belongs to.
+    /// The account that the ecosystem belongs to.
     pub account: AccountId,
     /// The fields that all owners have.
     pub state: State,
 }
 
-/// A user. Its account follows from its ecosystem.
+/// A user. It belongs to the account of its ecosystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its id.
+    /// The user's id.
     pub id: UserId,
     /// The environment, if a short code created the user.
     pub environment: Option<EnvironmentId>,
-    /// The e-mail address. An [`Address`] item for it names the user.
+    /// The e-mail address. The [`Address`] record of this address contains the user's id.
     pub email: Option<Email>,
-    /// Whether the user has a password, which is stored in its own item.
+    /// Whether the user has a password. The password's hash is stored in a separate item.
     pub has_password: bool,
     /// Whether the user may manage the e-mail tokens of its ecosystem.
     pub admin: bool,
@@ -193,7 +202,8 @@ pub struct User {
 }
 
 impl User {
-    /// Returns a new user: active, without an address or a password, not an administrator.
+    /// Returns a new user. The user is active, has no address and no password, and is not an admin
+    /// user.
     pub fn new(id: UserId, rng: &mut dyn CryptoRng) -> Self {
         Self {
             id,
@@ -206,7 +216,7 @@ impl User {
     }
 }
 
-/// An owner of tokens: the item `owner` of its partition.
+/// The record of an owner of tokens: the item `owner` in the owner's partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "OwnerItem", into = "OwnerItem")]
 pub enum Owner {
@@ -237,7 +247,7 @@ impl Owner {
         }
     }
 
-    /// Returns the user, if the owner is one.
+    /// Returns the user, or `None` if the owner is not a user.
     pub fn into_user(self) -> Option<User> {
         match self {
             Self::User(user) => Some(user),
@@ -273,8 +283,9 @@ impl From<&User> for Owner {
     }
 }
 
-/// An owner's item. A new attribute must be optional: old items do not have it. `has_password`,
-/// `active` and `admin` are written for every kind, because earlier releases require them.
+/// An owner's item. A new attribute must be optional, because old items do not have it.
+/// `has_password`, `active` and `admin` are written for every kind of owner, because earlier
+/// releases cannot read an item without these attributes.
 #[derive(Serialize, Deserialize)]
 struct OwnerItem {
     kind: OwnerKind,
@@ -368,23 +379,23 @@ impl From<Owner> for OwnerItem {
     }
 }
 
-/// The record of an e-mail address: the item `address` in a partition of its own. It names the one
-/// user that has the address.
+/// The record of an e-mail address: the item `address` in the address's partition. It identifies
+/// the user that has the address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// The user.
+    /// The user that has the address.
     pub user_id: UserId,
-    /// The incarnation of the user that has the address.
+    /// The incarnation of the user ([`State::incarnation`]).
     #[serde(rename = "born")]
     pub incarnation: Epoch,
-    /// The user's epoch when this record was written. Each time a user gets an address, the epoch
-    /// is new, so it identifies this version of the record.
+    /// The user's epoch when this record was written. A user gets a new epoch each time it gets an
+    /// address, so each version of this record has a different epoch.
     pub epoch: Epoch,
 }
 
 impl Address {
-    /// Returns whether the record names this user, as it was read, and the user still has this
-    /// address.
+    /// Returns whether `user` is the user that this record identifies, with the same incarnation,
+    /// and `user` has this address.
     pub fn is_of(&self, user: &User, email: &Email) -> bool {
         user.id == self.user_id
             && user.state.incarnation == self.incarnation
@@ -392,12 +403,12 @@ impl Address {
     }
 }
 
-/// An environment: the item `environment` in a partition of its own.
+/// The record of an environment: the item `environment` in the environment's partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
-    /// Its id.
+    /// The environment's id.
     pub id: EnvironmentId,
-    /// The ecosystem that it belongs to.
+    /// The ecosystem that the environment belongs to.
     pub ecosystem: EcosystemId,
 }
 
@@ -410,7 +421,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_users_key_gives_the_key_of_its_ecosystem() {
+    fn the_key_of_an_ecosystem_can_be_derived_from_the_key_of_its_user() {
         let user = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
         let key = OwnerKey::from(&user);
         assert_eq!(key.ecosystem(), OwnerKey::from(user.ecosystem()));
@@ -432,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_of_one_incarnation_of_a_user_that_has_it_still() {
+    fn an_address_is_not_of_another_user_another_incarnation_or_a_user_without_an_address() {
         let mut rng = StdRng::seed_from_u64(0);
         let email = Email::parse("bob@example.com").unwrap();
         let mut with_email = |id: &str| User {
@@ -458,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_does_not_change_when_it_is_stored_and_read() {
+    fn an_owner_is_the_same_after_it_is_stored_and_read() {
         let id = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
         let account = AccountId::parse("A58521fd8a5d9b5cc21987501").unwrap();
         let state = State {

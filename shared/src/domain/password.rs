@@ -9,15 +9,15 @@ const MAX_LENGTH: usize = 256;
 /// The minimum length of a new password, in characters.
 const MIN_LENGTH: usize = 8;
 
-/// A password exactly as it was sent, not trimmed and not normalised. `Debug` prints `***`.
+/// A password exactly as the client sent it: not trimmed and not normalised. `Debug` prints `***`.
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// Parses a new password: 8 to 256 characters of any kind.
+    /// Parses a new password: 8 to 256 characters. All characters are allowed.
     ///
     /// # Errors
-    /// The message for the client if the length is wrong.
+    /// The message for the client, if the length is wrong.
     pub fn parse_new(text: &str) -> Result<Self, &'static str> {
         let password = Self::parse(text)?;
         if text.chars().count() < MIN_LENGTH {
@@ -26,11 +26,11 @@ impl Password {
         Ok(password)
     }
 
-    /// Parses a password for a log-in. One that is too short is accepted here: it just does not
-    /// match.
+    /// Parses a password for a log-in. A password that is too short is accepted here. It cannot be
+    /// the user's password, so the log-in fails.
     ///
     /// # Errors
-    /// The message for the client if the text is longer than every valid password.
+    /// The message for the client, if the text is longer than 256 characters.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.chars().nth(MAX_LENGTH).is_some() {
             return Err("field must be at most 256 characters");

@@ -1,5 +1,5 @@
-//! Short codes: a few characters that a person types and that are exchanged for one token (RFC 8628
-//! §5.1 and §6.1).
+//! Short codes. A short code is a few characters, which a person types on a device. The device
+//! exchanges the code once for a token (RFC 8628 §5.1 and §6.1).
 
 use std::fmt;
 
@@ -14,10 +14,11 @@ use crate::domain::{
     token::{ExpiryType, NewToken, Ttl},
 };
 
-/// The characters of a code: digits and capitals, without those that look alike (RFC 8628 §6.1).
+/// The characters of a code: digits and capital letters, without characters that look alike (RFC
+/// 8628 §6.1).
 pub const ALPHABET: &str = "23456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// The set of codes that are possible in a deployment.
+/// The set of all codes that a deployment can create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeSpace {
     alphabet: &'static str,
@@ -25,13 +26,13 @@ pub struct CodeSpace {
 }
 
 impl CodeSpace {
-    /// The minimum length of a code, and the default.
+    /// The minimum length of a code, which is also the default length.
     pub const MIN_LENGTH: usize = 6;
     /// The maximum length of a code.
     pub const MAX_LENGTH: usize = 12;
 
-    /// Returns the codes of this length, or `None` if it is not from [`CodeSpace::MIN_LENGTH`] to
-    /// [`CodeSpace::MAX_LENGTH`].
+    /// Returns the set of all codes of this length, or `None` if the length is not from
+    /// [`CodeSpace::MIN_LENGTH`] to [`CodeSpace::MAX_LENGTH`].
     pub fn of_length(length: usize) -> Option<Self> {
         let possible = Self::MIN_LENGTH..=Self::MAX_LENGTH;
         possible
@@ -39,20 +40,20 @@ impl CodeSpace {
             .then_some(Self::new(ALPHABET, length))
     }
 
-    /// Returns the codes of any alphabet and length, so that a test can use up all codes. The
-    /// alphabet must be ASCII.
+    /// Returns the set of all codes with this alphabet and this length. A test can choose a set
+    /// that is so small that all its codes are taken. The alphabet must be ASCII.
     pub const fn new(alphabet: &'static str, length: usize) -> Self {
         Self { alphabet, length }
     }
 
-    /// Draws a code. All codes are equally likely.
+    /// Generates a random code. All codes are equally likely.
     pub fn draw(self, mut rng: &mut dyn CryptoRng) -> Code {
         let characters = self.alphabet.as_bytes();
         let drawn = (0..self.length).filter_map(|_| characters.choose(&mut rng));
         Code(drawn.map(|&byte| char::from(byte)).collect())
     }
 
-    /// Parses a code as a person types it. Ignores case, white space and dashes.
+    /// Parses a code that a person typed. Ignores case, white space and dashes.
     pub fn parse(self, typed: &str) -> Option<Code> {
         let dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}');
         let code: String = typed
@@ -71,12 +72,12 @@ impl Default for CodeSpace {
     }
 }
 
-/// A short code. A valid one can be exchanged for a token, so `Debug` prints `***`.
+/// A short code. `Debug` prints `***`, because a valid code can be exchanged for a token.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Code(String);
 
 impl Code {
-    /// Returns the code, for the response that hands it out or says that it does not exist.
+    /// Returns the code as text. The text of a valid code is secret.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -112,7 +113,7 @@ impl Default for CodeTtl {
     }
 }
 
-/// The properties of a new code and of its token. They are fixed when the code is created. The
+/// The properties of a new code and of its token. They are set when the code is created, and the
 /// exchange does not change them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct NewCode {
@@ -122,13 +123,13 @@ pub struct NewCode {
     pub token_expiry_type: ExpiryType,
     /// How long the token is valid.
     pub token_ttl: Ttl,
-    /// The latest time at which the code and the token expire: when the user token that creates the
-    /// code expires.
+    /// The latest time at which the code and its token may expire: the time at which the user token
+    /// that creates the code expires. `None` if there is no such limit.
     pub ends_at: Option<UnixSeconds>,
 }
 
-/// The user that a code gives a token for. It has no `Debug`, because the name of a code's user
-/// contains the code.
+/// The user that will own the token of a code. This type does not implement `Debug`, because the id
+/// of a user that a code creates contains the code.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Grantee {
@@ -140,7 +141,7 @@ pub(crate) enum Grantee {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         environment: Option<EnvironmentId>,
     },
-    /// A new user `short|CODE` of an environment. The exchange creates it.
+    /// A new user of an environment, with the NAME `short|CODE`. The exchange creates the user.
     Environment {
         user: UserId,
         environment: EnvironmentId,
@@ -155,13 +156,13 @@ impl Grantee {
     }
 }
 
-/// A code's item in the ephemeral table, without its key.
+/// A code's item in the ephemeral table, without the item's key.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// When the code was created.
     #[serde(rename = "made_at")]
     pub(crate) created_at: Timestamp,
-    /// A random value that distinguishes the code from an earlier or later one with the same
+    /// A random value that distinguishes the code from earlier and later codes with the same
     /// characters.
     pub(crate) nonce: Epoch,
     pub(crate) grantee: Grantee,
@@ -192,8 +193,9 @@ impl Record {
         }
     }
 
-    /// Returns the token that the code gives now. If the token must expire by `ends_at`, an
-    /// `Infinite` one becomes a `FixedTtl` one.
+    /// Returns the properties of the token for which the code can be exchanged now. If there is an
+    /// `ends_at`, the token expires by then: `max_ttl` limits it, and an `Infinite` token becomes a
+    /// `FixedTtl` token.
     pub(crate) fn token(&self, now: UnixSeconds) -> NewToken {
         let left = self.ends_at.map(|end| Ttl::until(now, end));
         let (expiry_type, ttl) = match (self.token_expiry_type, left) {
@@ -216,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_drawn_without_bias() {
+    fn at_each_place_of_a_code_all_characters_are_equally_likely() {
         let mut rng = StdRng::seed_from_u64(8628);
         let mut counts = [[0_u32; 30]; 6];
         let draws = 1_000_000 / 6;
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn case_white_space_and_dashes_do_not_matter() {
+    fn case_white_space_and_dashes_in_a_typed_code_are_ignored() {
         let space = CodeSpace::default();
         for typed in [
             "A6ER7D",

@@ -1,4 +1,4 @@
-//! Points in time, as the clock returns them and as the tables store them.
+//! Points in time, in the form that the clock returns and in the form that the tables store.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,8 +7,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A point in time in milliseconds since 1970, from the clock of [`App`](crate::App).
 ///
-/// Expiry uses whole seconds ([`Timestamp::seconds`]). The milliseconds only sort tokens by time of
-/// creation.
+/// Expiry uses whole seconds ([`Timestamp::seconds`]). A time of creation also uses the
+/// milliseconds: to sort tokens, and to compare the time with
+/// [`Settings::not_before`](crate::config::Settings::not_before).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp {
@@ -50,8 +51,8 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Whole seconds since 1970: the unit of every time in the tables (DynamoDB's TTL attribute is a
-/// Number of seconds) and of `iat` and `exp` (RFC 7662 §2.2).
+/// Whole seconds since 1970. `iat` and `exp` have this unit (RFC 7662 §2.2), and DynamoDB's TTL
+/// attribute is a Number with this unit.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
 )]
@@ -59,14 +60,14 @@ impl From<SystemTime> for Timestamp {
 pub struct UnixSeconds(pub u64);
 
 impl UnixSeconds {
-    /// Returns the time that is this many seconds later, or the maximum instead of an overflow.
+    /// Returns the time that is this many seconds later, or the maximum time if the sum overflows.
     #[must_use]
     pub const fn plus(self, seconds: u32) -> Self {
         Self(self.0.saturating_add(seconds as u64))
     }
 
-    /// Formats the time as in `2026-01-01T00:00:00Z`. Returns `None` after the year 9999, which RFC
-    /// 3339 cannot express.
+    /// Formats the time as in `2026-01-01T00:00:00Z`. Returns `None` for a time after the year
+    /// 9999, because RFC 3339 cannot express it.
     pub fn to_rfc3339(self) -> Option<String> {
         let seconds = i64::try_from(self.0).ok()?;
         OffsetDateTime::from_unix_timestamp(seconds)

@@ -1,4 +1,4 @@
-//! The AWS clients and the timeouts and retries that they share.
+//! The AWS clients, and the timeouts and retries that all clients use.
 
 use std::{fmt, time::Duration};
 
@@ -23,10 +23,11 @@ use serde::Deserialize;
 
 use crate::domain::error::Error;
 
-/// The time limit of one attempt. After it, the SDK retries.
+/// The time limit of one attempt. When it is over, the SDK retries.
 const ATTEMPT: Duration = Duration::from_millis(900);
-/// The time limit of one call with all its attempts. It is shorter than
-/// `service::deadline::BUDGET`, so that the cause is known when a request runs out of time.
+/// The time limit of one operation, with all its attempts. It is shorter than
+/// `service::deadline::BUDGET`: if an operation takes too long, the operation fails before the time
+/// limit of the request, and the error contains the cause.
 const CALL: Duration = Duration::from_millis(2500);
 
 fn timeouts() -> TimeoutConfig {
@@ -44,7 +45,8 @@ fn retries() -> RetryConfig {
         .with_max_backoff(Duration::from_millis(400))
 }
 
-/// Sets timeouts and retries that end within the 3 seconds of a request.
+/// Sets timeouts and retries, so that an operation ends within the 3 seconds that a request may
+/// take.
 pub fn with_limits(config: Builder) -> Builder {
     config
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -55,23 +57,25 @@ pub fn with_limits(config: Builder) -> Builder {
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
-/// Returns the HTTPS client: rustls with ring.
+/// Returns an HTTPS client that uses rustls with ring.
 ///
-/// We do not use aws-lc, because it gathers jitter entropy at its first handshake. That takes 50 ms
-/// of CPU time. With 128 MB of Lambda memory it takes 842 ms of wall time, against 22 ms with ring.
+/// We do not use aws-lc, because it gathers jitter entropy at its first handshake, which takes 50
+/// ms of CPU time. With 128 MB of Lambda memory, the first handshake takes 842 ms with aws-lc and
+/// 22 ms with ring.
 fn https(roots: TrustStore) -> SharedHttpClient {
     let tls = TlsContext::builder().with_trust_store(roots).build();
     aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .tls_context(tls.expect("a TLS context needs only a trust store"))
+        .tls_context(tls.expect("a TLS context with only a trust store is valid"))
         .build_https()
 }
 
-/// Returns the root certificates that a Lambda function trusts: only Amazon's, unless
-/// `SSL_CERT_FILE` or `SSL_CERT_DIR` (OpenSSL's variables) names others.
+/// Returns the root certificates that a Lambda function trusts. By default, these are only
+/// Amazon's. `SSL_CERT_FILE` or `SSL_CERT_DIR` (OpenSSL's variables) can name others.
 ///
-/// Reading the 140 roots of the system would take a quarter of each start. Also, any of those
-/// authorities could issue a certificate to impersonate the database.
+/// By default, the roots of the system are not trusted, for two reasons. Reading these 140 roots
+/// would take a quarter of the time of a start. Also, each of these authorities could issue a
+/// certificate with which someone could impersonate the database.
 fn lambda_roots() -> TrustStore {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(variable);
     if named.iter().any(Option::is_some) {
@@ -80,11 +84,11 @@ fn lambda_roots() -> TrustStore {
     TrustStore::empty().with_pem_certificate(include_bytes!("amazon-roots.pem"))
 }
 
-/// Returns the AWS configuration of a Lambda function: region and credentials from environment
-/// variables only, which Lambda sets.
+/// Returns the AWS configuration of a Lambda function. The region and the credentials are from
+/// environment variables that Lambda sets.
 ///
-/// It does not use the loader of aws-config, which would link and try all its other sources:
-/// profiles, containers, instances.
+/// We do not use the loader of aws-config. It would make the binary larger and the start slower,
+/// because it also supports profiles, containers and instances.
 pub fn lambda_environment() -> SdkConfig {
     let credentials = EnvironmentVariableCredentialsProvider::new();
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
@@ -96,8 +100,9 @@ pub fn lambda_environment() -> SdkConfig {
         .build()
 }
 
-/// Returns the configuration for a service, such as `DYNAMODB`, with the endpoint that the
-/// environment sets for it, if any. All AWS SDKs read these variables:
+/// Returns the configuration for a service, such as `DYNAMODB`. If an environment variable sets the
+/// endpoint of this service or of all services, the configuration contains that endpoint. All AWS
+/// SDKs read these variables:
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 pub fn at_endpoint(config: &SdkConfig, service: &str) -> SdkConfig {
     let url = variable(&format!("AWS_ENDPOINT_URL_{service}"));
@@ -110,12 +115,12 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Returns the AWS configuration of an operator's command: region and credentials from the same
-/// sources as the AWS CLI (environment, profile, container, instance), and the root certificates of
-/// the system.
+/// Returns the AWS configuration of a command that an operator runs. The region and the credentials
+/// are from the same sources as in the AWS CLI (environment, profile, container, instance). The
+/// root certificates are those of the system.
 ///
-/// Profiles with `credential_process` or SSO need features of aws-config that the command's crate
-/// enables and the Lambda functions do not.
+/// Profiles with `credential_process` or SSO need features of aws-config. The crate of the command
+/// enables these features. The Lambda functions are built without them.
 pub async fn operator_environment() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(https(TrustStore::default()))
@@ -128,7 +133,7 @@ pub fn dynamodb(config: &SdkConfig) -> Client {
     Client::from_conf(with_limits(Builder::from(config)).build())
 }
 
-/// Returns a KMS client with the same timeouts and retries.
+/// Returns a KMS client with the same timeouts and retries as the DynamoDB client.
 pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
     let config = aws_sdk_kms::config::Builder::from(config)
         .timeout_config(timeouts())
@@ -137,14 +142,13 @@ pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
     aws_sdk_kms::Client::from_conf(config.build())
 }
 
-/// Makes the SDK retry a write that conflicts with a running transaction on its item. This applies
-/// to a single write, and to a transaction that was cancelled for this reason. By default, the SDK
-/// retries neither.
+/// Makes the SDK retry a single write or a transaction that DynamoDB rejected because another
+/// transaction was writing to the same item. By default, the SDK does not retry these errors.
 #[derive(Debug)]
 struct TransactionConflict;
 
-/// The fields of an error body that identify a conflict. All other fields are ignored, because
-/// clients control the content of the item in the body.
+/// The fields of an error body that identify a conflict. All other fields are ignored: the body can
+/// contain a stored item, and clients choose some of its values.
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(rename = "__type")]
@@ -184,11 +188,11 @@ impl ClassifyRetry for TransactionConflict {
     }
 }
 
-/// Converts the error of a failed call: to [`Error::Internal`] for the codes in `OUR_FAULT`,
+/// Converts the error of a failed operation: to [`Error::Internal`] if its code is in `OUR_FAULT`,
 /// otherwise to [`Error::Unavailable`].
 ///
-/// The cause has DynamoDB's code and message, or the connection error. It contains nothing of the
-/// items in the request and the response.
+/// The cause contains DynamoDB's code and message, or the connection error. It does not contain the
+/// items of the request or the response.
 impl<E, R> From<SdkError<E, R>> for Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -220,7 +224,7 @@ where
     }
 }
 
-/// Error codes that a retry does not fix: a wrong role, a wrong table or a wrong request.
+/// Error codes for which a retry does not help: the role, the table or the request is wrong.
 const OUR_FAULT: &[&str] = &[
     "AccessDeniedException",
     "ResourceNotFoundException",

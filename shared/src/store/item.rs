@@ -1,4 +1,4 @@
-//! Items, and the conversion of values to and from their attributes.
+//! Items, and the conversion between attributes and values.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,13 @@ use crate::domain::{
 pub(crate) enum WriteResult<T> {
     /// The write succeeded.
     Written,
-    /// Nothing was written, because the condition was false. Contains the item that is stored, if
-    /// any.
+    /// Nothing was written, because the condition was false. Contains the stored item, or `None` if
+    /// there is no stored item.
     Conflict(Option<T>),
 }
 
-/// Ignores that the condition of a write did not hold. `is_refusal` recognises that error.
+/// Returns `Ok` for a write that succeeded, and for a write whose condition was false. `is_refusal`
+/// returns whether an error means that the condition was false.
 ///
 /// # Errors
 /// Any other error of the write.
@@ -37,7 +38,7 @@ where
     }
 }
 
-/// The TTL attribute of both tables: a Number of seconds since 1970.
+/// The name of the TTL attribute of both tables: a Number of seconds since 1970.
 pub const TTL_ATTRIBUTE: &str = "expires_at";
 
 /// An item, in the type that the SDK uses.
@@ -59,11 +60,14 @@ pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T> {
     serde_dynamo::from_item(item).map_err(|_| unreadable::<T>())
 }
 
-/// Returns the error for an item that does not have the form that this version writes. It leaves
-/// out the message of `serde_dynamo`, which may quote a value.
+/// Returns the error for an item or an attribute that cannot be converted. The error does not
+/// contain the message of `serde_dynamo`, because that message may contain a value.
 pub(crate) fn unreadable<T>() -> Error {
     Error::Internal {
-        cause: format!("DynamoDB: not a valid {}", std::any::type_name::<T>()),
+        cause: format!(
+            "DynamoDB: the item is not a valid {}",
+            std::any::type_name::<T>()
+        ),
     }
 }
 

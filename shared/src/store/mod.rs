@@ -1,6 +1,7 @@
-//! The calls to DynamoDB. No other layer uses its SDK.
+//! The operations on DynamoDB. No other layer uses the DynamoDB SDK.
 //!
-//! Functions that call DynamoDB return [`Error::Unavailable`] if the database is unavailable.
+//! Functions that send a request to DynamoDB return [`Error::Unavailable`] if the database is
+//! unavailable.
 //!
 //! [`Error::Unavailable`]: crate::domain::error::Error::Unavailable
 

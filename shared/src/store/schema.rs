@@ -1,5 +1,5 @@
-//! The schema of the tables, for the local server, the tests and `tokenry bootstrap`, which create
-//! them. In AWS, the template creates them.
+//! The schema of the tables. The local server, the tests and `tokenry bootstrap` create the tables
+//! with this module. In AWS, the template creates the tables.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Creates both tables with their TTL, unless they exist.
+/// Creates each of the two tables if it does not exist, and enables its TTL.
 ///
 /// # Errors
 /// The database is unavailable or denies the request, or an existing identity table lacks the
@@ -59,7 +59,8 @@ pub async fn create_tables(client: &Client, identity: &str, ephemeral: &str) -> 
     create_table(client, ephemeral, call).await
 }
 
-/// Checks that the table has the index. An earlier version may have created the table without it.
+/// Checks that the table has the index. An earlier version may have created the table without the
+/// index.
 async fn must_have_index(client: &Client, table: &str) -> Result<()> {
     let described = client.describe_table().table_name(table).send().await?;
     let described = described
@@ -71,7 +72,7 @@ async fn must_have_index(client: &Client, table: &str) -> Result<()> {
     }
     Err(Error::Internal {
         cause: format!(
-            "table {table} has no index {EMAIL_TOKENS_INDEX}: an earlier version created it"
+            "table {table} has no index {EMAIL_TOKENS_INDEX}: an earlier version created the table"
         ),
     })
 }

@@ -1,7 +1,6 @@
-//! Conditional writes: a single one, or several that all succeed or all fail.
+//! Conditional writes: a single write, or a transaction, whose writes all succeed or all fail.
 //!
-//! If the condition of a put, update or deletion is false, DynamoDB returns the stored item, so the
-//! caller learns what is there.
+//! If the condition of a put, an update or a deletion is false, DynamoDB returns the stored item.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -23,13 +22,12 @@ use crate::{
 
 /// Writes that are prepared but not sent, and the function that interprets their result.
 ///
-/// Everything that ends or changes tokens is a `Change`, so that one function sends them all:
-/// `service::tokens::change`.
+/// A write that revokes or changes tokens is a `Change`, and `service::tokens::change` sends it.
+/// The documentation of that function lists the exceptions.
 #[must_use]
 pub(crate) struct Change<R> {
     writes: Vec<TransactWriteItem>,
-    /// How many writes are required. The others come last and are left out if only they are
-    /// refused.
+    /// The number of required writes, which come first. All other writes are optional.
     required: usize,
     sending: Sending,
     outcome: Outcome<R>,
@@ -39,15 +37,15 @@ pub(crate) struct Change<R> {
 type Outcome<R> = Box<dyn FnOnce(Transacted) -> Result<R> + Send>;
 
 enum Sending {
-    /// As a `PutItem` or a `DeleteItem`, at half the capacity of a transaction. If the SDK retries
-    /// it, it may take effect twice.
+    /// As a `PutItem` or a `DeleteItem`, which uses half the capacity of a transaction. If the SDK
+    /// retries this request, it may take effect twice.
     Alone,
-    /// As a transaction, which takes effect once.
+    /// As a transaction, which takes effect only once, even if the SDK retries it.
     Together,
 }
 
 impl<R> Change<R> {
-    /// Prepares one put or one deletion.
+    /// Prepares one put or one deletion without a transaction.
     pub(crate) fn alone(
         write: TransactWriteItem,
         outcome: impl FnOnce(Transacted) -> Result<R> + Send + 'static,
@@ -79,7 +77,8 @@ impl<R> Change<R> {
         self
     }
 
-    /// Adds an optional write to the transaction. It is left out if only it is refused.
+    /// Adds an optional write to the transaction. If only conditions of optional writes are false,
+    /// the transaction is sent again without the optional writes.
     pub(crate) fn and_optional(mut self, write: TransactWriteItem) -> Self {
         self.writes.push(write);
         self.sending = Sending::Together;
@@ -113,7 +112,7 @@ async fn send(client: &Client, write: TransactWriteItem) -> Result<Transacted> {
         (_, Some(delete)) => send_delete(client, delete).await?,
         (None, None) => {
             return Err(Error::Internal {
-                cause: "only a put or a deletion can be sent alone".to_owned(),
+                cause: "only a put or a deletion can be sent without a transaction".to_owned(),
             });
         }
     };
@@ -122,7 +121,7 @@ async fn send(client: &Client, write: TransactWriteItem) -> Result<Transacted> {
     }))
 }
 
-/// Sends a put. If it is refused, returns the stored item.
+/// Sends a put. If its condition is false, returns the stored item, or an empty one.
 async fn send_put(client: &Client, put: Put) -> Result<Option<Item>> {
     let sent = client
         .put_item()
@@ -145,7 +144,7 @@ async fn send_put(client: &Client, put: Put) -> Result<Option<Item>> {
     }
 }
 
-/// Sends a deletion. If it is refused, returns the stored item.
+/// Sends a deletion. If its condition is false, returns the stored item, or an empty one.
 async fn send_delete(client: &Client, delete: Delete) -> Result<Option<Item>> {
     let sent = client
         .delete_item()
@@ -170,7 +169,7 @@ async fn send_delete(client: &Client, delete: Delete) -> Result<Option<Item>> {
     }
 }
 
-/// The values of an expression, by their placeholders.
+/// The placeholders of an expression, each with its value.
 pub(crate) type Values<'a> = &'a [(&'a str, AttributeValue)];
 
 /// Asks DynamoDB to return the stored item if the condition is false.
@@ -180,13 +179,14 @@ const ALL_OLD: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionChec
 pub(crate) enum Transacted {
     /// All writes succeeded.
     Written,
-    /// Nothing was written. For each write whose condition was false: the stored item, or an empty
-    /// one. `None` for all other writes.
+    /// Nothing was written. Contains an element for each write, in order. If the write's condition
+    /// was false, the element is the stored item, or an empty item if DynamoDB returned no item.
+    /// For all other writes, the element is `None`.
     Refused(Vec<Option<Item>>),
 }
 
-/// Sends a transaction. A retry after a lost response takes no effect twice, because the SDK sends
-/// the same request token.
+/// Sends a transaction. If a response is lost and the SDK retries, the transaction does not take
+/// effect a second time, because the SDK sends the same request token again.
 pub(crate) async fn transact(
     client: &Client,
     writes: Vec<TransactWriteItem>,
@@ -316,7 +316,7 @@ mod tests {
 
     use super::*;
 
-    /// The bodies of the requests that were sent. The response to each is 200.
+    /// The bodies of the requests that were sent. The response to each request is 200.
     #[derive(Clone, Debug, Default)]
     struct Sent(Arc<Mutex<Vec<String>>>);
 
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_is_added_to_a_single_write_is_sent_with_it() {
+    async fn a_write_that_is_added_to_a_single_write_is_sent_in_the_same_request() {
         let put = |key: &str| {
             let item = Item::from([("item".to_owned(), AttributeValue::S(key.to_owned()))]);
             put("table", item, None, &[]).unwrap()

@@ -40,9 +40,10 @@ impl Default for Ttl {
     }
 }
 
-/// How and when one token expires, as its item stores it.
+/// How and when one token expires, in the form that the token's item stores.
 ///
-/// `expires_at` is the table's TTL attribute. The item of a token that never expires has none.
+/// `expires_at` is the table's TTL attribute. If a token never expires, its item does not have this
+/// attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "expiry_type")]
 pub enum Expiry {
@@ -53,9 +54,9 @@ pub enum Expiry {
         /// The first second at which the token is expired.
         expires_at: UnixSeconds,
     },
-    /// The expiry of an e-mail token: at a date that can be changed, or never. The date is not the
-    /// table's TTL attribute, so DynamoDB does not delete the expired item. A missing item
-    /// therefore means that the token was revoked.
+    /// The expiry of an e-mail token. The token expires at a date that can be changed, or never.
+    /// The date is not stored in the table's TTL attribute, so DynamoDB does not delete the item of
+    /// an expired token. So if the item is missing, the token was revoked.
     Email {
         /// The first second at which the token is expired.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +66,7 @@ pub enum Expiry {
     SlidingTtl {
         /// How long the token is valid after a use.
         ttl: Ttl,
-        /// The first second at which the token is expired, unless it is used before.
+        /// The first second at which the token is expired if it is not used before this second.
         expires_at: UnixSeconds,
         /// The first second at which the token is expired, however often it is used.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,14 +78,16 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    /// The `max_expires_at` of a sliding token that was found expired. It is in 1970, so every
-    /// later renewal fails its condition, whatever its clock says.
+    /// The `max_expires_at` that is written to a sliding token when a request finds it expired. It
+    /// is the start of 1970, so the condition of every later renewal is false, even if the clock of
+    /// that request is slow.
     pub const ENDED: UnixSeconds = UnixSeconds(0);
 
     /// Returns the expiry of a token that is created now.
     ///
-    /// `max_ttl` limits both the whole time that the token is valid and the time between uses. An
-    /// infinite token ignores `ttl` and `max_ttl`.
+    /// `max_ttl` limits how long the token is valid in total. If `ttl` is longer than `max_ttl`,
+    /// `max_ttl` is used instead of `ttl`. For an infinite token, `ttl` and `max_ttl` have no
+    /// effect.
     pub fn new(wanted: &NewToken, now: UnixSeconds) -> Self {
         let ttl = wanted.max_ttl.map_or(wanted.ttl, |max| max.min(wanted.ttl));
         let expires_at = now.plus(ttl.0);
@@ -129,14 +132,14 @@ impl Expiry {
         }
     }
 
-    /// Returns whether the token is not expired. Its last valid second is the one before
-    /// `expires_at`.
+    /// Returns whether the token is not expired. The last second at which it is valid is the second
+    /// before `expires_at`.
     pub fn is_valid_at(&self, now: UnixSeconds) -> bool {
         self.expires_at().is_none_or(|end| now < end)
     }
 
-    /// Returns the expiry after a use. `until` is the new `expires_at` of a sliding token, as
-    /// `Identity::renew` in `store/identity/tokens.rs` returned it.
+    /// Returns the expiry after the token was used. `until` is the new `expires_at` of a sliding
+    /// token, which `Identity::renew` in `store/identity/tokens.rs` returned.
     #[must_use]
     pub fn renewed_until(self, until: UnixSeconds) -> Self {
         match self {
@@ -182,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn an_infinite_token_never_expires_whatever_its_ttl_and_max_ttl() {
+    fn an_infinite_token_with_a_ttl_and_a_max_ttl_never_expires() {
         let expiry = starting(ExpiryType::Infinite, 1, Some(1));
         assert!(expiry.is_valid_at(UnixSeconds(u64::MAX)));
         assert_eq!(expiry.expires_at(), None);
     }
 
     #[test]
-    fn max_ttl_ends_a_used_sliding_token_and_shortens_a_fixed_one() {
+    fn max_ttl_limits_a_used_sliding_token_and_a_fixed_ttl_token() {
         let sliding = starting(ExpiryType::SlidingTtl, 10, Some(15)).renewed_until(NOW.plus(19));
         assert_eq!(sliding.expires_at(), Some(NOW.plus(15)));
         let fixed = starting(ExpiryType::FixedTtl, 10, Some(5));

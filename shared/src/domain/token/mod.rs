@@ -1,4 +1,4 @@
-//! Tokens: their ids, their expiry, and the record that is stored of each.
+//! Tokens: their ids, their expiry, and their stored records.
 
 mod expiry;
 mod plain;
@@ -29,7 +29,7 @@ pub enum Scope {
     /// The token may only read.
     #[serde(rename = "read")]
     Read,
-    /// The token may do everything that its holder may.
+    /// The token may do everything that its holder may do.
     #[serde(rename = "read write")]
     ReadWrite,
 }
@@ -40,7 +40,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A token's public id: a ULID, so ids sort by time of creation.
+/// A token's public id: a ULID. Ids sort by the millisecond in which the tokens were created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(Ulid);
 
@@ -56,7 +56,8 @@ impl TokenId {
     /// Parses an id.
     ///
     /// # Errors
-    /// The text is not a ULID in the form that we write: 26 characters, letters in upper case.
+    /// The text is not a ULID in the form that we write: 26 characters, with all letters in upper
+    /// case.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let id = Ulid::from_str(text).map_err(|_| InvalidId)?;
         if id.array_to_str(&mut [0; ulid::ULID_LEN]) == text {
@@ -107,8 +108,8 @@ impl<'de> Deserialize<'de> for TokenId {
     }
 }
 
-/// A label that a client gives a token: 1 to 64 characters. Control characters are not allowed, nor
-/// is U+FFFD, which replaces bytes that are not UTF-8.
+/// A label that a client chooses for a token: 1 to 64 characters. Control characters are not
+/// allowed. U+FFFD is not allowed, because it replaces bytes that are not valid UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenName(String);
@@ -128,7 +129,7 @@ impl TokenName {
         }
     }
 
-    /// The label as text.
+    /// Returns the label as text.
     pub fn into_string(self) -> String {
         self.0
     }
@@ -204,8 +205,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Returns the draft of a token that a client asked for. It allows everything that its holder
-    /// may do.
+    /// Returns the draft of a token that a client asked for. The token allows everything that its
+    /// holder may do.
     pub fn new(owner: TokenOwner, wanted: NewToken, now: Timestamp) -> Self {
         Self {
             owner,
@@ -243,7 +244,7 @@ pub struct Token {
 }
 
 /// A token's item, for deserialisation only. With `#[serde(flatten)]`, serde would first buffer the
-/// whole item, and every request waits for this.
+/// whole item, which would delay every request.
 #[derive(Deserialize)]
 struct TokenItem {
     owner: OwnerKey,
@@ -303,8 +304,8 @@ impl TryFrom<TokenItem> for Token {
 }
 
 impl Token {
-    /// Returns whether the token is valid for this owner: it is not expired, the owner is active,
-    /// and both have the same epoch. It does not compare the hash.
+    /// Returns whether the token is valid for this owner: the token is not expired, the owner is
+    /// active, and the token has the owner's epoch. Does not compare the token's hash.
     pub fn is_valid_for(&self, owner: &State, now: UnixSeconds) -> bool {
         owner.active && self.epoch == owner.epoch && self.expiry.is_valid_at(now)
     }
@@ -335,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_80_bits_of_an_id_after_its_time_are_random() {
+    fn all_80_bits_after_the_time_in_a_token_id_are_random() {
         let mut rng = StdRng::seed_from_u64(0);
         let (mut ones, mut zeros) = ([0; 10], [0; 10]);
         for _ in 0..64 {

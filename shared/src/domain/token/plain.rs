@@ -1,11 +1,16 @@
 //! The text of a token.
 //!
-//! It has five parts: `tk_`; the holder (`a`, `s`, `u`) and the expiry type (`i`, `f`, `s`); `_`;
-//! 77 letters and digits, which are 56 bytes in base62 (owner key 20, token id 16, secret 20); and
-//! 6 letters and digits, which are the CRC-32 of all characters before them.
+//! It has five parts:
+//!
+//! - `tk_`
+//! - the holder (`a`, `s`, `u`) and the expiry type (`i`, `f`, `s`)
+//! - `_`
+//! - 77 letters and digits: 56 bytes in base62 (20 of the owner key, 16 of the token id, 20 of the
+//!   secret)
+//! - 6 letters and digits: the CRC-32 of all characters before them
 //!
 //! A token always has 89 characters, so a secret scanner finds a leaked token with the pattern
-//! `tk_[asu][ifs]_[0-9A-Za-z]{83}`. A malformed text is rejected without a database read.
+//! `tk_[asu][ifs]_[0-9A-Za-z]{83}`. A malformed text is rejected before the database is read.
 
 use std::fmt::{self, Write};
 
@@ -23,14 +28,14 @@ const PREFIX: &str = "tk_";
 const HEAD: usize = 6;
 const SECRET: usize = 20;
 const BYTES: usize = OwnerKey::LENGTH + 16 + SECRET;
-/// The 56 bytes are split into big-endian numbers: (bytes, base62 digits). The number of digits is
-/// fixed: 22 for 16 bytes, 11 for 8 bytes.
+/// How the 56 bytes are split into big-endian numbers. Each pair is the number of bytes and the
+/// number of base62 digits. 16 bytes always have 22 digits, and 8 bytes always have 11 digits.
 const DIGITS: [(usize, usize); 4] = [(16, 22), (16, 22), (16, 22), (8, 11)];
 const BODY: usize = 77;
 const CHECKSUM: usize = 6;
 
-/// The parsed text of a token: well-formed, with a correct checksum. This does not mean that the
-/// token was ever minted.
+/// The text of a token, and the parts that were parsed from the text. The text is well-formed and
+/// its checksum is correct. This does not mean that Tokenry issued the token.
 ///
 /// `Debug` prints `***`. The memory is cleared when the value is dropped.
 pub struct PlainToken {
@@ -42,7 +47,7 @@ pub struct PlainToken {
 }
 
 impl PlainToken {
-    /// The length in bytes. All are ASCII.
+    /// The length of a token in bytes. All characters are ASCII.
     pub const LENGTH: usize = HEAD + BODY + CHECKSUM;
 
     pub(super) fn generate(
@@ -69,7 +74,8 @@ impl PlainToken {
             ExpiryType::FixedTtl => 'f',
             ExpiryType::SlidingTtl => 's',
         };
-        // Allocate the final size: a string that grows leaves copies in memory that nobody clears.
+        // Allocate the final size. A string that grows leaves copies of the text in memory, which
+        // are not cleared.
         let mut text = Zeroizing::new(String::with_capacity(Self::LENGTH));
         let mut write = |part: fmt::Arguments<'_>| {
             text.write_fmt(part).expect("String writes never fail");
@@ -95,8 +101,8 @@ impl PlainToken {
         }
     }
 
-    /// Parses a token. Returns `None` unless the text is exactly what `generate` would write, so
-    /// two different texts never mean the same token.
+    /// Parses a token. Accepts only a text in the form that `generate` writes, otherwise returns
+    /// `None`. So two different texts are never the same token.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != Self::LENGTH || !text.is_ascii() {
             return None;
@@ -148,33 +154,33 @@ impl PlainToken {
         })
     }
 
-    /// Returns the SHA-256 hash that is stored. The secret has 160 random bits, so it needs no slow
-    /// hash.
+    /// Returns the SHA-256 hash of the text. The hash is stored, and the text is not. A fast hash
+    /// is safe, because the secret has 160 random bits.
     pub fn hashed(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.text.as_bytes()).into())
     }
 
-    /// Returns the secret text, to hand it to the holder.
+    /// Returns the text of the token, which is secret.
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// Returns the kind of owner that the text claims.
+    /// Returns the kind of owner, according to the text.
     pub const fn holder(&self) -> Holder {
         self.holder
     }
 
-    /// Returns the expiry type that the text claims.
+    /// Returns the expiry type, according to the text.
     pub const fn expiry_type(&self) -> ExpiryType {
         self.expiry_type
     }
 
-    /// Returns the owner's partition key that the text claims.
+    /// Returns the owner's partition key, according to the text.
     pub const fn owner(&self) -> OwnerKey {
         self.owner
     }
 
-    /// Returns the token id that the text claims.
+    /// Returns the token id, according to the text.
     pub const fn id(&self) -> TokenId {
         self.id
     }
@@ -198,7 +204,8 @@ fn checksum(covered: &str) -> String {
     format!("{:0>CHECKSUM$}", base62::encode_fmt(sum))
 }
 
-/// The SHA-256 hash of a whole token. The token's record contains it instead of the token.
+/// The SHA-256 hash of the whole text of a token. The token's record contains this hash instead of
+/// the text.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenHash(#[serde(with = "serde_bytes")] [u8; 32]);
@@ -218,7 +225,8 @@ impl PartialEq for TokenHash {
 
 impl Eq for TokenHash {}
 
-/// Prints `***`. A hash gives no access, but a reader of logs could tell tokens apart by it.
+/// Prints `***`. A hash gives no access, but with hashes in a log, a reader could recognise a token
+/// that was used before.
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -290,8 +298,9 @@ mod tests {
     }
 
     #[test]
-    fn digits_that_overflow_their_bytes_are_rejected() {
-        // The checksum is correct, but the number needs more than 16 bytes, or more than 8.
+    fn base62_numbers_that_do_not_fit_into_their_bytes_are_rejected() {
+        // The checksum is correct, but the first 22 digits need more than 16 bytes, or the last 11
+        // digits need more than 8 bytes.
         for body in [
             "z".repeat(22) + &"0".repeat(55),
             "0".repeat(66) + &"z".repeat(11),
@@ -304,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_token_nor_its_hash_shows_in_debug_output() {
+    fn a_token_and_its_hash_do_not_show_in_debug_output() {
         let made = token(1, Holder::User, ExpiryType::FixedTtl);
         assert_eq!(format!("{made:?} {:?}", made.hashed()), "*** ***");
     }

@@ -1,4 +1,5 @@
-//! The calls for short codes. Creating a code and exchanging it are transactions over both tables.
+//! The operations for short codes. The creation of a code and the exchange of a code are
+//! transactions over both tables.
 
 use aws_sdk_dynamodb::{
     operation::delete_item::DeleteItemError,
@@ -25,10 +26,11 @@ use crate::{
 pub(crate) enum CodeWrite {
     /// The code is stored.
     Written,
-    /// The user has changed, or the ecosystem does not exist any more.
+    /// The user is inactive, is deleted or has a new epoch. Or the account does not have the
+    /// ecosystem any more.
     OwnerChanged,
-    /// Another code with the same characters is valid, or the user that the code would create
-    /// exists.
+    /// A code with the same characters is already valid, or the user that the code would create
+    /// already exists.
     Taken,
 }
 
@@ -43,16 +45,17 @@ pub(crate) enum ExchangeOwner<'a> {
 
 /// The result of an exchange.
 pub(crate) enum ExchangeWrite {
-    /// The code is used, and its token is stored.
+    /// The code is deleted, and its token is stored.
     Written,
-    /// The code is used, expired or replaced.
+    /// The code was used, is expired, or was replaced by another code with the same characters.
     CodeGone,
-    /// The user has changed, or its ecosystem or environment does not exist any more.
+    /// The existing user is inactive, is deleted or has a new epoch. Or the new user already
+    /// exists. Or the user's ecosystem or environment does not exist any more.
     OwnerChanged,
 }
 
 impl Ephemeral {
-    /// Stores a code for a user. The user must be active and have this epoch.
+    /// Stores a code for a user. The user must be active and still have this epoch.
     pub(crate) async fn insert_code_of_user(
         &self,
         identity: &Identity,
@@ -90,10 +93,11 @@ impl Ephemeral {
         self.insert_code(writes).await
     }
 
-    /// Stores a code, unless a valid one has the same characters.
+    /// Stores a code, unless a valid code with the same characters is stored.
     ///
-    /// It is a transaction, because a transaction takes effect once. A put that is delayed and
-    /// retried could bring a used code back. The second write is the condition on the owner.
+    /// The writes are a transaction, which takes effect only once. A plain `PutItem` that the SDK
+    /// retries could take effect a second time after the code was used, and the code would be valid
+    /// again. The second element of `writes` is the condition on the user or the ecosystem.
     async fn insert_code(&self, writes: Vec<TransactWriteItem>) -> Result<CodeWrite> {
         Ok(match transact(&self.client, writes).await? {
             Transacted::Written => CodeWrite::Written,
@@ -131,10 +135,11 @@ impl Ephemeral {
         read.item.map(from_item).transpose()
     }
 
-    /// Prepares the exchange of a code. The token's item must be added to the same transaction.
+    /// Prepares the exchange of a code. The caller must add the token's item to the same
+    /// transaction.
     ///
-    /// A retry after a lost response takes no effect twice, because the SDK sends the same request
-    /// token.
+    /// If a response is lost and the SDK retries, the exchange does not take effect a second time,
+    /// because the SDK sends the same request token again.
     pub(crate) fn code_exchange(
         &self,
         identity: &Identity,
@@ -144,7 +149,7 @@ impl Ephemeral {
         now: UnixSeconds,
     ) -> Result<Change<ExchangeWrite>> {
         let table = &identity.table;
-        let spend = delete(
+        let code_deletion = delete(
             &self.table,
             code_key(code),
             Some("nonce = :nonce AND expires_at > :now"),
@@ -160,7 +165,7 @@ impl Ephemeral {
         let ecosystem = record.grantee.user().ecosystem();
         let ecosystem = Key::owner(ecosystem.into()).to_item()?;
         let mut writes = vec![
-            spend,
+            code_deletion,
             owner,
             check(table, ecosystem, "attribute_exists(epoch)", &[])?,
         ];
@@ -177,7 +182,8 @@ impl Ephemeral {
         }))
     }
 
-    /// Deletes a code that cannot give a token any more, unless another code has replaced it.
+    /// Deletes a code that cannot be exchanged any more, unless another code with the same
+    /// characters has replaced it.
     pub(crate) async fn delete_code(&self, code: &Code, record: &Record) -> Result<()> {
         let deleted = self
             .client

@@ -1,6 +1,8 @@
-//! The calls for counters of attempts. A counter is an item for one subject and one time window. It
-//! has the attributes `n`, the number of charged attempts, and `failed`, how many of these are
-//! known to have failed.
+//! The operations for counters of attempts. A counter is an item for one subject and one time
+//! window. It has two attributes:
+//!
+//! - `n`: the number of attempts that were counted and not taken back
+//! - `failed`: how many of these attempts are known to have failed
 
 use aws_sdk_dynamodb::{
     config::retry::RetryConfig,
@@ -18,25 +20,25 @@ use crate::{
 /// The counter of one subject in one time window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Counter {
-    /// The partition key of its item.
+    /// The partition key of the counter's item.
     pub(crate) key: String,
-    /// The end of its time window.
+    /// The end of the time window.
     pub(crate) ends_at: UnixSeconds,
 }
 
-/// The result of charging an attempt.
+/// The result of counting an attempt.
 pub(crate) enum Charge {
-    /// The attempt is charged.
+    /// The attempt is counted.
     Counted,
-    /// The limit is reached, and the attempt is not charged.
+    /// The limit is reached, and the attempt is not counted.
     Full {
-        /// How many attempts in the time window are known to have failed.
+        /// The number of attempts in the time window that are known to have failed.
         failed: u32,
     },
 }
 
 impl Ephemeral {
-    /// Charges an attempt to a counter, unless the limit is reached.
+    /// Counts an attempt, unless the limit is reached.
     pub(crate) async fn charge(&self, counter: &Counter, limit: u32) -> Result<Charge> {
         #[derive(Deserialize)]
         struct Full {
@@ -65,8 +67,8 @@ impl Ephemeral {
         }
     }
 
-    /// Takes an attempt off a counter. It is not retried, because a second refund would hide a
-    /// failed attempt.
+    /// Takes back one counted attempt. The SDK does not retry this write: if the write took effect
+    /// twice, it would also take back another attempt, which may have failed.
     pub(crate) async fn refund(&self, counter: &Counter) -> Result<()> {
         let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
         let refunded = self
@@ -83,10 +85,10 @@ impl Ephemeral {
         unless_refused(refunded, is_refusal)
     }
 
-    /// Counts a charged attempt as failed.
+    /// Records that a counted attempt failed.
     ///
     /// # Errors
-    /// The database is unavailable, or the counter is deleted because its time window is over.
+    /// The database is unavailable, or the counter was deleted because its time window is over.
     pub(crate) async fn count_failure(&self, counter: &Counter) -> Result<()> {
         let update = self
             .update(counter)

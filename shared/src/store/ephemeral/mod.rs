@@ -1,5 +1,5 @@
-//! The ephemeral table: short codes and attempt counters. All items have a TTL, and a restore from
-//! a backup must not bring them back.
+//! The ephemeral table: short codes and attempt counters. All items have a TTL. They are not in the
+//! identity table, because a restore of that table from a backup must not restore these items.
 
 mod codes;
 pub(crate) mod counters;
@@ -11,7 +11,7 @@ pub(crate) use self::codes::{CodeWrite, ExchangeOwner, ExchangeWrite};
 /// The name of the partition key. The table has no sort key.
 pub const PARTITION_KEY: &str = "key";
 
-/// The ephemeral table and its calls.
+/// The ephemeral table and its operations.
 #[derive(Clone, Debug)]
 pub struct Ephemeral {
     client: Client,

@@ -1,4 +1,5 @@
-//! The calls for e-mail tokens, and for the key that encrypts their values.
+//! The operations for e-mail tokens, and for the data key that encrypts the values of e-mail
+//! tokens.
 
 use aws_sdk_dynamodb::{
     primitives::Blob,
@@ -23,13 +24,15 @@ use crate::{
     },
 };
 
-/// The index that lists e-mail tokens. It is sparse: no other items have its keys.
+/// The index that lists e-mail tokens. It contains no other items, because only the records of
+/// e-mail tokens have the index's key attributes.
 pub const EMAIL_TOKENS_INDEX: &str = "email-tokens";
 /// The index's partition key: the account.
 pub const EMAIL_ACCOUNT: &str = "email_account";
 /// The index's sort key: the position in the list.
 pub const EMAIL_USER: &str = "email_user";
-/// The attributes in the index besides its keys and the table's: all but the encrypted value.
+/// The attributes that the index contains in addition to its own keys and the table's keys: all
+/// attributes of the record except the encrypted value.
 pub const EMAIL_TOKENS_PROJECTION: &[&str] = &[
     "user_id",
     "token_id",
@@ -47,13 +50,15 @@ const SCOPE: &[(&str, &str)] = &[("#scope", "scope")];
 /// The result of storing a new e-mail token.
 pub(crate) enum EmailTokenWrite {
     Written,
-    /// The user has changed since it was read, or its environment does not exist any more.
+    /// The user is inactive, is deleted or has a new epoch. Or the user's environment does not
+    /// exist any more.
     UserChanged,
-    /// The stored e-mail token is not as it was read. Contains the stored one, if any.
+    /// The stored e-mail token has changed since it was read. Contains the stored e-mail token, or
+    /// `None` if there is no stored e-mail token.
     Conflict(Option<Box<StoredEmailToken>>),
 }
 
-/// The items that a log-in reads, as they were at one moment.
+/// The items that a log-in reads. All of them are from the same moment.
 pub(crate) struct LogInItems {
     pub(crate) user: Option<User>,
     pub(crate) password: Option<PasswordRecord>,
@@ -61,8 +66,8 @@ pub(crate) struct LogInItems {
 }
 
 impl Identity {
-    /// Reads the items for a log-in with one `TransactGetItems`, so that an old password is never
-    /// read together with a new epoch.
+    /// Reads the items for a log-in with one `TransactGetItems`. So the password and the epoch are
+    /// from the same moment: an old password is never read together with a new epoch.
     pub(crate) async fn log_in_items(&self, user: OwnerKey) -> Result<LogInItems> {
         let keys = [
             Key::owner(user),
@@ -74,7 +79,7 @@ impl Identity {
                 .table_name(&self.table)
                 .set_key(Some(key.to_item()?))
                 .build()
-                .map_err(|_| unavailable("the read cannot be built"))?;
+                .map_err(|_| unavailable("the request for a read cannot be built"))?;
             Ok(TransactGetItem::builder().get(get).build())
         });
         let call = self.client.transact_get_items();
@@ -88,7 +93,7 @@ impl Identity {
             .collect::<Vec<_>>()
             .try_into();
         let [user, password, stored] =
-            items.map_err(|_| unavailable("a response without items"))?;
+            items.map_err(|_| unavailable("the response contains no items"))?;
         Ok(LogInItems {
             user: user.map(from_item).transpose()?.and_then(Owner::into_user),
             password: password.map(from_item).transpose()?,
@@ -96,9 +101,13 @@ impl Identity {
         })
     }
 
-    /// Prepares to store the record of a new e-mail token, if the user is as it was read. It
-    /// replaces the invalid record `old`, or requires that there is none. The token's item must be
-    /// added to the same transaction.
+    /// Prepares to store the record of a new e-mail token. The caller must add the token's item to
+    /// the same transaction. The conditions:
+    ///
+    /// - The user is active and still has the epoch of the record.
+    /// - The stored record is still `old`, which is not valid. The new record replaces `old`, and
+    ///   the item of the old token is deleted. If `old` is `None`, there must be no stored record.
+    /// - The environment exists, if one is given.
     pub(crate) fn email_token_insertion(
         &self,
         new: &StoredEmailToken,
@@ -141,8 +150,8 @@ impl Identity {
         }))
     }
 
-    /// Prepares to change the record of a user's e-mail token and the token's item, if the record
-    /// is as it was read and the token is not revoked.
+    /// Prepares to change the record of a user's e-mail token and the token's item. The conditions:
+    /// the record has not changed since it was read, and the token is not revoked.
     pub(crate) fn email_token_update(
         &self,
         user: OwnerKey,
@@ -194,8 +203,8 @@ impl Identity {
         Ok(Change::together(vec![record, token], email_token_in))
     }
 
-    /// Prepares to delete the record of a user's e-mail token and the token's item, if the user's
-    /// e-mail token is still this one.
+    /// Prepares to delete the record of a user's e-mail token and the token's item. The condition:
+    /// the record still contains this token id.
     pub(crate) fn email_token_deletion(
         &self,
         user: OwnerKey,
@@ -214,9 +223,10 @@ impl Identity {
         Ok(Change::together(writes, email_token_in))
     }
 
-    /// Reads up to `limit` e-mail tokens of an account, or of one of its ecosystems, starting after
-    /// the position `after`. Also returns the position to continue after, unless the list is
-    /// complete. One `Query` of the index, which is eventually consistent.
+    /// Reads a page of the e-mail tokens of an account, or of one of its ecosystems, with one
+    /// `Query` of the index. The page has up to `limit` tokens and starts after the position
+    /// `after`. Also returns the position after which the next page starts, or `None` if there is
+    /// no next page. The index is eventually consistent.
     pub(crate) async fn email_tokens(
         &self,
         account: &AccountId,
@@ -231,7 +241,7 @@ impl Identity {
         let start = after.map(|place| {
             let user = place
                 .user()
-                .ok_or_else(|| unavailable("a list position without a user"))?;
+                .ok_or_else(|| unavailable("the list position contains no user"))?;
             let mut key = Key::email_token(user).to_item()?;
             key.insert(EMAIL_ACCOUNT.to_owned(), to_value(account)?);
             key.insert(EMAIL_USER.to_owned(), to_value(place)?);
@@ -259,32 +269,34 @@ impl Identity {
         let output = query.send().await?;
         let items = output
             .items
-            .ok_or_else(|| unavailable("a response without items"))?;
+            .ok_or_else(|| unavailable("the response contains no items"))?;
         let tokens = items.into_iter().map(from_item).collect::<Result<_>>()?;
         let last = output.last_evaluated_key.map(from_item::<Last>);
         Ok((tokens, last.transpose()?.map(|last| last.email_user)))
     }
 
-    /// Reads the wrapped data key for the values of e-mail tokens, if there is one.
+    /// Reads the wrapped data key for the values of e-mail tokens. Returns `None` if no key is
+    /// stored.
     pub(crate) async fn value_key(&self) -> Result<Option<Vec<u8>>> {
         let item = self.get(&Key::value_key()).await?;
         item.map(wrapped).transpose()
     }
 
-    /// Stores a wrapped data key if there is none. Otherwise returns the stored one.
+    /// Stores a wrapped data key if no key is stored. Otherwise returns the stored key.
     pub(crate) async fn insert_value_key(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
         let mut item = Key::value_key().to_item()?;
         let value = AttributeValue::B(Blob::new(key.as_slice()));
         item.insert("wrapped".to_owned(), value);
         let there = self.insert(item).await?.map(wrapped).transpose()?;
-        // If the stored key is the same, this write has already taken effect, but its response
-        // was lost.
+        // If the stored key is the same, the first attempt has written it, but its response was
+        // lost.
         Ok(there.filter(|there| *there != key))
     }
 }
 
-/// Interprets the result of a transaction whose first write is to the record of an e-mail token. If
-/// that write was refused, the conflict contains the stored record.
+/// Interprets the result of a transaction whose first write changes the record of an e-mail token.
+/// If the condition of this write was false, the conflict contains the stored record, if there is
+/// one.
 fn email_token_in(transacted: Transacted) -> Result<WriteResult<EmailToken>> {
     match transacted {
         Transacted::Written => Ok(WriteResult::Written),

@@ -1,4 +1,4 @@
-//! The identity table: owners and their tokens, with one partition for each owner.
+//! The identity table: owners and their tokens. Each owner has one partition.
 
 mod email_tokens;
 mod owners;
@@ -45,9 +45,10 @@ use crate::{
 pub const PARTITION_KEY: &str = "owner";
 /// The name of the sort key.
 pub const SORT_KEY: &str = "item";
-/// An attribute of every token's item. The mark that replaces the item of a revoked token lacks it.
+/// An attribute that every token's item has. If a token is revoked, a mark replaces its item. The
+/// mark does not have this attribute.
 const TOKEN_HASH: &str = "token_hash";
-/// The sort key of an owner's own record.
+/// The sort key of an owner's record.
 pub const OWNER_ITEM: &str = "owner";
 /// The sort key of an environment's record.
 const ENVIRONMENT_ITEM: &str = "environment";
@@ -58,15 +59,15 @@ const ADDRESS_ITEM: &str = "address";
 const PASSWORD_ITEM: &str = "password";
 /// The sort key of the record of a user's e-mail token.
 const EMAIL_TOKEN_ITEM: &str = "email-token";
-/// The sort key of the wrapped data key for the values of e-mail tokens, in a partition that no
-/// owner has.
+/// The sort key of the item with the wrapped data key for the values of e-mail tokens. The
+/// partition key of this item is `OwnerKey::NOBODY`.
 const VALUE_KEY_ITEM: &str = "value-key";
 
 /// The maximum number of keys in one `BatchGetItem`.
 const BATCH: usize = 100;
-/// How often we retry keys that DynamoDB left unprocessed, and the pause before the first retry.
-/// The pause doubles with each retry.
+/// How many times we retry keys that DynamoDB left unprocessed.
 const UNPROCESSED_TRIES: u32 = 5;
+/// The pause before the first of these retries. Before each further retry, the pause is doubled.
 const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// The primary key of an item.
@@ -135,7 +136,7 @@ impl Key {
         }
     }
 
-    /// Returns the key of the record that the text of a token claims.
+    /// Returns the key of a token's record. The text of the token contains this key.
     pub fn of(token: &PlainToken) -> Self {
         Self::token(token.owner(), token.id())
     }
@@ -161,7 +162,8 @@ impl Items {
         self.owners.get(&key)
     }
 
-    /// Returns an ecosystem. `None` also if its key belongs to a different id (hash collision).
+    /// Returns an ecosystem. Returns `None` if no ecosystem was found, or if the key belongs to an
+    /// owner with a different id (hash collision).
     pub(crate) fn ecosystem(&self, id: &EcosystemId) -> Option<&Ecosystem> {
         match self.owner(id.into()) {
             Some(Owner::Ecosystem(ecosystem)) if ecosystem.id == *id => Some(ecosystem),
@@ -169,7 +171,8 @@ impl Items {
         }
     }
 
-    /// Returns a user. `None` also if its key belongs to a different id (hash collision).
+    /// Returns a user. Returns `None` if no user was found, or if the key belongs to an owner with
+    /// a different id (hash collision).
     pub(crate) fn user(&self, id: &UserId) -> Option<&User> {
         match self.owner(id.into()) {
             Some(Owner::User(user)) if user.id == *id => Some(user),
@@ -197,7 +200,7 @@ impl Items {
         self.email_tokens.get(&user)
     }
 
-    /// Adds an item. Its sort key determines its kind.
+    /// Adds an item. The item's sort key determines what kind of record it is.
     fn add(&mut self, item: Item) -> Result<()> {
         let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
         match sort_key.map_or("", String::as_str) {
@@ -228,7 +231,7 @@ impl Items {
     }
 }
 
-/// The identity table and its calls.
+/// The identity table and its operations.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub(crate) client: Client,
@@ -241,17 +244,18 @@ impl Identity {
         Self { client, table }
     }
 
-    /// Reads these items with strong consistency, in one `BatchGetItem` for each 100 keys.
+    /// Reads these items with strong consistency. Sends one `BatchGetItem` for each 100 keys.
     ///
     /// # Errors
-    /// The database is unavailable, or it leaves keys unprocessed after all retries. An unprocessed
-    /// key does not mean that the item does not exist.
+    /// The database is unavailable, or keys are still unprocessed after all retries. The items of
+    /// unprocessed keys may exist, so they cannot be treated as missing.
     pub(crate) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Items> {
         let mut keys = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
         let mut found = Items::default();
         while !keys.is_empty() {
             let batch = keys.drain(..keys.len().min(BATCH)).collect();
-            // The SDK's future has 6 KB. The box keeps them out of all futures that await this one.
+            // The SDK's future has a size of 6 KB. Without the box, every future that awaits this
+            // function would contain these 6 KB.
             Box::pin(self.read_batch(batch, &mut found)).await?;
         }
         Ok(found)
@@ -260,7 +264,10 @@ impl Identity {
     async fn read_batch(&self, mut missing: Vec<Item>, found: &mut Items) -> Result<()> {
         for attempt in 0..=UNPROCESSED_TRIES {
             if attempt > 0 {
-                #[expect(clippy::disallowed_methods, reason = "a pause before a retry")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "DynamoDB needs a pause before a retry"
+                )]
                 tokio::time::sleep(UNPROCESSED_PAUSE * 2u32.pow(attempt - 1)).await;
             }
             let wanted = KeysAndAttributes::builder()
@@ -281,8 +288,8 @@ impl Identity {
                 .flat_map(|(_, left)| left.keys)
                 .collect();
             if output.responses.is_none() && missing.is_empty() {
-                // A valid response contains at least an empty list.
-                return Err(unavailable("a response without items"));
+                // A valid response contains a list of items, which may be empty.
+                return Err(unavailable("the response contains no items"));
             }
             for (_, items) in output.responses.into_iter().flatten() {
                 for item in items {
@@ -293,7 +300,7 @@ impl Identity {
                 return Ok(());
             }
         }
-        Err(unavailable("keys are unprocessed after all retries"))
+        Err(unavailable("keys are still unprocessed after all retries"))
     }
 
     /// Reads one item with strong consistency.
@@ -303,8 +310,9 @@ impl Identity {
         Ok(call.send().await?.item)
     }
 
-    /// Reads an item that does not exist, so that the connection is open before the first request.
-    /// During init, Lambda provides a whole CPU, and afterwards only a share of one.
+    /// Opens the connection to the database before the first request, by reading an item that does
+    /// not exist. During init, this is faster: Lambda then provides a whole CPU, and later only a
+    /// share of a CPU.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -320,7 +328,7 @@ impl Identity {
         change.commit(&self.client).await
     }
 
-    /// Stores an item if none has its key. Otherwise returns the stored one.
+    /// Stores an item if no stored item has the same key. Otherwise returns the stored item.
     pub(crate) async fn insert(&self, item: Item) -> Result<Option<Item>> {
         let put = self
             .client
@@ -344,7 +352,7 @@ impl Identity {
     }
 }
 
-/// Returns whether an item only marks the token with its key as revoked.
+/// Returns whether an item in the place of a token's item is the mark of a revoked token.
 fn is_revoked(item: &Item) -> bool {
     !item.contains_key(TOKEN_HASH)
 }

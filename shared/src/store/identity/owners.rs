@@ -1,4 +1,4 @@
-//! The calls for owners and environments.
+//! The operations for owners and environments.
 
 use std::collections::BTreeSet;
 
@@ -29,10 +29,11 @@ pub enum Inserted {
 }
 
 impl Identity {
-    /// Stores a new owner, if none has its key.
+    /// Stores a new owner, if no stored owner has the same key.
     ///
-    /// It is safe to repeat, because a transaction takes effect once. A put that is delayed could
-    /// bring back an owner that was deleted since, with all its tokens.
+    /// The write is a transaction, which takes effect only once. A plain `PutItem` that the SDK
+    /// retries could take effect a second time after the owner was deleted. Then the owner would
+    /// exist again, and its tokens would be valid again.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -51,8 +52,9 @@ impl Identity {
         })
     }
 
-    /// Prepares to replace a user's record, if it is still as it was read: one conditional
-    /// `PutItem`. It is safe to repeat.
+    /// Prepares to replace a user's record with one conditional `PutItem`. The condition: the
+    /// record has not changed since it was read. If the `PutItem` is repeated, its condition is
+    /// false, because the version has changed.
     pub(crate) fn user_replacement(
         &self,
         old: &User,
@@ -68,17 +70,19 @@ impl Identity {
         Ok(Change::alone(put, move |transacted| match transacted {
             Transacted::Written => Ok(WriteResult::Written),
             Transacted::Refused(mut refused) => match owner_in(refused.swap_remove(0))? {
-                // This write has already taken effect, but its response was lost.
+                // The first attempt has written the record, but its response was lost.
                 Some(there) if there == new => Ok(WriteResult::Written),
                 there => Ok(WriteResult::Conflict(there.and_then(Owner::into_user))),
             },
         }))
     }
 
-    /// Prepares to delete an owner's record, which ends all the owner's tokens.
+    /// Prepares to delete an owner's record. Without this record, all tokens of the owner are
+    /// invalid.
     ///
-    /// The record may have changed since it was read, but the incarnation must be the same. So a
-    /// repeated or late deletion does not delete a later owner with the same id.
+    /// The record may have changed since it was read, but the incarnation must be the same. So if
+    /// this deletion is repeated or delayed, it does not delete a new owner that was created with
+    /// the same id.
     pub(crate) fn owner_deletion(&self, owner: OwnerKey, incarnation: Epoch) -> Result<Change<()>> {
         let values = [(":born", to_value(&incarnation)?)];
         let key = Key::owner(owner).to_item()?;
@@ -86,14 +90,15 @@ impl Identity {
         Ok(Change::alone(delete, |_| Ok(())))
     }
 
-    /// Prepares to delete an environment, if it exists.
+    /// Prepares to delete an environment. If the environment does not exist, the deletion succeeds.
     pub(crate) fn environment_deletion(&self, id: &EnvironmentId) -> Result<Change<()>> {
         let key = Key::environment(id).to_item()?;
         let delete = delete(&self.table, key, None, &[])?;
         Ok(Change::alone(delete, |_| Ok(())))
     }
 
-    /// Stores a new environment. It is safe to repeat, like [`Identity::insert_owner`].
+    /// Stores a new environment. The write is a transaction for the same reason as in
+    /// [`Identity::insert_owner`].
     pub(crate) async fn insert_environment(&self, environment: &Environment) -> Result<()> {
         let mut item = to_item(environment)?;
         item.extend(Key::environment(&environment.id).to_item()?);
@@ -116,14 +121,15 @@ impl Identity {
     }
 }
 
-/// Returns an owner's item with its key.
+/// Returns an owner's item, with the item's key.
 pub(crate) fn owner_item(owner: &Owner) -> Result<Item> {
     let mut item = to_item(owner)?;
     item.extend(Key::owner(owner.key()).to_item()?);
     Ok(item)
 }
 
-/// Returns the owner that a refused write found, if there is one.
+/// Returns the stored owner, from the item that DynamoDB returned for a write whose condition was
+/// false. Returns `None` if there is no stored owner.
 pub(super) fn owner_in(refused: Option<Item>) -> Result<Option<Owner>> {
     let there = refused.filter(|there| !there.is_empty());
     there.map(from_item).transpose()
@@ -143,7 +149,7 @@ pub(crate) fn user_unchanged(
     check(table, key, "epoch = :epoch AND active = :true", &values)
 }
 
-/// The condition that an owner is in the state that was read.
+/// The condition that an owner has not changed since it was read.
 pub(super) const AS_READ: &str = "epoch = :epoch AND born = :born AND version = :version";
 
 pub(super) fn as_read(state: &State) -> Result<[(&'static str, AttributeValue); 3]> {

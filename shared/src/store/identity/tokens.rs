@@ -1,4 +1,4 @@
-//! The calls for tokens.
+//! The operations for tokens.
 
 use aws_sdk_dynamodb::{
     error::SdkError,
@@ -30,8 +30,8 @@ use crate::{
 };
 
 impl Identity {
-    /// Stores a new token with one conditional `PutItem`. It is safe to repeat: it succeeds if the
-    /// same token is already stored.
+    /// Stores a new token with one conditional `PutItem`. If the SDK retries the `PutItem`, the
+    /// same token may already be stored. This counts as a success.
     ///
     /// # Errors
     /// The database is unavailable, or another token of the owner has the same id (a collision of
@@ -53,11 +53,13 @@ impl Identity {
         Ok(other.and(put(&self.table, item, condition, &[])?))
     }
 
-    /// Renews a sliding token and returns when it expires now, or `None` if it is expired or
-    /// revoked. A token that was already renewed in this second is not written again.
+    /// Renews a sliding token. Returns the token's `expires_at` after the renewal, or `None` if the
+    /// token is expired or revoked. If the token was already renewed in this second, it is not
+    /// written again.
     ///
-    /// This is one conditional `UpdateItem`, which can neither create an item nor revive an expired
-    /// one. If the token was not used for too long, a second `UpdateItem` ends it.
+    /// The renewal is one `UpdateItem`. Its condition is false if the token is not stored or is
+    /// expired. If the token is expired because it was not used for its `ttl`, a second
+    /// `UpdateItem` ends it permanently.
     pub(crate) async fn renew(
         &self,
         token: &PlainToken,
@@ -92,10 +94,12 @@ impl Identity {
         }
     }
 
-    /// Ends an expired sliding token permanently, before a caller learns that it is expired.
-    /// Otherwise a renewal that was sent before the expiry and arrives late would revive it.
+    /// Ends an expired sliding token permanently, before a caller learns that the token is expired.
+    /// Otherwise a renewal that was sent before the token expired, but arrives late, would make the
+    /// token valid again.
     ///
-    /// Returns when the token expires if it was renewed in the meantime, else `None`.
+    /// If another request has renewed the token in the meantime, returns when the token expires.
+    /// Otherwise returns `None`.
     async fn end_idle(&self, token: &PlainToken, now: UnixSeconds) -> Result<Option<UnixSeconds>> {
         let ended = self
             .update(token, now)?
@@ -112,7 +116,8 @@ impl Identity {
         })
     }
 
-    /// Returns an update of a token's item, with the hash and the time as values for its condition.
+    /// Returns an update of a token's item. Its expressions can use `:hash`, the token's hash, and
+    /// `:now`, the time.
     fn update(&self, token: &PlainToken, now: UnixSeconds) -> Result<UpdateItemFluentBuilder> {
         let hash = AttributeValue::B(Blob::new(token.hashed().as_bytes().as_slice()));
         Ok(self
@@ -126,9 +131,9 @@ impl Identity {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld))
     }
 
-    /// Reads up to `limit` tokens of an owner, newest first, starting after the token `after`. Also
-    /// returns the id to continue after, unless the list is complete. One strongly consistent
-    /// `Query`.
+    /// Reads a page of an owner's tokens with one strongly consistent `Query`: up to `limit`
+    /// tokens, newest first. The page starts after the token `after`. Also returns the token id
+    /// after which the next page starts, or `None` if there is no next page.
     pub(crate) async fn tokens(
         &self,
         owner: OwnerKey,
@@ -151,7 +156,7 @@ impl Identity {
             .await?;
         let items = output
             .items
-            .ok_or_else(|| unavailable("a response without items"))?;
+            .ok_or_else(|| unavailable("the response contains no items"))?;
         let tokens = items.into_iter().filter(|item| !is_revoked(item));
         let tokens = tokens.map(from_item).collect::<Result<_>>()?;
         let last = output
@@ -161,9 +166,9 @@ impl Identity {
         Ok((tokens, last.map(|last| last.id)))
     }
 
-    /// Prepares to revoke a token: replaces its item by one that only marks it as revoked. The mark
-    /// stays for an hour. If the item were deleted instead, a delayed put of the token could store
-    /// it again.
+    /// Prepares to revoke a token. The write replaces the token's item with a mark, which is stored
+    /// for an hour. If the token's item was only deleted, a delayed `PutItem` of the token could
+    /// store the token again.
     pub(crate) fn revocation(
         &self,
         owner: OwnerKey,
@@ -179,8 +184,9 @@ impl Identity {
         Ok(Change::alone(put, |_| Ok(())))
     }
 
-    /// Deletes the records of an owner's tokens that a new epoch has revoked. Uses as many calls as
-    /// needed, but stops if the table leaves deletions unprocessed.
+    /// Deletes the records of those tokens of an owner that do not have the owner's epoch. These
+    /// tokens are revoked. Sends as many requests as needed, but stops if DynamoDB leaves deletions
+    /// unprocessed.
     pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<()> {
         #[derive(Deserialize)]
         struct Ended {
@@ -199,10 +205,11 @@ impl Identity {
                 .await?;
             let items = output.items.unwrap_or_default();
             let found: Vec<Ended> = items.into_iter().map(from_item).collect::<Result<_>>()?;
-            // Read the epoch after the tokens: an old epoch never returns, and a new epoch that was
-            // written in the meantime may have valid tokens.
+            // Read the owner's epoch after the tokens. If the epoch were read first, another
+            // request could write a new epoch in between, and the sweep would delete tokens with
+            // the new epoch, which are valid. An epoch that was replaced is never used again.
             let epoch = self.owner(owner).await?.map(|owner| owner.state().epoch);
-            // An item without an epoch marks a revoked token and is still needed.
+            // An item without an epoch is the mark of a revoked token, which must stay.
             let ended = found
                 .iter()
                 .filter(|token| token.epoch.is_some() && token.epoch != epoch);
@@ -213,18 +220,19 @@ impl Identity {
             if start.is_none() || !all_done {
                 return Ok(());
             }
-            // The embedded database never yields. A timeout around this loop must be able to fire.
+            // The embedded database never yields. Without this yield, a timeout around this loop
+            // could not stop the loop.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Deletes these items. Returns whether all of them were processed.
+    /// Deletes these items. Returns `false` if DynamoDB left a deletion unprocessed.
     async fn delete_all(&self, keys: &[&Key]) -> Result<bool> {
         let deletions = keys.iter().map(|key| {
             let delete = DeleteRequest::builder().set_key(Some(key.to_item()?));
             let delete = delete
                 .build()
-                .map_err(|_| unavailable("the deletion cannot be built"))?;
+                .map_err(|_| unavailable("the request for a deletion cannot be built"))?;
             Ok(WriteRequest::builder().delete_request(delete).build())
         });
         let call = self.client.batch_write_item();
@@ -252,18 +260,20 @@ impl Identity {
     }
 }
 
-/// How long the mark of a revoked token is stored, in seconds. It is longer than any of our
-/// requests can be delayed.
+/// How long the mark of a revoked token is stored, in seconds. None of our requests to DynamoDB can
+/// be delayed for such a long time.
 const REVOCATION_MARK_SECONDS: u32 = 3600;
-/// How many tokens of a sweep one query reads, and how many one call deletes.
+/// How many tokens one query of a sweep reads.
 const SWEEP_PAGE: i32 = 100;
+/// How many items one `BatchWriteItem` deletes: DynamoDB's maximum.
 const DELETE_BATCH: usize = 25;
 
 /// The result of an update of a token's item.
 enum Updated {
-    /// The update succeeded. Contains the item's `expires_at` after it.
+    /// The update succeeded. Contains the item's `expires_at` after the update.
     To(UnixSeconds),
-    /// The condition was false. Contains the stored token, unless there is none or it was revoked.
+    /// The condition was false. Contains the stored token, or `None` if the token does not exist or
+    /// is revoked.
     Refused(Option<Token>),
 }
 
@@ -276,7 +286,7 @@ fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Resul
         Ok(output) => {
             let new = output.attributes.map(from_item::<New>).transpose()?;
             new.map(|new| Updated::To(new.expires_at))
-                .ok_or_else(|| unavailable("a response without attributes"))
+                .ok_or_else(|| unavailable("the response contains no attributes"))
         }
         Err(error) => match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {

@@ -1,4 +1,4 @@
-//! The calls for users with an e-mail address or a password.
+//! The operations for users with an e-mail address or a password.
 
 use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
@@ -22,8 +22,9 @@ use crate::{
     },
 };
 
-/// The record of a user's password: the item `password` in the user's partition. It is separate
-/// from the user's own record, which every verification reads.
+/// The record of a user's password: the item `password` in the user's partition. It is not a part
+/// of the user's record, because every verification of a user token reads the user's record and
+/// needs no password.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct PasswordRecord {
     /// The hash as a PHC string.
@@ -38,7 +39,7 @@ pub(crate) struct PasswordRecord {
 pub(crate) enum PasswordChange<'a> {
     Keep,
     Remove,
-    /// The PHC string of the new password.
+    /// The new password's hash as a PHC string.
     Set(&'a str),
 }
 
@@ -47,23 +48,25 @@ pub(crate) enum PasswordChange<'a> {
 pub(crate) enum AddressChange<'a> {
     Keep,
     Remove,
-    /// The new address, and its stored record if there is one. That record's user must no longer
-    /// have the address.
+    /// The new address, and the stored record of the address, if there is one. The new record
+    /// replaces the stored record, so the address must not belong to another user.
     Set(&'a Email, Option<&'a Address>),
 }
 
 /// The result of storing a user.
 pub(crate) enum UserWrite {
     Written,
-    /// The stored user is not as it was read. Contains the stored user, if any.
+    /// The stored user has changed since it was read. Contains the stored user, or `None` if there
+    /// is no stored user.
     Conflict(Option<User>),
-    /// The record of the address is not as it was read.
+    /// The record of the address has changed since it was read.
     AddressChanged,
 }
 
 impl Identity {
-    /// Prepares to store a user with its password and its address, if the stored user is still as
-    /// it was read: one transaction.
+    /// Prepares one transaction that stores a user, its password and its address. The conditions:
+    /// the stored user (`old`) and the stored record of the new address have not changed since they
+    /// were read. If there was no user or no record, there still is none.
     pub(crate) fn user_put(
         &self,
         old: Option<&User>,
@@ -118,16 +121,18 @@ impl Identity {
         let old_email = old.and_then(|old| old.email.as_ref());
         match (address, old_email) {
             (AddressChange::Set(..) | AddressChange::Remove, Some(email)) => {
-                // If the address belongs to another user by now, its record is not deleted.
+                // If another user has the old address by now, the record of the old address is not
+                // deleted.
                 Ok(change.and_optional(self.delete_address(email, new)?))
             }
             _ => Ok(change),
         }
     }
 
-    /// Prepares to delete a user, if it is still as it was read, with its password, its address and
-    /// the record of its e-mail token: one transaction. If the user has changed, the result is the
-    /// stored user.
+    /// Prepares one transaction that deletes a user, its password, its address and the record of
+    /// its e-mail token. The condition: the user has not changed since it was read. If the user has
+    /// changed, the result is the stored user. Otherwise the result is `None`: the user does not
+    /// exist any more.
     pub(crate) fn user_deletion(&self, user: &User) -> Result<Change<Option<User>>> {
         let key = (&user.id).into();
         let of = |key: Key| delete(&self.table, key.to_item()?, None, &[]);
@@ -162,8 +167,8 @@ impl Identity {
         item.map(from_item).transpose()
     }
 
-    /// Replaces the hash of a password by another hash of the same password, if the old hash is
-    /// still stored.
+    /// Replaces the hash of a password with another hash of the same password. Does nothing if the
+    /// old hash is not stored any more.
     pub(crate) async fn replace_hash(&self, user: OwnerKey, old: &str, new: &str) -> Result<()> {
         let replaced = self
             .client
@@ -181,13 +186,14 @@ impl Identity {
     }
 }
 
-/// Returns the user that a refused write found, if there is one.
+/// Returns the stored user, from the item that DynamoDB returned for a write whose condition was
+/// false. Returns `None` if there is no stored user.
 fn user_in(refused: Option<Item>) -> Result<Option<User>> {
     let Some(there) = owner_in(refused)? else {
         return Ok(None);
     };
     let user = there.into_user().ok_or_else(|| Error::Internal {
-        cause: "an owner of another kind has the user's key".to_owned(),
+        cause: "an account or an ecosystem has the user's key".to_owned(),
     });
     user.map(Some)
 }
