@@ -3,15 +3,15 @@
 # mints a token, and introspects it before and after its revocation.
 #
 # Requires a Rust toolchain, Python 3, and root on Debian or a derivative. Installs missing
-# packages. If it cannot run, it prints the reason and exits with 77. The functions run in a
-# separate Docker engine in separate namespaces: no process, mount, network or file of it is left
-# when the script ends, for whatever reason.
+# packages. If the script cannot run, it prints the reason and exits with 77. The functions run in a
+# separate Docker engine in separate namespaces. Whenever the script ends, no process, mount,
+# network or file of this engine is left.
 source "$(dirname "$0")/../.ci/setup.sh"
 
 say() { printf 'sam local: %s\n' "$*"; }
 cannot() { say "cannot run here: $*"; exit 77; }
 fail() { say "failed: $*" >&2; exit 1; }
-# Fails, and first prints the end of the log of SAM and the functions.
+# Prints the end of the log of SAM and the functions, then fails.
 broken() { tail -n 40 /run/sam.log >&2; fail "$@"; }
 
 VENV=$PWD/target/venv/aws
@@ -24,8 +24,8 @@ API=http://127.0.0.1:3000
 export PATH=$VENV/bin:$PATH
 export AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 
-# Prepares everything outside the namespaces: packages, the functions as they are deployed, the
-# `tokenry` command.
+# Prepares everything that is outside the namespaces: the packages, the functions as they are
+# deployed, and the `tokenry` command.
 prepare() {
   if ! command -v dockerd >/dev/null || ! command -v busybox >/dev/null; then
     command -v apt-get >/dev/null || cannot "there is no apt-get to install docker.io and busybox-static"
@@ -64,7 +64,7 @@ start() {
   "$@" >"/run/$name.log" 2>&1 &
 }
 
-# wait_for NAME COMMAND...: returns when the command succeeds. After a minute, prints the end of
+# wait_for NAME COMMAND...: repeats the command until it succeeds. After a minute, prints the end of
 # NAME's log and fails.
 wait_for() {
   local name=$1
@@ -78,7 +78,7 @@ wait_for() {
 }
 
 # call STATUS METHOD PATH [CURL'S ARGUMENTS]: sends a request and prints the response's body. Fails
-# on another status.
+# if the response has another status.
 call() {
   local status=$1 method=$2 path=$3 answer
   shift 3
@@ -112,7 +112,7 @@ run() {
   docker run --rm "$image" true || cannot "the Docker engine cannot run a container"
 
   SERVICES=dynamodb BIND_HOST=$HERE GATEWAY_PORT=${DATABASE##*:} start ministack python -m ministack
-  # Wait for it here: its first response takes longer than `tokenry bootstrap` waits.
+  # Wait for the database here: its first response takes longer than `tokenry bootstrap` waits.
   wait_for ministack curl -sSf -H 'X-Amz-Target: DynamoDB_20120810.ListTables' -d '{}' $DATABASE \
     || fail "the database does not start"
   # SAM sets the functions' table names to the logical ids of the tables.
@@ -124,7 +124,8 @@ run() {
   wait_for sam curl -sS $API || fail "sam local start-api does not start"
   # The log has a line for each function:
   # `Mounting CreateUserToken at http://127.0.0.1:3000/api/users/{id}/tokens [POST]`. Each function
-  # must start and reject a request without a credential itself, with an `x-request-id`.
+  # must start and reject a request without a credential. A response with an `x-request-id` comes
+  # from the function.
   local functions=0 url method answer
   while read -r url method; do
     answer=$(curl -sS --globoff --max-time 60 -o /dev/null -w '%{http_code} %header{x-request-id}' -X "$method" "$url")
@@ -144,7 +145,7 @@ run() {
   [[ $answer == *'"active":true'* && $answer == *"\"sub\":\"$ecosystem;auth0|ann\""* ]] || broken "the token is not active"
   call 204 DELETE "/api/users/$user/tokens/$(field tokenId <<<"$minted")" >/dev/null
   [[ $(introspect "$token") == '{"active":false}' ]] || broken "the revoked token is still active"
-  say "a token was minted and active, and after its revocation it was not active"
+  say "the token is active before its revocation and inactive after it"
 }
 
 if [[ ${1-} == inside ]]; then
@@ -156,8 +157,8 @@ NAMESPACES=(unshare --mount --net --pid --fork --kill-child --mount-proc)
 "${NAMESPACES[@]}" true || cannot "namespaces cannot be created"
 prepare
 export CGROUP=/tokenry-sam-local-$$
-# All processes in the namespaces end with the first one. The empty control groups of the containers
-# remain, and must be removed a moment later.
+# When the first process in the namespaces ends, all other processes in them end. The empty control
+# groups of the containers remain, and can be removed a moment later.
 finish() {
   kill -KILL "$INSIDE" 2>/dev/null || true
   for _ in {1..50}; do
@@ -165,7 +166,7 @@ finish() {
     sleep 0.1
   done
 }
-# The namespaces end when this process is killed, too.
+# The namespaces also end if this process is killed.
 setpriv --pdeathsig KILL "${NAMESPACES[@]}" "$0" inside &
 INSIDE=$!
 trap finish EXIT

@@ -1,9 +1,9 @@
-//! Measures mints and verifications per second through the local gateway, and compares them with
-//! the same database calls by the SDK alone: `cargo bench -p tests --bench gateway`.
+//! Measures mints and verifications per second through the local gateway. Compares their rates with
+//! the rates of the same database calls by the SDK alone: `cargo bench -p tests --bench gateway`.
 //!
 //! Sixteen clients share this process, its runtime and its processors with the gateway. Sixteen
 //! tasks make the calls of the SDK alone. The two measurements take turns, so that other work on
-//! the machine slows both. Their medians are compared.
+//! the machine slows both. The bench compares their medians.
 
 mod common {
     pub(crate) mod demo;
@@ -36,8 +36,9 @@ use tokenry::{
 };
 use tokio::net::TcpListener;
 
-/// The number of requests that are timed together, and the number of measurements.
+/// The number of requests in each measurement.
 const REQUESTS: usize = 2400;
+/// The number of measurements of each kind.
 const ROUNDS: usize = 5;
 /// The minimum rate of the gateway, as a fraction of the SDK's rate.
 const GOAL: f64 = 0.5;
@@ -71,7 +72,7 @@ async fn compare(place: &str, database: Embedded) {
 fn print(place: &str, what: &str, gateway: Vec<f64>, bare: Vec<f64>) {
     let (gateway, bare) = (median(gateway), median(bare));
     println!(
-        "{place}, {what:6}: gateway {gateway:5.0}/s, bare SDK {bare:5.0}/s, \
+        "database {place}, {what:6}: gateway {gateway:5.0}/s, SDK alone {bare:5.0}/s, \
          ratio {:.2} (goal: at least {GOAL})",
         gateway / bare,
     );
@@ -131,7 +132,7 @@ impl Bench {
             Key::owner(user),
         ]);
         rate(REQUESTS, |share| {
-            // Created in advance, because drawing and hashing are the service's work.
+            // The items are created in advance, so that only the database calls are measured.
             let items: Vec<_> = (0..share).map(|_| self.new_item()).collect();
             let (client, keys) = (self.client.clone(), keys.clone());
             async move {

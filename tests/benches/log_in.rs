@@ -2,8 +2,8 @@
 //! `cargo bench -p tests --bench log_in`. It runs only on Linux, because it reads `/proc`.
 //!
 //! Measurements that are compared take turns, so that other work on the machine slows both. The
-//! embedded database runs in this process: all figures include its time and its memory, unless they
-//! name them separately.
+//! embedded database runs in this process. All figures include its time and its memory, except the
+//! figures that say that they do not.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -43,20 +43,20 @@ use tokenry::embedded::{self, EPHEMERAL, Embedded, IDENTITY};
 /// The number of measurements of each kind.
 const RUNS: usize = 200;
 
-// The addresses have the same length, to compare a known and an unknown one.
+// Both addresses have the same length, so that the times of their log-ins can be compared.
 const KNOWN: &str = "somebody@example.com";
 const UNKNOWN: &str = "stranger@example.com";
 const RIGHT: &str = "the right password";
 const WRONG: &str = "the wrong password";
 
-/// The number of attempts so far. It is also the source address of the next attempt, and after
-/// every 50 attempts the clock moves to the next window, so that no limit is reached.
+/// The number of attempts so far. It is also the source address of the next attempt. After every 50
+/// attempts, the clock moves to the next window, so that no limit is reached.
 static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
 const WINDOW: Duration = Duration::from_mins(15);
-/// The nanoseconds that a log-in spent in the database.
+/// The nanoseconds that the current log-in has spent in the database.
 static INSIDE: AtomicU64 = AtomicU64::new(0);
 
-// As in a Lambda function.
+// One thread, as in a Lambda function.
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let client = embedded::client(Timed(Embedded::in_memory().expect("a database")));
@@ -69,10 +69,10 @@ async fn main() {
     let app = App::with(identity, clock, rng)
         .with_ephemeral(Some(Ephemeral::new(client, EPHEMERAL.to_owned())))
         .with_value_key(Some(value_key));
-    // Measured before the first hash, that of the user's password.
+    // The memory is measured before `make_user` computes the first hash.
     let (before, _) = resident();
     make_user(&app).await;
-    // The first log-in creates the e-mail token that the others find.
+    // The first log-in creates the e-mail token that the other log-ins return.
     log_in(&app, KNOWN, RIGHT, 200).await;
 
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -82,16 +82,17 @@ async fn main() {
     }
     let ([known, known_inside], [unknown, unknown_inside]) = (medians(&known), medians(&unknown));
     println!(
-        "a wrong password: {known:.2} ms for a known address ({known_inside:.2} in the database), \
-         {unknown:.2} ms for an unknown one ({unknown_inside:.2}), {:+.1} % (goal: within 5)",
+        "wrong password: {known:.2} ms for a known address ({known_inside:.2} ms in the database), \
+         {unknown:.2} ms for an unknown address ({unknown_inside:.2} ms in the database), \
+         difference {:+.1} % (goal: at most 5 % more or less)",
         (unknown / known - 1.0) * 100.0,
     );
 
-    // Measured before `bare_hash` allocates its own memory.
+    // The memory is measured before `bare_hash` allocates memory for its own hashes.
     let (after, peak) = resident();
     println!(
-        "{before:.1} MiB resident before the first log-in, {after:.1} MiB after {} of them, \
-         {peak:.1} MiB at the most: {:.1} MiB more (goal: under 32)",
+        "resident memory: {before:.1} MiB at the start, {after:.1} MiB after {} log-ins, \
+         peak {peak:.1} MiB, which is {:.1} MiB more than at the start (goal: under 32)",
         2 * RUNS + 1,
         peak - before,
     );
@@ -104,8 +105,9 @@ async fn main() {
     let ([right, inside], [bare, wipe]) = (medians(&right), medians(&bare));
     let rest = right - bare;
     println!(
-        "the right password: {right:.2} ms, a bare hash {bare:.2} ms, the rest {rest:.2} ms (goal: \
-         under 2), outside the database {:.2} ms, of which to wipe the hash's memory {wipe:.2} ms",
+        "correct password: {right:.2} ms, of which {bare:.2} ms for the hash and {rest:.2} ms for \
+         the rest (goal: under 2); the rest without the database: {:.2} ms, of which {wipe:.2} ms \
+         to wipe the hash's memory",
         rest - inside,
     );
 }
@@ -125,7 +127,7 @@ async fn make_user(app: &App) {
     user.expect("a user");
 }
 
-/// Returns the time of a log-in, and how much of it the database took.
+/// Returns the time of a log-in, and the part of this time that the database took.
 async fn log_in(app: &App, email: &str, password: &str, status: u16) -> [Duration; 2] {
     let source = Ipv4Addr::from_bits(ATTEMPTS.fetch_add(1, Relaxed));
     let event = Event::to("log-in-with-password")
@@ -142,9 +144,9 @@ async fn log_in(app: &App, email: &str, password: &str, status: u16) -> [Duratio
     times
 }
 
-/// Returns a function that measures a hash with the service's parameters in allocated memory. It
-/// returns the time of the hash, and the time to wipe the memory, as the service does after each
-/// hash.
+/// Returns a function that computes a hash with the service's parameters, in memory that is already
+/// allocated. The function returns the time of the hash, and the time to wipe the memory. The
+/// service also wipes the memory after each hash.
 fn bare_hash() -> impl FnMut() -> [Duration; 2] {
     let params = Params::new(19_456, 2, 1, None).expect("parameters");
     let mut memory = vec![Block::new(); params.block_count()];
@@ -170,7 +172,7 @@ fn medians(times: &[[Duration; 2]]) -> [f64; 2] {
     })
 }
 
-/// The embedded database, with a measurement of its time.
+/// The embedded database, with a measurement of the time that it takes.
 #[derive(Clone, Debug)]
 struct Timed(Embedded);
 
@@ -180,7 +182,7 @@ impl HttpConnector for Timed {
         let answer = self.0.call(request).now_or_never();
         let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than 500 years");
         INSIDE.fetch_add(inside, Relaxed);
-        HttpConnectorFuture::ready(answer.expect("it answers at once"))
+        HttpConnectorFuture::ready(answer.expect("the embedded database answers at once"))
     }
 }
 

@@ -36,7 +36,7 @@ async fn main() {
         .expect("tokenry runs");
     let pid = serve.id().expect("a process");
     let mut line = String::new();
-    let mut out = BufReader::new(serve.stdout.take().expect("its output"));
+    let mut out = BufReader::new(serve.stdout.take().expect("the output of tokenry"));
     out.read_line(&mut line).await.expect("a line");
     let start: Value = serde_json::from_str(&line).expect("JSON");
     let text = |name: &str| start[name].as_str().expect("text");
@@ -48,26 +48,27 @@ async fn main() {
     let rate = posts(TOKENS, address, request).await;
 
     println!(
-        "tokenry serve: {at_start:.1} MiB resident at its start, {:.1} MiB after {TOKENS} mints \
-         (goal: under {GOAL}), at {rate:.0} mints/s",
+        "resident memory of tokenry serve: {at_start:.1} MiB at the start, {:.1} MiB after \
+         {TOKENS} mints (goal: under {GOAL}); {rate:.0} mints/s",
         resident(pid),
     );
 }
 
-/// Builds the `tokenry` command and returns its path. The build uses the profile of this bench, and
-/// the same features because it names `tests` too, so it does little more than link.
+/// Builds the `tokenry` command and returns its path. The build uses the profile of this bench. It
+/// includes the package `tests`, so that dependencies have the same features as in this bench. So
+/// cargo reuses most of the bench's build.
 fn tokenry() -> PathBuf {
     let mut build = process::Command::new(env!("CARGO"));
     build
         .args(["build", "--profile", "bench", "--message-format", "json"])
         .args(["-p", "tests", "-p", "tokenry", "--bin", "tokenry"])
         .stderr(Stdio::inherit());
-    // With the variables that cargo sets for a bench, some build scripts would run again.
+    // The variables that cargo sets for a bench would make some build scripts run again.
     for (name, _) in env::vars().filter(|(name, _)| of_package(name)) {
         build.env_remove(name);
     }
     let build = build.output().expect("cargo runs");
-    assert!(build.status.success(), "tokenry is not built");
+    assert!(build.status.success(), "the build of tokenry failed");
     let messages = str::from_utf8(&build.stdout).expect("text").lines();
     messages
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())

@@ -1,12 +1,12 @@
-//! Measures the start and the first request of a function, and compares them with a minimal
-//! `lambda_http` binary, built with the same profile, under the same Runtime API:
-//! `cargo bench -p tests --bench start`.
+//! Measures the start and the first request of a function, and compares them with those of a
+//! minimal `lambda_http` binary, `functions/examples/bare.rs`. Both binaries are built with the
+//! same profile and use the same Runtime API: `cargo bench -p tests --bench start`.
 //!
 //! The start lasts from the creation of the process until it first asks for an event. It includes
 //! one database call (the warm-up call), which opens the connection while Lambda still provides a
-//! whole processor. The cost of that call is measured separately in a warm process: a new client
-//! and its first call. The bench also prints the size of the artifact, because a cold start reads
-//! it.
+//! whole processor. The bench also measures this call separately, in a warm process: it creates a
+//! new client and makes the client's first call. It also prints the size of the artifact, because a
+//! cold start reads the artifact.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -38,9 +38,10 @@ use tokenry::embedded::{self, Embedded, IDENTITY};
 
 /// The number of starts of each binary, and the number of warm requests after each first request.
 const RUNS: usize = 20;
-/// The maximum start of a function without the warm-up call, as a multiple of the bare binary's.
+/// The maximum time of a function's start without the warm-up call, divided by the time of the bare
+/// binary's start.
 const GOAL_START: f64 = 1.5;
-/// The maximum time that a first request takes more than a warm one, in milliseconds.
+/// The maximum difference between the times of a first and a warm request, in milliseconds.
 const GOAL_FIRST: f64 = 5.0;
 /// The maximum sizes of the artifact, uncompressed and compressed as in a zip file, in megabytes.
 const GOAL_SIZE: [f64; 2] = [7.0, 3.5];
@@ -50,7 +51,7 @@ async fn main() {
     let binaries = built();
     let artifact = fs::read(binaries.join("functions")).expect("the artifact");
     println!(
-        "artifact: {:.2} MB, compressed {:.2} MB (goal: under {} and {})",
+        "artifact: {:.2} MB, compressed {:.2} MB (goals: under {} MB and under {} MB)",
         megabytes(artifact.len()),
         megabytes(deflated(&artifact)),
         GOAL_SIZE[0],
@@ -82,15 +83,16 @@ async fn main() {
     let call = median(call);
     let [bare, ours] = [bare, ours].map(Times::medians);
     println!(
-        "start: {:.2} ms; bare lambda_http binary: {:.2} ms; warm-up call with its client: \
-         {call:.2} ms; without that call {:.2} times the bare binary (goal: at most {GOAL_START})",
+        "start: {:.2} ms; start of the bare lambda_http binary: {:.2} ms; warm-up call and its \
+         client: {call:.2} ms; start without the warm-up call: {:.2} times the start of the bare \
+         binary (goal: at most {GOAL_START})",
         ours.start,
         bare.start,
         (ours.start - call) / bare.start,
     );
     println!(
         "first request: {:.2} ms; warm request: {:.2} ms; difference: {:.2} ms \
-         (goal: at most {GOAL_FIRST}); bare binary: {:.2} and {:.2} ms",
+         (goal: at most {GOAL_FIRST}); bare binary: first request {:.2} ms, warm request {:.2} ms",
         ours.first,
         ours.warm,
         ours.first - ours.warm,
@@ -172,7 +174,7 @@ async fn warm_up(database: &Database) -> f64 {
     millis(started.elapsed())
 }
 
-/// Builds both binaries as they are deployed. Returns the directory that contains them.
+/// Builds both binaries with the options of a deployment. Returns the directory that contains them.
 fn built() -> PathBuf {
     let status = process::Command::new(env!("CARGO"))
         .args([
@@ -184,16 +186,16 @@ fn built() -> PathBuf {
             "--example",
             "bare",
         ])
-        // So that functions/.cargo/config.toml applies, as with `sam build`.
+        // In this directory, functions/.cargo/config.toml applies, as with `sam build`.
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../functions"))
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the functions do not build");
-    // This is target/release/deps/start-….
+    // The bench is the file target/release/deps/start-….
     let bench = env::current_exe().expect("a bench is a file");
     bench
         .ancestors()
         .nth(2)
-        .expect("it is in target")
+        .expect("the bench is in target")
         .to_owned()
 }

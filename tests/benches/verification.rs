@@ -7,8 +7,9 @@
 //! database and is not counted. The SDK's share is the time of the same call by the SDK alone,
 //! measured in the same way.
 //!
-//! The bench uses two databases: the embedded one, and one that repeats a response. The work of a
-//! database also affects the time outside it, because it evicts data from the processor's caches.
+//! The bench uses two databases: the embedded database, and a database that only repeats a
+//! response. The work of the embedded database evicts data from the processor's caches, so it also
+//! slows the code outside the database.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -55,7 +56,7 @@ const RUNS: usize = 10_000;
 /// The maximum time of our own work in a verification, in microseconds.
 const GOAL: f64 = 50.0;
 
-// As in a Lambda function.
+// One thread, as in a Lambda function.
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let database = Timed::new(Embedded::in_memory().expect("a database"));
@@ -108,13 +109,13 @@ async fn main() {
     }
     let parse = async || PlainToken::parse(user_token.reveal()).map(|token| token.hashed());
     let parse = database.median_outside(parse).await;
-    println!("of which each token's parsing and hashing {parse:.1} us");
+    println!("our own work includes {parse:.1} us to parse and hash each token");
 }
 
 fn print(endpoint: &str, what: &str, whole: f64, sdk: f64) {
     println!(
-        "{endpoint} over {what}: {whole:.1} us outside the database, of which the SDK's call \
-         {sdk:.1} us, our own work {:.1} us (goal: under {GOAL})",
+        "{endpoint} with {what}: {whole:.1} us outside the database, of which {sdk:.1} us for the \
+         SDK's call and {:.1} us for our own work (goal: under {GOAL})",
         whole - sdk,
     );
 }
@@ -164,7 +165,9 @@ impl Timed {
         let mut last = self.state.last.lock().expect("no call panics");
         if !self.state.repeats.load(Ordering::Relaxed) {
             let answer = self.embedded.call(request).now_or_never();
-            let answer = answer.expect("it answers at once").expect("it answers");
+            let answer = answer
+                .expect("the database answers at once")
+                .expect("a response");
             *last = answer.body().bytes().expect("a body").to_vec();
         }
         last.clone()

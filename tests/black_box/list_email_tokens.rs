@@ -39,7 +39,7 @@ async fn all(service: &Service, credential: &str, limit: u32) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_account_lists_all_its_ecosystems_and_a_server_only_its_own() {
+async fn an_account_lists_the_e_mail_tokens_of_all_its_ecosystems_and_a_server_those_of_its_own() {
     let (service, _) = with_bob().await;
     let bob = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
     let other = service.another_ecosystem().await;
@@ -91,7 +91,12 @@ async fn each_of_250_e_mail_tokens_is_on_exactly_one_page() {
     for limit in [100, 7] {
         let mut listed = all(&service, &service.account_token, limit).await;
         listed.sort_by_key(key);
-        assert!(listed == made, "{} of {} listed", listed.len(), made.len());
+        assert!(
+            listed == made,
+            "{} of {} e-mail tokens were listed",
+            listed.len(),
+            made.len()
+        );
         let text = Value::from(listed).to_string();
         assert!(!text.contains("tk_"));
     }
@@ -140,7 +145,7 @@ async fn invalidated_e_mail_tokens_are_not_listed() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_list_or_a_changed_cursor_is_a_400() {
+async fn an_invalid_limit_and_a_cursor_that_was_changed_or_belongs_to_another_list_get_a_400() {
     let (service, _) = with_bob().await;
     service.person("eve", "eve@example.com", PASSWORD).await;
     for email in [BOB, "eve@example.com"] {
@@ -189,7 +194,7 @@ async fn a_forged_cursor_gives_no_access_to_another_list() {
 }
 
 #[tokio::test]
-async fn a_user_with_the_longest_name_can_have_an_e_mail_token() {
+async fn a_user_with_an_id_of_the_maximum_length_can_have_an_e_mail_token() {
     let service = Service::start().await;
     let path = format!(
         "/api/users/{};{}",
@@ -201,7 +206,7 @@ async fn a_user_with_the_longest_name_can_have_an_e_mail_token() {
     let made = ask(&service, "POST", &json!({ "email": BOB })).await;
     assert_eq!(made.status, 201, "{made:?}");
     // DynamoDB limits the sort key of an index to 1,024 bytes. The embedded database does not check
-    // this.
+    // this limit, so the test checks it.
     for item in service.identity_items().await {
         for name in ["item", "email_user"] {
             let key = item.get(name).and_then(|value| value.as_s().ok());

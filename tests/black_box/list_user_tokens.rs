@@ -74,7 +74,7 @@ async fn a_new_token_is_in_the_next_list_without_its_secret() {
 }
 
 #[tokio::test]
-async fn of_10_000_tokens_each_valid_one_is_on_one_page_and_no_expired_one() {
+async fn a_list_of_10_000_tokens_contains_each_valid_token_once_and_no_expired_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let owner = service.owner(&bob).await;
@@ -112,13 +112,13 @@ async fn of_10_000_tokens_each_valid_one_is_on_one_page_and_no_expired_one() {
         let Some(cursor) = page["cursor"].as_str() else {
             break;
         };
-        // Each page with a cursor read 100 tokens.
+        // The last page has no cursor. For every other page, the database read 100 tokens.
         costs.insert(cost.to_string());
         query = format!("?limit=100&cursor={cursor}");
     }
     assert!(
         seen == live,
-        "each valid token once, newest first: {} listed, {} valid",
+        "the list must contain each valid token once, newest first: {} listed, {} valid",
         seen.len(),
         live.len()
     );
@@ -126,7 +126,7 @@ async fn of_10_000_tokens_each_valid_one_is_on_one_page_and_no_expired_one() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_user_or_account_or_a_changed_cursor_is_a_400() {
+async fn a_cursor_that_was_changed_or_belongs_to_another_user_gets_a_400() {
     let service = Service::start().await;
     let (bob, eve) = (service.user("bob").await, service.user("eve").await);
     for _ in 0..2 {
@@ -178,7 +178,7 @@ async fn a_cursor_still_works_after_its_token_is_revoked() {
 }
 
 #[tokio::test]
-async fn the_user_of_a_short_code_has_no_tokens_after_its_environment_is_deleted() {
+async fn the_user_of_a_short_code_has_no_tokens_after_the_environment_is_deleted() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment }).to_string();
@@ -198,7 +198,7 @@ async fn the_user_of_a_short_code_has_no_tokens_after_its_environment_is_deleted
 }
 
 #[tokio::test]
-async fn an_unknown_user_or_ecosystem_is_a_404_and_an_invalid_query_a_400() {
+async fn an_unknown_user_or_ecosystem_is_a_404_and_an_invalid_query_is_a_400() {
     let service = Service::start().await;
     let ecosystem = service.ecosystem.id.as_str();
     let nobody = format!("{ecosystem};nobody");

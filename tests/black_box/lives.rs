@@ -55,9 +55,10 @@ async fn take(service: &Service, user: &str, step: Step, token: Option<&String>)
 
 /// Runs the groups one after the other, and the steps of a group concurrently.
 ///
-/// After each group, checks every token against the last group that invalidated tokens. A token of
-/// an earlier group must be invalid, and a token of a later group valid. While the user is inactive
-/// or deleted, all tokens must be invalid.
+/// Checks all tokens after each group. If the user is inactive or deleted, all tokens must be
+/// invalid. Otherwise, let N be the number of the last group that invalidated tokens. A token that
+/// a group before N minted must be invalid. A token that a group after N minted must be valid. A
+/// token that group N minted may be valid or invalid.
 async fn live(service: &Service, user: &str, groups: &[Vec<Step>]) -> Result<(), TestCaseError> {
     let mut tokens: Vec<(usize, String)> = Vec::new();
     let mut ended = 0;
@@ -83,12 +84,13 @@ async fn live(service: &Service, user: &str, groups: &[Vec<Step>]) -> Result<(),
             let active = service.is_active(token).await;
             prop_assert!(
                 !active || (alive && *made >= ended),
-                "minted in group {}, tokens last invalidated in group {}, user active: {}",
+                "a valid token was minted in group {}; tokens were last invalidated in group {}; \
+                 user active: {}",
                 made,
                 ended,
                 alive
             );
-            // No later group invalidated tokens, so the token must be valid.
+            // A token that was minted after the last invalidation must be valid.
             prop_assert!(
                 active || *made <= ended || !alive,
                 "a token of an active user is invalid"
@@ -99,7 +101,7 @@ async fn live(service: &Service, user: &str, groups: &[Vec<Step>]) -> Result<(),
 }
 
 #[test]
-fn an_inactive_or_deleted_user_never_has_a_valid_token_whatever_runs_concurrently() {
+fn an_inactive_or_deleted_user_never_has_a_valid_token_after_concurrent_requests() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

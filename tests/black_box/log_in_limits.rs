@@ -12,7 +12,7 @@ fn assert_too_many(answer: &Answer, retry_after: &str) {
 }
 
 #[tokio::test]
-async fn an_address_may_fail_10_times_from_one_source_in_any_spelling() {
+async fn one_source_may_fail_10_log_ins_to_one_address_however_the_address_is_spelled() {
     let (service, _) = with_bob().await;
     let spellings = [
         "bob@example.com",
@@ -25,7 +25,8 @@ async fn an_address_may_fail_10_times_from_one_source_in_any_spelling() {
     let wrong = answers.iter().filter(|answer| answer.status == 401).count();
     assert_eq!((wrong, answers.len()), (10, 40));
 
-    // The correct password is rejected too, from every address of the /64, until the window ends.
+    // Until the window ends, every source in the same /64 network gets a 429, even with the correct
+    // password.
     let right = async |source| service.log_in(source, BOB, PASSWORD).await;
     assert_too_many(&right("2001:db8::ffff").await, "900");
     assert_eq!(right("2001:db8:0:1::1").await.status, 200);
@@ -36,7 +37,7 @@ async fn an_address_may_fail_10_times_from_one_source_in_any_spelling() {
 }
 
 #[tokio::test]
-async fn a_source_may_fail_30_times_in_total_with_known_and_unknown_addresses() {
+async fn after_30_failed_log_ins_to_any_addresses_a_source_gets_a_429() {
     let (service, _) = with_bob().await;
     for number in 0..30 {
         let email = format!("user{number}@example.com");
@@ -50,7 +51,7 @@ async fn a_source_may_fail_30_times_in_total_with_known_and_unknown_addresses() 
 }
 
 #[tokio::test]
-async fn an_address_is_locked_for_all_sources_after_100_failures_and_not_before() {
+async fn an_address_is_locked_for_all_sources_after_exactly_100_failed_log_ins() {
     let (service, _) = with_bob().await;
     for attacker in 1..=10 {
         let source = format!("198.51.100.{attacker}");

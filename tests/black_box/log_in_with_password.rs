@@ -21,7 +21,7 @@ async fn send(service: &Service, body: &serde_json::Value) -> Answer {
     event.send(&service.app).await
 }
 
-/// Returns the PHC string of the password's Argon2id hash with these parameters.
+/// Returns the password's Argon2id hash with these parameters, as a PHC string.
 fn hash(password: &str, memory: u32, passes: u32, output: usize) -> String {
     let params = Params::new(memory, passes, 1, Some(output)).unwrap();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -31,7 +31,7 @@ fn hash(password: &str, memory: u32, passes: u32, output: usize) -> String {
 }
 
 #[tokio::test]
-async fn it_returns_the_valid_e_mail_token_or_creates_one() {
+async fn a_log_in_returns_the_valid_e_mail_token_or_creates_a_new_token() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB, "password": PASSWORD }).to_string();
     let request = service
@@ -51,7 +51,7 @@ async fn it_returns_the_valid_e_mail_token_or_creates_one() {
         .log_in("192.0.2.1", "BOB@example.COM", PASSWORD)
         .await;
     assert_eq!(token(&again), first);
-    // A log-in returns the token whatever its scope is, as long as it is valid.
+    // A log-in returns a valid token even if the token's scope is only `read`.
     let read_only = json!({ "email": BOB, "write": false });
     assert_eq!(ask(&service, "PUT", &read_only).await.status, 200);
     assert_eq!(
@@ -81,7 +81,7 @@ async fn sixteen_concurrent_first_log_ins_create_one_token() {
 }
 
 #[tokio::test]
-async fn every_cause_of_a_401_gives_the_same_response_after_the_same_calls() {
+async fn every_cause_of_a_401_gives_the_same_response_after_the_same_database_calls() {
     let (service, _) = with_bob().await;
     let inactive = service
         .person("inactive", "inactive@example.com", PASSWORD)
@@ -132,11 +132,11 @@ async fn every_cause_of_a_401_gives_the_same_response_after_the_same_calls() {
 }
 
 #[tokio::test]
-async fn it_makes_exactly_these_calls_in_four_round_trips() {
+async fn a_log_in_makes_exactly_these_database_calls() {
     let (service, _) = with_bob().await;
-    let [refund, failed] = [["UpdateItem"; 3]; 2];
-    // The source is charged. Then the address is charged while its record is read. Then the records
-    // of the user are read.
+    let [taken_back, failed] = [["UpdateItem"; 3]; 2];
+    // The attempt is counted for the source. Then it is counted for the address, while the record
+    // of the address is read. Then the records of the user are read.
     let before = [
         "UpdateItem",
         "UpdateItem",
@@ -145,17 +145,18 @@ async fn it_makes_exactly_these_calls_in_four_round_trips() {
         "TransactGetItems",
         "BatchGetItem",
     ];
-    // The first log-in in an execution environment also creates the value key.
+    // The first log-in also creates the data key, so its calls are not compared.
     service.log_in("192.0.2.1", BOB, PASSWORD).await;
     ask(&service, "DELETE", &json!({ "email": BOB })).await;
-    // The last calls run concurrently: the creation of a token, if one is needed, and the refund.
+    // After a correct password, the last calls create a token if the user has none, and take the
+    // counted attempt back. After a wrong password, they record the failure.
     for (password, last, expected_units) in [
         (
             PASSWORD,
-            [&["TransactWriteItems"], &refund[..]].concat(),
+            [&["TransactWriteItems"], &taken_back[..]].concat(),
             "21",
         ),
-        (PASSWORD, refund.to_vec(), "14"),
+        (PASSWORD, taken_back.to_vec(), "14"),
         ("a wrong one", failed.to_vec(), "14"),
     ] {
         service.database.take_calls();
@@ -169,7 +170,7 @@ async fn it_makes_exactly_these_calls_in_four_round_trips() {
 }
 
 #[tokio::test]
-async fn a_change_of_state_password_or_address_invalidates_all_tokens_at_once() {
+async fn changing_the_state_password_or_address_of_a_user_invalidates_all_its_tokens_at_once() {
     let (service, bob) = with_bob().await;
     let path = format!("/api/users/{bob}");
     let mut password = PASSWORD;
@@ -221,7 +222,8 @@ async fn a_change_of_state_password_or_address_invalidates_all_tokens_at_once() 
     let address = json!({ "email": BOB }).to_string();
     service.manage("PUT", &path, &address).await;
     let kept = token(&service.log_in("192.0.2.1", BOB, password).await);
-    // A change to the same values keeps the token.
+    // The token stays valid if the state, the password and the normal form of the address stay the
+    // same.
     for same in [
         address,
         json!({ "email": "Bob@EXAMPLE.com", "active": true, "admin": true }).to_string(),
@@ -239,7 +241,7 @@ async fn a_change_of_state_password_or_address_invalidates_all_tokens_at_once() 
 }
 
 #[tokio::test]
-async fn a_weak_hash_is_replaced_at_the_next_correct_log_in_and_an_unusable_hash_is_a_401() {
+async fn the_next_correct_log_in_replaces_a_weak_hash_and_an_unusable_hash_gets_a_401() {
     let (service, bob) = with_bob().await;
     let weak = hash(PASSWORD, 8192, 1, 32);
     service.set_password_hash(&bob, &weak).await;
@@ -285,7 +287,7 @@ async fn a_weak_hash_is_replaced_at_the_next_correct_log_in_and_an_unusable_hash
 }
 
 #[tokio::test]
-async fn a_hash_that_is_weak_in_one_thing_alone_is_replaced_as_well() {
+async fn a_hash_with_only_one_weak_parameter_is_replaced() {
     let (service, bob) = with_bob().await;
     for (memory, passes, output) in [(8192, 2, 32), (19_456, 1, 32), (19_456, 2, 16)] {
         let weak = hash(PASSWORD, memory, passes, output);
@@ -297,7 +299,7 @@ async fn a_hash_that_is_weak_in_one_thing_alone_is_replaced_as_well() {
 }
 
 #[tokio::test]
-async fn a_user_that_changes_during_the_log_in_gets_a_token_only_if_its_password_stays() {
+async fn a_user_that_changes_during_the_log_in_gets_a_token_only_if_the_password_stays_the_same() {
     let password = json!({ "password": "another one" }).to_string();
     for (endpoint, body, status) in [
         ("revoke-user-tokens", None, 200),
@@ -307,7 +309,7 @@ async fn a_user_that_changes_during_the_log_in_gets_a_token_only_if_its_password
         let to = Event::to(endpoint).header("authorization", &service.account_token);
         let change = to.parameter("id", &bob);
         let change = body.map_or(change.clone(), |body| change.json_body(body));
-        // The token is ready, and is stored after the change.
+        // The log-in stores its new token only after the change.
         let held_up = ("TransactWriteItems", Fault::NotBefore("Scan"));
         service.database.fail([held_up]);
         let _paused = pause();
@@ -323,7 +325,7 @@ async fn a_user_that_changes_during_the_log_in_gets_a_token_only_if_its_password
 }
 
 #[tokio::test]
-async fn a_password_is_compared_exactly_as_it_was_sent() {
+async fn a_password_is_compared_without_trimming_normalising_or_truncating_it() {
     let service = Service::start().await;
     let long = "🦀".repeat(256);
     for (name, password) in [
@@ -356,7 +358,7 @@ async fn a_password_is_compared_exactly_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn an_invalid_body_gets_its_errors_and_does_not_count_as_an_attempt() {
+async fn an_invalid_body_gets_errors_for_its_fields_and_does_not_count_as_an_attempt() {
     let (service, _) = with_bob().await;
     let long = "x".repeat(9000);
     let address = "invalid email address";

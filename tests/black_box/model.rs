@@ -1,5 +1,6 @@
 //! Runs 10,000 random sequences of steps that create, use and invalidate tokens, and compares every
-//! response with a short model. Two tests run 5,000 sequences each, so that they run in parallel.
+//! response with a short model. Two tests run 5,000 sequences each, so that two threads share the
+//! work.
 
 use proptest::{
     prelude::*,
@@ -22,7 +23,7 @@ enum Step {
     Revoke(usize),
     RevokeAll,
     List,
-    /// Moves the clock forward or back, in seconds.
+    /// Moves the clock forward by this many seconds, or back if the number is negative.
     Clock(i64),
     Put(Option<bool>),
     DeleteUser,
@@ -45,20 +46,21 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The state of a token that decides the responses about it.
+/// The part of a token's state on which responses depend.
 #[derive(Debug)]
 struct Token {
     id: String,
     text: String,
     kind: ExpiryType,
     ttl: u64,
-    /// The expiry time that the creation or the last use set.
+    /// The expiry time that the creation or the last use of the token set.
     expires: u64,
-    /// The expiry time that `maxTtl` set, or 0 after a use found the token expired.
+    /// The latest possible expiry time, from `maxTtl`. It is 0 after a use found the token expired.
     max: Option<u64>,
     last_used: Option<u64>,
     epoch: u64,
-    /// The second of the last renewal in this execution environment, and its outcome.
+    /// When this execution environment last tried to renew the token, and the result: the token's
+    /// expiry time, or `None` if the token was not valid.
     renewed: Option<(u64, Option<u64>)>,
     is_gone: bool,
 }
@@ -76,7 +78,8 @@ impl Token {
         self.end().is_none_or(|end| now < end)
     }
 
-    /// Uses a sliding token. Returns its new expiry time, or `None` if it is not valid.
+    /// Renews a sliding token. Returns the token's expiry time, or `None` if the token is not
+    /// valid.
     fn renew(&mut self, now: u64) -> Option<u64> {
         if let Some((second, outcome)) = self.renewed
             && second >= now
@@ -92,8 +95,8 @@ impl Token {
         } else if self.is_alive(now) {
             self.end()
         } else {
-            // A use that finds the token expired makes it invalid for good, even if the clock goes
-            // back.
+            // A use that finds the token expired makes the token permanently invalid, even if the
+            // clock is set back.
             if self.max.is_none_or(|max| max > now) {
                 self.max = Some(0);
             }
@@ -104,34 +107,35 @@ impl Token {
     }
 }
 
-/// The introspection of a valid token: its expiry time, if it has one.
+/// The introspection of an active token.
 struct Active {
+    /// The token's expiry time, or `None` if the token never expires.
     end: Option<u64>,
 }
 
-/// The complete state that decides the responses.
+/// All state on which the responses depend.
 struct Model {
     now: u64,
     has_ecosystem: bool,
-    /// When a verification last read the ecosystem. It is cached for 30 seconds.
+    /// When a verification last read the ecosystem, which is then cached for 30 seconds.
     seen: Option<u64>,
-    /// Whether the user is active, and its epoch; `None` if the user does not exist.
+    /// Whether the user is active, and the user's epoch. `None` if the user does not exist.
     user: Option<(bool, u64)>,
     epochs: u64,
     tokens: Vec<Token>,
 }
 
 impl Model {
-    /// Returns the status of a request about the user, if the user or its ecosystem does not exist.
+    /// Returns the status 404 if the user or its ecosystem does not exist.
     fn missing(&self) -> Option<u16> {
         (!self.has_ecosystem || self.user.is_none()).then_some(404)
     }
 
-    fn counts(&self, token: &Token) -> bool {
+    fn is_valid(&self, token: &Token) -> bool {
         !token.is_gone && self.user == Some((true, token.epoch)) && token.is_alive(self.now)
     }
 
-    /// Introspects a token. Returns `None` if it is not active.
+    /// Introspects the token with this index. Returns `None` if the token is not active.
     fn use_it(&mut self, at: usize) -> Option<Active> {
         let now = self.now;
         let remembered = self.seen.is_some_and(|seen| seen <= now && now - seen < 30);
@@ -152,11 +156,12 @@ impl Model {
         }
         let token = &self.tokens[at];
         let end = token.end();
-        (has_ecosystem && self.counts(token)).then_some(Active { end })
+        (has_ecosystem && self.is_valid(token)).then_some(Active { end })
     }
 }
 
-/// One sequence, with a new ecosystem and user, in a new execution environment with empty caches.
+/// One sequence of steps. It uses a new ecosystem and user, and a new execution environment with
+/// empty caches.
 struct Run<'a> {
     service: &'a Service,
     app: App,
@@ -197,7 +202,7 @@ impl<'a> Run<'a> {
             .parameter("ecosystemId", &self.ecosystem)
     }
 
-    /// Runs a step and compares the response with the model's.
+    /// Runs a step and compares the response with the response that the model predicts.
     async fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         let tokens = self.model.tokens.len();
         match step {
@@ -302,7 +307,7 @@ impl<'a> Run<'a> {
             let listed = page["tokens"].as_array().expect("tokens").iter();
             let id = |token: &Value| token["tokenId"].as_str().expect("an id").to_owned();
             let listed: Vec<_> = listed.map(id).collect();
-            let live = model.tokens.iter().filter(|token| model.counts(token));
+            let live = model.tokens.iter().filter(|token| model.is_valid(token));
             let mut live: Vec<_> = live.map(|token| token.id.clone()).collect();
             live.sort_by(|a, b| b.cmp(a));
             prop_assert_eq!(listed, live);
@@ -362,7 +367,7 @@ fn half() {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().expect("a runtime");
     let service = runtime.block_on(Service::start());
-    // Leaves room for the steps that set the clock back.
+    // Advances the clock, so that steps that set it back do not reach a time before its start.
     service.clock.advance(1000);
     assert!(service.app.now().seconds().0 > TestClock::START);
     let mut runner = TestRunner::new(Config {

@@ -25,7 +25,7 @@ fn after(service: &Service) -> App {
 }
 
 #[tokio::test]
-async fn a_token_issued_before_it_is_rejected_without_a_read() {
+async fn a_token_issued_before_this_time_is_rejected_without_a_read() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let mut old = Vec::new();
@@ -80,7 +80,8 @@ async fn a_token_issued_before_it_is_rejected_without_a_read() {
         .parameter("id", &bob);
     let listed = event.send(&app).await.json();
     assert_eq!(listed["tokens"].as_array().unwrap().len(), 1);
-    // Such a token can still be revoked. The revocation also holds without the setting.
+    // The token can still be revoked. The revocation also applies in environments without the
+    // setting.
     assert!(service.is_active(&old[0]).await);
     let revoke = Event::to("revoke-token").form(&format!("token={}", old[0]));
     assert_eq!(revoke.send(&app).await.status, 200);
@@ -88,7 +89,7 @@ async fn a_token_issued_before_it_is_rejected_without_a_read() {
 }
 
 #[tokio::test]
-async fn a_code_created_before_it_gives_no_token() {
+async fn a_short_code_created_before_this_time_gives_no_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let body = json!({ "userId": bob }).to_string();
@@ -101,13 +102,13 @@ async fn a_code_created_before_it_gives_no_token() {
     let consume = Event::to("consume-shortcode")
         .json_body(&json!({ "shortcode": code["shortcode"] }).to_string());
     assert_eq!(consume.send(&app).await.status, 404);
-    // The code is used up, also for an environment without the setting.
+    // That request used up the code, so an environment without the setting also rejects the code.
     assert_eq!(consume.send(&service.app).await.status, 404);
     assert_eq!(service.token_items(&bob).await.len(), 0);
 }
 
 #[tokio::test]
-async fn a_log_in_replaces_an_e_mail_token_issued_before_it() {
+async fn a_log_in_replaces_an_e_mail_token_issued_before_this_time() {
     let (service, _) = with_bob().await;
     let old = datum(&service.log_in("192.0.2.1", BOB, PASSWORD).await)["token"].clone();
     service.clock.advance(1);

@@ -1,8 +1,8 @@
 //! `openapi.yaml` documents every endpoint, and each example in it works.
 //!
-//! These tests do not check that all responses are documented: every response that any test gets is
-//! compared with the document. The requests bypass the gateway, on tokio's paused clock, so that an
-//! unavailable database costs no time.
+//! These tests need not check that all responses are documented, because `tests::openapi` compares
+//! every response that any test gets with the document. The requests bypass the gateway, and
+//! tokio's clock is paused, so that no test waits for an unavailable database.
 
 mod mistakes;
 mod scene;
@@ -20,7 +20,7 @@ use tests::{
 use self::{mistakes::can_be_made, scene::Scene};
 
 #[test]
-fn it_documents_exactly_the_existing_endpoints() {
+fn openapi_yaml_documents_exactly_the_existing_endpoints() {
     let operations = |item: &Value| item.as_object().map(Map::len).unwrap_or_default();
     let mut documented = 0;
     for (_, item) in DOCUMENT["paths"].as_object().unwrap() {
@@ -29,7 +29,8 @@ fn it_documents_exactly_the_existing_endpoints() {
     assert_eq!(documented, endpoints().count());
     for endpoint in endpoints() {
         let operation = Part::operation(&endpoint);
-        let operation = operation.unwrap_or_else(|| panic!("{} is missing", endpoint.name));
+        let operation =
+            operation.unwrap_or_else(|| panic!("openapi.yaml has no {}", endpoint.name));
         assert_eq!(operation.value()["operationId"], endpoint.name);
     }
     assert_eq!(DOCUMENT["info"]["version"], env!("CARGO_PKG_VERSION"));
@@ -89,7 +90,7 @@ fn tokenry_api_reads_and_writes_every_example_json_body_unchanged() {
             }
         }
     }
-    assert!(read > 100, "{read} bodies");
+    assert!(read > 100, "only {read} example bodies were read");
 }
 
 #[tokio::test]
@@ -125,13 +126,14 @@ async fn every_example_response_can_be_received() {
             }
         }
     }
-    // All endpoints share the examples of a 400. At least one endpoint must give each of them.
+    // All endpoints share the examples of a 400. For each example, at least one endpoint must give
+    // this response.
     let unmade = mistakes.iter().filter(|(_, made)| **made == 0);
     assert_eq!(unmade.collect::<Vec<_>>(), []);
 }
 
-/// Returns the example bodies of a response with their names, or one empty body if the response has
-/// no content.
+/// Returns the example bodies of a response, each with its name. If the response has no content,
+/// returns one empty body.
 fn shown(response: &Part) -> Vec<(String, Value)> {
     let contents = response.each("content");
     if contents.is_empty() {
@@ -145,7 +147,7 @@ fn shown(response: &Part) -> Vec<(String, Value)> {
     examples
 }
 
-/// Returns the example request bodies of an operation with their names.
+/// Returns the example request bodies of an operation, each with its name.
 fn bodies(operation: &Part) -> Vec<(String, Value)> {
     let body = operation.get("requestBody");
     let contents = body.map(|body| body.each("content")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Requests that match no endpoint, and requests that only a socket can carry.
+//! Requests that match no endpoint, and requests that a test can send only through a socket.
 
 use tests::Service;
 use tokio::{
@@ -7,7 +7,7 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn an_unknown_route_or_method_is_the_gateways_own_404() {
+async fn an_unknown_route_or_method_gets_the_404_of_the_gateway() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (method, path) in [
@@ -30,7 +30,7 @@ async fn an_unknown_route_or_method_is_the_gateways_own_404() {
 }
 
 #[tokio::test]
-async fn unused_headers_may_be_long_or_not_utf_8() {
+async fn headers_that_the_endpoint_does_not_need_may_be_long_or_not_utf_8() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let long = vec![b'x'; 100_000];

@@ -26,7 +26,7 @@ async fn the_page_may_load_from_and_call_only_its_own_origin() {
 }
 
 #[tokio::test]
-async fn the_page_and_its_files_answer_only_get() {
+async fn the_page_and_its_files_can_be_requested_only_with_get() {
     let service = Service::start().await;
     for path in ["/", "/openapi.yaml", "/swagger-ui.css"] {
         let answer = service.send(service.request("GET", path)).await;

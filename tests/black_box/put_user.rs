@@ -61,7 +61,7 @@ async fn a_user_can_be_created_inactive() {
 }
 
 #[tokio::test]
-async fn deactivation_invalidates_every_token_at_once_and_reactivation_restores_none() {
+async fn deactivation_invalidates_all_tokens_at_once_and_reactivation_restores_no_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = path(&service, "bob");
@@ -141,7 +141,7 @@ async fn two_concurrent_changes_of_different_fields_both_take_effect() {
 }
 
 #[tokio::test]
-async fn of_concurrent_creations_of_one_user_exactly_one_is_a_201() {
+async fn exactly_one_of_several_concurrent_creations_of_a_user_gets_a_201() {
     let service = Service::start().await;
     for round in 0..10 {
         let id = format!("{};bob{round}", service.ecosystem.id.as_str());
@@ -157,7 +157,7 @@ async fn of_concurrent_creations_of_one_user_exactly_one_is_a_201() {
 }
 
 #[tokio::test]
-async fn a_creation_whose_database_response_is_lost_is_a_201() {
+async fn a_creation_gets_a_201_even_if_the_database_response_is_lost() {
     let service = Service::start().await;
     let path = path(&service, "bob");
     service.database.fail([("PutItem", Fault::AnswerLost)]);
@@ -171,7 +171,7 @@ async fn a_creation_whose_database_response_is_lost_is_a_201() {
 }
 
 #[tokio::test]
-async fn a_change_that_arrives_after_deletion_and_recreation_restores_no_token() {
+async fn a_write_that_arrives_after_the_user_was_deleted_and_created_again_restores_no_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = path(&service, "bob");
@@ -289,7 +289,7 @@ async fn a_body_that_is_not_a_json_object_changes_nothing() {
     assert_unchanged(&service, &bob, &path).await;
 }
 
-/// Checks that a new user is as it was created, and that nothing was written since.
+/// Asserts that a user still has the initial state, and that no `PutItem` was sent.
 async fn assert_unchanged(service: &Service, bob: &str, path: &str) {
     let user: Value = service.manage("GET", path, "").await.json();
     assert_eq!(
@@ -367,7 +367,7 @@ async fn a_user_id_that_is_reserved_for_short_codes_cannot_be_created() {
 }
 
 #[tokio::test]
-async fn an_id_whose_key_belongs_to_another_id_is_a_409_and_overwrites_nothing() {
+async fn a_user_id_whose_key_belongs_to_another_id_gets_a_409_and_overwrites_nothing() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let ann = bob.replace(";bob", ";ann");

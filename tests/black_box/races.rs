@@ -8,7 +8,7 @@ use shared::{
 use tests::{Event, Service, rounds};
 
 #[tokio::test]
-async fn in_1000_rounds_no_concurrent_use_revives_a_revoked_token() {
+async fn in_1000_rounds_no_concurrent_use_makes_a_revoked_token_valid_again() {
     let service = Service::start().await;
     let other = service.another_environment();
     let bob = service.user("bob").await;
@@ -63,7 +63,7 @@ async fn an_insert_that_arrives_after_the_revocation_does_not_restore_the_token(
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let owner = service.owner(&bob).await;
-    for by in ["its id", "itself", "all"] {
+    for by in ["its id", "its value", "a revocation of all tokens"] {
         let made = mint(
             &service.app,
             MayWrite::of_operator(),
@@ -79,7 +79,7 @@ async fn an_insert_that_arrives_after_the_revocation_does_not_restore_the_token(
                 let path = format!("/api/users/{bob}/tokens/{}", record.id);
                 service.manage("DELETE", &path, "").await
             }
-            "itself" => {
+            "its value" => {
                 let request = service.request("POST", "/api/auth/revoke");
                 service.send(request.form(&[("token", token)])).await
             }

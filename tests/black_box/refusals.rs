@@ -1,5 +1,6 @@
-//! The responses of each endpoint to the callers that it rejects, as its row in [`ROWS`] says. A
-//! test fails if an endpoint has no row, and names the endpoint.
+//! The responses of each endpoint to the callers that it rejects. [`ROWS`] has a row with these
+//! responses for each endpoint. If an endpoint has no row, a test fails and prints the
+//! name of the endpoint.
 
 use std::collections::BTreeSet;
 
@@ -13,34 +14,37 @@ use crate::{
     create_email_token::{BOB, PASSWORD, ask, server, token_of_user, with_bob},
 };
 
-/// An expected response: its status, and its whole JSON body unless that is empty here.
+/// An expected response: its status and its JSON body. If the text here is empty, the body of the
+/// response is not compared.
 pub(crate) struct Said(pub(crate) u16, pub(crate) &'static str);
 
-/// The same response as for a resource that does not exist.
+/// The response for a resource that does not exist.
 pub(crate) const UNKNOWN: Said = Said(404, "");
 pub(crate) const FORBIDDEN: Said = Said(403, "");
 pub(crate) const INACTIVE: Said = Said(200, r#"{"active":false}"#);
 pub(crate) const EMPTY_PAGE: Said = Said(200, r#"{"cursor":null,"data":[]}"#);
 
-/// Whether an endpoint requires a credential, and its responses to callers that it rejects.
+/// Whether an endpoint requires a credential, and how it responds to callers that it rejects.
 pub(crate) enum Refusals {
-    /// A credential is required. A missing or a malformed one gets a 401, and these callers get:
+    /// A credential is required. A missing or malformed credential gets a 401. The fields are the
+    /// responses to other callers.
     Needed {
-        /// The token of another account.
+        /// The response to the token of another account.
         foreign: Said,
-        /// A server token of another ecosystem of this account.
+        /// The response to a server token of another ecosystem of this account.
         server: Said,
-        /// The token of another user in the same ecosystem.
+        /// The response to the token of another user in the same ecosystem.
         user: Said,
     },
-    /// No credential is required, and a wrong one changes nothing. These are the statuses of:
+    /// No credential is required, and an invalid credential is ignored. The fields are statuses.
     Open {
-        /// The first request, without a credential.
+        /// The status of the first request, which has no credential.
         first: u16,
-        /// A request with a valid server token of another ecosystem, which finds only what is in
-        /// that ecosystem.
+        /// The status of a request with a valid server token of another ecosystem. Such a request
+        /// finds only users and codes of that ecosystem.
         server: u16,
-        /// All other requests.
+        /// The status of a request with a malformed credential, or with the token of another
+        /// account or user.
         others: u16,
     },
 }
@@ -58,9 +62,10 @@ pub(crate) struct Row {
     /// values that exist.
     pub(crate) body: &'static str,
     pub(crate) refusals: Refusals,
-    /// The status of the account's own request.
+    /// The status of the request with the account's token.
     pub(crate) good: u16,
-    /// The calls of a request with the account's token, or without one if none is required.
+    /// The database calls of the request with the account's token, or without a credential if the
+    /// endpoint requires none.
     pub(crate) calls: Calls,
 }
 
@@ -81,16 +86,16 @@ pub(crate) const fn row(
     }
 }
 
-/// For a path that names an ecosystem. To another account the ecosystem does not exist. A server of
-/// another ecosystem must not learn whether it exists.
+/// For a path that contains an ecosystem id. Another account gets a 404, as if the ecosystem did
+/// not exist. A server of another ecosystem gets a 403, whether or not the ecosystem exists.
 pub(crate) const IN_PATH: Refusals = Needed {
     foreign: UNKNOWN,
     server: FORBIDDEN,
     user: FORBIDDEN,
 };
 
-/// For a resource that is found only by an e-mail address or an environment id. These do not name
-/// their ecosystem.
+/// For a resource that the request identifies by an e-mail address or an environment id, without an
+/// ecosystem id.
 pub(crate) const BY_ITSELF: Refusals = Needed {
     foreign: UNKNOWN,
     server: UNKNOWN,
@@ -137,7 +142,7 @@ impl<'a> Case<'a> {
         }
 
         let endpoint = endpoints().find(|endpoint| endpoint.name == row.endpoint);
-        let endpoint = endpoint.expect("each row names an endpoint");
+        let endpoint = endpoint.expect("the endpoint of the row exists");
         let of_server = endpoint.path.starts_with("/api/ecosystems");
         let id = if of_server {
             server_token.as_str()
@@ -213,7 +218,7 @@ impl<'a> Case<'a> {
 }
 
 #[tokio::test]
-async fn each_caller_gets_the_response_that_the_row_says() {
+async fn each_caller_gets_the_response_in_the_row() {
     for row in ROWS {
         let case = Case::new(row).await;
         let service = &case.service;
@@ -236,7 +241,8 @@ async fn each_caller_gets_the_response_that_the_row_says() {
                 assert_unauthorized(&rubbish, r#"Bearer error="invalid_token""#);
                 case.says("another account", &foreign, another_account)
                     .await;
-                case.says("a server elsewhere", &elsewhere, server).await;
+                case.says("a server of another ecosystem", &elsewhere, server)
+                    .await;
                 case.says("another user", &eve, user).await;
             }
             Open {
@@ -245,15 +251,20 @@ async fn each_caller_gets_the_response_that_the_row_says() {
                 others,
             } => {
                 assert_eq!(none.status, *first, "{}: {none:?}", row.endpoint);
-                case.says("a server elsewhere", &elsewhere, &Said(*server, ""))
-                    .await;
+                case.says(
+                    "a server of another ecosystem",
+                    &elsewhere,
+                    &Said(*server, ""),
+                )
+                .await;
                 let others = Said(*others, "");
                 for credential in [&malformed, &foreign, &eve] {
                     case.says("any other caller", credential, &others).await;
                 }
             }
         }
-        // The account's own request still succeeds: it is valid, and the others changed nothing.
+        // The account sends the request last. The response shows that the request is valid, and
+        // that the rejected requests changed nothing.
         case.says("the account", &service.account_token, &Said(row.good, ""))
             .await;
     }

@@ -1,4 +1,4 @@
-//! Bodies that an endpoint does not take, and requests with many unknown fields.
+//! Request bodies for endpoints that take no body, and requests with many unknown fields.
 
 use serde_json::json;
 use tests::Event;
@@ -76,7 +76,7 @@ async fn minting_ignores_a_body_whose_content_type_is_not_json() {
 }
 
 #[tokio::test]
-async fn an_error_names_at_most_20_fields_that_are_not_allowed() {
+async fn an_error_lists_at_most_20_fields_that_are_not_allowed() {
     let (service, bob) = with_bob().await;
     let names = |count: usize| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>();
     for (sent, named) in [

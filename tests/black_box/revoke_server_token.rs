@@ -31,7 +31,7 @@ async fn a_revoked_token_is_invalid_at_once_and_not_listed() {
 }
 
 #[tokio::test]
-async fn it_does_not_revoke_a_user_token_or_a_token_of_another_ecosystem() {
+async fn a_user_token_or_a_token_of_another_ecosystem_is_not_revoked() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let users = service.mint(&bob, "").await;

@@ -18,7 +18,7 @@ async fn revoke(service: &Service, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_token_of_any_holder_and_expiry_type_can_revoke_itself() {
+async fn a_token_of_any_holder_and_any_expiry_type_can_be_revoked_with_its_value() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let mut tokens = Vec::new();
@@ -47,7 +47,7 @@ async fn a_token_of_any_holder_and_expiry_type_can_revoke_itself() {
         assert!(!service.is_active(&token).await);
         assert_eq!(revoke(&service, &token).await.status, 200);
     }
-    // An expired token can be revoked too. It stays invalid if the clock goes back.
+    // An expired token can also be revoked. It then stays invalid even if the clock is set back.
     let dead = service.mint(&bob, "ttl=1").await.token();
     service.clock.advance(1);
     assert_eq!(revoke(&service, &dead).await.status, 200);
@@ -56,7 +56,7 @@ async fn a_token_of_any_holder_and_expiry_type_can_revoke_itself() {
 }
 
 #[tokio::test]
-async fn a_malformed_token_gets_the_same_200_without_a_database_call() {
+async fn a_malformed_token_gets_the_200_of_a_revocation_without_a_database_call() {
     let service = Service::start().await;
     for token in ["", "x", "tk_uf_rubbish", &"x".repeat(10_000)] {
         let answer = revoke(&service, token).await;
@@ -79,7 +79,7 @@ async fn a_forged_token_with_the_id_of_a_valid_token_revokes_nothing() {
 }
 
 #[tokio::test]
-async fn after_an_e_mail_token_is_revoked_a_log_in_returns_a_new_one() {
+async fn after_an_e_mail_token_is_revoked_a_log_in_returns_a_new_token() {
     let (service, _) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -108,7 +108,7 @@ async fn extra_fields_that_oauth_libraries_send_do_not_prevent_the_revocation() 
         ("", "&token_type_hint=refresh_token"),
         // A line break after the token, as in a form that curl reads from a file.
         ("", "%0D%0A&client_id=app"),
-        // As Authlib, openid-client, oauth4webapi and the Rust crate oauth2 send it.
+        // Authlib, openid-client, oauth4webapi and the Rust crate oauth2 send this field.
         ("", "&client_id=app"),
         (
             "",
@@ -141,7 +141,7 @@ async fn extra_fields_that_oauth_libraries_send_do_not_prevent_the_revocation() 
 }
 
 #[tokio::test]
-async fn a_missing_or_repeated_token_and_another_content_type_are_errors() {
+async fn a_missing_token_a_repeated_token_and_a_wrong_content_type_are_errors() {
     let service = Service::start().await;
     let path = "/api/auth/revoke";
     let required = [("body", "token", "field is required")];

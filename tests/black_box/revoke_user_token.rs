@@ -34,13 +34,13 @@ async fn a_revoked_token_is_invalid_and_not_listed_and_other_tokens_stay_valid()
         assert!(!service.is_active(token).await);
         assert!(service.is_active(kept_token).await);
         assert!(!ids(&service, &bob).await.contains(&id.to_owned()));
-        // The token is already revoked.
+        // A second revocation of the token gets the same response.
         assert_eq!(revoke(&service, &bob, id).await, 204);
     }
 }
 
 #[tokio::test]
-async fn an_unknown_token_id_and_one_of_another_user_are_the_same_204() {
+async fn an_unknown_token_id_and_the_token_id_of_another_user_get_the_same_204() {
     let service = Service::start().await;
     let (bob, eve) = (service.user("bob").await, service.user("eve").await);
     let minted = service.mint(&eve, "expiryType=Infinite").await.json();
@@ -66,7 +66,7 @@ async fn an_unknown_token_id_and_one_of_another_user_are_the_same_204() {
 }
 
 #[tokio::test]
-async fn after_an_e_mail_token_is_revoked_a_log_in_returns_a_new_one() {
+async fn after_an_e_mail_token_is_revoked_a_log_in_returns_a_new_token() {
     let (service, bob) = with_bob().await;
     let id = datum(&ask(&service, "POST", &json!({ "email": BOB })).await)["tokenId"].clone();
     let token = value(&service, BOB).await;

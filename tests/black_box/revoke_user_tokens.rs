@@ -1,4 +1,5 @@
-//! `DELETE /api/users/{id}/tokens`.
+//! `DELETE /api/users/{id}/tokens`. The request first invalidates all tokens with one write: a new
+//! epoch of the user. A sweep then deletes the items of the invalid tokens.
 
 use serde_json::json;
 use shared::{
@@ -18,7 +19,7 @@ async fn revoke_all(service: &Service, user: &str) -> u16 {
     service.manage("DELETE", &path, "").await.status
 }
 
-/// Mints tokens without the API.
+/// Mints tokens without sending requests.
 async fn make_tokens(service: &Service, user: &str, count: usize) {
     let owner = service.owner(user).await;
     for _ in 0..count {
@@ -31,7 +32,7 @@ async fn make_tokens(service: &Service, user: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn every_earlier_token_is_invalid_and_later_tokens_are_valid() {
+async fn all_earlier_tokens_are_invalid_and_later_tokens_are_valid() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let mut tokens = vec![value(&service, BOB).await];
@@ -54,10 +55,10 @@ async fn every_earlier_token_is_invalid_and_later_tokens_are_valid() {
     assert!(ids(&service, &bob).await.is_empty());
     assert!(service.is_active(&of_eve).await);
     let code = json!({ "shortcode": code["shortcode"] }).to_string();
-    let spent = service
+    let consumed = service
         .manage("POST", "/api/auth/shortcode/consume", &code)
         .await;
-    assert_eq!(spent.status, 404, "the code is revoked with the tokens");
+    assert_eq!(consumed.status, 404, "the short code is invalid, too");
 
     let later = service.mint(&bob, "").await.token();
     assert!(service.is_active(&later).await);
@@ -72,7 +73,7 @@ async fn every_earlier_token_is_invalid_and_later_tokens_are_valid() {
 }
 
 #[tokio::test]
-async fn it_is_one_write_and_a_sweep_that_deletes_the_token_items() {
+async fn a_revocation_is_one_write_followed_by_a_sweep_that_deletes_the_token_items() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for count in [0, 1, 60] {
@@ -110,10 +111,10 @@ async fn the_next_sweep_deletes_the_items_that_a_failed_sweep_left() {
 }
 
 #[tokio::test]
-async fn a_sweep_reads_each_page_once_and_ends_where_the_database_leaves_deletions() {
+async fn a_sweep_reads_each_page_once_and_stops_if_the_database_leaves_deletions_unprocessed() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    // A page has 100 tokens, and one call deletes 25 of them.
+    // One `Query` reads a page of 100 tokens, and one `BatchWriteItem` deletes 25 of them.
     for (made, fault, queries, left) in [
         (110, Fault::None, 2, 0),
         (110, Fault::Unprocessed, 1, 35),
@@ -160,8 +161,8 @@ async fn the_sweep_stops_before_the_request_runs_out_of_time() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
-    // Each of these calls takes 0.9 seconds until it is retried. The sweep hangs until it is
-    // stopped.
+    // The service waits 0.9 seconds for the response to each of these calls, and then retries the
+    // call. The sweep hangs until the service stops it.
     let hanging = ["BatchGetItem", "PutItem", "Query", "Query", "Query"];
     service
         .database
@@ -183,7 +184,7 @@ async fn a_sweep_does_not_delete_the_tokens_of_a_later_epoch() {
     let bob = service.user("bob").await;
     for _ in 0..20 {
         make_tokens(&service, &bob, 30).await;
-        // Two requests revoke all tokens while a third one mints a token.
+        // Two requests revoke all tokens while a third request mints a token.
         let both = futures_util::future::join3(
             revoke_all(&service, &bob),
             revoke_all(&service, &bob),
@@ -220,7 +221,7 @@ async fn a_token_that_is_minted_during_the_sweep_stays_valid() {
     assert_eq!(
         service.token_items(&bob).await.len(),
         1,
-        "the sweep deletes the earlier tokens"
+        "the sweep deletes exactly the earlier tokens"
     );
 }
 

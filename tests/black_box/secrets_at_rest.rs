@@ -1,4 +1,4 @@
-//! The tables hold no secrets in plain text. The test dumps both tables and searches all values.
+//! The tables contain no secrets in plain text. The test dumps both tables and searches all values.
 
 use serde_json::json;
 use shared::store::item::Item;
@@ -6,7 +6,7 @@ use tests::Service;
 
 use crate::create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob};
 
-/// Returns whether an attribute holds a secret, as text or as bytes, in upper or lower case.
+/// Returns whether an attribute contains a secret, as text or as bytes, in upper or lower case.
 fn holds(item: &Item, name: &str, secret: &str) -> bool {
     use aws_sdk_dynamodb::types::AttributeValue::{B, M, N, S};
     let found = |bytes: &[u8]| {
@@ -22,7 +22,7 @@ fn holds(item: &Item, name: &str, secret: &str) -> bool {
     }
 }
 
-/// Returns the names of the attributes that hold a secret, in both tables.
+/// Returns the names of the attributes in both tables that contain a secret.
 async fn attributes(service: &Service, secret: &str) -> Vec<String> {
     let mut items = service.identity_items().await;
     assert!(items.len() > 5, "the dump has items");
@@ -40,7 +40,7 @@ async fn attributes(service: &Service, secret: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_tables_hold_no_token_no_password_and_an_address_only_in_the_owners_record() {
+async fn the_tables_contain_no_token_and_no_password_and_only_one_attribute_contains_the_address() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -62,17 +62,17 @@ async fn the_tables_hold_no_token_no_password_and_an_address_only_in_the_owners_
         &service.account_token,
         PASSWORD,
         "a wrong one",
-        // Parts and encodings of them, as an index or a log could hold them.
+        // Parts and encodings of the secrets, which an index or a log could contain.
         &token[20..40],
         &hex::encode(&token),
         &hex::encode(PASSWORD),
     ] {
         assert_eq!(attributes(&service, secret).await, [""; 0], "{secret}");
     }
-    // The owner's record holds the address, as given and in its normal form. Nothing else does.
+    // Only one attribute contains the address: `email` in the user's record.
     assert_eq!(attributes(&service, BOB).await, ["email"]);
     assert_eq!(attributes(&service, "bob@").await, ["email"]);
-    // The search works: it finds a value that the tables hold.
+    // The search works: it finds a value that the tables contain.
     let id = datum(&ask(&service, "PUT", &json!({ "email": BOB })).await)["tokenId"].clone();
     assert_eq!(
         attributes(&service, id.as_str().unwrap()).await,

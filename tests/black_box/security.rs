@@ -1,8 +1,8 @@
-//! Computes the numbers in `docs/explanation/security.md` and compares them.
+//! Computes the chances that `docs/explanation/security.md` states, and compares the numbers.
 
 use shared::{config::Settings, domain::shortcode::ALPHABET};
 
-/// Returns the chance that at least one of these guesses is correct, from the chance of one guess.
+/// Returns the chance that at least one guess is correct. `chance` is the chance of a single guess.
 fn of_guesses(chance: f64, guesses: f64) -> f64 {
     -(guesses * (-chance).ln_1p()).exp_m1()
 }
@@ -18,7 +18,7 @@ fn the_chances_of_a_correct_guess_are_as_the_document_says() {
     let of_one_code = of_guesses(1.0 / alphabet.powi(6), failures * (300.0 / 60.0 + 1.0));
     assert!(
         text.contains(&format!("{of_one_code:.1e}").replace("e-", "e-0")),
-        "{of_one_code:e}"
+        "the document does not say {of_one_code:e}"
     );
 
     let mut rows = 0;
@@ -38,12 +38,12 @@ fn the_chances_of_a_correct_guess_are_as_the_document_says() {
                         && row[1] == length.to_string()
                         && row[2].replace(',', "") == live.to_string()
                 })
-                .unwrap_or_else(|| panic!("no row for {length} and {live}"));
+                .unwrap_or_else(|| panic!("no row for {length} characters and {live} codes"));
             for (said, chance) in row[3..6].iter().zip(chances) {
                 let said: f64 = said.parse().unwrap();
                 assert!(
                     (said - chance).abs() <= chance * 0.05,
-                    "{length}, {live}: {said} {chance}"
+                    "{length} characters, {live} codes: the document says {said}, not {chance}"
                 );
             }
             rows += 1;

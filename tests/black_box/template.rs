@@ -6,13 +6,13 @@ use functions::{FUNCTIONS, Function, Kind};
 use serde_json::{Map, Value};
 use shared::config::{EPHEMERAL_TABLE, Uses, VALUE_KEY};
 
-/// The content of `template.yaml`, with its anchors resolved and without CloudFormation's tags:
-/// `!Ref Api` is `Api`.
+/// The content of `template.yaml`, with its anchors resolved and without CloudFormation's tags. For
+/// example, `!Ref Api` is read as `Api`.
 pub(crate) static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../template.yaml")).expect("template.yaml is YAML")
 });
 
-/// Returns the properties of a function.
+/// Returns the properties of a function in the template.
 pub(crate) fn properties(function: &Function) -> &'static Value {
     let words = function.name.split('-');
     let id: String = words
@@ -27,7 +27,7 @@ pub(crate) fn properties(function: &Function) -> &'static Value {
 }
 
 #[test]
-fn it_declares_exactly_the_existing_functions() {
+fn template_yaml_declares_exactly_the_existing_functions() {
     let resources = TEMPLATE["Resources"].as_object().unwrap().values();
     let handlers = resources
         .filter(|resource| resource["Type"] == "AWS::Serverless::Function")
@@ -49,7 +49,7 @@ fn it_declares_exactly_the_existing_functions() {
 }
 
 #[test]
-fn a_function_has_the_events_of_its_kind() {
+fn each_route_has_exactly_its_event_and_the_authorizer_has_none() {
     for function in FUNCTIONS {
         let events = properties(function)["Events"].as_object();
         let events = events.into_iter().flat_map(Map::values);

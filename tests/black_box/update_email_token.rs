@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn it_replaces_both_properties_at_once_and_keeps_the_value() {
+async fn a_change_replaces_the_scope_and_the_expiration_date_and_keeps_the_value() {
     let (service, _) = with_bob().await;
     let made = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
     let token = value(&service, BOB).await;
@@ -45,7 +45,7 @@ async fn it_replaces_both_properties_at_once_and_keeps_the_value() {
 }
 
 #[tokio::test]
-async fn a_past_date_invalidates_it_at_once_and_a_future_date_restores_it() {
+async fn a_past_date_invalidates_the_token_at_once_and_a_future_date_makes_it_valid_again() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -56,7 +56,7 @@ async fn a_past_date_invalidates_it_at_once_and_a_future_date_restores_it() {
     assert_eq!(ask(&service, "PUT", &future).await.status, 200);
     assert!(service.is_active(&token).await);
 
-    // This works long after the date too, because the stored items have no TTL.
+    // The token can be made valid again even long after the date, because its items have no TTL.
     service.clock.advance(100_000_000);
     let items = service.token_items(&bob).await;
     assert!(items.iter().all(|item| !item.contains_key("expires_at")));
@@ -69,7 +69,7 @@ async fn a_past_date_invalidates_it_at_once_and_a_future_date_restores_it() {
 }
 
 #[tokio::test]
-async fn a_user_without_an_e_mail_token_and_an_unknown_address_are_404s() {
+async fn an_unknown_address_or_a_user_without_an_e_mail_token_is_a_404() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB });
     let none = "User with email bob@example.com has no token.";
@@ -89,7 +89,7 @@ async fn a_user_without_an_e_mail_token_and_an_unknown_address_are_404s() {
 }
 
 #[tokio::test]
-async fn it_never_restores_a_token_that_is_deleted_concurrently() {
+async fn a_change_never_restores_a_token_that_is_deleted_concurrently() {
     let (service, _) = with_bob().await;
     for _ in 0..20 {
         let body = json!({ "email": BOB });
@@ -119,7 +119,7 @@ async fn a_change_takes_effect_even_if_the_database_response_is_lost() {
 }
 
 #[tokio::test]
-async fn an_administrators_token_cannot_make_an_e_mail_token_outlive_itself() {
+async fn an_administrators_token_cannot_give_an_e_mail_token_a_later_expiry_than_its_own() {
     let (service, _) = with_bob().await;
     let admin = administrator(&service).await;
     let admin = service.introspect(&admin).await.json()["sub"].clone();
@@ -133,7 +133,8 @@ async fn an_administrators_token_cannot_make_an_e_mail_token_outlive_itself() {
         service.call(&short, method, PATH, &body.to_string()).await
     };
     ask(&service, "POST", &json!({ "email": BOB })).await;
-    // It may make a token expire early and then read it. It may not make the token outlive itself.
+    // The administrator's token may set an earlier expiration date and read the value. It may not
+    // set a date after its own expiry.
     assert_eq!(call("PUT", Some(0)).await.status, 200);
     let path = format!("{VALUE}?email={BOB}");
     assert_eq!(service.call(&short, "GET", &path, "").await.status, 200);

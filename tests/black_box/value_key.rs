@@ -1,6 +1,6 @@
 //! The data key that seals (encrypts) the values of e-mail tokens. All execution environments of a
-//! deployment share one. It is stored wrapped by the key in a file, and no other data key is
-//! created if that file is wrong.
+//! deployment share one data key. The table contains the data key, wrapped (encrypted) by the key
+//! in a file. If this file is wrong, no other data key is created.
 
 use std::{fs, path::Path};
 
@@ -62,7 +62,7 @@ async fn made(service: &Service, app: &App, email: &str) -> String {
     token(&read(service, app, email).await)
 }
 
-/// Asserts that the response is a 503 that says when to retry and nothing else.
+/// Asserts that the response is a 503 that says when to retry, and that it gives no other details.
 fn assert_unavailable(answer: &Answer) {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(
@@ -116,7 +116,7 @@ fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-/// Returns whether bytes contain a key, raw or in hex. The key is given in hex.
+/// Returns whether the bytes contain a key, raw or in hex. The parameter `hex` is the key in hex.
 fn hold(bytes: &[u8], hex: &str) -> bool {
     let digits = hex.as_bytes().chunks(2);
     let byte = |digits| u8::from_str_radix(str::from_utf8(digits).expect("ASCII"), 16);
@@ -142,7 +142,7 @@ async fn all_environments_with_the_same_key_file_can_open_a_value() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn only_its_owner_can_read_the_key_file_and_it_holds_one_key() {
+async fn only_the_owner_can_read_the_key_file_which_contains_one_key() {
     use std::os::unix::fs::PermissionsExt;
 
     let (service, _) = with_bob().await;
@@ -160,7 +160,7 @@ async fn only_its_owner_can_read_the_key_file_and_it_holds_one_key() {
 }
 
 #[tokio::test]
-async fn the_key_file_does_not_hold_the_data_key_and_the_table_does_not_hold_the_files_key() {
+async fn the_key_file_cannot_restore_the_data_key_and_the_table_does_not_contain_the_files_key() {
     let (service, bob) = with_bob().await;
     service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
@@ -178,7 +178,8 @@ async fn the_key_file_does_not_hold_the_data_key_and_the_table_does_not_hold_the
         }
     }
 
-    // If the wrapped data key is lost, a new one is created. The file cannot restore the lost one.
+    // If the wrapped data key is lost, a new data key is created. The file cannot restore the lost
+    // data key.
     let delete = service
         .client
         .delete_item()
@@ -199,7 +200,7 @@ async fn the_key_file_does_not_hold_the_data_key_and_the_table_does_not_hold_the
 }
 
 #[tokio::test]
-async fn eight_environments_that_create_the_data_key_concurrently_agree_on_one() {
+async fn eight_environments_that_create_a_data_key_concurrently_all_use_the_same_data_key() {
     let service = Service::start().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
@@ -212,7 +213,7 @@ async fn eight_environments_that_create_the_data_key_concurrently_agree_on_one()
         .map(|_| environment(&service, &file))
         .collect();
 
-    // Every environment finds no data key before any of them creates one.
+    // All environments look for a data key, and find none, before any of them creates one.
     let all = || ("GetItem", Fault::NotBeforeAll("GetItem", 8));
     service.database.fail((0..8).map(|_| all()));
     let pairs = environments.iter().zip(&emails);
@@ -249,7 +250,7 @@ async fn a_data_key_is_used_even_if_the_database_response_to_its_insert_was_lost
 }
 
 #[tokio::test]
-async fn with_a_wrong_key_file_nothing_is_read_created_or_lost() {
+async fn with_a_wrong_key_file_no_value_is_read_no_token_is_created_and_no_key_is_lost() {
     let (service, _) = with_bob().await;
     service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
@@ -280,7 +281,7 @@ async fn with_a_wrong_key_file_nothing_is_read_created_or_lost() {
         assert_unavailable(&make(&service, &app, EVE).await);
         assert_unavailable(&log_in(&app, EVE).await);
         assert_eq!(fs::read(&file).unwrap(), wrong);
-        // An environment that has unwrapped the data key no longer needs the file.
+        // An environment that has already unwrapped the data key does not need the file.
         assert_eq!(token(&read(&service, &before, BOB).await), value);
 
         fs::write(&file, &key).unwrap();
@@ -352,7 +353,7 @@ async fn a_sealed_value_cannot_be_opened_in_another_users_record_or_for_another_
     put(&service, moved.clone()).await;
     assert_unavailable(&read(&service, &app, EVE).await);
     assert_unavailable(&log_in(&app, EVE).await);
-    // The same, together with the id of the token that the value belongs to.
+    // The record is invalid even with the id of the token that the value belongs to.
     put(&service, with(&moved, "token_id", &bobs_item["token_id"])).await;
     assert_unavailable(&read(&service, &app, EVE).await);
 
@@ -360,7 +361,7 @@ async fn a_sealed_value_cannot_be_opened_in_another_users_record_or_for_another_
     assert_eq!(token(&read(&service, &app, EVE).await), eves);
     assert_eq!(token(&read(&service, &app, BOB).await), bobs);
 
-    // The value of a deleted token of the same user.
+    // The value of a deleted token of the same user cannot be opened for a new token.
     let delete = Event::to("delete-email-token")
         .header("authorization", &service.account_token)
         .query(&format!("email={BOB}"));
@@ -380,7 +381,7 @@ async fn a_record_that_is_copied_to_another_user_does_not_reveal_its_value() {
     made(&service, &app, BOB).await;
     made(&service, &app, EVE).await;
 
-    // With eve's epoch, so that the record looks like hers.
+    // The copy gets eve's key and epoch, so that it looks like eve's record.
     let (mut moved, eves) = (kept(&service, &bob).await, kept(&service, &eve).await);
     for name in [PARTITION_KEY, "epoch"] {
         moved.insert(name.to_owned(), eves[name].clone());
@@ -410,13 +411,13 @@ async fn an_environment_reads_the_data_key_only_once() {
     }
     assert_eq!(calls(), [""; 0]);
 
-    // Of many concurrent requests, only one reads it.
+    // Of many concurrent requests, only one reads the data key.
     let second = environment(&service, &file);
     let reads = (0..16).map(|_| read(&service, &second, BOB));
     assert!(join_all(reads).await.iter().all(|read| read.status == 200));
     assert_eq!(calls(), ["GetItem"]);
 
-    // `warm_up_value_key` reads it before the first request.
+    // `warm_up_value_key` reads the data key before the first request.
     let third = environment(&service, &file);
     third.warm_up_value_key().await;
     assert_eq!(calls(), ["GetItem"]);

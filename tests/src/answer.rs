@@ -1,4 +1,4 @@
-//! The clock that a test controls, and the responses that it gets.
+//! The clock that a test controls, and the responses that the test gets.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +12,13 @@ use std::{
 use serde_json::Value;
 use shared::service::app::Clock;
 
-/// A clock that moves only when a test moves it. It starts at 2100-01-01T00:00:00.500Z, so that a
-/// database that deletes expired items by the machine's date finds none.
+/// A clock that moves only when a test moves it. It starts at 2100-01-01T00:00:00.500Z: a database
+/// that deletes expired items by the machine's date then deletes no item of a test.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<AtomicU64>);
 
 impl TestClock {
-    /// The second in which a clock starts.
+    /// The Unix time at which a clock starts, in whole seconds.
     pub const START: u64 = 4_102_444_800;
 
     pub(crate) fn new() -> Self {

@@ -44,11 +44,11 @@ pub enum Fault {
     TransactionConflict,
     /// The database rejects the call because the role does not allow it.
     Denied,
-    /// The database responds with a server error that names no cause.
+    /// The database responds with a server error that does not state the cause.
     ServerError,
-    /// The database returns all keys, or all items of a write, unprocessed.
+    /// The database processes nothing, and returns all keys or items as unprocessed.
     Unprocessed,
-    /// The database executes the call, and the connection breaks before the response.
+    /// The database executes the call, but the connection breaks before the response arrives.
     AnswerLost,
     /// The connection breaks before the database executes the call.
     Unreachable,
@@ -58,7 +58,7 @@ pub enum Fault {
     Rubbish,
     /// The response is a 200 with an empty object.
     Empty,
-    /// The database cancels the transaction because another one uses one of its items.
+    /// The database cancels the transaction because another transaction uses one of the items.
     TransactionCancelled,
     /// The database executes the call once this many calls of this operation have arrived.
     NotBeforeAll(&'static str, usize),
@@ -111,22 +111,22 @@ impl Database {
         self.state().faults.extend(faults);
     }
 
-    /// Injects this fault into every call from now on; `None` stops this.
+    /// Injects this fault into every call from now on. `None` ends the injection.
     pub fn fail_always(&self, fault: Option<Fault>) {
         self.state().always = fault;
     }
 
-    /// Removes the faults that no call has met yet.
+    /// Removes the faults that were not injected yet.
     pub fn take_faults(&self) {
         self.state().faults.clear();
     }
 
-    /// Returns the calls since they were last taken, in the order of arrival.
+    /// Returns the calls since the last `take_calls`, in the order of arrival.
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.state().calls)
     }
 
-    /// Returns the operations of the calls since they were last taken, in alphabetical order.
+    /// Returns the operations of the calls since the last `take_calls`, in alphabetical order.
     pub fn take_operations(&self) -> Vec<String> {
         let mut operations: Vec<_> = self
             .take_calls()
@@ -143,7 +143,7 @@ impl Database {
             .expect("no test panics while it holds the state")
     }
 
-    /// Records a call and returns its fault.
+    /// Records a call and returns the fault to inject into it.
     fn arrive(&self, operation: &str, request: &Value) -> Option<Fault> {
         let mut state = self.state();
         state.calls.push(Call {
@@ -174,12 +174,12 @@ impl Database {
         }
     }
 
-    /// Waits until a call of this operation has arrived since calls were last taken.
+    /// Waits until a call of this operation has arrived since the last `take_calls`.
     pub async fn has_arrived(&self, operation: &str) {
         self.have_arrived(operation, 1).await;
     }
 
-    /// Waits until this many calls of this operation have arrived since calls were last taken.
+    /// Waits until this many calls of this operation have arrived since the last `take_calls`.
     pub async fn have_arrived(&self, operation: &str, count: usize) {
         loop {
             let arrival = self.arrival.notified();
@@ -198,7 +198,7 @@ impl Database {
         let mut wanted: Value = serde_json::from_slice(body).expect("the SDK sends JSON");
         rights::note(&operation, &wanted);
         let fault = self.arrive(&operation, &wanted);
-        // Concurrent tasks run in between, as they would with a network.
+        // Lets concurrent tasks run, as they would during a call over a network.
         tokio::task::yield_now().await;
         match fault {
             None | Some(Fault::AnswerLost | Fault::None) => {}

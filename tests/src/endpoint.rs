@@ -1,4 +1,4 @@
-//! A DynamoDB-compatible database at an address, against which the whole test suite can run.
+//! A DynamoDB-compatible database at a URL. The whole test suite can run against this database.
 
 use std::sync::{LazyLock, mpsc};
 
@@ -14,7 +14,7 @@ use tokio::{runtime::Runtime, task::spawn_blocking};
 
 use crate::pause;
 
-/// One HTTP client for all tests, so that they share its connections.
+/// One HTTP client for all tests, so that all tests share its connections.
 static HTTP: LazyLock<(Runtime, reqwest::Client)> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -23,19 +23,20 @@ static HTTP: LazyLock<(Runtime, reqwest::Client)> = LazyLock::new(|| {
     (runtime.expect("a runtime"), reqwest::Client::new())
 });
 
-/// The database that `TOKENRY_TEST_ENDPOINT` names, such as `http://127.0.0.1:8000`. The signatures
-/// of the requests are not valid.
+/// The database at the URL in `TOKENRY_TEST_ENDPOINT`, such as `http://127.0.0.1:8000`. It must not
+/// check the signatures of requests, because they are not valid.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint(String);
 
 impl Endpoint {
-    /// Returns the database of this test run, or `None` if the run uses the embedded one.
+    /// Returns the database of this test run, or `None` if the run uses the embedded database.
     pub(crate) fn of_this_run() -> Option<Self> {
         std::env::var("TOKENRY_TEST_ENDPOINT").ok().map(Self)
     }
 
-    /// Forwards a request. This takes no time on tokio's clock, so that no test depends on the
-    /// speed of the database: the clock is paused, and does not jump ahead while a task blocks.
+    /// Forwards a request. Tokio's clock stands still until the response arrives, so that no test
+    /// depends on the speed of the database: a paused clock does not jump to the next timer while a
+    /// blocking task runs.
     pub(crate) async fn call(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let _pause = pause();
         let (_until_dropped, blocked) = mpsc::channel::<()>();
@@ -49,7 +50,7 @@ impl Endpoint {
 async fn send(url: String, request: HttpRequest) -> reqwest::Result<HttpResponse> {
     let mut call = HTTP.1.post(url);
     for (name, value) in request.headers() {
-        // The body and the host differ from those in the original request.
+        // reqwest sets its own values of these headers.
         if !["content-length", "host"].contains(&name) {
             call = call.header(name, value);
         }

@@ -1,5 +1,6 @@
-//! Requests as API Gateway's events. Tests use them for requests that a socket cannot carry, and
-//! for timeouts: such a test pauses tokio's clock, and a socket would make the clock jump.
+//! Requests as API Gateway's events. Tests use events for requests that cannot be sent through a
+//! socket. They also use events to test timeouts: the test pauses tokio's clock, and a paused clock
+//! would jump to the next timer while a task waits for a socket.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Returns a request to this endpoint that is empty except for its route.
+    /// Returns a request to this endpoint, without parameters, headers or a body.
     pub fn to(endpoint: &'static str) -> Self {
         let endpoint_row = row(endpoint);
         let route = format!("{} {}", endpoint_row.method, endpoint_row.path);
@@ -69,7 +70,7 @@ impl Event {
         self
     }
 
-    /// Sets a form body, not encoded in base64, and its content type.
+    /// Sets a form body that is not encoded in base64, and its content type.
     #[must_use]
     pub fn form(mut self, body: &str) -> Self {
         self.json["body"] = body.into();
@@ -96,8 +97,8 @@ impl Event {
     }
 }
 
-/// Sends any JSON to an endpoint, as Lambda would. tokio's clock is paused, so that only timers
-/// take time on it.
+/// Sends any JSON to an endpoint, as Lambda would. Tokio's clock is paused, so that only timers
+/// advance it.
 ///
 /// # Panics
 /// If API Gateway cannot read the response, or if the response is not as `openapi.yaml` says.
@@ -105,12 +106,12 @@ pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
     let endpoint = row(endpoint);
     let mut context = Context::default();
     context.request_id = "from-lambda".into();
-    let payload = to_raw_value(sent).expect("JSON is JSON");
+    let payload = to_raw_value(sent).expect("a JSON value can be serialized");
     let event = LambdaEvent::new(payload, context);
     let _pause = pause();
     let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
     let answer = serde_json::to_value(answer).expect("an answer is JSON");
-    // An HTTP API reads the headers from the first field, a REST API from the second.
+    // An HTTP API reads the headers from the first field, and a REST API from the second field.
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for field in ["headers", "multiValueHeaders"] {
         for (name, value) in answer[field].as_object().into_iter().flatten() {

@@ -1,8 +1,8 @@
-//! The common code of the black-box tests and the benches: a whole service on its own tables, a
+//! The common code of the black-box tests and the benches: a whole service with its own tables, a
 //! clock that the test controls, and a record of every call that reaches the database.
 //!
-//! The database is embedded, unless `TOKENRY_TEST_ENDPOINT` names another one
-//! (`.ci/second_database.py`).
+//! The database is embedded, unless `TOKENRY_TEST_ENDPOINT` is the URL of another database. See
+//! `.ci/second_database.py`.
 
 mod answer;
 pub mod api;
@@ -22,8 +22,8 @@ pub use event::{Event, invoke};
 pub use pause::{Pause, pause};
 pub use service::{Service, Tables};
 
-/// Returns the number of rounds of a heavy test: `all`, divided by `TOKENRY_TEST_FEWER` if that is
-/// set for a slow database, but at least 1.
+/// Returns the number of rounds of a heavy test, which is `all`. If `TOKENRY_TEST_FEWER` is set for
+/// a slow database, returns `all` divided by this variable, but at least 1.
 ///
 /// # Panics
 /// If the variable is not a number above 0.

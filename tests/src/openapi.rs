@@ -20,7 +20,8 @@ pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../openapi.yaml")).expect("openapi.yaml is YAML")
 });
 
-/// Rules for responses and requests that are not in `openapi.yaml`, by operation and status.
+/// Rules that are not in `openapi.yaml`, by operation and status. They apply to responses and to
+/// requests.
 static EXACT: LazyLock<Value> =
     LazyLock::new(|| serde_saphyr::from_str(include_str!("exact.yaml")).expect("YAML"));
 
@@ -29,7 +30,7 @@ const URI: &str = "urn:tokenry:openapi";
 const EXACT_URI: &str = "urn:tokenry:exact";
 /// The characters of a path that must be encoded in a URI.
 const BRACES: &AsciiSet = &CONTROLS.add(b'{').add(b'}');
-/// The headers of HTTP itself, which the document does not list.
+/// General HTTP headers, which the document does not list.
 const OF_HTTP: [&str; 3] = ["content-length", "content-type", "date"];
 
 /// A part of the document, as a JSON pointer.
@@ -37,12 +38,12 @@ const OF_HTTP: [&str; 3] = ["content-length", "content-type", "date"];
 pub struct Part(String);
 
 impl Part {
-    /// Returns an endpoint's path item, with the parts that all its methods share.
+    /// Returns an endpoint's path item, with the parts that all methods of the path share.
     fn path(endpoint: &Endpoint) -> Option<Self> {
         Self("/paths".to_owned()).get(endpoint.path)
     }
 
-    /// Returns an endpoint's operation, or `None` if the document does not have it.
+    /// Returns an endpoint's operation, or `None` if the document does not contain the operation.
     pub fn operation(endpoint: &Endpoint) -> Option<Self> {
         Self::path(endpoint)?.get(&endpoint.method.as_str().to_lowercase())
     }
@@ -50,21 +51,22 @@ impl Part {
     /// Returns the JSON of this part.
     ///
     /// # Panics
-    /// If the document does not have it, because a reference is wrong.
+    /// If the document does not have this part, because a reference is wrong.
     pub fn value(&self) -> &'static Value {
         let value = DOCUMENT.pointer(&self.0);
         value.unwrap_or_else(|| panic!("openapi.yaml has no {}", self.0))
     }
 
-    /// Returns the member with this name, or the element with this index. Follows a reference.
+    /// Returns the member with this name, or the element with this index. If this is a
+    /// reference, returns the part to which the reference points.
     pub fn get(&self, name: &str) -> Option<Self> {
         let part = self.member(name);
         let reference = DOCUMENT.pointer(&part.0)?["$ref"].as_str();
         Some(reference.map_or(part, |to| Self(to.trim_start_matches('#').to_owned())))
     }
 
-    /// Returns the members of the object, or the elements of the array, that has this name, each
-    /// with its own name or index.
+    /// Returns the members of the object with this name, each with the member's name. If the part
+    /// is an array, returns its elements, each with its index.
     pub fn each(&self, name: &str) -> Vec<(String, Self)> {
         let Some(of) = self.get(name) else {
             return Vec::new();
@@ -105,7 +107,7 @@ impl Part {
         matches(format!("{URI}#{pointer}/schema"), value)
     }
 
-    /// Compares a text with the schema, first as a string and then as a number.
+    /// Compares a text with the schema: first as a string, and if that does not match, as a number.
     fn admits_text(&self, text: &str) -> Result<(), String> {
         let as_text = self.admits(&text.into());
         let number = text.parse::<u64>().ok();
@@ -127,8 +129,8 @@ fn matches(schema: String, value: &Value) -> Result<(), String> {
     }
 }
 
-/// Compares a value with the schema in `exact.yaml` that an operation, or else `every`, has under
-/// this name: a status, or `body`.
+/// Compares a value with the schema that `exact.yaml` has for this name under the operation, or
+/// else under `every`. The name is a status or `body`. Without a schema, every value is accepted.
 fn matches_exactly(operation: &str, name: &str, value: &Value) -> Result<(), String> {
     for of in [operation, "every"] {
         if EXACT[of].get(name).is_some() {
@@ -138,7 +140,7 @@ fn matches_exactly(operation: &str, name: &str, value: &Value) -> Result<(), Str
     Ok(())
 }
 
-/// Returns the validator of the schema at a URI. Each one is compiled once.
+/// Returns the validator of the schema at a URI. Each schema is compiled once.
 fn validator(schema: String) -> Arc<Validator> {
     static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
         let documents = [(URI, &*DOCUMENT), (EXACT_URI, &*EXACT)];
@@ -196,12 +198,13 @@ pub struct Sent {
     path: Vec<(String, String)>,
     query: Vec<(String, String)>,
     content_type: String,
-    /// Empty if there is no body, or if it is encoded in base64 and not compared.
+    /// The body. Empty if the request has no body. Also empty if the body is encoded in base64,
+    /// because such a body is not compared.
     body: String,
 }
 
 impl Sent {
-    /// Returns an HTTP request and its endpoint, or `None` if it matches no route.
+    /// Returns an HTTP request and its endpoint, or `None` if the request matches no route.
     pub(crate) fn over_http(request: &reqwest::Request) -> Option<(Endpoint, Self)> {
         let url = request.url();
         let (endpoint, path) = endpoints().find_map(|endpoint| {
@@ -240,7 +243,7 @@ impl Sent {
     }
 }
 
-/// Returns the parameters of a path, or `None` if it does not match the route.
+/// Returns the parameters of a path, or `None` if the path does not match the route.
 fn parameters(route: &str, path: &str) -> Option<Vec<(String, String)>> {
     let (route, path): (Vec<_>, Vec<_>) = (route.split('/').collect(), path.split('/').collect());
     let mut parameters = Vec::new();
@@ -269,15 +272,16 @@ fn pairs(urlencoded: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Compares a response of an endpoint, and the request if it succeeded, with the document.
+/// Compares a response of an endpoint with the document. If the request succeeded, also compares
+/// the request.
 ///
 /// # Panics
-/// If they differ from it.
+/// If the response or the request differs from the document.
 pub(crate) fn check(app: &App, endpoint: &Endpoint, sent: &Sent, answer: &Answer) {
     let mut lengths = CodeSpace::MIN_LENGTH..=CodeSpace::MAX_LENGTH;
     let code_space = Some(app.settings().code_space);
     if !lengths.any(|length| CodeSpace::of_length(length) == code_space) {
-        // No deployment has this code space. A test uses it because it has only a few codes.
+        // No deployment has this code space. A test uses it because it contains only a few codes.
         return;
     }
     let mut held = in_response(endpoint, answer);
@@ -297,7 +301,7 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
     let response = Part::operation(endpoint).and_then(|of| of.get("responses")?.get(&status));
     let response = response.ok_or("the status is not documented")?;
 
-    // The document says only once that every response has this header.
+    // The document states this header once for all responses, not in each response.
     if answer.header("x-request-id").is_none_or(str::is_empty) {
         return Err("x-request-id is missing".to_owned());
     }
@@ -308,8 +312,8 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
         match answer.header(&name) {
             Some(value) => header
                 .admits_text(value)
-                .map_err(|error| format!("{name}: {error}"))?,
-            None if header.required() => return Err(format!("{name} is missing")),
+                .map_err(|error| format!("the header {name}: {error}"))?,
+            None if header.required() => return Err(format!("the header {name} is missing")),
             None => {}
         }
         documented.insert(name);
@@ -345,14 +349,14 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
     }
 }
 
-/// Returns the parameters of an operation and those that all methods of its path share.
+/// Returns the parameters of an operation, and the parameters that all methods of its path share.
 fn parameters_of(endpoint: &Endpoint) -> Vec<Part> {
     let parts = [Part::operation(endpoint), Part::path(endpoint)];
     let parameters = parts.iter().flatten().flat_map(|of| of.each("parameters"));
     parameters.map(|(_, parameter)| parameter).collect()
 }
 
-/// Returns whether an error response of an operation may name this field. With the name `additional
+/// Returns whether an error of an operation can be about this field. If the name is `additional
 /// parameters`, returns whether the operation rejects unknown fields.
 pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
     let operation = Part::operation(endpoint);
@@ -371,13 +375,13 @@ pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
             let properties = schema.and_then(|of| of.get("properties"));
             properties.is_some_and(|of| of.get(name).is_some())
         }
-        // If the credential is optional, an unusable one is ignored.
+        // If the credential is optional, an invalid credential is ignored.
         ("header", "Authorization") => operation.is_some_and(|of| of.get("security").is_none()),
         _ => parameters_of(endpoint).into_iter().any(is_it),
     }
 }
 
-/// Checks that an `InvalidParams` response names only fields of the operation.
+/// Checks that the errors of an `InvalidParams` response are about fields of the operation.
 fn names_fields(endpoint: &Endpoint, answer: &Value) -> Result<(), String> {
     let errors = answer["errors"].as_array().into_iter().flatten();
     for error in errors.filter(|_| answer["errorType"] == "InvalidParams") {
@@ -404,9 +408,9 @@ fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
             Some((_, value)) => {
                 parameter
                     .admits_text(value)
-                    .map_err(|error| format!("{name}: {error}"))?;
+                    .map_err(|error| format!("the parameter {name}: {error}"))?;
             }
-            None if parameter.required() => return Err(format!("{name} is missing")),
+            None if parameter.required() => return Err(format!("the parameter {name} is missing")),
             None => {}
         }
     }
@@ -428,7 +432,9 @@ fn in_request(endpoint: &Endpoint, sent: &Sent) -> Result<(), String> {
             .and_then(|content| content.get(&media_type));
         let content = content.ok_or(format!("a request body of {media_type} is not documented"))?;
         let body = match media_type.as_str() {
-            "application/json" => serde_json::from_str(&sent.body).expect("the request succeeded"),
+            "application/json" => {
+                serde_json::from_str(&sent.body).expect("a request that succeeded has a valid body")
+            }
             _ => pairs(&sent.body).into_iter().collect(),
         };
         content

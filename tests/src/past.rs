@@ -1,5 +1,5 @@
-//! Access to the tables without the API: reads the items, and writes values that only a fault or a
-//! later version would write.
+//! Reads and writes items directly in the tables, without the API. So a test can store values that
+//! only a fault or a later version would write.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use shared::{
@@ -49,7 +49,7 @@ impl Service {
         scan.expect("the table is read").items.unwrap_or_default()
     }
 
-    /// Writes the hash of a user's password.
+    /// Replaces the stored hash of a user's password.
     pub async fn set_password_hash(&self, user: &str, hash: &str) {
         let key = Key::password(key_of(user));
         self.set(key, "password_hash", AttributeValue::S(hash.to_owned()))
@@ -66,7 +66,7 @@ impl Service {
         let read = call.set_key(Some(key)).send().await;
         self.database.take_calls();
         let item = read.expect("the item is read").item.expect("a password");
-        item["password_hash"].as_s().expect("a text").clone()
+        item["password_hash"].as_s().expect("a string").clone()
     }
 
     /// Returns all items of the ephemeral table.
@@ -84,19 +84,19 @@ impl Service {
         scan.expect("the table is read").items.unwrap_or_default()
     }
 
-    /// Writes whether a user is active.
+    /// Changes only whether a user is active.
     pub async fn set_active(&self, user: &str, active: bool) {
         let key = Key::owner(key_of(user));
         self.set(key, "active", AttributeValue::Bool(active)).await;
     }
 
-    /// Writes another full id into a user's record.
+    /// Replaces the id in a user's record.
     pub async fn set_owner_id(&self, user: &str, id: &str) {
         let key = Key::owner(key_of(user));
         self.set(key, "id", AttributeValue::S(id.to_owned())).await;
     }
 
-    /// Writes a token's scope.
+    /// Replaces a token's scope.
     pub async fn set_scope(&self, owner: impl Into<OwnerKey>, id: &str, scope: &str) {
         let item = format!("token#{id}");
         let owner = owner.into();

@@ -9,8 +9,8 @@ thread_local! {
     static HOLDERS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Pauses tokio's clock. From now on it jumps to the next timer when there is nothing else to do.
-/// Only for runtimes with one thread.
+/// Pauses tokio's clock. While the clock is paused, it jumps to the next timer when no task can
+/// run. This works only in a runtime with one thread.
 pub fn pause() -> Pause {
     let holders = HOLDERS.get();
     if holders == 0 {
@@ -20,7 +20,7 @@ pub fn pause() -> Pause {
     Pause(())
 }
 
-/// Pauses tokio's clock until this and every other `Pause` in the thread are dropped.
+/// Keeps tokio's clock paused until this `Pause` and all others of the thread are dropped.
 #[derive(Debug)]
 #[must_use = "the clock resumes when this is dropped"]
 pub struct Pause(());

@@ -1,8 +1,8 @@
-//! Records which function makes which call on which table. The function's role must allow exactly
-//! these calls.
+//! Records the database calls that each function makes, with their tables. The role of a function
+//! must allow exactly these calls.
 //!
-//! If `TOKENRY_RIGHTS` names a file, a test run appends the calls to it, one JSON object per line.
-//! `.ci/template.py` compares the template's policies with them.
+//! If `TOKENRY_RIGHTS` is the path of a file, a test run appends the calls to this file, one JSON
+//! object per line. `.ci/template.py` compares the template's policies with the calls.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// The endpoint of a request's span.
+/// The name of the endpoint, from the tracing span of a request.
 #[derive(Clone, Default)]
 struct Endpoint(String);
 
@@ -41,7 +41,7 @@ impl Visit for Endpoint {
     fn record_debug(&mut self, _field: &Field, _value: &dyn std::fmt::Debug) {}
 }
 
-/// A layer that stores the endpoint in the span.
+/// A tracing layer that stores the name of the endpoint in each span.
 struct Endpoints;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Endpoints {
@@ -59,12 +59,12 @@ pub(crate) fn start() {
     if file().is_some() {
         let ours = ["shared", "functions"].map(|target| (target, LevelFilter::INFO));
         let layer = Endpoints.with_filter(Targets::new().with_targets(ours));
-        // Another test may have started it already.
+        // If another test has already started the recording, this fails.
         let _ = tracing_subscriber::registry().with(layer).try_init();
     }
 }
 
-/// Records a call, if it belongs to a function's request.
+/// Records a call if it belongs to a request to a function.
 pub(crate) fn note(operation: &str, request: &Value) {
     static NOTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
@@ -93,7 +93,7 @@ fn file() -> Option<String> {
     std::env::var("TOKENRY_RIGHTS").ok()
 }
 
-/// Returns the function whose request's span is current.
+/// Returns the name of the function that handles the current request.
 fn function() -> Option<String> {
     tracing::dispatcher::get_default(|dispatch| {
         let registry = dispatch.downcast_ref::<Registry>()?;
@@ -107,7 +107,7 @@ fn function() -> Option<String> {
     })
 }
 
-/// Returns the tables of a call with the actions that IAM requires. A transaction requires the
+/// Returns each table of a call with the action that IAM requires. A transaction requires the
 /// actions of its parts:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html>
 fn actions(operation: &str, request: &Value) -> Vec<(String, String)> {

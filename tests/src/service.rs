@@ -39,12 +39,12 @@ use crate::{Answer, Database, Event, TestClock, openapi, rights};
 pub struct Tables {
     /// The table of owners and their tokens.
     pub identity: String,
-    /// The table of short codes and attempts.
+    /// The table of short codes and counted attempts.
     pub ephemeral: String,
 }
 
 impl Tables {
-    fn of_its_own() -> Self {
+    fn unique() -> Self {
         let random = SysRng
             .try_next_u64()
             .expect("the system provides random numbers");
@@ -55,7 +55,7 @@ impl Tables {
     }
 }
 
-/// Tests write to the tables directly.
+/// The permission of tests to write without a token.
 const RIGHT: MayWrite = MayWrite::of_operator();
 
 /// A service for one test, with its own tables, port and clock.
@@ -95,7 +95,7 @@ impl Service {
         rights::start();
         let database = Database::of_this_run();
         let client = embedded::client(database.clone());
-        let tables = Tables::of_its_own();
+        let tables = Tables::unique();
         let made = create_tables(&client, &tables.identity, &tables.ephemeral).await;
         made.expect("tables");
         let clock = TestClock::new();
@@ -125,14 +125,14 @@ impl Service {
         }
     }
 
-    /// Returns another execution environment of the same deployment: the same tables and clock, but
-    /// empty caches.
+    /// Returns another execution environment of the same deployment. It has the same tables,
+    /// settings and clock, but empty caches.
     pub fn another_environment(&self) -> App {
         another_environment(&self.client, &self.tables, &self.clock)
             .with_settings(self.app.settings().clone())
     }
 
-    /// Creates a user of the ecosystem and returns its id.
+    /// Creates a user of the ecosystem and returns the user's id.
     ///
     /// # Panics
     /// If the user cannot be created.
@@ -151,7 +151,7 @@ impl Service {
         id
     }
 
-    /// Creates a user of the ecosystem with an e-mail address and a password, and returns its id.
+    /// Creates a user of the ecosystem with an e-mail address and a password. Returns the user's id.
     ///
     /// # Panics
     /// If the user cannot be created.
@@ -177,7 +177,7 @@ impl Service {
             .await
     }
 
-    /// Mints a token of any owner without the API.
+    /// Mints a token of any owner without a request.
     pub async fn token_of(&self, owner: impl Into<TokenOwner>, expiry_type: ExpiryType) -> String {
         let token = token_of(&self.app, owner, expiry_type).await;
         self.database.take_calls();
@@ -187,7 +187,7 @@ impl Service {
     /// Creates another account with an ecosystem. Returns the account's token and the ecosystem.
     ///
     /// # Panics
-    /// If they cannot be created.
+    /// If the account or the ecosystem cannot be created.
     pub async fn another_account(&self) -> (String, Ecosystem) {
         let account = create_account(&self.app, RIGHT).await.expect("an account");
         let ecosystem = create_ecosystem(&self.app, RIGHT, &account.id).await;
@@ -219,7 +219,7 @@ impl Service {
     /// Sends a request.
     ///
     /// # Panics
-    /// If there is no response, or if it is not as `openapi.yaml` says.
+    /// If there is no response, or if the response is not as `openapi.yaml` says.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let request = request.build().expect("a request");
         let sent = request.try_clone().expect("a body in memory");
@@ -242,7 +242,7 @@ impl Service {
         answer
     }
 
-    /// Sends a request with a credential, and with a JSON body unless that is empty.
+    /// Sends a request with a credential. If `body` is not empty, sends it as JSON.
     pub async fn call(&self, credential: &str, method: &str, path: &str, body: &str) -> Answer {
         let request = self
             .request(method, path)
@@ -257,7 +257,7 @@ impl Service {
         self.send(request).await
     }
 
-    /// Sends a request with the account's token, and with a JSON body unless that is empty.
+    /// Sends a request with the account's token. If `body` is not empty, sends it as JSON.
     pub async fn manage(&self, method: &str, path: &str, body: &str) -> Answer {
         self.call(&self.account_token, method, path, body).await
     }
@@ -277,7 +277,8 @@ impl Service {
         .await
     }
 
-    /// Returns an introspection of a token with the account's token, to send to any environment.
+    /// Returns a request that introspects a token with the account's token. The test can send it to
+    /// any execution environment.
     pub fn introspection(&self, token: &str) -> Event {
         Event::to("introspect-token")
             .header("authorization", &self.account_token)
@@ -298,7 +299,8 @@ impl Service {
         self.send(request).await
     }
 
-    /// Returns whether introspection says that a token is active. This is a use of the token.
+    /// Returns whether introspection says that a token is active. This counts as a use of the
+    /// token.
     ///
     /// # Panics
     /// If the introspection fails.
@@ -308,7 +310,7 @@ impl Service {
         answer.json()["active"].as_bool().expect("active")
     }
 
-    /// Mints a server token of an ecosystem over HTTP. Returns its id and the token.
+    /// Mints a server token of an ecosystem over HTTP. Returns the token's id and the token.
     ///
     /// # Panics
     /// If the token cannot be minted.
@@ -320,7 +322,7 @@ impl Service {
         (id, made.token())
     }
 
-    /// Creates an environment of an ecosystem and returns its id.
+    /// Creates an environment of an ecosystem and returns the environment's id.
     ///
     /// # Panics
     /// If the environment cannot be created.
@@ -342,12 +344,12 @@ fn another_environment(
     tables: &Tables,
     clock: &TestClock,
 ) -> App {
-    // Each environment gets a different seed, so that no two draw the same random values.
+    // Each environment gets a different seed, so that no two generate the same random values.
     static SEED: AtomicU64 = AtomicU64::new(0);
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let identity = Identity::new(client.clone(), tables.identity.clone());
     let ephemeral = Ephemeral::new(client.clone(), tables.ephemeral.clone());
-    // All environments of a test share one key, as those of a deployment do.
+    // All environments of a test share one key, like all environments of a deployment.
     let value_key = ValueKey::in_memory(&mut StdRng::seed_from_u64(0));
     App::with(identity, clock.clock(), StdRng::seed_from_u64(seed))
         .with_ephemeral(Some(ephemeral))

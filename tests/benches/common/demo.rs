@@ -1,4 +1,4 @@
-//! A database that contains an account, a user and a token of each.
+//! A database that contains an account, a user, and a token for each of them.
 
 use aws_sdk_dynamodb::Client;
 use shared::{
@@ -17,7 +17,7 @@ use shared::{
 };
 use tokenry::embedded::{EPHEMERAL, IDENTITY};
 
-/// A bench writes to the tables directly.
+/// The permission of a bench to write without a token.
 const RIGHT: MayWrite = MayWrite::of_operator();
 
 /// Creates the tables and their content. Returns the app, the account's token, the user and the
@@ -41,7 +41,8 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken)
     (app, account_token, user, user_token)
 }
 
-/// Mints a FixedTtl token that lasts an hour. Its use does not write to the database.
+/// Mints a FixedTtl token that is valid for an hour. A use of this token does not write to the
+/// database.
 async fn token_of(app: &App, owner: impl Into<TokenOwner>) -> PlainToken {
     let wanted = NewToken::default();
     mint(app, RIGHT, owner, wanted).await.expect("a token").1

@@ -1,5 +1,5 @@
-//! Lambda's side of a function: the [Runtime API][1], through which a process asks for events and
-//! responds to them.
+//! A simulation of Lambda's [Runtime API][1], through which the process of a function asks for
+//! events and responds to them.
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
@@ -65,7 +65,7 @@ async fn serve(router: Router) -> String {
     address
 }
 
-/// A process that was started as Lambda starts it, and the channels to it.
+/// The process of a function, started as Lambda starts it, and the channels to the process.
 pub(crate) struct Function {
     _process: Child,
     events: mpsc::Sender<String>,
@@ -73,7 +73,7 @@ pub(crate) struct Function {
     answers: mpsc::Receiver<Bytes>,
 }
 
-/// Lambda's side of the channels.
+/// The other ends of the channels, for the simulation of Lambda.
 struct Runtime {
     events: Mutex<mpsc::Receiver<String>>,
     questions: mpsc::Sender<()>,
@@ -100,7 +100,7 @@ impl Function {
             .with_state(runtime);
         let api = serve(router).await;
         let process = Command::new(binary)
-            // No variables except those that Lambda, the template and this bench set.
+            // The process gets only variables that Lambda, the template or this bench sets.
             .env_clear()
             .env("_HANDLER", handler)
             .env("AWS_LAMBDA_RUNTIME_API", api)
@@ -137,7 +137,7 @@ impl Function {
         self.events
             .send(event.to_owned())
             .await
-            .expect("the function asks");
+            .expect("the function waits for an event");
         let answer = self.answers.recv().await.expect("an answer");
         let took = started.elapsed();
         let text = str::from_utf8(&answer).expect("text");

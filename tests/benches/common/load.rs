@@ -1,5 +1,5 @@
-//! Sixteen clients of a gateway. They need very little processor time, because they share the
-//! processors with the gateway: the bytes of a request are ready, and connections are kept alive.
+//! Sixteen clients of a gateway. They share the processors with the gateway, so they must need very
+//! little processor time: the bytes of a request are prepared, and connections are kept alive.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -67,7 +67,8 @@ pub(crate) fn post(path: &str, credential: &str, form: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends a request this many times. Returns the number of requests per second.
+/// Sends a request `requests` times, divided among the clients. Returns the number of requests per
+/// second.
 pub(crate) async fn posts(requests: usize, address: &str, request: Vec<u8>) -> f64 {
     rate(requests, |share| {
         let (address, request) = (address.to_owned(), request.clone());
@@ -81,7 +82,7 @@ pub(crate) async fn posts(requests: usize, address: &str, request: Vec<u8>) -> f
     .await
 }
 
-/// Divides the requests equally among the clients, and gives each client its number of requests.
+/// Divides the requests equally among the clients. Passes `client` the number of its requests.
 /// Returns the number of requests per second.
 pub(crate) async fn rate<F>(requests: usize, client: impl Fn(usize) -> F) -> f64
 where

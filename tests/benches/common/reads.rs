@@ -1,10 +1,10 @@
-//! The reads of a verification, by the SDK alone.
+//! The database reads of a verification, made by the SDK alone.
 
 use aws_sdk_dynamodb::{Client, types::KeysAndAttributes};
 use shared::{domain::token::PlainToken, store::identity::Key};
 use tokenry::embedded::IDENTITY;
 
-/// Returns the keys that a verification reads: those of two tokens and their owners.
+/// Returns the keys that a verification reads: the keys of two tokens and of their owners.
 pub(crate) fn verification(caller: &PlainToken, token: &PlainToken) -> KeysAndAttributes {
     keys([
         Key::owner(caller.owner()),

@@ -9,19 +9,19 @@ use tests::{
 
 use super::scene::ADDRESS;
 
-/// Returns whether an endpoint can give an example of a 400, which it can if it has the fields that
-/// the example is about.
+/// Returns whether an endpoint can give this example of a 400. It can if it has the fields that the
+/// errors in the example are about.
 pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) -> bool {
     let body = Part::operation(endpoint).and_then(|of| of.get("requestBody")?.get("content"));
     let reads = |media_type| body.as_ref().is_some_and(|of| of.get(media_type).is_some());
     match (example, endpoint.name) {
-        // A log-in accepts a password that is too short for a new one. A user needs neither an
-        // address nor a password.
+        // A log-in accepts a password that is too short for a new password. A request that creates
+        // a user may omit the address and the password.
         ("passwordTooShort", "log-in-with-password") | ("bothRequired", "put-user") => false,
         ("noObject", _) => reads("application/json"),
         ("bodyFieldNotAllowed", _) if body.is_none() => false,
         ("jsonBody" | "noJsonObject", _) => body.is_none(),
-        // A revocation reads only the first 16 fields of a form.
+        // A revocation reads only the first 16 fields of a form, so it never gives this response.
         ("tooManyFields", name) => name == "introspect-token",
         ("neitherOrBoth", name) => name == "create-shortcode",
         _ => answer["errors"].as_array().unwrap().iter().all(|error| {
@@ -31,7 +31,7 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
     }
 }
 
-/// Returns the request with the mistake that an example of a 400 or 401 is about.
+/// Returns the request with a mistake that causes this example of a 400 or 401.
 pub(super) fn broken(mut event: Event, example: &str) -> Event {
     let query = |event: Event, field: &str| {
         let before = event.json["rawQueryString"].as_str().unwrap_or_default();
@@ -87,6 +87,6 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "passwordTooLong" => body(event, "password", "x".repeat(257).into()),
         "noBoolean" => body(event, "admin", 1.into()),
         "wrongPassword" => body(event, "password", "wrong".into()),
-        _ => panic!("no request is known for the example {example}"),
+        _ => panic!("no mistake is known that causes the example {example}"),
     }
 }

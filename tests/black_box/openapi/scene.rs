@@ -10,9 +10,9 @@ use super::{bodies, mistakes::broken};
 /// The e-mail address of the document's user.
 pub(super) const ADDRESS: &str = "bob@example.com";
 const PASSWORD: &str = "correct horse battery";
-/// The query that mints user and server tokens, so that lists look as in the document.
+/// The query with which user and server tokens are minted, so that lists look as in the document.
 const LAPTOP: &str = "expiryType=SlidingTtl&ttl=900&name=laptop";
-/// The ids and the short code in the document's examples. They do not exist in a service.
+/// The ids and the short code in the document's examples. No service contains them.
 const ECOSYSTEM: &str = "C58521fd8a5d9b5cc21987501";
 const ENVIRONMENT: &str = "E58521fd8a5d9b5cc21987502";
 const TOKEN_ID: &str = "01KDVDNAFMFDHADR9JK9PFNKW4";
@@ -129,7 +129,7 @@ impl Scene {
         scene
     }
 
-    /// Returns a request by the account, about the user if the endpoint needs one.
+    /// Returns a request with the account's token and the user's id.
     fn event(&self, endpoint: &'static str) -> Event {
         Event::to(endpoint)
             .header("authorization", &self.service.account_token)
@@ -154,8 +154,8 @@ impl Scene {
         ids.fold(text.to_owned(), |text, (shown, id)| text.replace(shown, id))
     }
 
-    /// Returns a valid request: the document's example with this name, or its first one. The
-    /// account sends it, or a server if the example says so.
+    /// Returns a valid request: the document's example with this name, or else its first example.
+    /// The request has the account's token, or a server token for the example `throughBackEnd`.
     pub(super) fn request(&self, endpoint: &Endpoint, name: &str) -> Event {
         let credential = match name {
             "throughBackEnd" => &self.server_token,

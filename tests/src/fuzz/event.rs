@@ -25,9 +25,9 @@ static SERVICE: LazyLock<Mutex<(Runtime, Service, String)>> = LazyLock::new(|| {
     Mutex::new((runtime, service, bob))
 });
 
-/// Sends a whole event to the endpoint that the first byte chooses. API Gateway must be able to
-/// read the response, errors must have the documented form, and there must be no 5xx. `TOKEN`,
-/// `BOB` and `ECOSYSTEM` in the event are replaced with values that exist.
+/// Sends a whole event to an endpoint. The first byte selects the endpoint. API Gateway must be
+/// able to read the response. An error must have the documented form, and must not be a 5xx.
+/// `TOKEN`, `BOB` and `ECOSYSTEM` in the event are replaced with values that exist.
 pub fn event(data: &[u8]) {
     let Some((endpoint, text)) = data.split_first() else {
         return;
@@ -42,7 +42,7 @@ pub fn event(data: &[u8]) {
         .replace("TOKEN", &service.account_token)
         .replace("BOB", bob)
         .replace("ECOSYSTEM", service.ecosystem.id.as_str());
-    // Lambda passes on only JSON.
+    // Lambda sends a function only events that are valid JSON.
     let Ok(payload) = RawValue::from_string(text) else {
         return;
     };
@@ -69,10 +69,10 @@ pub fn event(data: &[u8]) {
     }
 }
 
-/// Reads the same bytes as a query, as a form and as a JSON object, each for the field `a` (a
-/// string), and the JSON object also for `n` (a number). `Fields` must find the same values as a
-/// plain parser and reject all other fields. Of a form it must read the first 16 fields and ignore
-/// the rest.
+/// Reads the same bytes as a query, as a form and as a JSON object. Each of them may have the field
+/// `a` (a string). The JSON object may also have the field `n` (a number). `Fields` must find the
+/// same values as a simple parser. In a query and in a JSON object, it must reject other fields. In
+/// a form, it must read only the first 16 fields and ignore other fields.
 pub fn fields(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
     let service = SERVICE.lock().expect("no earlier run panicked");
@@ -132,7 +132,7 @@ pub fn fields(data: &[u8]) {
                 object.get("a").cloned().unwrap_or_default(),
                 "{text:?}"
             );
-            // The notation does not matter: 1e3 is 1000.
+            // The notation of a number does not matter: 1e3 is 1000.
             let number = object.get("n").and_then(Value::as_f64);
             assert_eq!(body["n"].as_f64(), number, "{text:?}");
         }

@@ -17,13 +17,13 @@ use shared::{
     },
 };
 
-/// Parses the text of a token. Only a valid text must be accepted, and the token must print the
-/// same text.
+/// Parses the text of a token. The parser must accept only valid texts, and a parsed token must
+/// print the same text.
 pub fn token(data: &[u8]) {
     token_text(&String::from_utf8_lossy(data));
 
-    // Also parses the bytes as a token with a correct checksum, to reach the code behind that
-    // check.
+    // Also makes a text with a correct checksum from these bytes and parses it, to reach the code
+    // after the check of the checksum.
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let Some((head, rest)) = data.split_first_chunk::<2>() else {
         return;
@@ -37,23 +37,28 @@ pub fn token(data: &[u8]) {
     let covered = format!("tk_{}{}_{body}", head.0, head.1);
     let sum = base62::encode_fmt(crc32fast::hash(covered.as_bytes()));
     let text = format!("{covered}{sum:0>6}");
-    // 22 digits can encode more than 16 bytes, and 11 digits more than 8 bytes.
+    // 22 digits can encode more than 16 bytes, and 11 digits more than 8 bytes. Such digits are not
+    // valid.
     let fits = |from: usize, to: usize, max: u128| {
         base62::decode(&body[from..to]).is_ok_and(|number| number <= max)
     };
     let whole = u128::MAX;
-    let is_one = head.0 != 'x'
+    let is_valid = head.0 != 'x'
         && head.1 != 'x'
         && fits(0, 22, whole)
         && fits(22, 44, whole)
         && fits(44, 66, whole)
         && fits(66, 77, u64::MAX.into());
-    assert_eq!(token_text(&text), is_one, "a token with a correct checksum");
+    assert_eq!(
+        token_text(&text),
+        is_valid,
+        "the checksum is correct: {text}"
+    );
     for at in 0..text.len() {
         let mut other = text.clone().into_bytes();
         other[at] = if other[at] == b'0' { b'1' } else { b'0' };
         let other = String::from_utf8(other).expect("ASCII");
-        assert!(!token_text(&other), "a token with a changed character");
+        assert!(!token_text(&other), "a character was changed: {other}");
     }
 }
 
@@ -77,7 +82,7 @@ fn token_text(text: &str) -> bool {
 }
 
 /// Parses ids and other short texts. The parsers must accept exactly the texts that the documented
-/// rules allow, and an id must print the same text.
+/// rules allow, and a parsed id must print the same text.
 pub fn ids(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
     let is_hex_id = |letter: char, text: &str| {
@@ -105,7 +110,8 @@ pub fn ids(data: &[u8]) {
     if let Ok(user) = user {
         assert_eq!(user.as_str(), text);
         assert_eq!(user.is_short_code(), text[25..].starts_with(";short|"));
-        // A REST API sends the id encoded, an HTTP API decoded. Both must give the same id.
+        // A REST API passes on the encoded id, and an HTTP API the decoded id. Both texts must give
+        // the same id.
         let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         for raw in [text, &encoded] {
             let decoded = decode_path_parameter(raw).expect("UTF-8");
@@ -125,7 +131,8 @@ pub fn ids(data: &[u8]) {
         assert_eq!(normal.normal(), email.normal());
         assert_eq!(email.as_given(), text);
     }
-    // Numbers up to u64::MAX are accepted, with any number of leading zeros, and never wrap around.
+    // Numbers up to u64::MAX are accepted, with any number of leading zeros. Greater numbers are
+    // errors.
     let number = positive_long(text, u64::MAX);
     let expected = text.trim_start_matches('0').parse::<u64>().ok();
     let expected = expected.filter(|_| text.bytes().all(|c| c.is_ascii_digit()));
@@ -138,8 +145,8 @@ pub fn ids(data: &[u8]) {
     let _ = Timestamp::parse(text);
 }
 
-/// Parses cursors. A cursor must be valid for one list only, have only one spelling, and give back
-/// the position that it was created for.
+/// Parses cursors. A cursor must be valid for only one list and have only one spelling. The parser
+/// must return the position for which the cursor was created.
 pub fn cursor(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
     let hex = hex::encode(data);
