@@ -1,119 +1,17 @@
 //! Owners of tokens: accounts, ecosystems (which own server tokens) and users.
 
+mod item;
+mod key;
+
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use self::item::OwnerItem;
+pub use self::key::{Epoch, OwnerKey};
 use crate::domain::{
     email::Email,
     id::{AccountId, EcosystemId, EnvironmentId, UserId},
 };
-
-/// The partition key of an owner in the identity table: 20 bytes. Each token contains the key of
-/// its owner.
-///
-/// The key of an account or an ecosystem is the first 8 bytes of the SHA-256 hash of its id, and 12
-/// zero bytes. The key of a user is the first 8 bytes of the key of its ecosystem, and the first 12
-/// bytes of the SHA-256 hash of the user's id. So a verification can read the token, its owner and
-/// the owner's ecosystem at once, with keys from the token.
-///
-/// Environments and e-mail addresses have a partition key of this type too. The key of an
-/// environment is made from its id, like the key of an ecosystem. The key of an e-mail address is
-/// 20 bytes of a hash of its normal form.
-///
-/// Two ids can have the same key (hash collision). Therefore each owner's record contains the whole
-/// id, and an owner cannot be created if an owner with a different id has the same key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
-
-impl OwnerKey {
-    /// The length in bytes.
-    pub const LENGTH: usize = 20;
-    /// The key of the partition that contains the wrapped data key for the values of e-mail tokens.
-    /// No owner has this key: practically no id has a hash that starts with 8 zero bytes.
-    pub(crate) const NOBODY: Self = Self([0; Self::LENGTH]);
-    const ROOT: usize = 8;
-
-    fn new(root: &str, user: Option<&UserId>) -> Self {
-        let mut key = [0; Self::LENGTH];
-        key[..Self::ROOT].copy_from_slice(&Sha256::digest(root)[..Self::ROOT]);
-        if let Some(user) = user {
-            let hash = Sha256::digest(user.as_str());
-            key[Self::ROOT..].copy_from_slice(&hash[..Self::LENGTH - Self::ROOT]);
-        }
-        Self(key)
-    }
-
-    /// Returns the key of the ecosystem of the user that has this key.
-    #[must_use]
-    pub fn ecosystem(self) -> Self {
-        let mut key = [0; Self::LENGTH];
-        key[..Self::ROOT].copy_from_slice(&self.0[..Self::ROOT]);
-        Self(key)
-    }
-
-    /// Returns the bytes of the key.
-    pub const fn as_bytes(&self) -> &[u8; Self::LENGTH] {
-        &self.0
-    }
-
-    pub(crate) const fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl From<&AccountId> for OwnerKey {
-    fn from(id: &AccountId) -> Self {
-        Self::new(id.as_str(), None)
-    }
-}
-
-impl From<&EcosystemId> for OwnerKey {
-    fn from(id: &EcosystemId) -> Self {
-        Self::new(id.as_str(), None)
-    }
-}
-
-impl From<&EnvironmentId> for OwnerKey {
-    fn from(id: &EnvironmentId) -> Self {
-        Self::new(id.as_str(), None)
-    }
-}
-
-impl From<&UserId> for OwnerKey {
-    fn from(id: &UserId) -> Self {
-        Self::new(id.ecosystem().as_str(), Some(id))
-    }
-}
-
-/// Returns the partition key of the record of an e-mail address.
-impl From<&Email> for OwnerKey {
-    fn from(email: &Email) -> Self {
-        let hash = Sha256::digest(format!("email#{}", email.normal()));
-        let mut key = [0; Self::LENGTH];
-        key.copy_from_slice(&hash[..Self::LENGTH]);
-        Self(key)
-    }
-}
-
-/// A random value that an owner and its tokens share. A token is valid only while it has the same
-/// epoch as its owner. So if a new epoch is written to the owner, all earlier tokens of the owner
-/// are revoked. No times are compared.
-///
-/// The type is also used for other random values: incarnations and nonces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Epoch(#[serde(with = "serde_bytes")] [u8; 16]);
-
-impl Epoch {
-    /// Generates an epoch of 128 random bits.
-    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
-        let mut bytes = [0; 16];
-        rng.fill_bytes(&mut bytes);
-        Self(bytes)
-    }
-}
 
 /// The id of an owner, and the kind of owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,102 +181,6 @@ impl From<&User> for Owner {
     }
 }
 
-/// An owner's item. A new attribute must be optional, because old items do not have it.
-/// `has_password`, `active` and `admin` are written for every kind of owner, because earlier
-/// releases cannot read an item without these attributes.
-#[derive(Serialize, Deserialize)]
-struct OwnerItem {
-    kind: OwnerKind,
-    id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<AccountId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    environment: Option<EnvironmentId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email: Option<Email>,
-    #[serde(default)]
-    has_password: bool,
-    active: bool,
-    admin: bool,
-    epoch: Epoch,
-    #[serde(rename = "born")]
-    incarnation: Epoch,
-    version: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum OwnerKind {
-    Account,
-    Ecosystem,
-    User,
-}
-
-impl TryFrom<OwnerItem> for Owner {
-    type Error = &'static str;
-
-    fn try_from(item: OwnerItem) -> Result<Self, Self::Error> {
-        let state = State {
-            active: item.active,
-            epoch: item.epoch,
-            incarnation: item.incarnation,
-            version: item.version,
-        };
-        Ok(match item.kind {
-            OwnerKind::Account => Self::Account(Account {
-                id: item.id.try_into()?,
-                state,
-            }),
-            OwnerKind::Ecosystem => Self::Ecosystem(Ecosystem {
-                id: item.id.try_into()?,
-                account: item.account.ok_or("`account` is missing")?,
-                state,
-            }),
-            OwnerKind::User => Self::User(User {
-                id: item.id.try_into()?,
-                environment: item.environment,
-                email: item.email,
-                has_password: item.has_password,
-                admin: item.admin,
-                state,
-            }),
-        })
-    }
-}
-
-impl From<Owner> for OwnerItem {
-    fn from(owner: Owner) -> Self {
-        let state = *owner.state();
-        let item = |kind, id| Self {
-            kind,
-            id,
-            account: None,
-            environment: None,
-            email: None,
-            has_password: false,
-            active: state.active,
-            admin: false,
-            epoch: state.epoch,
-            incarnation: state.incarnation,
-            version: state.version,
-        };
-        match owner {
-            Owner::Account(account) => item(OwnerKind::Account, account.id.to_string()),
-            Owner::Ecosystem(ecosystem) => Self {
-                account: Some(ecosystem.account),
-                ..item(OwnerKind::Ecosystem, ecosystem.id.to_string())
-            },
-            Owner::User(user) => Self {
-                environment: user.environment,
-                email: user.email,
-                has_password: user.has_password,
-                admin: user.admin,
-                ..item(OwnerKind::User, user.id.as_str().to_owned())
-            },
-        }
-    }
-}
-
 /// The record of an e-mail address: the item `address` in the address's partition. It identifies
 /// the user that has the address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -411,36 +213,11 @@ pub struct Environment {
     /// The ecosystem that the environment belongs to.
     pub ecosystem: EcosystemId,
 }
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-
-    #[test]
-    fn the_key_of_an_ecosystem_can_be_derived_from_the_key_of_its_user() {
-        let user = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
-        let key = OwnerKey::from(&user);
-        assert_eq!(key.ecosystem(), OwnerKey::from(user.ecosystem()));
-        assert_ne!(key, key.ecosystem());
-    }
-
-    #[test]
-    fn different_users_have_different_keys() {
-        let names = [
-            "a", "b", "A", "aa", "ª", "a\u{301}", "á", "owner", "token:x",
-        ];
-        let ecosystems = ["C58521fd8a5d9b5cc21987501", "C58521fd8a5d9b5cc21987502"];
-        let keys: HashSet<_> = ecosystems
-            .iter()
-            .flat_map(|ecosystem| names.map(|name| format!("{ecosystem};{name}")))
-            .map(|text| OwnerKey::from(&UserId::parse(&text).unwrap()))
-            .collect();
-        assert_eq!(keys.len(), names.len() * ecosystems.len());
-    }
 
     #[test]
     fn an_address_is_not_of_another_user_another_incarnation_or_a_user_without_an_address() {
@@ -471,11 +248,12 @@ mod tests {
     #[test]
     fn an_owner_is_the_same_after_it_is_stored_and_read() {
         let id = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
+        let mut rng = StdRng::seed_from_u64(0);
         let account = AccountId::parse("A58521fd8a5d9b5cc21987501").unwrap();
         let state = State {
             active: false,
-            epoch: Epoch([7; 16]),
-            incarnation: Epoch([8; 16]),
+            epoch: Epoch::generate(&mut rng),
+            incarnation: Epoch::generate(&mut rng),
             version: 3,
         };
         for owner in [

@@ -1,0 +1,145 @@
+//! The partition keys of owners, and their epochs.
+
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::domain::{
+    email::Email,
+    id::{AccountId, EcosystemId, EnvironmentId, UserId},
+};
+
+/// The partition key of an owner in the identity table: 20 bytes. Each token contains the key of
+/// its owner.
+///
+/// The key of an account or an ecosystem is the first 8 bytes of the SHA-256 hash of its id, and 12
+/// zero bytes. The key of a user is the first 8 bytes of the key of its ecosystem, and the first 12
+/// bytes of the SHA-256 hash of the user's id. So a verification can read the token, its owner and
+/// the owner's ecosystem at once, with keys from the token.
+///
+/// Environments and e-mail addresses have a partition key of this type too. The key of an
+/// environment is made from its id, like the key of an ecosystem. The key of an e-mail address is
+/// 20 bytes of a hash of its normal form.
+///
+/// Two ids can have the same key (hash collision). Therefore each owner's record contains the whole
+/// id, and an owner cannot be created if an owner with a different id has the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
+
+impl OwnerKey {
+    /// The length in bytes.
+    pub const LENGTH: usize = 20;
+    /// The key of the partition that contains the wrapped data key for the values of e-mail tokens.
+    /// No owner has this key: practically no id has a hash that starts with 8 zero bytes.
+    pub(crate) const NOBODY: Self = Self([0; Self::LENGTH]);
+    const ROOT: usize = 8;
+
+    fn new(root: &str, user: Option<&UserId>) -> Self {
+        let mut key = [0; Self::LENGTH];
+        key[..Self::ROOT].copy_from_slice(&Sha256::digest(root)[..Self::ROOT]);
+        if let Some(user) = user {
+            let hash = Sha256::digest(user.as_str());
+            key[Self::ROOT..].copy_from_slice(&hash[..Self::LENGTH - Self::ROOT]);
+        }
+        Self(key)
+    }
+
+    /// Returns the key of the ecosystem of the user that has this key.
+    #[must_use]
+    pub fn ecosystem(self) -> Self {
+        let mut key = [0; Self::LENGTH];
+        key[..Self::ROOT].copy_from_slice(&self.0[..Self::ROOT]);
+        Self(key)
+    }
+
+    /// Returns the bytes of the key.
+    pub const fn as_bytes(&self) -> &[u8; Self::LENGTH] {
+        &self.0
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<&AccountId> for OwnerKey {
+    fn from(id: &AccountId) -> Self {
+        Self::new(id.as_str(), None)
+    }
+}
+
+impl From<&EcosystemId> for OwnerKey {
+    fn from(id: &EcosystemId) -> Self {
+        Self::new(id.as_str(), None)
+    }
+}
+
+impl From<&EnvironmentId> for OwnerKey {
+    fn from(id: &EnvironmentId) -> Self {
+        Self::new(id.as_str(), None)
+    }
+}
+
+impl From<&UserId> for OwnerKey {
+    fn from(id: &UserId) -> Self {
+        Self::new(id.ecosystem().as_str(), Some(id))
+    }
+}
+
+/// Returns the partition key of the record of an e-mail address.
+impl From<&Email> for OwnerKey {
+    fn from(email: &Email) -> Self {
+        let hash = Sha256::digest(format!("email#{}", email.normal()));
+        let mut key = [0; Self::LENGTH];
+        key.copy_from_slice(&hash[..Self::LENGTH]);
+        Self(key)
+    }
+}
+
+/// A random value that an owner and its tokens share. A token is valid only while it has the same
+/// epoch as its owner. So if a new epoch is written to the owner, all earlier tokens of the owner
+/// are revoked. No times are compared.
+///
+/// The type is also used for other random values: incarnations and nonces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(#[serde(with = "serde_bytes")] [u8; 16]);
+
+impl Epoch {
+    /// Generates an epoch of 128 random bits.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
+        let mut bytes = [0; 16];
+        rng.fill_bytes(&mut bytes);
+        Self(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_key_of_an_ecosystem_can_be_derived_from_the_key_of_its_user() {
+        let user = UserId::parse("C58521fd8a5d9b5cc21987501;bob").unwrap();
+        let key = OwnerKey::from(&user);
+        assert_eq!(key.ecosystem(), OwnerKey::from(user.ecosystem()));
+        assert_ne!(key, key.ecosystem());
+    }
+
+    #[test]
+    fn different_users_have_different_keys() {
+        let names = [
+            "a", "b", "A", "aa", "ª", "a\u{301}", "á", "owner", "token:x",
+        ];
+        let ecosystems = ["C58521fd8a5d9b5cc21987501", "C58521fd8a5d9b5cc21987502"];
+        let keys: HashSet<_> = ecosystems
+            .iter()
+            .flat_map(|ecosystem| names.map(|name| format!("{ecosystem};{name}")))
+            .map(|text| OwnerKey::from(&UserId::parse(&text).unwrap()))
+            .collect();
+        assert_eq!(keys.len(), names.len() * ecosystems.len());
+    }
+}
