@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Checks by docs/reference/compatibility.md that openapi.yaml is compatible with the last release.
+"""Checks that openapi.yaml is compatible with the last release.
 
-A release is a tag `v…`. The script fails if an operation, a response, a response field or an
-allowed input is removed, or if an input is newly required. A new major version may break all of
-this. If there is no tag, the script prints this and succeeds. It needs a Python with PyYAML, and a
-clone with the tags.
+docs/reference/compatibility.md has the rules. A release is a tag `v…`. The script fails if an
+operation, a response, a response field or an allowed input is removed, or if an input becomes
+required. A new major version may contain any of these changes. If there is no tag, the script
+prints a message and succeeds. It needs a Python environment with PyYAML, and a clone that has the tags.
 """
 
 import pathlib
@@ -19,13 +19,13 @@ METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
 
 
 def git(*arguments):
-    """Returns the output of git, or None if it fails."""
+    """Returns the output of git, or None if git fails."""
     ran = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     return ran.stdout.strip() if ran.returncode == 0 else None
 
 
 def last_releases():
-    """Returns the last tag and, if the commit itself has this tag, also the previous one."""
+    """Returns the last release tag. If HEAD has this tag, also returns the previous release tag."""
     describe = ("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
     return sorted({git(*describe, commit) for commit in ("HEAD", "HEAD^")} - {None})
 
@@ -56,19 +56,19 @@ class Comparison:
         old, new = self.both(old, new)
         for document, schema in (("old", old), ("new", new)):
             if unknown := {"oneOf", "anyOf", "allOf", "not"} & set(schema):
-                sys.exit(f"{where}: .ci/compatibility.py does not compare {unknown} (of the {document} document)")
+                sys.exit(f"{where}: .ci/compatibility.py cannot compare {unknown}, which the {document} document uses")
         types = [[one.get("type")] if isinstance(one.get("type"), str) else one.get("type", []) for one in (old, new)]
-        # An input must still accept all types that it accepted. A response must not have a new
-        # type.
+        # An input must accept all types that it accepted before. A response must have only types
+        # that it had before.
         lost, kept = types if is_input else reversed(types)
         if not set(lost) <= set(kept):
-            self.problems.append(f"{where}: its type is {types[1]} and was {types[0]}")
+            self.problems.append(f"{where}: its type was {types[0]} and is now {types[1]}")
         if is_input and "enum" in new:
             self.gone(where, old.get("enum", ["any value"]), new["enum"])
         properties = [one.get("properties", {}) for one in (old, new)]
         required = [set(one.get("required", [])) for one in (old, new)]
         if is_input:
-            self.problems += [f"{where}: {name} is newly required" for name in sorted(required[1] - required[0])]
+            self.problems += [f"{where}: {name} is now required" for name in sorted(required[1] - required[0])]
         else:
             optional = (required[0] - required[1]) & set(properties[1])
             self.problems += [f"{where}: {name} may now be missing" for name in sorted(optional)]
@@ -84,7 +84,7 @@ class Comparison:
             self.schema(f"{where} ({kind})", *schemas, is_input)
 
     def parameters(self, where, old, new):
-        """Compares parameters. `old` and `new` are the items of the path and of the operation."""
+        """Compares parameters. `old` and `new` contain the item of the path and the operation."""
         named = []
         for document, items in ((self.old, old), (self.new, new)):
             found = [self.resolve(document, one) for item in items for one in item.get("parameters", [])]
@@ -92,7 +92,7 @@ class Comparison:
         for key, of in named[1].items():
             before = named[0].get(key)
             if of.get("required") and not (before and before.get("required")):
-                self.problems.append(f"{where}: {key[1]} in the {key[0]} is newly required")
+                self.problems.append(f"{where}: {key[1]} in the {key[0]} is now required")
         for key in self.gone(where, *named):
             schemas = [each[key].get("schema", {}) for each in named]
             self.schema(f"{where}, {key[1]} in the {key[0]}", *schemas, True)
@@ -101,7 +101,7 @@ class Comparison:
         body = [one.get("requestBody", {}) for one in (old, new)]
         body = self.both(*body)
         if body[1].get("required") and not body[0].get("required"):
-            self.problems.append(f"{where}: a body is newly required")
+            self.problems.append(f"{where}: a body is now required")
         self.content(f"{where}, body", *body, True)
         for status in self.gone(where, old["responses"], new["responses"]):
             responses = self.both(old["responses"][status], new["responses"][status])
@@ -126,14 +126,14 @@ def main():
         sys.exit("this clone does not have all tags: run `git fetch --unshallow --tags`")
     releases = last_releases()
     if not releases:
-        print("there is no release yet to compare openapi.yaml with")
+        print("there is no release yet, so openapi.yaml was not compared")
     new = yaml.safe_load((ROOT / FILE).read_text())
     failed = False
     for release in releases:
         old = yaml.safe_load(git("show", f"{release}:{FILE}"))
         majors = [int(document["info"]["version"].split(".")[0]) for document in (old, new)]
         if majors[1] > majors[0]:
-            print(f"{FILE} has a new major version since {release}: it may break clients")
+            print(f"{FILE} has a new major version since {release}, which may break clients")
             continue
         problems = Comparison(old, new).run()
         failed = failed or problems

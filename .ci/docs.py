@@ -3,11 +3,15 @@
 
     docs.py [--write] TOKENRY
 
-TOKENRY is the built command. The script compares the marked parts of docs/reference with the
-command's help and with template.yaml, the table of a function's variables with
-shared/src/config.rs, and the table of errors with openapi.yaml. It fails if a file names a document
-that does not exist, or a document names a file that does not exist. With --write, it updates the
-marked parts. It needs a Python environment with `aws-sam-cli`.
+TOKENRY is the built command. The script compares:
+
+- the marked parts of docs/reference with the command's help and with template.yaml
+- the table of a function's variables with shared/src/config.rs
+- the table of errors with openapi.yaml
+
+The script also fails if a file mentions a document that does not exist, or if a document mentions a
+file that does not exist. With --write, it updates the marked parts. It needs a Python environment
+with `aws-sam-cli`.
 """
 
 import os
@@ -23,7 +27,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "docs/reference/configuration.md"
 CONSOLE = ROOT / "docs/reference/console.md"
 PATH = re.compile(r"`((?:api|cli|docs|functions|shared|tests|\.ci|\.github)/[\w./-]*)`")
-# The options that all commands share. The document shows them once.
+# The part of a help text with the options that all commands have. The document contains this part
+# once.
 CONNECTION = re.compile(r"\nConnection:\n.*", re.S)
 
 
@@ -55,12 +60,15 @@ def help_of(tokenry, *command):
 
 
 def differs(path, name, expected, write):
-    """Returns whether a part of a document is not as expected. With `write`, updates it instead."""
+    """Returns whether a part of a document differs from `expected`.
+
+    If `write` is true, replaces the part and returns False.
+    """
     text = path.read_text()
     marked = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end -->)", re.S)
     updated, count = marked.subn(lambda found: f"{found[1]}\n{expected}\n\n{found[2]}", text)
     if count != 1:
-        sys.exit(f"{path}: it must have exactly one part {name}")
+        sys.exit(f"{path}: there must be exactly one part {name}")
     if write:
         path.write_text(updated)
     return not write and updated != text
@@ -81,7 +89,7 @@ def main(tokenry, write=False):
     section = re.search(r"^## A function$(.*?)^## ", CONFIGURATION.read_text(), re.M | re.S)[1]
     documented = set(re.findall(r"^\| `(TOKENRY_\w+)`", section, re.M))
     for name in variables ^ documented:
-        problems.append(f"{name}: it is in only one of config.rs and configuration.md")
+        problems.append(f"{name} is in only one of config.rs and configuration.md")
 
     api = yaml.safe_load((ROOT / "openapi.yaml").read_text())
     operations = [of for item in api["paths"].values() for of in item.values() if "responses" in of]
@@ -89,7 +97,7 @@ def main(tokenry, write=False):
     types = set(api["components"]["schemas"]["ApiError"]["properties"]["errorType"]["enum"])
     rows = re.findall(r"^\| (\d{3}) \| `?([\w ]+)`? \|", (ROOT / "docs/reference/errors.md").read_text(), re.M)
     for name in (statuses | types | {"plain text"}) ^ {cell for row in rows for cell in row}:
-        problems.append(f"{name}: it is in only one of openapi.yaml and errors.md")
+        problems.append(f"{name} is in only one of openapi.yaml and errors.md")
 
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     for name in listed.stdout.splitlines():
@@ -97,14 +105,14 @@ def main(tokenry, write=False):
         if file.suffix in (".json", ".lock") or not file.is_file():
             continue
         text = file.read_text(errors="ignore")
-        # In documents, this checks all paths in backticks. The linter checks the links between
-        # documents.
+        # In a document, check all paths in backticks. In any other file, check only the paths of
+        # documents. The linter checks the links between documents.
         named = PATH.findall(text) if file.suffix == ".md" else re.findall(r"\bdocs/[\w./-]+\.\w+", text)
         problems += [f"{name}: there is no {path}" for path in sorted(set(named)) if not (ROOT / path).exists()]
 
     if problems:
         sys.exit("\n".join(problems))
-    print(f"ok: {len(parts)} parts, {len(variables)} variables, {len(rows)} errors and all named files are as documented")
+    print(f"ok: {len(parts)} parts, {len(variables)} variables, {len(rows)} errors match, and all mentioned files exist")
 
 
 arguments = [argument for argument in sys.argv[1:] if argument != "--write"]

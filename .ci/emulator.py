@@ -1,6 +1,6 @@
 """Code for the scripts that run the Lambda binary under Lambda's runtime interface emulator.
 
-They need a Python environment with `ministack` and `aws-sam-cli`. ministack emulates KMS and
+The scripts need a Python environment with `ministack` and `aws-sam-cli`. ministack emulates KMS and
 DynamoDB. aws-sam-cli contains the runtime interface emulator and boto3.
 """
 
@@ -29,7 +29,8 @@ MACHINE = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 EMULATOR = pathlib.Path(samcli.__file__).parent / f"local/rapid/aws-lambda-rie-{MACHINE}"
 REGION = "eu-central-1"
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
-# The properties of each function by its `Handler`, which is its name (tests/black_box/template.rs).
+# The properties of each function. The key is the `Handler`, which is also the function's name
+# (tests/black_box/template.rs).
 FUNCTIONS = {
     of["Properties"]["Handler"]: of["Properties"]
     for of in TEMPLATE["Resources"].values()
@@ -44,7 +45,7 @@ def route(name):
 
 
 def variables(name):
-    """Returns the variables that a function has in addition to the global ones, by name."""
+    """Returns the function's own environment variables, without the variables in `Globals`."""
     return FUNCTIONS[name].get("Environment", {}).get("Variables", {})
 
 
@@ -58,7 +59,7 @@ def free_ports(count):
 
 
 def wait_for(port, process):
-    """Waits until the process listens. Exits if the process ends, or after a minute."""
+    """Waits until the process listens on the port. Exits if the process ends, or after a minute."""
     for _ in range(300):
         if process.poll() is not None:
             break
@@ -66,7 +67,7 @@ def wait_for(port, process):
             socket.create_connection(("127.0.0.1", port)).close()
             return
         time.sleep(0.2)
-    sys.exit(f"{process.args[0]} does not listen")
+    sys.exit(f"{process.args[0]} does not listen on port {port}")
 
 
 @contextlib.contextmanager
@@ -104,10 +105,10 @@ def ministack(stack):
 
 @contextlib.contextmanager
 def recorded(url, calls):
-    """Starts a KMS that forwards calls to `url` and adds each function and action to `calls`.
+    """Starts a proxy of KMS that forwards requests to `url`.
 
-    Yields its URL. Each function must call it with the function's name as the path, which tells the
-    functions apart.
+    Yields the URL of the proxy. Each function must use its own name as the path of this URL. For
+    each request, the proxy adds the function's name and the KMS action to `calls`.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -161,7 +162,7 @@ class Function:
         stack.enter_context(running(arguments, self.port, environment, self.log))
 
     def event(self, authorization=None, query="", body=None, form=None, parameters=None):
-        """Returns an event of an HTTP API (payload 2.0)."""
+        """Returns an event of an HTTP API (payload format 2.0)."""
         headers = {"authorization": authorization} if authorization else {}
         if body:
             body, headers["content-type"] = json.dumps(body), "application/json"
@@ -198,7 +199,7 @@ class Function:
         return event
 
     def invoke(self, event):
-        """Sends an event, an object or JSON text. Returns the parsed response, or the error.
+        """Sends an event: an object or JSON text. Returns the parsed response, or the exception.
 
         Send only one event at a time.
         """
@@ -211,7 +212,7 @@ class Function:
             return error
 
     def answer(self, event):
-        """Sends an event. Returns the response's status, headers and body, parsed if it is JSON."""
+        """Sends an event. Returns the response's status, headers and body. Parses a JSON body."""
         answer = self.invoke(event)
         if not isinstance(answer, dict) or "statusCode" not in answer:
             sys.exit(f"{self.name} sent no HTTP response: {answer}\n{self.logged()}")
@@ -224,7 +225,7 @@ class Function:
         return self.answer(self.event(**request))
 
     def succeed(self, status=200, **request):
-        """Calls the function. Returns the body, or exits if the status is another one."""
+        """Calls the function. Returns the body. Exits if the response has a different status."""
         answer = self.call(**request)
         must(answer[0] == status, f"{self.name} answers {status}", f"{answer}\n{self.logged()}")
         return answer[2]

@@ -3,10 +3,10 @@
 
     kms.py FUNCTIONS TOKENRY RIGHTS
 
-The first two arguments are built binaries. The script appends to the file RIGHTS which function
-made which call to KMS; template.py reads it. emulator.py lists the other requirements. Each
-endpoint runs in its own process under its own emulator, so that one process wraps the data key and
-others unwrap it.
+The first two arguments are built binaries. The script appends a line to the file RIGHTS for each
+KMS operation of each function. template.py reads this file. emulator.py lists the other
+requirements. Each endpoint runs in its own process under its own emulator, so that one process
+wraps the data key and other processes unwrap it.
 """
 
 import base64
@@ -78,7 +78,7 @@ class Deployment:
 
 
 def values(deployment):
-    """Checks that one process wraps the data key, and that others can unwrap it only with KMS."""
+    """Checks that one process wraps the data key, and other processes unwrap it only with KMS."""
     kms, key = deployment.kms, deployment.key
     deployment.create()
     reader = deployment.start("get-email-token-value")
@@ -101,7 +101,7 @@ def values(deployment):
         opened = kms.decrypt(KeyId=key, CiphertextBlob=wrapped)
     except kms.exceptions.InvalidCiphertextException:
         opened = None
-    must(opened is None, "KMS unwraps it only with its encryption context")
+    must(opened is None, "KMS unwraps the data key only with its encryption context")
 
     def must_fail(endpoint, why, cause):
         status, headers, body = endpoint.call(**ask)
@@ -109,13 +109,13 @@ def values(deployment):
         holds = status == 503 and headers.get("retry-after") == "1"
         must(holds, f"{why}, a new process answers 503 with Retry-After", seen)
         must(body == UNAVAILABLE, f"{why}, the response does not contain the cause", seen)
-        must(cause in endpoint.logged(), f"{why}, its log contains {cause!r}", seen)
+        must(cause in endpoint.logged(), f"{why}, the log of this process contains {cause!r}", seen)
 
     another = deployment.start("get-email-token-value", deployment.new_key())
-    must_fail(another, "with another key", "value key: ")
+    must_fail(another, "with another KMS key", "value key: ")
     kms.disable_key(KeyId=key)
     late = deployment.start("get-email-token-value")
-    must_fail(late, "with a disabled key", "KMS: DisabledException")
+    must_fail(late, "with a disabled KMS key", "KMS: DisabledException")
     must(
         reader.succeed(**ask)["data"][0]["token"] == value,
         "a process that has already unwrapped the data key still reads the value",
@@ -124,7 +124,7 @@ def values(deployment):
     for endpoint in (late, deployment.start("get-email-token-value")):
         must(
             endpoint.succeed(**ask)["data"][0]["token"] == value,
-            "after the key is enabled again, the value is the same as before",
+            "after the KMS key is enabled again, the value is the same as before",
         )
     deployment.must_log_no([value, data_key.hex(), base64.b64encode(data_key).decode()])
 

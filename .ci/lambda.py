@@ -4,9 +4,9 @@
     lambda.py FUNCTIONS TOKENRY
 
 Both arguments are built binaries. emulator.py lists the other requirements. Each function runs in
-its own process, has the variables that template.yaml gives it, and must answer a valid request. The
+its own process with the variables that template.yaml gives it, and must answer a valid request. The
 script then sends events that must not crash a function, makes the table unavailable, and starts the
-binary with wrong settings.
+binary with invalid settings.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ EMAIL, PASSWORD = "bob@example.com", "correct horse battery"
 # The ids in the examples of openapi.yaml.
 SHOWN_ECOSYSTEM, SHOWN_ENVIRONMENT = "C58521fd8a5d9b5cc21987501", "E58521fd8a5d9b5cc21987502"
 LIMIT = 6 * 1024 * 1024  # The maximum size of an event, in bytes.
-WITHIN = 4  # The seconds that a request may take if its table is unavailable.
+WITHIN = 4  # The maximum duration of a request whose table is unavailable, in seconds.
 
 
 class Run:
@@ -97,15 +97,15 @@ def every_endpoint(run, introspect):
     must(run.ask("get-user", **of_bob) == made, "get-user returns the same user")
 
     users = run.ask("create-user-token", query="expiryType=SlidingTtl&ttl=900", **of_bob)
-    must(users["expiryType"] == "SlidingTtl", "the user's token is a sliding one", users)
+    must(users["expiryType"] == "SlidingTtl", "the user's token is a sliding token", users)
     must(is_active(users["token"]), "the user's token is active")
     listed = run.ask("list-user-tokens", **of_bob)["tokens"]
-    must([one["tokenId"] for one in listed] == [users["tokenId"]], "the list contains it", listed)
+    must([one["tokenId"] for one in listed] == [users["tokenId"]], "the list contains the user's token", listed)
 
     servers = run.ask("create-server-token", **of_ecosystem)
     must(is_active(servers["token"]), "the server's token is active")
     listed = run.ask("list-server-tokens", **of_ecosystem)["tokens"]
-    must([one["tokenId"] for one in listed] == [servers["tokenId"]], "the list contains it", listed)
+    must([one["tokenId"] for one in listed] == [servers["tokenId"]], "the list contains the server's token", listed)
 
     code = run.ask("create-shortcode", 201, body={"environmentId": environment})["shortcode"]
     must(len(code) == 6, "a code has six characters", code)
@@ -120,9 +120,9 @@ def every_endpoint(run, introspect):
     (record,) = run.ask("update-email-token", body={"email": EMAIL, "write": False})["data"]
     must(record["write"] is False, "the e-mail token loses write access", record)
     listed = run.ask("list-email-tokens")["data"]
-    must(listed == [record], "the list contains the same record", listed)
+    must(listed == [record], "the list contains the record of the e-mail token", listed)
     logged_in = run.ask("log-in-with-password", by_account=False, body=credentials)["data"]
-    must(logged_in == [value], "a log-in returns the same value")
+    must(logged_in == [value], "a log-in returns the value of the e-mail token")
 
     authorizer(run, users["token"], bob)
 
@@ -135,7 +135,7 @@ def every_endpoint(run, introspect):
     must(not is_active(servers["token"]), "the server's token is inactive after its revocation")
     call_without_result("revoke-user-tokens", **of_bob)
     must(not is_active(value["token"]), "the e-mail token is inactive after all tokens of its user are revoked")
-    # The e-mail token was revoked with the others, so it must be created again.
+    # The e-mail token was revoked with the user's other tokens, so it must be created again.
     (record,) = run.ask("create-email-token", 201, body={"email": EMAIL})["data"]
     (deleted,) = run.ask("delete-email-token", body={"email": EMAIL})["data"]
     must(deleted["tokenId"] == record["tokenId"], "delete-email-token returns the deleted token", deleted)
@@ -157,9 +157,9 @@ def every_endpoint(run, introspect):
 
 
 def other_endpoints(run):
-    """Calls each function with a route that has not run yet, with its example from openapi.yaml.
+    """Calls each endpoint that has not run yet, with the example request in openapi.yaml.
 
-    The ids in the example are replaced by ids that exist.
+    Replaces the ids in the example with ids that exist.
     """
     names = [name for name, of in FUNCTIONS.items() if "Events" in of and name not in run.ran]
     if not names:
@@ -184,11 +184,11 @@ def other_endpoints(run):
 
 
 def authorizer(run, token, owner):
-    """Sends each of AWS's examples to the authorizer, with a valid and with an invalid token."""
+    """Sends each of AWS's example events to the authorizer, with a valid and an invalid token."""
     with run.function(AUTHORIZER) as function:
         answer = function.invoke({"Records": []})
         refused = isinstance(answer, dict) and "errorMessage" in answer
-        must(refused, f"{AUTHORIZER} fails for an event of another kind", answer)
+        must(refused, f"{AUTHORIZER} fails for an event that is not an authorizer event", answer)
         examples = sorted((ROOT / "tests/events").glob("authorizer-*.json"))
         must(examples, "there are example events")
         for example in examples:
@@ -206,11 +206,11 @@ def authorizer(run, token, owner):
                 seen = f"{decision}\n{function.logged()}"
                 must(allows(decision, event) is wanted, claim, seen)
                 if wanted:
-                    must(decision["context"]["sub"] == owner, "its context contains the owner", seen)
+                    must(decision["context"]["sub"] == owner, "the context of the decision contains the owner", seen)
 
 
 def allows(decision, event):
-    """Returns whether a decision allows the request, or None if the API cannot read it."""
+    """Returns whether a decision allows the request, or None if the decision has a wrong form."""
     with contextlib.suppress(KeyError, TypeError, ValueError):
         if event.get("version") == "2.0":
             return decision["isAuthorized"]
@@ -219,7 +219,7 @@ def allows(decision, event):
 
 
 def proxy_events(run, function, token):
-    """Sends each of AWS's examples to the function, first unchanged and then as a valid request."""
+    """Sends each of AWS's example events, first unchanged and then changed to a valid request."""
     examples = sorted((ROOT / "tests/events").glob("proxy-*.json"))
     must(examples, "there are example events")
     for example in examples:
@@ -247,7 +247,7 @@ def odd_events(run, function):
     def event(**more):
         return function.event(authorization=run.account, form="token=rubbish") | more
 
-    answers(400, "an event of another kind", {"Records": []})
+    answers(400, "an event that is not an HTTP request", {"Records": []})
     for raw in (" ", '"', "\x01", ' "\x01'):
         answers(400, f"the query {raw!r}", event(rawQueryString=f"a{raw}b=1"))
     answers(400, "a body that is not base64", event(isBase64Encoded=True, body="*"))
@@ -295,7 +295,7 @@ def metrics(function):
 
 
 def wrong_start(run, name, why, without=""):
-    """Starts the binary as Lambda does, but with settings with which it must exit."""
+    """Starts the binary as Lambda does, but with invalid settings. The binary must exit."""
     variables = run.environment | {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "_HANDLER": name}
     variables.pop(without, None)
     process = subprocess.run(
@@ -304,7 +304,7 @@ def wrong_start(run, name, why, without=""):
     lines = process.stderr.splitlines()
     holds = process.returncode != 0 and len(lines) == 1 and why in lines[0]
     must(holds, f"the binary exits and prints one line with {why!r}", f"{process}")
-    must(not process.stdout, "it prints nothing to standard output", process.stdout)
+    must(not process.stdout, "the binary prints nothing to standard output", process.stdout)
 
 
 def main(functions, tokenry):

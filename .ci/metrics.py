@@ -1,8 +1,8 @@
 """Checks that the metrics of the alarms and the dashboard in template.yaml exist.
 
-AWS or the functions must write them. CloudWatch accepts any name, and an alarm with a wrong name
-never goes off. Sources: the AWS pages "Working with metrics for HTTP APIs" (API Gateway), "Types of
-metrics for Lambda functions" and "DynamoDB metrics and dimensions".
+AWS or the functions must write each metric. CloudWatch accepts any name, but an alarm on a metric
+that does not exist never starts. Sources: the AWS pages "Working with metrics for HTTP APIs" (API
+Gateway), "Types of metrics for Lambda functions" and "DynamoDB metrics and dimensions".
 """
 
 import json
@@ -16,7 +16,7 @@ KNOWN = {
     "AWS/ApiGateway": ({"4xx", "5xx", "Count", "Latency", "IntegrationLatency"}, {("ApiId",)}),
     "AWS/Lambda": (
         {"Errors", "Throttles", "Duration", "Invocations", "ConcurrentExecutions"},
-        # Without a dimension, the metric is that of the whole account.
+        # Without a dimension, the metric is about all functions of the account in the region.
         {("FunctionName",), ()},
     ),
     "AWS/DynamoDB": (
@@ -36,9 +36,9 @@ TYPES = {
     "FunctionName": {"AWS::Serverless::Function"},
     "TableName": {"AWS::DynamoDB::Table"},
 }
-# The name in the dashboard's body for the table that is in use.
+# The dashboard's body uses this name for the identity table that is in use.
 IN_USE = "Identity"
-# The form of a search that finds a metric of each function whose name contains the stack's name.
+# A search for a metric of each function whose name contains the stack's name.
 SEARCH = re.compile(
     r"SEARCH\('\{([\w/]+),FunctionName\} MetricName=\"(\w+)\" FunctionName=\$\{AWS::StackName\}', '\w+', \d+\)"
 )
@@ -57,7 +57,7 @@ def problems(template):
             found.append(f"{where}: there is no metric {namespace} {metric} with the dimensions {list(dimensions)}")
         for dimension, resource in dimensions.items():
             if types.get(resource) not in TYPES.get(dimension, ()):
-                found.append(f"{where}: {resource} is not a {dimension}")
+                found.append(f"{where}: {resource} cannot have the dimension {dimension}")
 
     for name, alarm in resources.items():
         if alarm["Type"] == "AWS::CloudWatch::Alarm":
@@ -78,8 +78,8 @@ def problems(template):
                 found.append(f"dashboard, {of['title']}: this search does not find the stack's functions")
             if "each function" in of["title"] and fields:
                 found.append(f"dashboard, {of['title']}: {fields} is not a search for each function")
-    # The searches need function names that CloudFormation generates: these start with the stack's
-    # name.
+    # The searches find a function only if CloudFormation generates its name. A generated name
+    # starts with the stack's name.
     named = {name for name in functions if "FunctionName" in resources[name]["Properties"]}
     if named:
         found.append(f"dashboard: its searches do not find {named}, which set FunctionName")
@@ -90,9 +90,9 @@ def problems(template):
             found.append(f"DeploymentPreference: there is no alarm {alarm}")
     alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
     if alarms != set(re.findall(r"\$\{(\w+)\.Arn\}", body)):
-        found.append(f"dashboard: its alarms are not {alarms}")
+        found.append(f"dashboard: it must contain exactly the alarms {alarms}")
     watch = re.search(r"^## Alarms$(.*?)(?=^## |\Z)", WATCH, re.M | re.S)[1]
     documented = set(re.findall(r"^\| `(\w+)` \|", watch, re.M))
     if alarms != documented:
-        found.append(f"docs/how-to/watch.md, Alarms: its alarms are not {alarms}")
+        found.append(f"docs/how-to/watch.md, Alarms: it must contain exactly the alarms {alarms}")
     return found

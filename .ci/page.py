@@ -24,7 +24,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from serve import must, serving
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# The driver on GitHub's machines is for the first one.
+# The script uses the first browser that is installed. The driver on GitHub's machines is for
+# google-chrome.
 BROWSERS = ("google-chrome", "chromium")
 FLAGS = (
     "--headless",

@@ -1,6 +1,7 @@
 """Checks the resources that SAM generates from template.yaml.
 
-It checks their number, their references, the policies of roles, and where functions log.
+Checks the number of resources, their references, the managed policies of roles, and the log group
+of each function.
 """
 
 import copy
@@ -13,11 +14,11 @@ from samtranslator.translator.translator import Translator
 
 from emulator import REGION
 
-# The managed policies that SAM attaches: one to each function, for its logs, and one to CodeDeploy,
-# for the aliases.
+# The managed policies that SAM attaches to roles. The first lets each function write logs. The
+# second lets CodeDeploy move the aliases.
 MANAGED = ("/service-role/AWSLambdaBasicExecutionRole", "/service-role/AWSCodeDeployRoleForLambda")
-# CloudFormation allows 500 (docs/reference/calls-and-cost.md, "Quotas and
-# ceilings").
+# The maximum number of resources. CloudFormation allows 500 (docs/reference/calls-and-cost.md,
+# "Quotas and ceilings").
 MOST = 400
 
 
@@ -32,7 +33,7 @@ def transformed(template, **parameters):
 
 
 def references(value):
-    """Yields the names that a value refers to. The value may contain an update policy."""
+    """Yields the names that a value refers to, such as a resource with its update policy."""
     if isinstance(value, list):
         for one in value:
             yield from references(one)
@@ -52,9 +53,12 @@ def references(value):
 def problems(template):
     """Returns the mistakes in the resources.
 
-    These are a cycle of references, a role with a managed policy that docs/explanation/architecture.md does
-    not name, a function that does not log to FunctionLog (its log would never be deleted), and too many
-    resources.
+    A mistake is one of these:
+
+    - a cycle of references
+    - a role with a managed policy that is not in MANAGED
+    - a function that does not log to FunctionLog, because its log would never be deleted
+    - too many resources
     """
     found = []
     stacks = {canary: transformed(template, Canary=canary) for canary in ("true", "false")}
@@ -63,7 +67,7 @@ def problems(template):
         try:
             graphlib.TopologicalSorter(graph).prepare()
         except graphlib.CycleError as cycle:
-            found.append(f"template.yaml, Canary={canary}: {' needs '.join(cycle.args[1])}")
+            found.append(f"template.yaml, Canary={canary}: a cycle of references: {' needs '.join(cycle.args[1])}")
     resources = stacks["true"]
     for name, of in resources.items():
         policies = of["Properties"].get("ManagedPolicyArns", [])

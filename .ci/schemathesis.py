@@ -3,10 +3,11 @@
 
     schemathesis.py TOKENRY REQUESTS [SEED]
 
-TOKENRY is the built command. The script generates at least REQUESTS requests from openapi.yaml. It
-follows links for one minute per 10,000 requests. It needs a Python environment with `schemathesis`,
-whose settings are in schemathesis.toml. Without SEED, each run uses the same seed, so that no run
-fails by chance. Another seed generates other requests.
+TOKENRY is the built command. The script generates at least REQUESTS requests from openapi.yaml. One
+of its runs follows links between operations, for one minute per 10,000 of REQUESTS. The script
+needs a Python environment with `schemathesis`. The settings are in schemathesis.toml. Without SEED,
+the script always uses the same seed, so that it does not fail by chance. A different seed generates
+different requests.
 """
 
 import collections
@@ -28,8 +29,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = (ROOT / ".ci/schemathesis.toml").read_text()
 REPORTS = ROOT / "target/schemathesis"
 SEED = 20261122
-# The links that schemathesis cannot infer from names. They are not in openapi.yaml because OpenAPI
-# Generator rejects a link that has a body.
+# The links that schemathesis cannot infer from names, each from some operations to other
+# operations. The links are not in openapi.yaml, because OpenAPI Generator rejects a link that has a
+# body.
 LINKS = [
     (
         "create-user-token create-server-token consume-shortcode",
@@ -70,16 +72,16 @@ LINKS = [
         {"requestBody": {"email": "$request.body#/email", "password": "$request.body#/password"}},
     ),
 ]
-# The callers, and how many examples of each operation they send for each 1,000 of REQUESTS.
+# The callers. For each 1,000 of REQUESTS, a caller sends this number of examples of each operation.
 EXAMPLES = {"account": 24, "server": 14, "nobody": 8}
 BY_LINKS = "account-by-links"
 
 
 def phases(requests):
-    """Returns the options of each run.
+    """Returns the options of schemathesis for each run.
 
-    The run that follows links has a time limit. Schemathesis stops following links at random, and
-    then starts again until the time is over.
+    The run that follows links has a time limit. Schemathesis ends each sequence of links at random,
+    and starts new sequences until the time is over.
     """
     options = {
         who: ["--phases=examples,coverage,fuzzing", f"--max-examples={each * requests // 1000}"]
@@ -89,7 +91,7 @@ def phases(requests):
 
 
 def contract():
-    """Returns openapi.yaml with LINKS and with the rules that client generators cannot read."""
+    """Returns openapi.yaml with LINKS and with the rules of tests/src/exact.yaml."""
     contract = yaml.safe_load((ROOT / "openapi.yaml").read_text())
     exact = (ROOT / "tests/src/exact.yaml").read_text()
     exact = exact.replace("urn:tokenry:openapi#", "#").replace("#/every/", "#/components/schemas/")
@@ -132,9 +134,9 @@ def contract():
 
 
 def prepare(start):
-    """Gives users addresses and passwords.
+    """Creates users with e-mail addresses and passwords, and a server token.
 
-    Returns the `Authorization` header of each run that has one.
+    Returns the `Authorization` header of each run that sends this header.
     """
     account = f"Bearer {start['accountToken']}"
 
@@ -155,7 +157,10 @@ def prepare(start):
 
 
 def run(tokenry, seed, who, options):
-    """Does one run on a new server. Returns its report, output, logged statuses and exit code."""
+    """Runs schemathesis against a new server.
+
+    Returns the report, the output, the statuses in the log of the server, and the exit code.
+    """
     directory = REPORTS / who
     directory.mkdir(parents=True)
     with (directory / "serve.log").open("w+") as log:
@@ -168,7 +173,8 @@ def run(tokenry, seed, who, options):
             command += ["run", directory / "openapi.json", "--url", start["url"], "--no-color"]
             command += ["--seed", str(seed), *options, "--report-json-path", directory / "report.json"]
             command += ["--header", f"Authorization: {header}"] if header else []
-            # Not in .ci, where Python would import schemathesis.py instead of the package.
+            # The directory is not .ci, because there Python would import this script instead of the
+            # package.
             ran = subprocess.run(command, cwd=directory, capture_output=True, text=True)
         log.seek(0)
         lines = (json.loads(line) for line in log)
@@ -200,7 +206,7 @@ def main(tokenry, requests, seed=SEED):
                 failed.append(who)
                 print(output)
             print(f"{who}: {sorted(statuses.items())}", flush=True)
-    print(f"{sent} requests in the reports, {answered.total()} in the logs, seed {seed}")
+    print(f"{sent} requests in the reports, {answered.total()} requests in the logs, seed {seed}")
     if failed:
         sys.exit(f"schemathesis: failures in the runs {', '.join(failed)}, seed {seed}")
     if any(status >= 500 for status in answered):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs the black-box tests against ministack, a second emulator of DynamoDB.
 
-The script starts ministack. `TOKENRY_TEST_ENDPOINT` makes the tests use it; the variable works with
-any DynamoDB. SKIPPED lists the tests that ministack cannot pass, with the reason. emulator.py lists
-the requirements.
+The script starts ministack and gives its URL to the tests in the variable `TOKENRY_TEST_ENDPOINT`,
+which also accepts the URL of any other DynamoDB. SKIPPED lists the tests that fail on ministack.
+emulator.py lists the requirements.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import boto3
 from emulator import ROOT, ministack, must
 
 NO_UNITS = "ministack's BatchGetItem does not return ConsumedCapacity"
-# The tests that fail on ministack, with the reason.
+# The tests that fail on ministack, each with the reason.
 SKIPPED = {
     "calls::each_endpoint_makes_the_calls_of_its_row": NO_UNITS,
     "calls::each_variant_makes_the_calls_that_it_lists": NO_UNITS,
@@ -30,8 +30,8 @@ SKIPPED = {
     "not_before::a_token_issued_before_this_time_is_rejected_without_a_read": NO_UNITS,
 }
 TESTS = ["cargo", "test", "--locked", "--workspace", "--test", "black_box", "--"]
-# ministack handles one call at a time, which takes milliseconds. More threads would only wait, and
-# the heavy tests run fewer rounds.
+# ministack handles only one call at a time, and each call takes milliseconds. So more threads would
+# only wait, and the heavy tests run only a twentieth of their rounds.
 THREADS, FEWER = 2, 20
 
 
@@ -47,11 +47,12 @@ def main():
         run = subprocess.run(arguments, cwd=ROOT, env=variables)
         must(run.returncode == 0, "the black-box tests pass on ministack")
 
-        # Tables belong to a region. The SDK signs with this one for "local" (cli/src/embedded.rs).
+        # A table belongs to a region. The tests use the region "local" (cli/src/embedded.rs), for
+        # which the SDK signs requests with the region us-east-1.
         session = boto3.Session("local", "local", region_name="us-east-1")
         tables = session.client("dynamodb", endpoint_url=url).get_paginator("list_tables")
         count = sum(len(page["TableNames"]) for page in tables.paginate())
-        must(count > 400, f"the tests created more than 400 tables in ministack: {count}")
+        must(count > 400, f"the tests created more than 400 tables in ministack: {count} tables")
 
         arguments = [*TESTS, "--exact", *SKIPPED, f"--test-threads={THREADS}"]
         run = subprocess.run(arguments, cwd=ROOT, env=variables, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Code for the scripts that run `tokenry`: starts a server, and checks claims."""
+"""Functions for the scripts that run `tokenry`. They start a server and check claims."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import sys
 
 
 def must(holds, claim, seen=""):
-    """Prints the claim if it is true. Exits if it is false, and prints what was seen."""
+    """If `holds` is true, prints the claim. Otherwise prints the claim and `seen`, and exits."""
     if not holds:
         sys.exit(f"failed: {claim}\n{seen}")
     print(f"ok: {claim}", flush=True)
@@ -15,7 +15,10 @@ def must(holds, claim, seen=""):
 
 @contextlib.contextmanager
 def serving(tokenry, log):
-    """Starts a server that stores data in memory and logs to a file. Yields its first output."""
+    """Starts a server that stores data in memory and logs to `log`.
+
+    Yields the JSON object that the server prints when it is ready.
+    """
     arguments = [tokenry, "serve", "--memory", "--port", "0", "--json", "--log", "info"]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
@@ -24,4 +27,4 @@ def serving(tokenry, log):
         process.terminate()
         ended = process.wait(timeout=10)
     if ended != 0:
-        sys.exit(f"tokenry serve ended with {ended}")
+        sys.exit(f"tokenry serve ended with the exit code {ended}")

@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p target
 
-# Incremental builds cost time and are useless here, because nothing is built twice.
+# An incremental build takes more time, and is useless here, because no crate is built again after a
+# change.
 export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export SAM_CLI_TELEMETRY=0
 # Python stores compiled modules here, not beside the scripts.
@@ -12,8 +13,9 @@ export PYTHONPYCACHEPREFIX=$PWD/target/pycache
 export UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system
 ARCHITECTURE=$(uname -m | sed s/aarch64/arm64/)
 
-# Selects an installed toolchain of the version in rust-toolchain.toml. rustup knows a toolchain
-# only by the name under which it was installed, so `stable` may be this version.
+# Selects an installed toolchain that has the version in rust-toolchain.toml. rustup finds a
+# toolchain only by the name under which it was installed. For example, `stable` may have this
+# version.
 use_installed_toolchain() {
   local channel name
   channel=$(sed -nE 's/^channel = "(.*)"$/\1/p' rust-toolchain.toml)
@@ -27,14 +29,14 @@ use_installed_toolchain() {
 }
 use_installed_toolchain
 
-# install PACKAGE…: installs the packages as root on Debian, and otherwise does nothing.
+# install PACKAGE…: installs the packages if it runs as root on Debian. Otherwise does nothing.
 install() {
   if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then return; fi
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# need COMMAND PACKAGE…: installs the packages if there is no such command.
+# need COMMAND PACKAGE…: installs the packages if the command does not exist.
 need() { command -v "$1" >/dev/null || install "${@:2}"; }
 
 # venv NAME…: creates target/venv/NAME from .ci/NAME-requirements.txt.
@@ -55,8 +57,8 @@ venv() {
 # the tests.
 build_binaries() { cargo build --workspace --bins --examples --locked; }
 
-# Builds the same, and at the same time the functions for deployment, because linking those uses
-# only one core.
+# Does the same as build_binaries and, at the same time, builds the functions for deployment.
+# Linking these functions uses only one core.
 build_all_binaries() {
   build_binaries &
   PATH=$PWD/target/venv/aws/bin:$PATH sam build --parameter-overrides "Architecture=$ARCHITECTURE"
@@ -74,7 +76,7 @@ step() {
   STEPS+=("$(minutes $((SECONDS - start)))  $1")
 }
 
-# minutes SECONDS: prints them as minutes and seconds.
+# minutes SECONDS: prints a duration as minutes and seconds.
 minutes() { printf '%3d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
 # Prints the duration of each step. Use it as a trap for EXIT.
@@ -83,6 +85,6 @@ summary() {
   printf '\nminutes  step\n'
   ((${#STEPS[@]} == 0)) || printf '%s\n' "${STEPS[@]}"
   [[ -z ${STEP-} ]] || printf 'failed  %s\n' "$STEP"
-  printf '%s  in all\n' "$(minutes $SECONDS)"
+  printf '%s  total\n' "$(minutes $SECONDS)"
   return $code
 }

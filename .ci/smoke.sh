@@ -5,12 +5,13 @@
 #     TOKENRY_TOKEN=tk_… smoke.sh URL USER
 #
 # TOKENRY_TOKEN is an account token, or a server token of the ecosystem of USER (`ECOSYSTEM;NAME`).
-# The script creates the user if it does not exist. The minted token is revoked, or expires within a
-# minute.
+# The script creates the user if the user does not exist. It revokes the minted token. If it fails
+# before that, the minted token expires within a minute.
 set -euo pipefail
 url=${1%/} user=$2
 
-# call METHOD PATH [ARGUMENT…]: prints the response. Fails if the status is not 2xx.
+# call METHOD PATH [ARGUMENT…]: sends a request and prints the response's body. Fails if the status
+# is 400 or higher.
 call() {
   curl --silent --show-error --fail-with-body --max-time 10 --request "$1" "${@:3}" \
     --config <(printf 'header = "Authorization: Bearer %s"\n' "$TOKENRY_TOKEN") "$url$2"
@@ -30,8 +31,8 @@ token=$(sed -E 's/.*"token":"([^"]*)".*/\1/' <<<"$minted")
 must "a token is minted" [ "${token:0:6}" = tk_uf_ ]
 
 claims=$(introspect)
-must "it is active" [ "${claims:0:15}" = '{"active":true,' ]
-must "it is the user's" grep -qF "\"sub\":\"$user\"" <<<"$claims"
+must "the minted token is active" [ "${claims:0:15}" = '{"active":true,' ]
+must "the minted token belongs to the user" grep -qF "\"sub\":\"$user\"" <<<"$claims"
 
 printf %s "$token" | call POST /api/auth/revoke --data-urlencode token@-
 must "it is inactive after its revocation" [ "$(introspect)" = '{"active":false}' ]

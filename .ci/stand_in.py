@@ -3,19 +3,19 @@
 
     stand_in.py aws|sam|cargo ARGUMENT…
 
-The real command's own parser reads the arguments. For `aws`, every field is also checked against
-the service's model, as in the real command; only the request is not sent. The response has the
-shape of the service's response, with the names of the fields as values. A stack's outputs and
-parameters are those of the template. So a `--query` that finds nothing in the response is a
-mistake. The script needs a Python environment with `aws-sam-cli` and `awscli`.
+The parser of the real command reads the arguments. For `aws`, the real command also checks every
+field against the service's model, but no request is sent. The response has the structure of the
+service's response, with the names of the fields as values. A stack has the outputs and the
+parameters of template.yaml. So a `--query` is wrong if it finds nothing in the response. The script
+needs a Python environment with `aws-sam-cli` and `awscli`.
 
 Variables:
 
 - STAND_IN_LOG: the file to which each command is written
-- STAND_IN_OUTPUTS: values of the stack's outputs, as JSON
-- STAND_IN_FAIL: the beginning of the command that fails
-- STAND_IN_SAYS: what that command prints
-- STAND_IN_BREAKS: if it is set, the first deployment does not work
+- STAND_IN_OUTPUTS: values for some of the stack's outputs, as a JSON object
+- STAND_IN_FAIL: each command that begins with this text fails
+- STAND_IN_SAYS: the error message of a command that fails because of STAND_IN_FAIL
+- STAND_IN_BREAKS: if this is set, the stack does not work after the first deployment
 - STAND_IN_TOKENRY: the `tokenry` that `cargo run` runs
 - STAND_IN_TOKEN: the account token that `cargo run` prints
 """
@@ -34,12 +34,12 @@ from samcli.yamlhelper import yaml_parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "template.yaml"
-# The ends of the field names with which services point to the next page.
+# A service refers to the next page with a field whose name ends with one of these texts.
 PAGE = ("token", "marker", "lastevaluatedbackuparn")
 
 
 def broken():
-    """Returns whether the stack does not work after the latest deployment."""
+    """Returns whether the stack is broken: STAND_IN_BREAKS is set, and one deployment has run."""
     deployed = pathlib.Path(os.environ["STAND_IN_LOG"]).read_text().count('"command": ["sam", "deploy"')
     return "STAND_IN_BREAKS" in os.environ and deployed == 1
 
@@ -90,7 +90,7 @@ def answer(operation):
             return value.ljust(least, "-") if least else value
 
     said = Sample(use_member_names=True).generate_skeleton(operation.output_shape)
-    # There is no next page.
+    # Without the fields that refer to a next page, this is the last page.
     return {key: value for key, value in said.items() if not key.lower().endswith(PAGE)}
 
 
@@ -103,7 +103,7 @@ def aws(arguments):
 
     def make_request(_client, operation, _request, _context):
         requests.append(operation.name)
-        # A `wait` command ends at once.
+        # A `wait` command ends immediately.
         if "wait" in arguments[:2]:
             sys.exit(0)
         return types.SimpleNamespace(status_code=200), answer(operation)
@@ -138,11 +138,11 @@ def sam(arguments):
     configured = tomllib.loads((ROOT / "samconfig.toml").read_text())
     environment = context.params.get("config_env") or "default"
     if environment not in configured:
-        sys.exit(f"samconfig.toml has no {environment}")
+        sys.exit(f"samconfig.toml has no environment {environment}")
     known = {parameter.name for parameter in command.params}
     for key in configured[environment].get(name, {}).get("parameters", {}):
         if key not in known:
-            sys.exit(f"samconfig.toml, {environment}: sam {name} has no {key}")
+            sys.exit(f"samconfig.toml, {environment}: sam {name} has no option {key}")
     overrides = context.params.get("parameter_overrides") or {}
     unknown = set(overrides) - {one["ParameterKey"] for one in stack()["Parameters"]}
     if unknown:
@@ -152,7 +152,7 @@ def sam(arguments):
 
 
 def cargo(arguments):
-    """Runs the command that `cargo run` would run, but prints another account token."""
+    """Runs STAND_IN_TOKENRY, and replaces the account token in its output with STAND_IN_TOKEN."""
     if arguments[:2] != ["run", "--"]:
         sys.exit("expected `cargo run --`")
     command = [os.environ["STAND_IN_TOKENRY"], *arguments[2:]]

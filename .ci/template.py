@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Checks template.yaml:
 
-- Each function has permissions for exactly the calls that it makes.
-- A version's description contains the parameters on which the function's variables depend.
-- SAM writes out each value that template.yaml repeats by an anchor.
+- Each function has permissions for exactly the operations that it uses.
+- The VersionDescription of a function contains the parameters on which the function's variables
+  depend.
+- SAM replaces the YAML anchors and aliases of template.yaml with their values.
 
 tests/black_box/template.rs checks names, routes and variables.
 
     template.py RIGHTS
 
-RIGHTS is the file that the tests write if `TOKENRY_RIGHTS` is set, and to which kms.py appends.
-Each line is a JSON object: a call that a function made. The script needs a Python environment with
-`aws-sam-cli`.
+The tests write the file RIGHTS if `TOKENRY_RIGHTS` is set, and kms.py appends to this file. Each
+line is a JSON object that describes an operation of DynamoDB or KMS that a function used. The
+script needs a Python environment with `aws-sam-cli`.
 """
 
 import json
@@ -25,9 +26,9 @@ from samcli.yamlhelper import yaml_dump
 from emulator import FUNCTIONS, TEMPLATE, variables
 
 TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTable"}
-# The call during init (shared/src/store/identity/mod.rs, `warm_up`). It belongs to no request.
+# Every function uses this operation during init (shared/src/store/identity/mod.rs, `warm_up`).
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
-# The parameter with the table that replaces IdentityTable after a restore.
+# The parameter with the ARN of the table that replaces IdentityTable after a restore.
 RESTORED = "RestoredTableArn"
 PARAMETERS = set(TEMPLATE["Parameters"])
 VARIABLES = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
@@ -36,22 +37,22 @@ problems = []
 
 
 def same(what, said, expected):
-    """Adds a problem for each element that is in only one of the sets."""
+    """Adds a problem for each element that is in only one of the two sets."""
     for one in sorted(map(str, said - expected)):
-        problems.append(f"{what}: {one} is in the template only")
+        problems.append(f"{what}: {one} is only in the template")
     for one in sorted(map(str, expected - said)):
         problems.append(f"{what}: {one} is missing in the template")
 
 
 def named(resource):
-    """Returns the resource that a policy statement names, with its index if it names one."""
+    """Returns the name of a statement's resource. For an index of a table, appends its path."""
     if "Fn::If" in resource:
         condition, restored, own = resource["Fn::If"]
         name = named(own)
         instead = name.replace("IdentityTable", RESTORED)
         if condition != "IsRestored" or RESTORED not in instead or named(restored) != instead:
             problems.append(
-                f"{resource}: it does not replace IdentityTable by the restored table"
+                f"{resource}: IdentityTable is not replaced with the restored table"
             )
         return name
     if "Ref" in resource:
@@ -76,7 +77,7 @@ def rights(function):
         for statement in policy["Statement"]:
             name = named(statement["Resource"])
             if name.startswith("IdentityTable") and "Fn::If" not in statement["Resource"]:
-                problems.append(f"{function['Handler']}: it has no permissions for a restored table")
+                problems.append(f"{function['Handler']}: the function has no permissions for a restored table")
             actions = statement["Action"]
             actions = [actions] if isinstance(actions, str) else actions
             allowed |= {(name, action) for action in actions}
@@ -95,8 +96,9 @@ def main():
         made.setdefault(call["function"], set()).add(right)
     for name, function in FUNCTIONS.items():
         same(f"{name}'s permissions", rights(function), made.get(name, set()) | {WARM_UP})
-        # If the description does not contain a parameter, a change of its value publishes no new
-        # version, and takes effect only with the next change of the code.
+        # If the description did not contain a parameter, a change of the parameter's value would
+        # not publish a new version. The change would take effect only with the next change of the
+        # code.
         described = parameters(function["VersionDescription"])
         same(f"{name}'s version description", described, parameters(VARIABLES | variables(name)))
 
