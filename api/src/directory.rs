@@ -7,14 +7,14 @@ use crate::Secret;
 /// A new ecosystem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedEcosystem {
-    /// Its id.
+    /// The ecosystem's id.
     pub id: String,
 }
 
 /// A new environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedEnvironment {
-    /// Its id.
+    /// The environment's id.
     pub id: String,
 }
 
@@ -23,9 +23,9 @@ pub struct CreatedEnvironment {
 pub struct User {
     /// The user's id, `ECOSYSTEM;NAME`.
     pub id: String,
-    /// The user's e-mail address, as it was given.
+    /// The user's e-mail address, in the spelling that the client sent.
     pub email: Option<Secret>,
-    /// Whether the user's tokens may manage the e-mail tokens of its ecosystem.
+    /// Whether the user's tokens may manage the e-mail tokens of the user's ecosystem.
     pub admin: bool,
     /// Whether tokens can be created for the user.
     pub active: bool,
@@ -38,11 +38,12 @@ pub struct UserChange {
     /// The user's e-mail address. A different address revokes all tokens of the user.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub email: Change<Secret>,
-    /// The user's password, 8 to 256 characters. Any change revokes all tokens of the user.
+    /// The user's password, 8 to 256 characters. Setting or removing the password revokes all
+    /// tokens of the user.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub password: Change<Secret>,
-    /// Whether the user's tokens may manage the e-mail tokens of its ecosystem. The default for a
-    /// new user is false.
+    /// Whether the user's tokens may manage the e-mail tokens of the user's ecosystem. The default
+    /// for a new user is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<bool>,
     /// Whether tokens can be created for the user. The default for a new user is true. False
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_omitted_field_keeps_null_clears_and_a_value_sets() {
+    fn an_omitted_field_keeps_the_value_null_removes_it_and_another_value_replaces_it() {
         for (json, email) in [
             ("{}", Change::Keep),
             (r#"{"email":null}"#, Change::Clear),

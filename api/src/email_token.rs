@@ -30,8 +30,8 @@ pub type EmailTokenValueData = Data<EmailTokenValue>;
 pub struct NewEmailToken {
     /// The user's e-mail address.
     pub email: Secret,
-    /// Whether the token's scope is `read write` (true) or `read` (false). The default is true for
-    /// a new token and false for a changed one.
+    /// Whether the token's scope is `read write` (true) or `read` (false). If the field is omitted,
+    /// a new token gets the scope `read write`, and a changed token gets the scope `read`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write: Option<bool>,
     /// When the token expires, in milliseconds since 1970, 1 to 253402300799999. The time may be in
@@ -40,11 +40,12 @@ pub struct NewEmailToken {
     pub expiration_date: Option<u64>,
 }
 
-/// The request body that replaces both properties of an e-mail token. An omitted property gets its
-/// default.
+/// The request body that replaces the scope and the expiry of an e-mail token. An omitted field
+/// gets its default.
 pub type ChangedEmailToken = NewEmailToken;
 
-/// The request body that deletes an e-mail token, and the query that reads its value.
+/// The request body that deletes an e-mail token, and the query that reads the value of an e-mail
+/// token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedEmailToken {
     /// The user's e-mail address.
@@ -54,7 +55,7 @@ pub struct EndedEmailToken {
 /// The record of an e-mail token, without its value. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailToken {
-    /// The user's e-mail address, as it was given.
+    /// The user's e-mail address, in the spelling that the client sent.
     pub email: Secret,
     /// The user's id.
     #[serde(rename = "userId")]
@@ -64,7 +65,7 @@ pub struct EmailToken {
     pub token_id: String,
     /// Whether the token's scope is `read write` (true) or `read` (false).
     pub write: bool,
-    /// When the token expires. Equal to `updated_at` if it never expires.
+    /// When the token expires. If the token never expires, this time is equal to `updated_at`.
     pub expiration_date: u64,
     /// `Infinite` or `FixedTtl`.
     #[serde(rename = "expiryType")]
@@ -78,8 +79,8 @@ pub struct EmailToken {
 /// A page of e-mail tokens, including expired ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailTokenList {
-    /// At most 100 records. A page may be shorter than requested. If it has a cursor, it is not the
-    /// last one.
+    /// At most 100 records. A page may be shorter than requested. If `cursor` is set, this is not
+    /// the last page.
     pub data: Vec<EmailToken>,
     /// The `cursor` of the next page; `None` on the last page.
     pub cursor: Option<String>,
@@ -88,19 +89,19 @@ pub struct EmailTokenList {
 /// The value of an e-mail token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailTokenValue {
-    /// The token itself.
+    /// The token.
     pub token: Secret,
 }
 
-/// The request body that logs a user in and reads the value of its e-mail token.
+/// The request body that logs a user in and reads the value of the user's e-mail token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogIn {
     /// The user's e-mail address.
     pub email: Secret,
     /// The user's password, at most 256 characters.
     pub password: Secret,
-    /// The address of the client whose request a back end forwards. Only
-    /// with a server token.
+    /// The IP address of the client whose request a back end forwards. The field is allowed only in
+    /// a request with a server token.
     #[serde(rename = "clientAddress", skip_serializing_if = "Option::is_none")]
     pub client_address: Option<IpAddr>,
 }

@@ -4,13 +4,13 @@ use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// The body of every error except 404, whose body is one line of plain text. It names all problems
-/// of a request at once.
+/// The body of every error response except 404. (The body of a 404 is one line of plain text.) It
+/// contains all problems of the request at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiError {
-    /// The kind, such as `InvalidParams` or `Conflict`. A newer service may send kinds that this
-    /// version of `openapi.yaml` does not list.
+    /// The kind of the error, such as `InvalidParams` or `Conflict`. A newer service may send kinds
+    /// that this version of `openapi.yaml` does not list.
     pub error_type: String,
     /// At least one problem.
     pub errors: Vec<Problem>,
@@ -19,10 +19,11 @@ pub struct ApiError {
 /// One problem of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The part of the request that contains the field. Only with the kind `InvalidParams`.
+    /// The part of the request that contains the field. It is set only if the kind of the error is
+    /// `InvalidParams`.
     #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
-    /// What is wrong.
+    /// The description of the problem.
     pub message: String,
     /// The name of the field, or `additional parameters` if the request has fields that are not
     /// allowed.

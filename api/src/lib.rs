@@ -1,11 +1,11 @@
 //! The request and response types of Tokenry's HTTP API, as `openapi.yaml` describes them.
 //!
 //! The service and its clients share these types. Each type has the name of its schema in
-//! `openapi.yaml`. Unknown fields are ignored, so a client can call a newer service.
+//! `openapi.yaml`. Unknown fields in a response are ignored, so a client can call a newer service.
 //!
-//! Ids are strings: an ecosystem id is `C` and 24 hex digits, an environment id `E` and 24 hex
-//! digits, a user id `ECOSYSTEM;NAME`, a token id a ULID. Secrets have the type [`Secret`], whose
-//! `Debug` output does not contain them.
+//! Ids are strings. An ecosystem id is `C` and 24 hex digits. An environment id is `E` and 24 hex
+//! digits. A user id is `ECOSYSTEM;NAME`. A token id is a ULID. Secrets have the type [`Secret`],
+//! whose `Debug` output does not contain the secret.
 
 mod directory;
 mod email_token;

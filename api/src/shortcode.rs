@@ -11,7 +11,8 @@ use crate::{ExpiryType, Secret};
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewShortcode {
-    /// The id of an environment. The token then belongs to a new user that is named after the code.
+    /// The id of an environment. With this field, the code's token belongs to a new user, whose
+    /// name contains the code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_id: Option<String>,
     /// The id of a user, `ECOSYSTEM;NAME`.
@@ -28,7 +29,7 @@ pub struct NewShortcode {
     pub token_ttl: Option<u64>,
 }
 
-/// A new short code. Only this response contains it.
+/// A new short code. Only this response contains the code.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedShortcode {
@@ -44,7 +45,7 @@ pub struct CreatedShortcode {
     pub user_id: String,
 }
 
-/// Omits the user id as well, because the user's name may be the code.
+/// Omits the code, and the user id, because the user id may contain the code.
 impl fmt::Debug for CreatedShortcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreatedShortcode")
@@ -60,24 +61,24 @@ impl fmt::Debug for CreatedShortcode {
 pub struct TypedShortcode {
     /// The code as a person types it. Case, white space and dashes are ignored.
     pub shortcode: Secret,
-    /// The address of the client whose request a back end forwards. Only
-    /// with a server token.
+    /// The IP address of the client whose request a back end forwards. The field is allowed only in
+    /// a request with a server token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_address: Option<IpAddr>,
 }
 
-/// The token of a short code. Only this response contains the token itself.
+/// The token that a short code was exchanged for. Only this response contains the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExchangedToken {
-    /// The token itself.
+    /// The token.
     pub token: Secret,
     /// The token's id, a ULID.
     pub token_id: String,
     /// The expiry type of the token.
     pub expiry_type: ExpiryType,
-    /// The first second in which the token is expired, in UTC and RFC 3339 format; `None` if it
-    /// never expires.
+    /// The first second in which the token is expired, in UTC and RFC 3339 format; `None` if the
+    /// token never expires.
     pub expires_at: Option<String>,
     /// The ecosystem of the user.
     pub ecosystem_id: String,

@@ -39,8 +39,8 @@ impl ExpiryType {
 pub enum Holder {
     /// An account. Its tokens may do everything in the account's ecosystems.
     Account,
-    /// The servers of an ecosystem. Their tokens may do everything inside it, except creating or
-    /// deleting ecosystems and server tokens.
+    /// The servers of an ecosystem. Their tokens may do everything in the ecosystem, except
+    /// creating or deleting ecosystems and server tokens.
     Server,
     /// A user.
     User,
@@ -52,27 +52,26 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A new token of a user or of an ecosystem's servers. Only this response contains the token
-/// itself.
+/// A new token of a user or of an ecosystem's servers. Only this response contains the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MintedToken {
-    /// The token itself.
+    /// The token.
     pub token: Secret,
     /// The token's id, a ULID.
     pub token_id: String,
     /// The expiry type of the token.
     pub expiry_type: ExpiryType,
     /// The first second in which the token is expired, in UTC and RFC 3339 format, such as
-    /// `2026-01-01T00:00:00Z`; `None` if it never expires.
+    /// `2026-01-01T00:00:00Z`; `None` if the token never expires.
     pub expires_at: Option<String>,
 }
 
 /// A page of valid tokens, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenList {
-    /// At most 100 tokens. A page may be shorter than requested. If it has a cursor, it is not the
-    /// last one.
+    /// At most 100 tokens. A page may be shorter than requested. If `cursor` is set, this is not
+    /// the last page.
     pub tokens: Vec<ListedToken>,
     /// The `cursor` of the next page; `None` on the last page.
     pub cursor: Option<String>,
@@ -92,22 +91,22 @@ pub struct ListedToken {
     pub created_at: String,
     /// When a sliding token was last used; `None` for other tokens and before the first use.
     pub last_used_at: Option<String>,
-    /// The first second in which the token is expired; `None` if it never expires.
+    /// The first second in which the token is expired; `None` if the token never expires.
     pub expires_at: Option<String>,
 }
 
 /// The introspection response (RFC 7662 §2.2).
 ///
-/// If `active` is false, every other field is `None`; [`Introspection::default`] is this response.
-/// If it is true, `sub`, `jti`, `holder`, `scope`, `expiry_type` and `iat` are set.
+/// If `active` is false, every other field is `None`, as in [`Introspection::default`]. If `active`
+/// is true, `sub`, `jti`, `holder`, `scope`, `expiry_type` and `iat` are set.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Introspection {
-    /// Whether the token is valid and the caller may know about it.
+    /// Whether the token is valid and the caller is allowed to introspect it.
     pub active: bool,
     /// The id of the token's owner: the user, the ecosystem of a server token, or the account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// The ecosystem; `None` for an account token.
+    /// The ecosystem of the token's owner; `None` for an account token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ecosystem_id: Option<String>,
     /// The environment whose short code created the token's user.
@@ -119,7 +118,8 @@ pub struct Introspection {
     /// The kind of the token's owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
-    /// The scopes of the token, separated by spaces (RFC 6749 §3.3). A later release may add some.
+    /// The scopes of the token, separated by spaces (RFC 6749 §3.3). A later release may add
+    /// scopes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// The expiry type of the token.
@@ -128,8 +128,8 @@ pub struct Introspection {
     /// When the token was created, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// The first second in which the token is expired, in seconds since 1970; `None` if it never
-    /// expires.
+    /// The first second in which the token is expired, in seconds since 1970; `None` if the token
+    /// never expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
 }

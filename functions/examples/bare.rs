@@ -1,5 +1,5 @@
-//! The least that answers as a Lambda function with lambda_http: what `tests/benches/start.rs` holds the start of
-//! Tokenry's functions against.
+//! A minimal Lambda function with lambda_http. `tests/benches/start.rs` compares the start of
+//! Tokenry's functions with the start of this function.
 
 use lambda_http::{Body, Error, Request, Response, lambda_runtime, service_fn};
 

@@ -1,5 +1,5 @@
 //! The Lambda authorizer for a customer's own API: decides whether the caller's token is valid, and
-//! tells the API whose token it is.
+//! gives the API the facts about the token.
 //!
 //! It has no route. API Gateway calls it with one of three events:
 //!
@@ -7,7 +7,7 @@
 //!   <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
 //! - REST APIs with an authorizer of type `TOKEN` or `REQUEST`:
 //!   <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html>
-//! - HTTP APIs with payload 1.0, which send the same event as `REQUEST`.
+//! - HTTP APIs with payload 1.0, which send the same event as an authorizer of type `REQUEST`.
 
 use std::collections::HashMap;
 
@@ -36,13 +36,13 @@ pub const NAME: &str = "authorize";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    /// Set by REST APIs, and by HTTP APIs with payload 1.0. They expect a policy.
+    /// Set by REST APIs, and by HTTP APIs with payload 1.0. These APIs expect a policy.
     method_arn: Option<String>,
-    /// Set by HTTP APIs with payload 2.0. They expect a simple response.
+    /// Set by HTTP APIs with payload 2.0. These APIs expect a simple response.
     route_arn: Option<String>,
     /// The credential in a `TOKEN` event.
     authorization_token: Option<String>,
-    /// The values that are an HTTP API's cache key.
+    /// The values that an HTTP API uses as its cache key.
     identity_source: Option<Sources>,
     headers: Option<HashMap<String, String>>,
     multi_value_headers: Option<HashMap<String, Vec<String>>>,
@@ -62,9 +62,9 @@ pub enum Decision {
     /// For an HTTP API with payload 2.0.
     #[serde(rename_all = "camelCase")]
     Simple {
-        /// Whether the request may pass.
+        /// Whether the request is allowed.
         is_authorized: bool,
-        /// The caller, for the API's own functions.
+        /// The facts about the caller, for the API's own functions.
         #[serde(skip_serializing_if = "Option::is_none")]
         context: Option<Context>,
     },
@@ -73,9 +73,9 @@ pub enum Decision {
     Policy {
         /// The caller's id.
         principal_id: String,
-        /// Whether the request, and all other requests to the API's stage, may pass.
+        /// The policy that allows or denies the request, and all other requests to the API's stage.
         policy_document: Policy,
-        /// The caller, for the API's own functions.
+        /// The facts about the caller, for the API's own functions.
         #[serde(skip_serializing_if = "Option::is_none")]
         context: Option<Context>,
     },
@@ -111,11 +111,11 @@ struct Statement {
     resource: String,
 }
 
-/// Decides whether an event's request may pass.
+/// Decides whether the request of an event is allowed.
 ///
 /// # Errors
-/// The database is unavailable, or this is not an authorizer event. API Gateway then rejects the
-/// request and, unlike a denial, does not cache the result.
+/// The database is unavailable, or this is not an authorizer event. In both cases API Gateway
+/// rejects the request. It caches a denial, but it does not cache an error.
 pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Decision, String> {
     let request_id = event.context.request_id;
     let span = tracing::info_span!("request", endpoint = NAME, request_id);
@@ -184,8 +184,8 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
 }
 
 impl Event {
-    /// Returns the credential if it is a well-formed token. It is taken from the cache key if the
-    /// event has one, and from the `Authorization` header otherwise.
+    /// Returns the token in the event if it is well-formed. The token is in the cache key if the
+    /// event has a cache key, and in the `Authorization` header otherwise.
     fn token(&self, app: &App) -> Option<PlainToken> {
         let sent = match (&self.authorization_token, &self.identity_source) {
             (Some(token), _) => token,

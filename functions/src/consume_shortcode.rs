@@ -22,18 +22,18 @@ const FAILURES: u32 = 5;
 /// The length of the window, in seconds.
 const WINDOW: u64 = 15 * 60;
 
-/// Returns 200 with the token, which is shown only once. The code is the credential; no other is
+/// Returns 200 with the token, which is shown only once. The code is the only credential that is
 /// needed.
 ///
-/// An attempt is charged to its source and to the deployment before the code is checked, and
-/// refunded unless the code was wrong. A back end may send its server token and the client's
-/// address. Then the limits of its ecosystem apply, and codes of other
-/// ecosystems are unknown.
+/// An attempt is counted for its source and for the deployment before the code is checked. It is
+/// taken back unless the code was wrong. A back end may send its server token and the client's
+/// address. Then the limits of the back end's ecosystem apply, and codes of other ecosystems are
+/// unknown.
 ///
 /// # Errors
-/// 400 for an invalid body or a query field, which is not an attempt; 400 for a malformed code,
-/// which is a failed attempt; 404 for a code that is unknown, used, expired or invalid; 413, 415,
-/// 429.
+/// 400 if the body is invalid, or if there is any query field. Such a request does not count as an
+/// attempt. 400 if the code is malformed. Such a request counts as a failed attempt. 404 if the
+/// code is unknown, used, expired or invalid. 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
     let (typed, origin) = given(&request, back_end)?;
@@ -81,7 +81,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-/// Returns the code as it was typed, and the origin of the attempt.
+/// Returns the code as the person typed it, and the origin of the attempt.
 fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Value, Origin)> {
     let mut body = Fields::json(request)?;
     let typed = body.required_value("shortcode");

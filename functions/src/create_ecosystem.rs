@@ -12,7 +12,8 @@ use tokenry_api::CreatedEcosystem;
 /// Returns 201 with the new id.
 ///
 /// # Errors
-/// 400 for a query field or a body, 401, 403 unless the caller is an account token, 413.
+/// 400 if there is any query field or body; 401; 403 if the credential is not an account token;
+/// 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let found = Lookup::new(app).token(&credential).read().await?;

@@ -12,11 +12,12 @@ use shared::{
 };
 use tokenry_api::Data;
 
-/// Returns 201 with the token's record. A separate request reads its value.
+/// Returns 201 with the token's record. A separate request reads the token's value.
 ///
 /// # Errors
-/// 400 for an invalid body or a query field, 401, 403, 404 for an unknown address; 409 if the user
-/// has a valid e-mail token, is inactive or belongs to a deleted environment; 413, 415.
+/// 400 if the body is invalid, or if there is any query field; 401; 403; 404 if the address is
+/// unknown; 409 if the user has a valid e-mail token, is inactive or belongs to a deleted
+/// environment; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| wanted(request, Scope::ReadWrite);
     let (proof, user, _, properties) =

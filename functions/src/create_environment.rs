@@ -12,7 +12,7 @@ use tokenry_api::CreatedEnvironment;
 /// Returns 201 with the new id.
 ///
 /// # Errors
-/// 400 for an invalid id, a query field or a body, 401, 403, 404, 413.
+/// 400 if the id is invalid, or if there is any query field or body; 401; 403; 404; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

@@ -1,4 +1,4 @@
-//! `POST /api/ecosystems/{ecosystemId}/tokens`: mints a server token for an ecosystem.
+//! `POST /api/ecosystems/{ecosystemId}/tokens`: creates a server token for an ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -14,8 +14,8 @@ use shared::{
 /// Returns 200 with the token, which is shown only once. Only its hash is stored.
 ///
 /// # Errors
-/// 400 for an invalid id or query field or a JSON body, 401, 403 unless the caller is an account
-/// token, 404, 413.
+/// 400 if the id or a query field is invalid, or if there is a JSON body; 401; 403 if the
+/// credential is not an account token; 404; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

@@ -29,9 +29,9 @@ enum Target {
 /// Returns 201 with the code, which is shown only once.
 ///
 /// # Errors
-/// 400 for an invalid body or a query field; 401; 403, also if a user token asks for a code for
-/// anyone but its own user; 404 for an unknown environment, or an unknown ecosystem, then an
-/// unknown user; 409 for a user that is inactive or belongs to a deleted environment; 413, 415.
+/// 400 if the body is invalid, or if there is any query field; 401; 403, for example if a user asks
+/// for a code for another user; 404 if the environment, the ecosystem or the user is unknown; 409
+/// if the user is inactive or belongs to a deleted environment; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let (named, target, wanted) = asked(&request);
@@ -87,7 +87,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-/// The ids in a body, even if they are invalid: authorization comes before validation.
+/// The ids in a body. They are read even if the body is invalid, because authorization comes before
+/// validation.
 #[derive(Default)]
 struct Named {
     environment: bool,
@@ -96,14 +97,14 @@ struct Named {
 }
 
 impl Named {
-    /// Returns whether the body names only this user.
+    /// Returns whether the body contains no id other than this user's id.
     fn is_only(&self, user: &UserId) -> bool {
         let is_other = |text: &String| text != user.as_str();
         !self.environment && !self.user.as_ref().is_some_and(is_other)
     }
 }
 
-/// Parses the body: the ids in it, the target, and the code that is asked for.
+/// Parses the body. Returns the ids in the body, the target, and the properties of the new code.
 fn asked(request: &Request) -> (Named, Result<Target>, Result<NewCode>) {
     let mut body = match Fields::json(request) {
         Ok(body) => body,

@@ -1,4 +1,4 @@
-//! `POST /api/users/{ecosystemId};{userId}/tokens`: mints a token for a user.
+//! `POST /api/users/{ecosystemId};{userId}/tokens`: creates a token for a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -15,8 +15,8 @@ use shared::{
 /// Returns 200 with the token, which is shown only once. Only its hash is stored.
 ///
 /// # Errors
-/// 400 for an invalid user id or query field or a JSON body, 401, 403; 404 for an unknown
-/// ecosystem, then for an unknown user; 409 for a user that is inactive or belongs to a deleted
+/// 400 if the user id or a query field is invalid, or if there is a JSON body; 401; 403; 404 if the
+/// ecosystem or the user is unknown; 409 if the user is inactive or belongs to a deleted
 /// environment; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;

@@ -8,13 +8,13 @@ use shared::{
     service::{access::rights, directory, verify::Lookup},
 };
 
-/// Returns 204. The id is unknown immediately. The tokens of its users become invalid within 30
-/// seconds in an execution environment that has the ecosystem in its cache, and immediately in all
-/// others.
+/// Returns 204. From then on the ecosystem's id is unknown. An execution environment that has the
+/// ecosystem in its cache accepts the tokens of the ecosystem's users for up to 30 seconds. All
+/// other execution environments reject them immediately.
 ///
 /// # Errors
-/// 400 for an invalid id, a query field or a body, 401, 403 unless the caller is an account token,
-/// 404, 413.
+/// 400 if the id is invalid, or if there is any query field or body; 401; 403 if the credential is
+/// not an account token; 404; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

@@ -15,8 +15,8 @@ use tokenry_api::Data;
 /// Returns 200 with the record of the deleted token. The token is invalid from then on.
 ///
 /// # Errors
-/// 400 for an invalid body or query field, 401, 403, 404 for an unknown address or no token, 413,
-/// 415.
+/// 400 if the body or a query field is invalid; 401; 403; 404 if the address is unknown or the user
+/// has no e-mail token; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| email_of_body_or_query(request).map(|email| (email, None));
     let (proof, user, email, _) = managed(app, &request, rights::DELETE_EMAIL_TOKEN, ask).await?;

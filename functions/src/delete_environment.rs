@@ -11,8 +11,8 @@ use shared::{
 /// Returns 204.
 ///
 /// # Errors
-/// 400 for an invalid id, a query field or a body, 401, 403 for a user token, 404, also for an
-/// environment that does not belong to the caller, 413.
+/// 400 if the id is invalid, or if there is any query field or body; 401; 403 if the caller is a
+/// user; 404 if the environment does not exist or does not belong to the caller; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = environment_id(&request);

@@ -8,12 +8,12 @@ use shared::{
     service::{access::rights, directory, verify::Lookup},
 };
 
-/// Returns 204. From then on every token of the user is invalid, even if a user with the same name
-/// is created.
+/// Returns 204. From then on every token of the user is invalid, even if a user with the same id is
+/// created later.
 ///
 /// # Errors
-/// 400 for an invalid id, a query field or a body, 401, 403, 404 for an unknown ecosystem, then for
-/// an unknown user, 413.
+/// 400 if the id is invalid, or if there is any query field or body; 401; 403; 404 if the ecosystem
+/// or the user is unknown; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

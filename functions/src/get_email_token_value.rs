@@ -12,11 +12,13 @@ use shared::{
 };
 
 /// Returns 200 with the value, even if the e-mail token is expired. A user token may read the value
-/// of its own user's e-mail token. An admin user's token may read any value in its ecosystem. Both
-/// need the scopes of the e-mail token and must not expire before it.
+/// of the same user's e-mail token. An admin user's token may read the value of every e-mail token
+/// in the admin user's ecosystem. In both cases the token must have at least the scope of the
+/// e-mail token and must not expire before the e-mail token.
 ///
 /// # Errors
-/// 400 for an invalid query field or a body, 401, 403, 404 for an unknown address or no token, 413.
+/// 400 if a query field is invalid, or if there is a body; 401; 403; 404 if the address is unknown
+/// or the user has no e-mail token; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let email = email_of_query(&request);

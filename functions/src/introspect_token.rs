@@ -13,16 +13,19 @@ use shared::{
 use tokenry_api::Introspection;
 
 /// Returns 200 with the token's claims, or with only `{"active":false}` if the token is invalid or
-/// the caller may not know about it. Introspection uses the token, so it renews a sliding token.
+/// the caller is not allowed to introspect it. Introspection counts as a use of the token, so it
+/// renews a sliding token.
 ///
 /// # Errors
-/// 400 for an invalid form or a query field, 401, 403 if the caller is a user token, 413, 415.
+/// 400 if the form is invalid, or if there is any query field; 401; 403 if the caller is a user;
+/// 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let asked =
         to_introspect(&request).map(|token| token.filter(|token| !app.is_rejected(token.id())));
     let credential = credential(app, &request)?;
     let mut lookup = Lookup::new(app).token(&credential);
-    // A user token may not introspect. Its request must not renew the token that it names.
+    // A user is not allowed to introspect, so a user's request must not renew the token in the
+    // form.
     if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {
         lookup = lookup.token(token);
     }

@@ -1,6 +1,6 @@
 //! The Lambda handlers of Tokenry, one file per function, and their table, [`FUNCTIONS`].
 //!
-//! No handler imports another.
+//! No handler imports another handler.
 
 pub mod authorize;
 pub mod consume_shortcode;
@@ -36,7 +36,7 @@ use shared::{config::Uses, http::Handler};
 pub struct Function {
     /// The `Handler` value in `template.yaml`, and the name in the log.
     pub name: &'static str,
-    /// The resources that it uses besides the identity table.
+    /// The resources that the function uses besides the identity table.
     pub uses: Uses,
     /// The kind of the function.
     pub kind: Kind,
@@ -71,7 +71,7 @@ pub struct Endpoint {
     pub handler: Handler,
 }
 
-/// Returns the functions with a route, in the table's order.
+/// Returns the functions with a route, in the order of [`FUNCTIONS`].
 pub fn endpoints() -> impl Iterator<Item = Endpoint> {
     FUNCTIONS
         .iter()
@@ -110,7 +110,8 @@ macro_rules! route {
 
 /// The list of all Lambda functions.
 ///
-/// Every other list of them is generated from this one, or compared with it by a test.
+/// Every other list of the functions is generated from this list, or a test compares it with this
+/// list.
 pub static FUNCTIONS: &[Function] = &[
     route!("create-user-token", POST "/api/users/{id}/tokens", create_user_token),
     route!("list-user-tokens", GET "/api/users/{id}/tokens", list_user_tokens),

@@ -23,11 +23,13 @@ use shared::{
 };
 use tokenry_api::EmailTokenList;
 
-/// Returns 200 with a page of their records, never with a value. An account token lists those of
-/// all its ecosystems. A server token, or an admin user's token, lists those of its own ecosystem.
+/// Returns 200 with a page of the records of e-mail tokens, without the values. For an account
+/// token, the list contains the e-mail tokens of all ecosystems of the account. For a server token
+/// or an admin user's token, it contains the e-mail tokens of the caller's ecosystem.
 ///
 /// # Errors
-/// 400 for an invalid query field, such as the cursor of another list, or a body, 401, 403, 413.
+/// 400 if a query field is invalid, such as the cursor of another list, or if there is a body; 401;
+/// 403; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let found = Lookup::new(app).token(&credential).read().await?;
@@ -51,7 +53,8 @@ fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<ListKey>)> 
     let limit = query.optional("limit", parse_limit);
     let after = query.optional("cursor", |text| {
         let place = parse_list_key_cursor(text, list(caller))?;
-        // A cursor can be computed for a key in another ecosystem. It is invalid for this list.
+        // A client can compute a cursor from a key in another ecosystem. That cursor is invalid for
+        // this list.
         match caller.ecosystem() {
             Some(own) if place.ecosystem().as_ref() != Some(own) => Err("invalid cursor"),
             _ => Ok(place),

@@ -8,11 +8,11 @@ use shared::{
     service::{access::rights, verify::Lookup},
 };
 
-/// Returns 200 with a page of them, newest first, never with a secret.
+/// Returns 200 with a page of the list, newest token first, without the secrets of the tokens.
 ///
 /// # Errors
-/// 400 for an invalid id or query field, such as the cursor of another list, or a body, 401, 403
-/// unless the caller is an account token, 404, 413.
+/// 400 if the id or a query field is invalid, such as the cursor of another list, or if there is a
+/// body; 401; 403 if the credential is not an account token; 404; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = ecosystem_id(&request);

@@ -21,24 +21,25 @@ use shared::{
 
 /// The length of the window, in seconds.
 const WINDOW: u64 = 15 * 60;
-/// How many attempts for one address from one source may fail in a window.
+/// How many attempts for one e-mail address from one source may fail in a window.
 const OF_ADDRESS_AND_SOURCE: u32 = 10;
 /// How many attempts from one source may fail in a window.
 const OF_SOURCE: u32 = 30;
-/// How many attempts for one address from all sources may fail in a window.
+/// How many attempts for one e-mail address from all sources may fail in a window.
 const OF_ADDRESS: u32 = 100;
 
 /// Returns 200 with the value of the user's valid e-mail token, or of a new one. The password is
-/// the credential; no other is needed.
+/// the only credential that is needed.
 ///
-/// An attempt is charged to its source and its address before the password is checked, and refunded
-/// unless the credentials were wrong. A back end may send its server token and the client's address. Then the limits of its ecosystem apply, and users of other ecosystems
-/// are unknown.
+/// An attempt is counted for its source and for its e-mail address before the password is checked.
+/// It is taken back unless the address or the password was wrong. A back end may send its server
+/// token and the client's address. Then the limits of the back end's ecosystem apply, and users of
+/// other ecosystems are unknown.
 ///
 /// # Errors
-/// 400 for an invalid body or a query field, which is not an attempt; the same 401 for a wrong
-/// password, an unknown address, and a user that is inactive, has no password or belongs to a
-/// deleted environment; 413, 415, 429.
+/// 400 if the body is invalid, or if there is any query field. Such a request does not count as an
+/// attempt. The same 401 if the password is wrong, if the address is unknown, or if the user is
+/// inactive, has no password or belongs to a deleted environment. 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
     let (email, password, origin) = given(&request, back_end)?;
@@ -57,7 +58,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         None => Vec::new(),
     };
     let charged = charge(table, &of_source, now).await?;
-    // A source that has reached its limit does not use up the limit that all sources share.
+    // Count the attempt for the address only after its source. So a source that has reached its
+    // limit does not use up the limit of the address, which all sources share.
     let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
     let (also, address) = join(
         charge(table, &of_address, now),

@@ -1,4 +1,4 @@
-//! The binary of all Lambda functions. It runs the function that Lambda names.
+//! The binary of all Lambda functions. It runs the function whose name Lambda sets in `_HANDLER`.
 
 use std::{env, process::ExitCode};
 

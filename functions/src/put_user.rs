@@ -16,13 +16,13 @@ use shared::{
     },
 };
 
-/// Returns 201 with a new user, 200 with a changed one. A field that is left out keeps its value;
-/// null clears an address or a password. A different address, any password and `active: false`
-/// revoke every token of the user immediately.
+/// Returns 201 with a new user, or 200 with a changed user. A field that is omitted keeps its
+/// value. Null removes the address or the password. A different address, a set or removed password,
+/// or `active: false` revokes every token of the user immediately.
 ///
 /// # Errors
-/// 400 for an invalid id or body or a query field, 401, 403, 404 for an unknown ecosystem, 409 if
-/// the id's key or the address belongs to another user, 413, 415.
+/// 400 if the id or the body is invalid, or if there is any query field; 401; 403; 404 if the
+/// ecosystem is unknown; 409 if the id's key or the address belongs to another user; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let id = user_id(&request);

@@ -8,7 +8,7 @@ use shared::{
     service::tokens::revoke_itself,
 };
 
-/// Returns 200, whatever the token was. The token is the credential; no other is needed.
+/// Returns 200, even if the token does not exist. The token is the only credential that is needed.
 ///
 /// # Errors
 /// 400 if the field `token` is missing or repeated, 413, 415.

@@ -8,11 +8,11 @@ use shared::{
     service::{access::rights, tokens::revoke, verify::Lookup},
 };
 
-/// Returns 204, also if the user has no such token.
+/// Returns 204, even if the user has no token with this id.
 ///
 /// # Errors
-/// 400 for an invalid id, a query field or a body, 401, 403, 404 for an unknown ecosystem, then for
-/// an unknown user, 413.
+/// 400 if an id is invalid, or if there is any query field or body; 401; 403; 404 if the ecosystem
+/// or the user is unknown; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let (id, token_id) = (user_id(&request), token_id(&request));

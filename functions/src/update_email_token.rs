@@ -12,12 +12,12 @@ use shared::{
 };
 use tokenry_api::Data;
 
-/// Returns 200 with the token's record. Both properties are replaced; the value stays the same. The
-/// change takes effect with the next verification.
+/// Returns 200 with the token's record. The scope and the expiry are replaced. The value stays the
+/// same. The next verification uses the new scope and expiry.
 ///
 /// # Errors
-/// 400 for an invalid body or a query field, 401, 403, 404 for an unknown address or no token, 413,
-/// 415.
+/// 400 if the body is invalid, or if there is any query field; 401; 403; 404 if the address is
+/// unknown or the user has no e-mail token; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| wanted(request, Scope::Read);
     let (proof, user, email, properties) =

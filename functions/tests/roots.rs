@@ -13,7 +13,7 @@ use std::{
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 fn listener() -> TcpListener {
-    TcpListener::bind("localhost:0").expect("a port")
+    TcpListener::bind("localhost:0").expect("no port is free")
 }
 
 /// A running Lambda function. It uses a listener of the test as its database.
@@ -21,7 +21,10 @@ struct Function(Child);
 
 impl Function {
     fn start(database: &TcpListener, variables: &[(&str, &str)]) -> Self {
-        let port = database.local_addr().expect("an address").port();
+        let port = database
+            .local_addr()
+            .expect("the listener has no address")
+            .port();
         let child = Command::new(env!("CARGO_BIN_EXE_functions"))
             .env_clear()
             .env(
@@ -51,8 +54,10 @@ impl Drop for Function {
 /// Returns the first bytes of the request on this connection, or the error if there is no request.
 fn asked(connection: TcpStream, config: Arc<ServerConfig>) -> Result<String, String> {
     let limit = Some(Duration::from_secs(10));
-    connection.set_read_timeout(limit).expect("a limit");
-    let server = ServerConnection::new(config).expect("a connection");
+    connection
+        .set_read_timeout(limit)
+        .expect("cannot set the time limit");
+    let server = ServerConnection::new(config).expect("the TLS configuration is invalid");
     let mut bytes = [0; 4];
     StreamOwned::new(server, connection)
         .read_exact(&mut bytes)
@@ -64,11 +69,11 @@ fn asked(connection: TcpStream, config: Arc<ServerConfig>) -> Result<String, Str
 fn the_function_sends_a_request_to_a_database_with_a_certificate_of_a_configured_root() {
     let (config, pem) = self_signed::localhost();
     let listener = listener();
-    let roots = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(roots.path(), pem).expect("a file");
-    let path = roots.path().to_str().expect("text");
+    let roots = tempfile::NamedTempFile::new().expect("cannot create a file");
+    std::fs::write(roots.path(), pem).expect("cannot write the file");
+    let path = roots.path().to_str().expect("the path is not UTF-8");
     let _function = Function::start(&listener, &[("SSL_CERT_FILE", path)]);
-    let (connection, _) = listener.accept().expect("a connection");
+    let (connection, _) = listener.accept().expect("no connection");
     assert_eq!(asked(connection, config), Ok("POST".to_owned()));
 }
 
@@ -80,8 +85,8 @@ fn the_function_sends_no_request_to_a_database_without_a_certificate_of_amazons_
     // so that the function trusts only Amazon's roots.
     for variables in [&[][..], &[("SSL_CERT_FILE", "")]] {
         let _function = Function::start(&listener, variables);
-        let (connection, _) = listener.accept().expect("a connection");
-        let refusal = asked(connection, config.clone()).expect_err("no request");
+        let (connection, _) = listener.accept().expect("no connection");
+        let refusal = asked(connection, config.clone()).expect_err("the function sent a request");
         assert!(refusal.contains("UnknownCA"), "{refusal}");
     }
 }

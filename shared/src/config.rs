@@ -1,4 +1,4 @@
-//! Configuration: environment variables, which are read and checked once at init.
+//! Configuration: environment variables, which are read and checked once, when a function starts.
 
 use std::path::PathBuf;
 
@@ -18,15 +18,16 @@ pub const LOG: &str = "TOKENRY_LOG";
 
 /// The variable for the number of characters of a short code: 6 (default) to 12.
 pub const SHORTCODE_LENGTH: &str = "TOKENRY_SHORTCODE_LENGTH";
-/// The variable for the limit on failed attempts to exchange a short code, per minute in the whole
-/// deployment.
+/// The variable for the limit on failed attempts to exchange a short code, per minute. The limit
+/// applies to all attempts of clients together, and separately to all attempts from the back ends
+/// of each ecosystem.
 pub const SHORTCODE_FAILURES: &str = "TOKENRY_SHORTCODE_FAILURES_PER_MINUTE";
 
-/// The variable for the time before which tokens are rejected, in RFC 3339 format.
+/// The variable for the earliest creation time of tokens that are not rejected, in RFC 3339 format.
 ///
-/// Tokens that were created before this time are invalid, and rejecting one costs no read. Set it
-/// to revoke all tokens at once. Also set it after a restore, because a restored table can contain
-/// tokens that were revoked after the backup.
+/// Tokens that were created before this time are invalid. Rejecting a credential that is too old
+/// costs no read. Set it to revoke all tokens at once. Also set it after a restore, because a
+/// restored table can contain tokens that were revoked after the backup.
 pub const NOT_BEFORE: &str = "TOKENRY_NOT_BEFORE";
 
 /// The optional settings of a deployment.
@@ -41,8 +42,9 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Six characters, and 60 failures per minute. `docs/explanation/security.md` explains how likely a guess
-    /// is to succeed with these values.
+    /// Returns the settings for codes of six characters and 60 failures per minute.
+    /// `docs/explanation/security.md` explains how likely a guess is to succeed with these
+    /// settings.
     fn default() -> Self {
         Self {
             code_space: CodeSpace::default(),
@@ -58,10 +60,11 @@ impl Settings {
         self.not_before.is_some_and(|time| created_at < time)
     }
 
-    /// Reads the settings from variables. A variable that is empty or not set has its default.
+    /// Reads the settings from variables. A setting has its default if its variable is empty or not
+    /// set.
     ///
     /// # Errors
-    /// One line that names the invalid variable.
+    /// One line that contains the name of the invalid variable.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut settings = Settings::default();
@@ -85,10 +88,10 @@ impl Settings {
     }
 }
 
-/// What an endpoint uses besides the identity table.
+/// The resources that an endpoint uses besides the identity table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uses {
-    /// Nothing else.
+    /// No other resource.
     Identity,
     /// The ephemeral table.
     Ephemeral,
@@ -139,7 +142,7 @@ impl Config {
     /// the tables and the key that the endpoint uses are required. Everything else has a default.
     ///
     /// # Errors
-    /// One line that names the missing or invalid variable.
+    /// One line that contains the name of the missing or invalid variable.
     pub fn from_variables(
         uses: Uses,
         variable: impl Fn(&str) -> Option<String>,
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_a_missing_or_invalid_variable() {
+    fn the_error_contains_the_name_of_a_missing_or_invalid_variable() {
         assert_eq!(
             with(&[]),
             Err("TOKENRY_IDENTITY_TABLE is not set".to_owned())

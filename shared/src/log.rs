@@ -1,4 +1,4 @@
-//! The log: one line for each request. The lines are JSON if a machine reads them.
+//! The log. By default, it contains at least one line for each request.
 
 use std::io;
 
@@ -18,8 +18,9 @@ pub enum Format {
 
 /// Starts the log on standard error. A second call in the same process changes nothing.
 ///
-/// The level applies to our own lines. Lines of libraries are logged only from `warn` up, even if
-/// the level is more verbose, because libraries may print the data that they send.
+/// The level applies to the lines of Tokenry's crates. Of libraries, at most warnings and errors
+/// are logged, even if the level is more verbose, because libraries may log the data that they
+/// send.
 pub fn start(level: LevelFilter, format: Format) {
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))

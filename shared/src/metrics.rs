@@ -1,8 +1,9 @@
-//! Metrics, as log lines that CloudWatch turns into metrics (its [embedded metric format][1]).
+//! Counts the responses with status 429, 500 and 503 of each function. Each count is a log line in
+//! the [embedded metric format][1], which CloudWatch turns into a metric.
 //!
-//! API Gateway, Lambda and DynamoDB publish metrics of their own. This module adds what only the
-//! status of a response shows. It writes a line only for such a response, because each line has a
-//! cost and most requests need none.
+//! API Gateway, Lambda and DynamoDB publish their own metrics, which do not contain these counts.
+//! This module writes one line for each of these responses and no line for any other response,
+//! because each line costs money.
 //!
 //! [1]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
@@ -20,8 +21,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Creates the metrics of the function with this name. The name is their only dimension,
-    /// `FunctionName`.
+    /// Creates the metrics of a Lambda function. Their only dimension is `FunctionName`, with this
+    /// name as its value.
     pub fn of_function(name: impl Into<String>) -> Self {
         Self {
             function: name.into(),
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_responses_with_429_500_and_503_are_counted() {
+    fn only_responses_with_status_429_500_and_503_are_counted() {
         let metrics = Metrics::of_function("tokenry-LogInWithPassword");
         let line = |status| metrics.line(status, "r1", Timestamp::from_millis(1_767_225_600_500));
         assert_eq!(
@@ -83,7 +84,7 @@ mod tests {
             }))
         );
         for (status, name) in [(500, "InternalError"), (503, "ServiceUnavailable")] {
-            assert_eq!(line(status).expect("a line")[name], 1);
+            assert_eq!(line(status).expect("the response has no line")[name], 1);
         }
         for status in [200, 401, 404] {
             assert_eq!(line(status), None);

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["domain", "service"]),
 ];
 
-/// The crates that only certain layers may name, with those layers.
+/// The crates that only certain layers may use. Each entry has the crate and its layers.
 const CRATES: &[(&str, &str)] = &[
     ("aws_sdk_dynamodb", "store"),
     ("aws_sdk_kms", "service or store"),
@@ -24,7 +24,7 @@ const CRATES: &[(&str, &str)] = &[
     ("tokenry_api", "domain or http"),
 ];
 
-/// Returns the source files of a layer, each with its text. Comment lines are left out.
+/// Returns the source files of a layer, each with its text without comment lines.
 fn files(layer: &str) -> Vec<(PathBuf, String)> {
     fn collect(path: &Path, found: &mut Vec<PathBuf>) {
         if path.is_dir() {
@@ -53,7 +53,7 @@ fn files(layer: &str) -> Vec<(PathBuf, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// Returns the modules that a file names after `crate::`.
+/// Returns the names of the modules that follow `crate::` in the text of a file.
 fn named(code: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (_, after) in code
@@ -106,14 +106,14 @@ fn a_layer_uses_only_the_layers_that_it_may_use() {
 }
 
 #[test]
-fn the_crates_of_dynamodb_kms_and_lambda_are_named_only_in_their_layers() {
+fn the_crates_for_dynamodb_kms_lambda_and_the_api_are_used_only_in_their_layers() {
     for (name, owner) in CRATES {
         for (layer, _) in LAYERS {
             if owner.split(" or ").any(|owner| owner == *layer) {
                 continue;
             }
             for (path, code) in files(layer) {
-                assert!(!code.contains(name), "{} names {name}", path.display());
+                assert!(!code.contains(name), "{} contains {name}", path.display());
             }
         }
     }
@@ -133,26 +133,26 @@ fn all_methods_of_app_are_in_one_file() {
     }
 }
 
-/// The calls that must stay in one place, so that a new rule needs to be added only there: the
-/// call, the file that may contain it, and the number of times that it does.
+/// The calls that must stay in one file, so that a new rule needs to be added only there. Each
+/// entry has the text of the call, the file, and how many times the file contains the text.
 const CALLED_IN_ONE_PLACE: &[(&str, &str, usize)] = &[
-    // Draws a token. Used by `tokens::create`.
+    // Generates a token. Only `tokens::create` calls this.
     (" Token::generate(", "service/tokens.rs", 1),
-    // Sends the writes that create, revoke or change tokens. Used by `tokens::create` and
-    // `tokens::change`.
+    // Sends the writes that create, revoke or change tokens. Only `tokens::create` and
+    // `tokens::change` call this.
     (".commit(", "service/tokens.rs", 2),
     (".insert_token(", "service/tokens.rs", 1),
-    // The right of whoever has the tables.
+    // Gives a right without checking a caller. This is the definition. These layers do not call it.
     ("fn of_operator(", "service/access.rs", 1),
     ("of_operator(", "service/access.rs", 1),
-    // The user that is not there yet, without a look.
+    // Gives a slot without reading the user. This is the definition. These layers do not call it.
     ("of_new(", "service/access.rs", 1),
-    // The table without a permit, for the start of a function.
+    // Gives access to the table without a permit. Only the start of a function calls this.
     (".identity()", "src/main.rs", 1),
 ];
 
 #[test]
-fn what_bypasses_a_rule_is_called_in_one_place() {
+fn each_call_that_bypasses_a_rule_is_only_in_its_file() {
     let layers = ["service", "http", "../../functions/src"];
     let sources: Vec<_> = layers.iter().flat_map(|layer| files(layer)).collect();
     for (call, file, times) in CALLED_IN_ONE_PLACE {
@@ -166,6 +166,6 @@ fn what_bypasses_a_rule_is_called_in_one_place() {
             );
             found += calls;
         }
-        assert_eq!(found, *times, "{call}");
+        assert_eq!(found, *times, "the number of texts {call}");
     }
 }

@@ -10,18 +10,19 @@ use crate::{
     service::app::App,
 };
 
-/// The longest header that is parsed, in bytes. A token with its scheme has 96.
+/// The maximum length of a header that is parsed, in bytes. `Bearer`, a space and a token have 96
+/// bytes.
 const MAX_HEADER: usize = 256;
 
-/// Parses the token in the `Authorization` header: raw, or after `Bearer` (in any case) and one
-/// space.
+/// Parses the token in the `Authorization` header. The header contains only the token, or `Bearer`
+/// (in upper or lower case), one space and the token.
 ///
 /// A token in the query or the body is not a credential.
 ///
 /// # Errors
-/// [`Error::Unauthorized`] unless it is a well-formed token, which is checked without a database
-/// read; [`Error::Invalid`] if the header was sent twice (API Gateway joins the values with a
-/// comma).
+/// [`Error::Unauthorized`] if the header is missing or contains no token that [`App::token`]
+/// accepts; [`Error::Invalid`] if the header was sent more than once (API Gateway joins the values
+/// with a comma).
 pub fn credential(app: &App, request: &Request) -> Result<PlainToken> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -37,11 +38,11 @@ pub fn credential(app: &App, request: &Request) -> Result<PlainToken> {
     of_header(app, value.to_str().ok())
 }
 
-/// Parses the token in the value of an `Authorization` header; `None` stands for a value that is
-/// not text.
+/// Parses the token in the value of an `Authorization` header. `value` is `None` if the header's
+/// value is not text.
 ///
 /// # Errors
-/// [`Error::Unauthorized`] unless it is a well-formed token.
+/// [`Error::Unauthorized`] if the value contains no token that [`App::token`] accepts.
 pub fn of_header(app: &App, value: Option<&str>) -> Result<PlainToken> {
     let refused = Error::Unauthorized { token_sent: true };
     let Some(text) = value.filter(|text| text.len() <= MAX_HEADER) else {
@@ -51,7 +52,7 @@ pub fn of_header(app: &App, value: Option<&str>) -> Result<PlainToken> {
         None if is_bearer(text) => "",
         None => text,
         Some((scheme, token)) if is_bearer(scheme) => token,
-        // With another scheme, no token was sent (RFC 6750 §3.1).
+        // A header with another scheme counts as no token (RFC 6750 §3.1).
         Some(_) => "",
     };
     if token.is_empty() {

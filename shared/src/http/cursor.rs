@@ -21,11 +21,11 @@ pub fn parse_limit(text: &str) -> Result<u32, NotInRange> {
     number::positive(text, MAX_LIMIT)
 }
 
-/// Returns the cursor of the page of this owner's tokens that starts after this token.
+/// Returns the cursor of the page that starts after this token, in the list of this owner's tokens.
 ///
-/// A cursor is opaque to clients and valid for this list only. It contains the id, and 8 bytes of
-/// SHA-256 over the id and the owner. The hash needs no key, because a cursor contains no secret
-/// and grants no access.
+/// A cursor is opaque to clients and valid for this list only. It contains the token id, and 8
+/// bytes of SHA-256 over the token id and the owner. The hash needs no key, because a cursor
+/// contains no secret and grants no access.
 pub fn cursor(owner: OwnerKey, id: TokenId) -> String {
     let hash = Sha256::new()
         .chain_update("tokens")
@@ -46,7 +46,7 @@ pub fn cursor(owner: OwnerKey, id: TokenId) -> String {
 /// Parses a cursor for this owner's tokens.
 ///
 /// # Errors
-/// The text is not such a cursor; returns the message for the client.
+/// The text is not a cursor for this list. The error is the message for the client.
 pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str> {
     text.get(..22)
         .and_then(|id| base62::decode(id).ok())
@@ -55,8 +55,8 @@ pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str
         .ok_or("invalid cursor")
 }
 
-/// Returns the cursor of the page of e-mail tokens that starts after this key. `list` identifies
-/// the list.
+/// Returns the cursor of the page that starts after this key, in a list of e-mail tokens. `list`
+/// identifies the list.
 pub fn list_key_cursor(list: &str, place: &ListKey) -> String {
     let hash = Sha256::digest(format!("email-tokens#{list}#{}", place.as_str()));
     BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], place.as_str().as_bytes()].concat())
@@ -65,7 +65,7 @@ pub fn list_key_cursor(list: &str, place: &ListKey) -> String {
 /// Parses a cursor for this list of e-mail tokens.
 ///
 /// # Errors
-/// The text is not such a cursor; returns the message for the client.
+/// The text is not a cursor for this list. The error is the message for the client.
 pub fn parse_list_key_cursor(text: &str, list: &str) -> Result<ListKey, &'static str> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
     let place = bytes.get(8..).and_then(|place| str::from_utf8(place).ok());
@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_is_valid_for_one_list_and_only_unchanged(
+        fn a_cursor_is_valid_only_for_its_list_and_only_if_it_is_unchanged(
             id: [u8; 16],
             owner: [u8; 20],
             other: [u8; 20],
@@ -103,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn a_list_key_cursor_is_valid_for_one_list_and_only_unchanged(
+        fn a_list_key_cursor_is_valid_only_for_its_list_and_only_if_it_is_unchanged(
             user: [u8; 12],
             at: prop::sample::Index,
             to in "[0-9A-Za-z_-]",

@@ -28,7 +28,8 @@ use crate::{
 const EMAIL: &str = "email";
 
 /// Returns the record of a user's e-mail token, without its value. If the token never expires,
-/// `expiration_date` is the time of its last change, because clients of this API expect that.
+/// `expiration_date` is the time of the token's last change, because clients of this API expect
+/// that time.
 pub fn record(token: &EmailToken, user: &User) -> tokenry_api::EmailToken {
     let date = token.expiration_date.map(ExpirationDate::millis);
     tokenry_api::EmailToken {
@@ -52,8 +53,8 @@ pub fn value(value: &str) -> Result<Response<Body>> {
     ok_secret(&Data::from(EmailTokenValue { token }))
 }
 
-/// Parses the user and the properties in a body. `default` is the scope if the body does not set
-/// it.
+/// Parses the user and the properties in a body. `default` is the scope if the body has no field
+/// `write`.
 ///
 /// # Errors
 /// The body is invalid, or there is a query field.
@@ -73,17 +74,18 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
     Ok((email.ok_or(MISSING)?, properties))
 }
 
-/// Returns the user that a request names, and the rest of the request, if the caller may change
-/// e-mail tokens.
+/// Checks that the caller may change e-mail tokens. Returns the proof, the user whose address is in
+/// the request, the address, and the rest of the request.
 ///
-/// `ask` parses the request after the credential is found to be well-formed and before the caller
-/// is verified, because one round trip looks up both the caller and the address. An admin user may
-/// give an e-mail token only properties that its own token covers. Otherwise an admin user with a
-/// short-lived token could extend an e-mail token and then read its value.
+/// `ask` parses the request. It is called after the credential is parsed and before the caller is
+/// verified, because one round trip looks up both the caller and the address. An admin user may
+/// give an e-mail token only properties that the admin user's own token covers. Otherwise an admin
+/// user with a short-lived token could read the value of an e-mail token and then extend the e-mail
+/// token.
 ///
 /// # Errors
-/// [`Error::Unauthorized`], [`Error::Forbidden`], the errors in the request, [`Error::NotFound`],
-/// or the database is unavailable.
+/// [`Error::Unauthorized`], [`Error::Forbidden`], the errors of `ask`, [`Error::NotFound`], or the
+/// database is unavailable.
 pub async fn managed<T: Copy + Into<Option<Properties>>>(
     app: &App,
     request: &Request,
@@ -111,7 +113,7 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
 /// Parses the user's address in a query.
 ///
 /// # Errors
-/// A query field is invalid or missing, or there is a body.
+/// A query field is invalid, the address is missing, or the request has a body.
 pub fn email_of_query(request: &Request) -> Result<Email> {
     let mut query = Fields::query(request);
     let email = query.required(EMAIL, Email::parse);
@@ -119,10 +121,11 @@ pub fn email_of_query(request: &Request) -> Result<Email> {
     email.ok_or(MISSING)
 }
 
-/// Parses the user's address in a body or a query.
+/// Parses the user's address, which is in the body or in the query.
 ///
 /// # Errors
-/// The body or a query field is invalid or missing, or both contain an address.
+/// The body or a query field is invalid, the address is missing, or both the body and the query
+/// contain an address.
 pub fn email_of_body_or_query(request: &Request) -> Result<Email> {
     if fields::body(request)?.is_empty() {
         return email_of_query(request);
@@ -147,6 +150,6 @@ pub fn email_of_body_or_query(request: &Request) -> Result<Email> {
     email.ok_or(MISSING)
 }
 
-/// The error for a missing address. No client gets it, because [`Fields`] reports a missing field
-/// first.
+/// The error for a missing address. No client gets this error, because [`Fields`] reports a missing
+/// field first.
 const MISSING: Error = Error::InvalidBody("the request names no email");

@@ -1,7 +1,8 @@
 //! Prepares API Gateway's events so that lambda_http can convert all of them.
 //!
-//! lambda_http 1.3 panics if it cannot convert a query string, a Host or a base64 body. All three
-//! are removed from the event first. [`Raw`] holds the parts of them that a handler needs.
+//! lambda_http 1.3 panics if it cannot convert a query string, a host name or a base64 body. So the
+//! query string, the host name and a body that cannot be decoded are removed from the event before
+//! the conversion. [`Raw`] contains what a handler needs from them.
 
 use std::{convert::Infallible, panic::AssertUnwindSafe};
 
@@ -24,12 +25,13 @@ use serde_json::value::RawValue;
 use super::{Answer, Handler, answer};
 use crate::{domain::error::Error, service::app::App};
 
-/// The parts of an event that the conversion to an `http::Request` would lose or fail on.
+/// The parts of an event that the conversion to an `http::Request` loses, or that make the
+/// conversion fail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Raw {
     /// The query string as it was sent.
     pub(super) query: String,
-    /// Whether the event declares the body as base64, but it is not.
+    /// Whether the event says that the body is base64, but the body cannot be decoded.
     pub(super) undecodable_body: bool,
 }
 
@@ -38,7 +40,8 @@ pub(super) struct Raw {
 /// A panic in the handler ends only this request, with a 500. The execution environment stays up.
 ///
 /// # Errors
-/// Never: API Gateway turns an error of the Lambda runtime into a 502.
+/// This function never returns an error, because API Gateway turns an error of the Lambda runtime
+/// into a 502.
 pub async fn respond(
     app: &App,
     endpoint: &str,
@@ -75,8 +78,8 @@ pub async fn respond(
     }
 }
 
-/// Parses an event. lambda_http alone would first try the format of REST APIs, which doubles the
-/// time for HTTP APIs.
+/// Parses an event, and tries the format of HTTP APIs first. lambda_http tries the format of REST
+/// APIs first, which doubles the time for an HTTP API.
 fn parse(payload: &str) -> serde_json::Result<LambdaRequest> {
     if payload.contains(r#""version":"2.0""#)
         && let Ok(http_api) = serde_json::from_str(payload)
@@ -130,7 +133,8 @@ impl Raw {
     }
 }
 
-/// Removes a body that is declared as base64 but is not. Returns whether it did.
+/// Removes the body if the event says that it is base64 but it cannot be decoded. Returns whether
+/// the body was removed.
 fn take_undecodable(body: &mut Option<String>, is_base64: bool) -> bool {
     let undecodable = |text: &mut String| is_base64 && BASE64_STANDARD.decode(text).is_err();
     body.take_if(undecodable).is_some()

@@ -13,19 +13,19 @@ use serde_json::Value;
 use super::{MAX_BODY, MAX_FORM_FIELDS, event::Raw};
 use crate::domain::error::{Error, Location, Problem, Result, combine};
 
-/// The maximum number of disallowed fields that an error names.
+/// The maximum number of field names in an error about fields that are not allowed.
 const MAX_NAMED: usize = 20;
 
 /// One field.
 struct Field<'a, V> {
-    /// The name as it was sent, for the error message.
+    /// The name as the client sent it, for the error message.
     raw_name: Cow<'a, str>,
     name: Cow<'a, str>,
     value: V,
 }
 
-/// Fields that a handler takes by name. An invalid field, and a field that is not taken, is a
-/// problem.
+/// The fields of a request. A handler takes fields by name. A field is a problem if it is invalid,
+/// or if the handler does not take it.
 pub struct Fields<'a, V> {
     location: Location,
     untaken: Vec<Field<'a, V>>,
@@ -51,12 +51,12 @@ impl<'a> Fields<'a, Cow<'a, str>> {
         Self::new(Location::Query, untaken)
     }
 
-    /// Parses the first [`MAX_FORM_FIELDS`] fields of a form body, and returns whether there are
-    /// more. An empty body has no fields.
+    /// Parses the first [`MAX_FORM_FIELDS`] fields of a form body, and returns whether the form has
+    /// more fields. An empty body has no fields.
     ///
     /// # Errors
-    /// The body is too large or not decodable, or it is not empty and its content type is not
-    /// `application/x-www-form-urlencoded`.
+    /// The body is too large or cannot be decoded, or a body that is not empty has a content type
+    /// other than `application/x-www-form-urlencoded`.
     pub fn form(request: &'a Request) -> Result<(Self, bool)> {
         let body = body_of_type(request, "application/x-www-form-urlencoded")?;
         let mut pairs = form_urlencoded::parse(body);
@@ -95,8 +95,8 @@ impl Fields<'static, Value> {
     /// Parses the members of the JSON object in the body.
     ///
     /// # Errors
-    /// The body is too large, not decodable or not a JSON object, or it is not empty and its
-    /// content type is not `application/json`.
+    /// The body is too large, cannot be decoded or is not a JSON object, or a body that is not
+    /// empty has a content type other than `application/json`.
     pub fn json(request: &Request) -> Result<Self> {
         Self::members(body_of_type(request, "application/json")?)
             .map_err(|_| Error::InvalidBody("the body is not a JSON object"))
@@ -112,7 +112,7 @@ impl Fields<'static, Value> {
         Ok(Self::new(Location::Body, untaken))
     }
 
-    /// Returns the member with this name if it is a string, without taking it.
+    /// Returns the member with this name if the member is a string. Does not take the member.
     pub fn peek(&self, name: &str) -> Option<&str> {
         let mut fields = self.untaken.iter();
         fields.find(|field| field.name == name)?.value.as_str()
@@ -158,7 +158,7 @@ impl Fields<'static, Value> {
         }
     }
 
-    /// Takes the member with this name, which must be present, of any type.
+    /// Takes the member with this name, which must be present and may have any type.
     pub fn required_value(&mut self, name: &'static str) -> Option<Value> {
         self.require(name);
         self.take(name)
@@ -219,15 +219,15 @@ impl<'a, V> Fields<'a, V> {
     /// Checks that there are no problems and that all fields were taken.
     ///
     /// # Errors
-    /// The problems so far, and one that names the fields that were not taken: at most 20 different
-    /// names.
+    /// All problems of the fields. If fields were not taken, one problem contains their names: at
+    /// most 20 different names.
     pub fn finish(mut self) -> Result<()> {
         let mut names: Vec<&str> = Vec::new();
         for field in &self.untaken {
             if names.len() > MAX_NAMED {
                 break;
             }
-            // The name may be a token, which must not be repeated in the response.
+            // The name may contain a token, which must not be repeated in the response.
             let name = if field.name.contains("tk_") || field.raw_name.contains("tk_") {
                 "***"
             } else {
@@ -255,7 +255,7 @@ impl<'a, V> Fields<'a, V> {
     /// 3.2).
     ///
     /// # Errors
-    /// The problems so far.
+    /// All problems of the fields that were taken.
     pub fn finish_ignoring_others(self) -> Result<()> {
         if self.problems.is_empty() {
             Ok(())
@@ -292,7 +292,7 @@ impl<'a, V> Fields<'a, V> {
 }
 
 /// The members of a JSON object in their order, including members with the same name. A
-/// `serde_json::Map` would contain only the last of them.
+/// `serde_json::Map` would contain only the last member with a name.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -344,7 +344,7 @@ fn content_type(request: &Request) -> &str {
         .unwrap_or_default()
 }
 
-/// Checks that a request to an endpoint without query fields and body has neither.
+/// Checks that a request has no query fields and no body.
 ///
 /// # Errors
 /// There is a query field or a body.
@@ -352,12 +352,11 @@ pub fn no_input(request: &Request) -> Result<()> {
     combine(no_body(request), Fields::query(request).finish()).map(|_| ())
 }
 
-/// Checks that a request to an endpoint without a body has none. The JSON object `{}` counts as
-/// none.
+/// Checks that a request has no body. The JSON object `{}` counts as no body.
 ///
 /// # Errors
-/// [`Error::Invalid`] names the members of a JSON object; [`Error::InvalidBody`] for any other
-/// body.
+/// [`Error::Invalid`] with the names of the members, if the body is a JSON object with members;
+/// [`Error::InvalidBody`] for any other body.
 pub fn no_body(request: &Request) -> Result<()> {
     let body = body(request)?;
     if body.trim_ascii().is_empty() {
@@ -369,9 +368,10 @@ pub fn no_body(request: &Request) -> Result<()> {
     }
 }
 
-/// Checks that a request has no JSON body, as [`no_body`] does, and ignores a body of another
-/// content type, because clients of the first API send one when they mint a token. Every JSON type
-/// is checked, such as `text/json` or `application/problem+json`.
+/// Checks a body with a JSON content type as [`no_body`] does. Ignores a body with any other
+/// content type, because clients of the first API send a body of another type when they create a
+/// token. A content type is JSON if it contains `json`, such as `text/json` or
+/// `application/problem+json`.
 ///
 /// # Errors
 /// There is a JSON body, or a body that is too large.
@@ -386,7 +386,8 @@ pub fn no_json_body(request: &Request) -> Result<()> {
 /// Returns the decoded body.
 ///
 /// # Errors
-/// The body is longer than [`MAX_BODY`], or it is declared as base64 but is not.
+/// The body is longer than [`MAX_BODY`], or the event says that it is base64 but it cannot be
+/// decoded.
 pub fn body(request: &Request) -> Result<&[u8]> {
     let undecodable = request
         .extensions()
@@ -431,7 +432,7 @@ mod tests {
         let (few, many) = (time_to_refuse(500), time_to_refuse(5000));
         assert!(
             many < few * 30,
-            "{few:?} {many:?}: a quadratic algorithm takes 100 times as long"
+            "500 fields: {few:?}, 5000 fields: {many:?}; quadratic time would be 100 times as long"
         );
     }
 }

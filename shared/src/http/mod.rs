@@ -33,8 +33,8 @@ use crate::{
 /// The maximum length of a body, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
-/// The maximum number of fields that are read from a form. It is limited because forms are parsed
-/// before the caller is verified.
+/// The maximum number of fields that are read from a form. The number is limited because a form is
+/// parsed before the caller is verified.
 pub const MAX_FORM_FIELDS: usize = 16;
 
 /// The future of a handler's result.
@@ -96,8 +96,8 @@ pub fn user_id(request: &Request) -> Result<UserId> {
     path_id(request, "id", Error::USER_ID, UserId::parse)
 }
 
-/// Returns the ecosystem in the path parameter `{id}`, even if the user's name after it is invalid:
-/// authorization comes before validation.
+/// Returns the ecosystem id at the start of the path parameter `{id}`, even if the rest of the
+/// parameter is invalid, because authorization comes before validation.
 pub fn user_ecosystem(request: &Request) -> Option<EcosystemId> {
     let of_user = |text: &str| EcosystemId::parse(text.split(';').next().unwrap_or_default());
     path_id(request, "id", "", of_user).ok()
@@ -137,8 +137,8 @@ pub fn token_id(request: &Request) -> Result<TokenId> {
     path_id(request, "tokenId", "invalid token id", TokenId::parse)
 }
 
-/// Parses a path parameter. It is taken from the gateway's parameters, because lambda_http
-/// normalizes and re-encodes the URI.
+/// Parses a path parameter. The text comes from the path parameters in API Gateway's event, not
+/// from the URI, because lambda_http normalizes and re-encodes the URI.
 fn path_id<T>(
     request: &Request,
     name: &'static str,

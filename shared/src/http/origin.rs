@@ -1,4 +1,5 @@
-//! The origin of an attempt to log in or to exchange a short code. The limits apply to each origin.
+//! The origin of an attempt to log in or to exchange a short code. The limits on failed attempts
+//! apply to each origin separately.
 
 use std::net::IpAddr;
 
@@ -16,9 +17,9 @@ use crate::{
     },
 };
 
-/// Returns the ecosystem of the server token in the `Authorization` header, which a back end sends
-/// with its clients' attempts. Ignores any other `Authorization`, and a server token that is
-/// invalid or has scope `read`.
+/// Returns the ecosystem of the server token that a back end sends in the `Authorization` header
+/// with its clients' attempts. Returns `None` if the header contains no server token, or if the
+/// server token is invalid or has only the scope `read`.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -38,17 +39,19 @@ pub async fn back_end(app: &App, request: &Request) -> Result<Option<EcosystemId
 /// The origin of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The ecosystem whose back end sends the attempt; `None` without a back end. Its limits apply,
-    /// and only its users and codes are found.
+    /// The ecosystem whose back end sends the attempt, or `None` if no back end sends it. With an
+    /// ecosystem, the ecosystem's own limits apply, and only users and codes of the ecosystem are
+    /// found.
     pub ecosystem: Option<EcosystemId>,
-    /// The client's address as [`rate_limit::source`] writes it; `None` if the back end does not send
-    /// it.
+    /// The client's address in the format of [`rate_limit::source`], or `None` if a back end does
+    /// not send the address.
     pub address: Option<String>,
 }
 
 impl Origin {
-    /// Takes `clientAddress` from the body of a back end's request. Without a back end, the field is
-    /// an error, and the address is the one that API Gateway reports, never a header.
+    /// Returns the origin of a request. If a back end sends the request, the client's address is
+    /// the field `clientAddress` in the body. Otherwise this field is an error, and the client's
+    /// address is the source address that API Gateway reports, never a header.
     pub fn new(
         request: &Request,
         ecosystem: Option<EcosystemId>,
@@ -70,7 +73,8 @@ impl Origin {
     /// its own budgets.
     pub fn budget(&self, about: &str, subject: &str, window: u64, limit: u32) -> Budget {
         match &self.ecosystem {
-            // Unambiguous: no client or user address starts with an ecosystem id and a space.
+            // This text is unambiguous, because no client address or e-mail address starts with an
+            // ecosystem id and a space.
             Some(id) => Budget::new(about, &format!("{id} {subject}"), window, limit),
             None => Budget::new(about, subject, window, limit),
         }

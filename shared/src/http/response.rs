@@ -1,4 +1,4 @@
-//! Responses, with the statuses and the error structure of the contract.
+//! Builds the responses, with the statuses and the error structure that `openapi.yaml` describes.
 
 use lambda_http::{
     Body, Response,
@@ -44,8 +44,8 @@ pub fn no_content() -> Response<Body> {
     response
 }
 
-/// Returns 200 with a body that must not be cached, because it contains a secret or the validity of
-/// one.
+/// Returns 200 with a body that must not be cached, because it contains a secret or says whether a
+/// secret is valid.
 ///
 /// # Errors
 /// The value cannot be written as JSON.
@@ -67,7 +67,8 @@ fn not_stored(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Returns the response for an error, and the cause for the operator's log if there is one.
+/// Returns the response for an error, and the cause for the operator's log, if the error has a
+/// cause.
 pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
     match error {
         Error::Unauthorized { token_sent } => {
@@ -198,7 +199,7 @@ fn with_problems(status: StatusCode, error_type: &str, errors: Vec<Problem>) -> 
         error_type: error_type.to_owned(),
         errors,
     };
-    let text = serde_json::to_string(&body).expect("texts are JSON");
+    let text = serde_json::to_string(&body).expect("strings can be written as JSON");
     with(status, JSON, text)
 }
 

@@ -35,8 +35,8 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
     combine(fields::no_json_body(request), query.finish()).map(|_| wanted)
 }
 
-/// Parses the token in an introspection's form (RFC 7662 section 2.1); `None` if the text is not a
-/// token. Other fields are ignored (RFC 6749 section 3.2).
+/// Parses the token in the form of an introspection request (RFC 7662 section 2.1). Returns `None`
+/// if the text is not a token. Other fields are ignored (RFC 6749 section 3.2).
 ///
 /// # Errors
 /// The field `token` is missing or repeated, the form has too many fields, or there is a query
@@ -52,13 +52,13 @@ pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
     combine(Fields::query(request).finish(), form).map(|_| token.flatten())
 }
 
-/// Parses the token in a revocation's form (RFC 7009 section 2.1); `None` if the text is not a
-/// token.
+/// Parses the token in the form of a revocation request (RFC 7009 section 2.1). Returns `None` if
+/// the text is not a token.
 ///
-/// Unlike [`to_introspect`], it accepts a query and a form with too many fields, because an error
-/// would leave the token valid. It ignores fields after the first
-/// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS), and white space around the token, such as the line
-/// end of a file.
+/// Unlike [`to_introspect`], this function accepts query fields and a form with too many fields,
+/// because an error would leave the token valid. It ignores all fields after the first
+/// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS). It also ignores white space around the token, such
+/// as the line end of a file.
 ///
 /// # Errors
 /// The field `token` is missing or repeated.
@@ -89,8 +89,9 @@ pub struct Page {
     after: Option<TokenId>,
 }
 
-/// Parses the requested page of this owner's tokens. Without an owner, the cursor cannot be checked
-/// and is ignored; the request then fails because its id is invalid.
+/// Parses the requested page of this owner's tokens. `owner` is `None` if the id in the path is
+/// invalid. Then the cursor is ignored, because it cannot be checked. The request fails because of
+/// the invalid id.
 ///
 /// # Errors
 /// A query field is invalid, or there is a body.
@@ -108,7 +109,7 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
 }
 
 /// Returns 200 with a page of an owner's valid tokens, newest first. The page is shorter than
-/// requested if some of the tokens read from the database are invalid.
+/// requested if some of the tokens that were read from the database are invalid.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -117,7 +118,7 @@ pub async fn list(app: &App, right: MayRead, owner: &Owner, page: Page) -> Resul
     let listed = tokens.into_iter().map(|token| ListedToken {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
-        // RFC 3339 covers years up to 9999.
+        // Only a time after the year 9999 has no RFC 3339 format.
         created_at: token.created_at.to_rfc3339().unwrap_or_default(),
         last_used_at: match token.expiry {
             Expiry::SlidingTtl { last_used_at, .. } => {

@@ -1,9 +1,9 @@
-//! Authorization: what a caller may do, and which records it can see.
+//! Authorization: what a caller may do, and which records a caller is allowed to see.
 //!
-//! A handler can get the records that it looked up only through a [`Permit`], which
-//! [`Caller::may`] returns for a [`Right`]. A function that changes something requires
-//! [`MayWrite`], which the permit for a right to write contains. So a handler that does not check
-//! its caller does not compile.
+//! A handler gets the records of its lookup only from a [`Permit`]. [`Caller::may`] checks a
+//! [`Right`] and returns the permit. A function that changes records requires a [`MayWrite`]. Only
+//! the permit for a right to write contains one. So a handler that does not check its caller does
+//! not compile.
 
 use crate::{
     domain::{
@@ -17,9 +17,10 @@ use crate::{
     service::verify::{Found, Verified},
 };
 
-/// The right that each endpoint requires. Endpoints that are not listed require no credential:
-/// exchanging a short code, logging in, and revoking a token with the token itself.
-#[expect(missing_docs, reason = "each has the name of its endpoint")]
+/// The right that each endpoint requires. Three endpoints are not listed, because they require no
+/// credential in the `Authorization` header: exchanging a short code, logging in, and revoking the
+/// token in the body.
+#[expect(missing_docs, reason = "each constant has the name of its endpoint")]
 pub mod rights {
     use super::{
         MayRead, MayWrite, Right, Scope,
@@ -54,14 +55,15 @@ pub mod rights {
     pub const LIST_EMAIL_TOKENS: Right<MayRead> = read(Administrator);
     pub const UPDATE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
     pub const DELETE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
-    /// A value lets its holder write, so it is not for a token that only reads.
+    /// An e-mail token can have the scope `read write`, so a caller whose token can only read must
+    /// not get the e-mail token's value.
     pub const GET_EMAIL_TOKEN_VALUE: Right<MayRead> = Right {
         scope: Scope::ReadWrite,
         ..read(Administrator)
     };
     pub const GET_OWN_EMAIL_TOKEN_VALUE: Right<MayRead> = read(User);
 
-    /// A back end that sends its clients' attempts to log in or to exchange a short code.
+    /// Lets a back end send its clients' attempts to log in or to exchange a short code.
     pub const SEND_ATTEMPTS: Right<MayWrite> = write(Server);
 }
 
@@ -73,16 +75,17 @@ pub struct Right<A> {
     proof: A,
 }
 
-/// The kinds of caller. A right of one kind is also a right of the kinds listed before it.
+/// The kinds of caller. Their order matters: if a right requires a kind, [`Caller::may`] accepts
+/// callers of that kind and of all kinds listed before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
     /// An account.
     Account,
     /// The server of an ecosystem.
     Server,
-    /// A user who may manage the e-mail tokens of its ecosystem.
+    /// An admin user, who may manage the e-mail tokens of the user's ecosystem.
     Administrator,
-    /// Any user.
+    /// Any other user.
     User,
 }
 
@@ -111,8 +114,8 @@ pub struct MayRead(());
 pub struct MayWrite(());
 
 impl MayWrite {
-    /// Returns the right of an operator who has access to the database itself. Only the commands
-    /// `bootstrap` and `serve`, and tests, use it. A handler must not use it.
+    /// Returns the proof for an operator, who has direct access to the database. Only the commands
+    /// `bootstrap` and `serve` and the tests call this function. A handler must not call it.
     pub const fn of_operator() -> Self {
         Self(())
     }
@@ -122,7 +125,7 @@ impl Found {
     /// Returns the caller that sent this credential.
     ///
     /// # Errors
-    /// [`Error::Unauthorized`] if the token is not valid.
+    /// [`Error::Unauthorized`] if the credential is not a valid token.
     pub fn caller(&self, credential: &PlainToken) -> Result<Caller<'_>> {
         let token = self.verified(credential);
         let token = token.ok_or(Error::Unauthorized { token_sent: true })?;
@@ -130,18 +133,18 @@ impl Found {
     }
 }
 
-/// A caller with a valid token. Its rights are not checked yet.
+/// A caller with a valid token. The caller's rights are not checked yet.
 pub struct Caller<'a> {
     found: &'a Found,
     token: Verified,
 }
 
 impl<'a> Caller<'a> {
-    /// Checks that the caller has a right in the ecosystem that the request names. `ecosystem` is
-    /// `None` if the request names no well-formed ecosystem id.
+    /// Checks that the caller has a right in an ecosystem. `ecosystem` is the ecosystem id in the
+    /// request, or `None` if the request contains no well-formed ecosystem id.
     ///
-    /// This does not check that the ecosystem exists and belongs to the caller's account.
-    /// [`Permit::ecosystem`] checks that.
+    /// This function does not check that the ecosystem exists or that it belongs to the caller's
+    /// account. [`Permit::ecosystem`] checks both.
     ///
     /// # Errors
     /// [`Error::Forbidden`] if the caller does not have the right.
@@ -167,21 +170,23 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Returns whether this is the e-mail address of the calling user.
+    /// Returns whether `email` is the address of the calling user.
     pub fn is_own_address(&self, email: &Email) -> bool {
         let user = self.user().and_then(|id| self.found.user_record(id));
         user.is_some_and(|user| user.email.as_ref() == Some(email))
     }
 }
 
-/// A caller whose right was checked, with access to the records that it may see of those that were
-/// looked up.
+/// A caller whose right was checked. A permit gives access to the records that were looked up. Its
+/// methods return only records that the caller is allowed to see, unless their comments say
+/// otherwise.
 pub struct Permit<'a, A> {
     found: &'a Found,
     caller: Verified,
-    /// Whether the right is every user's, for itself alone.
+    /// Whether every user has the right. If so, a user has the right only for itself, not for other
+    /// users.
     only_own: bool,
-    /// [`MayRead`] or [`MayWrite`], for the functions that require it.
+    /// The proof for functions that require one: [`MayRead`] or [`MayWrite`].
     pub proof: A,
 }
 
@@ -206,11 +211,11 @@ impl<A> Permit<'_, A> {
             .ok_or_else(|| Error::NotFound(format!("Ecosystem with id {id} does not exist.")))
     }
 
-    /// Returns what there is under a user's id: the user, or nothing.
+    /// Returns a user id together with the user that has it, if that user exists.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] if the right is for the calling user only and this is another user;
-    /// those of [`Permit::ecosystem`] for the user's ecosystem.
+    /// [`Error::Forbidden`] if the right is only for the calling user and `id` is the id of another
+    /// user; the errors of [`Permit::ecosystem`] for the user's ecosystem.
     pub fn user_slot<'b>(&'b self, id: &'b UserId) -> Result<UserSlot<'b>> {
         if !self.reaches_user(id) {
             return Err(Error::Forbidden);
@@ -222,7 +227,8 @@ impl<A> Permit<'_, A> {
         })
     }
 
-    /// Returns whether the right is for this user as well.
+    /// Returns whether the caller has the right for this user. This function does not check the
+    /// user's ecosystem.
     pub(super) fn reaches_user(&self, id: &UserId) -> bool {
         !self.only_own || matches!(&self.caller.owner, OwnerId::User(own) if own == id)
     }
@@ -230,20 +236,20 @@ impl<A> Permit<'_, A> {
     /// Returns a user.
     ///
     /// # Errors
-    /// Those of [`Permit::user_slot`], then [`Error::NotFound`] if the user does not exist.
+    /// The errors of [`Permit::user_slot`], then [`Error::NotFound`] if the user does not exist.
     pub fn user<'b>(&'b self, id: &'b UserId) -> Result<&'b User> {
         self.user_slot(id)?
             .current
             .ok_or_else(|| Error::NotFound(format!("User with id {id} does not exist.")))
     }
 
-    /// Returns an environment. A server can get only the environments of its own ecosystem. An
-    /// account can get any environment: this does not check that the environment's ecosystem
-    /// belongs to the account.
+    /// Returns an environment. A server gets only the environments of its own ecosystem. An account
+    /// gets any environment, even one of another account: this function does not check whether the
+    /// environment's ecosystem belongs to the account.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the environment does not exist or belongs to another ecosystem than
-    /// the server.
+    /// [`Error::NotFound`] if the environment does not exist, or if the caller is the server of
+    /// another ecosystem.
     pub fn environment(&self, id: &EnvironmentId) -> Result<&Environment> {
         self.found
             .environment(id)
@@ -251,19 +257,21 @@ impl<A> Permit<'_, A> {
             .ok_or_else(|| no_environment(id))
     }
 
-    /// Returns the record of an owner's token, even if the token is invalid.
+    /// Returns the record of an owner's token, even if the token is invalid. This function does not
+    /// check the owner: pass an owner that this permit returned.
     pub fn token_of(&self, owner: impl Into<TokenOwner>, id: TokenId) -> Option<&Token> {
         self.found.token_of(owner.into().key, id)
     }
 
-    /// Returns the record of an e-mail address, even if it belongs to another account.
+    /// Returns the record of an e-mail address, even if the address belongs to a user in another
+    /// account.
     pub(super) fn address(&self, email: &Email) -> Option<&Address> {
         self.found.address(email)
     }
 
-    /// Returns a token that was looked up, if it is valid and the caller may introspect it. An
-    /// account may introspect its own tokens and those of all its ecosystems. A server may
-    /// introspect the tokens of its ecosystem.
+    /// Returns a token that was looked up, if the token is valid and the caller may introspect it.
+    /// An account may introspect its account tokens, and the server and user tokens of all its
+    /// ecosystems. A server may introspect the server and user tokens of its own ecosystem.
     pub fn introspect(&self, token: &PlainToken) -> Option<Verified> {
         self.found
             .verified(token)
@@ -275,7 +283,7 @@ impl<A> Permit<'_, A> {
     }
 }
 
-/// A user's id, and the user that was read under it, if there is one.
+/// A user id, and the user that was read for this id, if the user exists.
 #[derive(Clone, Copy, Debug)]
 pub struct UserSlot<'a> {
     pub(super) id: &'a UserId,
@@ -283,8 +291,8 @@ pub struct UserSlot<'a> {
 }
 
 impl<'a> UserSlot<'a> {
-    /// Returns the slot of a user that is not there yet. Handlers get theirs from
-    /// [`Permit::user_slot`].
+    /// Creates a slot without reading the database, for a user that does not exist yet. Handlers
+    /// call [`Permit::user_slot`] instead.
     pub const fn of_new(id: &'a UserId) -> Self {
         Self { id, current: None }
     }
@@ -323,18 +331,19 @@ impl Verified {
         }
     }
 
-    /// Returns whether the token can have rights in an ecosystem. For an account's token this is
-    /// always true: [`Permit::ecosystem`] checks that the ecosystem belongs to the account.
+    /// Returns whether the token can have rights in an ecosystem. Returns `true` for every account
+    /// token. [`Permit::ecosystem`] then checks that the ecosystem belongs to the account.
     fn reaches(&self, ecosystem: &EcosystemId) -> bool {
         self.ecosystem().is_none_or(|own| own == ecosystem)
     }
 
-    /// Checks that the caller may get the value of a token with this scope and this expiry time. A
-    /// user's token must have at least that scope and must not expire earlier. A sliding token is
-    /// compared by its current expiry time, because it expires then if nobody uses it.
+    /// Checks that the caller may get the value of an e-mail token with this scope and this expiry
+    /// time. If the caller is a user, the caller's token must have at least this scope and must not
+    /// expire before the e-mail token. For a sliding token of the caller, the current expiry time
+    /// is compared, because the token expires at that time if nobody uses it.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] if a user's token has less scope or expires earlier.
+    /// [`Error::Forbidden`] if the caller is a user whose token has less scope or expires earlier.
     pub fn must_cover(&self, scope: Scope, expires_at: Option<UnixSeconds>) -> Result<()> {
         let outlives = match (self.expiry.expires_at(), expires_at) {
             (None, _) => true,

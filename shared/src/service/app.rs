@@ -1,5 +1,5 @@
-//! What a handler works with: the clock, the random source and the tables. All are passed in, so
-//! that tests can replace them.
+//! The state that a handler uses: the clock, the random source and the tables. The code that
+//! creates an [`App`] passes them in, so that tests can replace them.
 
 use std::{
     fmt,
@@ -32,7 +32,7 @@ impl Clock {
     pub fn system() -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "the only place that reads the clock"
+            reason = "this is the only code that reads the machine's clock"
         )]
         Self::new(SystemTime::now)
     }
@@ -51,8 +51,8 @@ impl fmt::Debug for Clock {
 
 /// The state that all requests of one execution environment share.
 ///
-/// An endpoint's handler receives it together with the request. The handler reads everything that
-/// is not in the request through it.
+/// A handler receives the app together with the request. The handler reads everything that is not
+/// in the request through the app.
 pub struct App {
     clock: Clock,
     pub(crate) random: Random,
@@ -97,7 +97,7 @@ impl App {
         self
     }
 
-    /// Sets the key of e-mail token values, for endpoints that use it.
+    /// Sets the value key, for endpoints that use it. It encrypts the values of e-mail tokens.
     #[must_use]
     pub fn with_value_key(mut self, value_key: Option<ValueKey>) -> Self {
         self.value_key = value_key;
@@ -111,14 +111,14 @@ impl App {
         self
     }
 
-    /// Sets the metrics, if something reads them.
+    /// Sets the metrics. They are `None` outside Lambda, where nothing reads them.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Option<Metrics>) -> Self {
         self.metrics = metrics;
         self
     }
 
-    /// Returns the current time. A handler reads it once for each decision.
+    /// Returns the current time. A handler reads the time once for each decision.
     pub fn now(&self) -> Timestamp {
         (self.clock.0)().into()
     }
@@ -134,7 +134,7 @@ impl App {
         self.settings.rejects(id.created_at())
     }
 
-    /// Returns the random source, locked for one draw.
+    /// Returns the random source, locked until the returned guard is dropped.
     pub fn rng(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
         self.random.draw()
     }
@@ -142,7 +142,7 @@ impl App {
     /// Returns the ephemeral table.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the endpoint was started without it.
+    /// [`Error::Internal`] if the endpoint was started without the ephemeral table.
     pub fn ephemeral(&self) -> Result<&Ephemeral> {
         self.ephemeral.as_ref().ok_or_else(|| Error::Internal {
             cause: "this endpoint was started without the ephemeral table".to_owned(),
@@ -155,7 +155,8 @@ impl App {
         })
     }
 
-    /// Unwraps the data key before the first request arrives, if the endpoint uses the value key.
+    /// Unwraps (decrypts) the data key before the first request arrives, if the endpoint uses the
+    /// value key.
     pub async fn warm_up_value_key(&self) {
         if let Some(key) = &self.value_key
             && let Err(error) = key.warm_up(&self.identity).await

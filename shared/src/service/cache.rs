@@ -1,4 +1,5 @@
-//! The cache of an execution environment. It outlives a request, and only verification uses it.
+//! The cache of an execution environment. Its entries are kept between requests. Only verification
+//! uses the cache.
 
 use std::{
     collections::HashMap,
@@ -18,11 +19,12 @@ use crate::{
     store::identity::Identity,
 };
 
-/// How long verification may treat a cached ecosystem or environment as existing without reading
-/// it again, in seconds. Without the cache its item would be the most read item of the table, and a
-/// partition serves only 3,000 consistent reads per second.
+/// For how many seconds verification treats a cached ecosystem or environment as existing without
+/// reading it again. Without the cache, every verification of a user token would read the item of
+/// the user's ecosystem, and a partition serves only 3,000 strongly consistent reads per second.
 const CACHE_SECONDS: u64 = 30;
-/// How many entries each map may hold before it is cleared. So many take a few hundred kilobytes.
+/// A map with this many entries is cleared before the next entry is added. The entries of a full
+/// map take a few hundred kilobytes.
 const CACHE_SIZE: usize = 4096;
 
 /// Ecosystems and environments that were read recently, and the renewals of the current second.
@@ -33,8 +35,8 @@ pub(crate) struct Cache {
     renewals: Mutex<HashMap<[u8; 32], Arc<Renewal>>>,
 }
 
-/// The only renewal of a token that an execution environment makes in one second. All uses in that
-/// second share its result.
+/// The one renewal of a token that an execution environment makes in one second. All uses of the
+/// token in that second share the result.
 struct Renewal {
     second: UnixSeconds,
     until: OnceCell<Option<UnixSeconds>>,
@@ -47,7 +49,7 @@ impl Cache {
         is_fresh(*seen, now).then(|| ecosystem.clone())
     }
 
-    /// Returns whether an environment is cached as existing.
+    /// Returns whether the cache contains a fresh entry for an environment.
     pub(super) fn environment(&self, id: &EnvironmentId, now: UnixSeconds) -> bool {
         lock(&self.environments)
             .get(id)
@@ -70,8 +72,9 @@ impl Cache {
         ecosystems.insert(key, (now, ecosystem));
     }
 
-    /// Returns the renewal of this token in this second. If the clock has gone back, it returns
-    /// the renewal of a later second, because the table would reject an earlier one anyway.
+    /// Returns the renewal of this token in this second. If the clock was set back, this function
+    /// returns the renewal of a later second, because the table would reject a renewal at an
+    /// earlier time.
     fn renewal(&self, token: &PlainToken, now: UnixSeconds) -> Arc<Renewal> {
         let hash = *token.hashed().as_bytes();
         let mut renewals = lock(&self.renewals);
@@ -93,10 +96,11 @@ impl Cache {
 }
 
 impl Cache {
-    /// Renews a sliding token, unless another use in this second has renewed it or is renewing it.
-    /// Then this use shares that result, so that a busy token costs only one write per second.
+    /// Renews a sliding token. If another use of the token in this second has renewed it or is
+    /// renewing it, this use gets the result of that renewal. So a busy token costs only one write
+    /// per second in each execution environment.
     ///
-    /// A rejection is shared too, because a token that is invalid stays invalid.
+    /// A rejection is also shared, because an invalid token stays invalid.
     pub(super) async fn renew_once(
         &self,
         token: &PlainToken,
@@ -112,8 +116,8 @@ impl Cache {
     }
 }
 
-/// Returns whether a cache entry is still fresh. An entry from a later time, before the clock went
-/// back, is not.
+/// Returns whether a cache entry can still be used. An entry with a time in the future cannot be
+/// used: the clock was set back after the entry was added.
 fn is_fresh(seen: UnixSeconds, now: UnixSeconds) -> bool {
     now.0
         .checked_sub(seen.0)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::domain::error::{Error, Result};
 
-/// How long a request may take before the response is 503. A client gets a response within 3
-/// seconds, whatever the database does.
+/// A request that takes longer than this gets a 503. So a client gets a response within 3 seconds,
+/// even if the database does not respond.
 pub const BUDGET: Duration = Duration::from_millis(2800);
 
 /// The time by which a request must be answered.
@@ -22,7 +22,7 @@ impl Deadline {
         Self(tokio::time::Instant::now() + BUDGET)
     }
 
-    /// Runs `work`, and stops it `margin` before the deadline.
+    /// Runs `work`, and cancels it if it has not finished `margin` before the deadline.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if `work` did not finish in time.

@@ -1,4 +1,4 @@
-//! The directory that tokens refer to: accounts, ecosystems, environments and users.
+//! Creates, changes and deletes accounts, ecosystems, environments and users.
 
 use rand::CryptoRng;
 
@@ -23,8 +23,8 @@ use crate::{
     },
 };
 
-/// Two user ids of one ecosystem have the same key (a collision of 96 bits). Nothing was
-/// overwritten.
+/// The error if another user id of the same ecosystem has the same key (a collision of 96-bit
+/// hashes). Nothing was overwritten.
 const KEY_TAKEN: Error = Error::Conflict("this id cannot be used: another id has its key");
 
 /// Creates an account.
@@ -73,8 +73,9 @@ async fn create(app: &App, owner: &Owner) -> Result<()> {
     }
 }
 
-/// Deletes an ecosystem. Its server tokens are invalid at once. The tokens of its users are
-/// invalid within 30 seconds, because an execution environment may have cached the ecosystem.
+/// Deletes an ecosystem. Its server tokens become invalid at once. The tokens of its users become
+/// invalid within 30 seconds, because the ecosystem may be in the cache of an execution
+/// environment.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -101,11 +102,12 @@ pub async fn create_environment(
 }
 
 /// Deletes an environment that was looked up, if it belongs to the caller. An account may delete
-/// the environments of all its ecosystems, a server those of its own ecosystem.
+/// the environments of all its ecosystems. A server may delete the environments of its own
+/// ecosystem.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the environment or its ecosystem does not exist or does not belong to the
-/// caller; the database is unavailable.
+/// [`Error::NotFound`] if the environment does not exist, or if the caller may not delete it; the
+/// database is unavailable.
 pub async fn delete_environment(
     app: &App,
     permit: &Permit<'_, MayWrite>,
@@ -127,18 +129,20 @@ pub async fn delete_environment(
 /// The changes to a user. A field that is `None` keeps its value.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
-    /// Whether the user may manage the e-mail tokens of its ecosystem.
+    /// Whether the user may manage the e-mail tokens of the user's ecosystem.
     pub admin: Option<bool>,
-    /// Whether the user's tokens are valid. `false` revokes all its tokens permanently.
+    /// Whether the user can have valid tokens. `false` revokes all tokens of the user permanently.
     pub active: Option<bool>,
-    /// The e-mail address. `Some(None)` clears it. A change of the address revokes all tokens.
+    /// The e-mail address. `Some(None)` removes the address. A different address revokes all tokens
+    /// of the user.
     pub email: Option<Option<Email>>,
-    /// The password. `Some(None)` clears it. Setting or clearing it revokes all tokens.
+    /// The password. `Some(None)` removes the password. Any change of the password revokes all
+    /// tokens of the user.
     pub password: Option<Option<Password>>,
 }
 
 impl UserChange {
-    /// Returns the user with these changes, except for the version, which stays the same.
+    /// Returns the user with these changes. The version stays the same.
     fn of(&self, user: User, rng: &mut dyn CryptoRng) -> User {
         let moves = self
             .email
@@ -168,8 +172,8 @@ impl UserChange {
     }
 }
 
-/// Returns whether the user's environment exists. This costs a read, but only for the user of a
-/// short code, because no other user has an environment. For a user without one it returns `true`.
+/// Returns whether the user's environment exists, or `true` if the user has no environment. Only a
+/// user that a short code created has an environment, so only such a user costs a read.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -205,13 +209,13 @@ pub enum Put {
     Changed(User),
 }
 
-/// Creates a user, or changes the one that was read as `current`. If another request changes the
+/// Creates the user of a slot, or changes the user if it exists. If another request changes the
 /// user at the same time, the change is applied again to the new record. So concurrent changes of
 /// different fields are all kept.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a new user whose name starts with `short|`; [`Error::Conflict`] if
-/// another id has the same key, or another user has the address; the database is unavailable.
+/// another id has the same key, or if another user has the address; the database is unavailable.
 pub async fn put_user(
     app: &App,
     _right: MayWrite,
@@ -240,7 +244,7 @@ pub async fn put_user(
                 next.state.version += 1;
                 next
             }
-            // Only the exchange of a short code creates such a user.
+            // Only the exchange of a short code creates a user whose name starts with `short|`.
             None if id.is_short_code() => return Err(Error::invalid_path("id", Error::USER_ID)),
             None => {
                 let new = User::new(id.clone(), &mut *app.rng());
@@ -282,9 +286,10 @@ pub async fn put_user(
     }
 }
 
-/// Returns the stored record of an address that this user may take, or `None` if there is none.
-/// The record may be out of date: its user or ecosystem was deleted, or its user has another
-/// address now. It may also name this user, because another request has just written it.
+/// Checks that a user may take an address. Returns the stored record of the address, or `None` if
+/// no record is stored. The record may be out of date: its user or ecosystem was deleted, or its
+/// user now has another address. The record may also contain the id of this user, because another
+/// request has just written the record.
 ///
 /// # Errors
 /// [`Error::Conflict`] if another user has the address; the database is unavailable.
@@ -304,14 +309,15 @@ async fn reusable_address(app: &App, email: &Email, id: &UserId) -> Result<Optio
     Ok(Some(address))
 }
 
-/// Deletes a user and everything that belongs to it. All its tokens are invalid from then on.
+/// Deletes a user, with its address and password. All tokens of the user are invalid from then on.
 ///
 /// # Errors
 /// The database is unavailable.
 pub async fn delete_user(app: &App, _right: MayWrite, user: &User) -> Result<()> {
     let mut user = user.clone();
-    // A user without an address and a password has only its own record to delete. If another
-    // request adds one of them meanwhile, its item stays, but it names an incarnation that is gone.
+    // If a user has no address and no password, only the user's record must be deleted. If another
+    // request adds an address or a password meanwhile, that item is not deleted. But it is never
+    // used, because it contains the incarnation of the deleted user.
     while user.email.is_some() || user.has_password {
         match change(app, app.identity.user_deletion(&user)?).await? {
             Some(there) if there.state.incarnation == user.state.incarnation => user = there,

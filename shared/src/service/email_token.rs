@@ -21,13 +21,13 @@ use crate::{
     store::{identity::EmailTokenWrite, item::WriteResult},
 };
 
-/// A user with an e-mail address, as it was just read.
+/// A user with an e-mail address. Its records were just read.
 pub struct EmailUser {
     /// The user.
     pub user: User,
     pub(super) account: AccountId,
-    /// The stored e-mail token, even if it has another epoch or was created before
-    /// [`Settings::not_before`](crate::config::Settings::not_before).
+    /// The stored e-mail token, even if its epoch is not the user's epoch, or if it was created
+    /// before [`Settings::not_before`](crate::config::Settings::not_before).
     pub(super) stored: Option<StoredEmailToken>,
 }
 
@@ -42,15 +42,16 @@ impl EmailUser {
         stored.filter(|stored| self.counts(app, &stored.token))
     }
 
-    /// Returns whether this is the user's token. A token that has another epoch or was created
-    /// before [`Settings::not_before`](crate::config::Settings::not_before) is treated as missing.
+    /// Returns whether a stored e-mail token is treated as existing. It is treated as missing if
+    /// its epoch is not the user's epoch, or if it was created before
+    /// [`Settings::not_before`](crate::config::Settings::not_before).
     fn counts(&self, app: &App, token: &EmailToken) -> bool {
         token.epoch == self.user.state.epoch && !app.is_rejected(token.token_id)
     }
 }
 
-/// Returns what a value is bound to: the token, and the user in whose partition the item was found.
-/// The user that the item itself names is not used.
+/// Returns the text that a sealed value is bound to: the id of the user in whose partition the item
+/// was found, and the token id. The user id in the item is not used.
 fn bound_to(user: &UserId, token: TokenId) -> String {
     format!("{user} {token}")
 }
@@ -64,18 +65,20 @@ pub(super) async fn open(
         .await
 }
 
-/// Returns the user of an address that was looked up, if the caller may see that user.
+/// Returns the user of an address that was looked up, if the caller is allowed to see that user.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such user; the database is unavailable.
+/// [`Error::NotFound`] if no user that the caller is allowed to see has the address; the database
+/// is unavailable.
 pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result<EmailUser> {
     let unknown = || {
         let given = email.as_given();
         Error::NotFound(format!("User with email {given} does not exist."))
     };
     let (caller, address) = (permit.caller(), permit.address(email));
-    // For an unknown address we read the same items of a partition that has no owner. So its
-    // response takes as long as the one for an address of another account.
+    // For an unknown address, we read the same items of a partition that has no owner. So the
+    // response for an unknown address takes as long as the response for an address of another
+    // account.
     let key = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
     let found = Lookup::new(app).email_user(key).read().await?;
     let id = &address.ok_or_else(unknown)?.user_id;
@@ -98,13 +101,13 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
     }
 }
 
-/// Returns the value of the e-mail token of an address that was looked up, even if the token has
-/// expired; `None` if there is no such token.
+/// Returns the value of a user's e-mail token, even if the token has expired. The user's address
+/// must have been looked up. Returns `None` if the user has no e-mail token.
 ///
 /// # Errors
-/// [`Error::NotFound`] if no user has the address; [`Error::Forbidden`] if the caller's token does
-/// not cover the e-mail token ([`Verified::must_cover`](super::verify::Verified::must_cover)); the
-/// value key or the database is unavailable.
+/// The errors of [`find`]; [`Error::Forbidden`] if the caller's token does not cover the e-mail
+/// token ([`Verified::must_cover`](super::verify::Verified::must_cover)); the value key or the
+/// database is unavailable.
 pub async fn value(
     app: &App,
     permit: &Permit<'_, MayRead>,
@@ -136,8 +139,9 @@ pub(super) enum Creation {
     UserChanged,
 }
 
-/// Creates a user's e-mail token, in the place of an invalid one if there is one. It does so in one
-/// transaction, so that only one of any number of concurrent attempts creates a token.
+/// Creates a user's e-mail token, unless the user has one that has not expired. The new token
+/// replaces an invalid one. All writes are in one transaction, so only one of several concurrent
+/// attempts creates a token.
 pub(super) async fn create_if_none(
     app: &App,
     user: &EmailUser,
@@ -197,9 +201,9 @@ pub(super) async fn create_if_none(
 /// Creates a user's e-mail token.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the user has a token that has not expired, is inactive, belongs to a
-/// deleted environment, or has changed since it was read; the value key or the database is
-/// unavailable.
+/// [`Error::Conflict`] if the user has an e-mail token that has not expired, or if the user is
+/// inactive, belongs to a deleted environment, or has changed since the read; the value key or the
+/// database is unavailable.
 pub async fn create(
     app: &App,
     _right: MayWrite,
@@ -214,8 +218,8 @@ pub async fn create(
     }
 }
 
-/// Changes the properties of a user's e-mail token, even if it has expired. The value stays the
-/// same. Returns `None` if there is no such token.
+/// Changes the properties of a user's e-mail token, even if the token has expired. The value stays
+/// the same. Returns `None` if the user has no e-mail token.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -245,7 +249,8 @@ pub async fn update(
     Ok(None)
 }
 
-/// Deletes a user's e-mail token, which revokes it. Returns `None` if there is no such token.
+/// Deletes a user's e-mail token, which revokes the token. Returns its record, or `None` if the
+/// user has no e-mail token.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -263,10 +268,10 @@ pub async fn delete(app: &App, _right: MayWrite, user: &EmailUser) -> Result<Opt
 }
 
 /// Returns a page of the e-mail tokens of the caller's account or ecosystem, each with its user.
-/// Also returns the last place that was read, or `None` at the end of the list.
+/// Also returns the key of the last token that was read, or `None` at the end of the list.
 ///
-/// The tokens come from the index, which may be behind the table. The users are read from the
-/// table.
+/// The tokens are read from an index, which may not yet contain the latest changes of the table.
+/// The users are read from the table.
 ///
 /// # Errors
 /// The database is unavailable.

@@ -16,7 +16,8 @@ use crate::{
     store::identity::{Key, LogInItems},
 };
 
-/// How many attempts to create a token are made for a user that other requests change meanwhile.
+/// How many times the creation of a token is attempted if other requests change the user at the
+/// same time.
 const TRIES: usize = 3;
 
 /// Returns the record of an address, for [`try_log_in`]. The record may be out of date.
@@ -39,9 +40,10 @@ pub struct LoggedIn {
 
 /// Checks the password of the user with this address.
 ///
-/// Returns `None` if the password is wrong, the address is unknown, or its user has no password or
-/// is inactive. All these cases make the same calls and compute a hash of the same cost. Also
-/// returns `None` for the correct password of a user whose environment was deleted.
+/// Returns `None` if the address is unknown, if the user has no password or is inactive, or if the
+/// password is wrong. All these cases make the same database operations and compute one hash. Its
+/// cost is the same unless the stored hash is weak. Also returns `None` if the password is correct
+/// but the user's environment was deleted.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -64,8 +66,8 @@ pub async fn try_log_in(
     let Some((user, hash)) = user.zip(hash) else {
         return Ok(None);
     };
-    // Check the environment last: it may cost one more call, and a wrong password must make as many
-    // calls as an unknown address.
+    // Check the environment last, because this can cost one more read. A wrong password must cost
+    // as many reads as an unknown address.
     let lives = environment_exists(app, &user.user).await?;
     Ok(lives.then(|| LoggedIn {
         email: email.clone(),
@@ -76,17 +78,18 @@ pub async fn try_log_in(
     }))
 }
 
-/// Reads the user who may log in with this address, and the hash of the password. Returns `None`
-/// unless all records exist, belong together, and the user is active.
+/// Reads the user who may log in with this address, and the hash of the user's password. Returns
+/// `None` unless the address, the user, the password and the ecosystem exist and belong together,
+/// and the user is active.
 async fn read(
     app: &App,
     email: &Email,
     address: Option<&Address>,
 ) -> Result<Option<(EmailUser, String)>> {
-    // For an unknown address we read the same items of a partition that has no owner.
+    // For an unknown address, we read the same items of a partition that has no owner.
     let key: OwnerKey = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
-    // Read the ecosystem outside the transaction: many transactions use its item, and this one
-    // would conflict with them.
+    // Read the ecosystem outside the transaction. Many transactions use the ecosystem's item, and a
+    // transaction that reads it would conflict with them.
     let ecosystem = [Key::owner(key.ecosystem())].into();
     let (items, ecosystem) = join(
         app.identity.log_in_items(key),
@@ -120,8 +123,8 @@ async fn read(
 }
 
 impl LoggedIn {
-    /// Returns the value of the user's e-mail token, and creates a token if there is no valid one.
-    /// Returns `None` if the user may no longer log in.
+    /// Returns the value of the user's e-mail token. Creates an e-mail token if the user has no
+    /// valid one. Returns `None` if the user may no longer log in.
     ///
     /// # Errors
     /// The value key or the database is unavailable, or other requests keep changing the user.
@@ -150,7 +153,8 @@ impl LoggedIn {
                     Creation::Existing(stored) => {
                         return open(app, &user.user.id, &stored).await.map(Some);
                     }
-                    // For example, all its tokens were revoked. The password may still be correct.
+                    // For example, all tokens of the user were revoked. Try again if the stored
+                    // hash is still the same.
                     Creation::UserChanged => match read(app, &email, address.as_ref()).await? {
                         Some((again, same))
                             if same == hash && environment_exists(app, &again.user).await? =>
@@ -162,12 +166,12 @@ impl LoggedIn {
                 }
             }
             Err(Error::Unavailable {
-                cause: "the user keeps changing".to_owned(),
+                cause: "other requests keep changing the user".to_owned(),
             })
         };
         let (value, strengthened) = Box::pin(join(value, strengthen)).await;
         if let Err(error) = strengthened {
-            // The weak hash still works, and the next log-in tries again.
+            // The weak hash can still be used. The next log-in tries again to replace it.
             tracing::warn!(cause = ?error, "cannot replace a weak password hash");
         }
         value

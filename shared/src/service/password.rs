@@ -1,5 +1,5 @@
-//! Password hashing with Argon2id. Only one hash is computed at a time. A check does the same work
-//! whether or not there is a stored hash.
+//! Password hashing with Argon2id. Only one hash is computed at a time. Checking a password takes
+//! as long without a stored hash as with one.
 
 use std::{fmt, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
     service::random::Random,
 };
 
-/// The first of OWASP's recommended settings that needs less than 32 MiB: 19 MiB, two passes, one
+/// The first setting in OWASP's list that needs less than 32 MiB of memory: 19 MiB, two passes, one
 /// lane.
 /// <https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id>
 const PARAMS: Params = match Params::new(19_456, 2, 1, Some(OUTPUT)) {
@@ -29,8 +29,8 @@ const PARAMS: Params = match Params::new(19_456, 2, 1, Some(OUTPUT)) {
 };
 const OUTPUT: usize = 32;
 const SALT: usize = 16;
-/// The limits for the parameters of a stored hash; the memory is in KiB. Without limits, a corrupt
-/// record could use up all memory.
+/// The limits for the parameters of a stored hash. The memory is in KiB. Without these limits,
+/// checking a corrupt hash could use up all memory.
 const MAX_MEMORY: u32 = 64 * 1024;
 const MAX_PASSES: u32 = 10;
 const MAX_LANES: u32 = 4;
@@ -38,23 +38,23 @@ const MAX_LANES: u32 = 4;
 /// The result of checking a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The password is correct, and its hash is as strong as a new one.
+    /// The password is correct, and the stored hash is as strong as a new hash.
     Correct,
-    /// The password is correct, but its hash is weaker than a new one.
+    /// The password is correct, but the stored hash is weaker than a new hash.
     CorrectButWeak,
     /// The password is wrong, or no usable hash is stored.
     Wrong,
 }
 
-/// The state of hashing: the memory, which one hash at a time uses, and a decoy hash, which is used
-/// if no hash is stored.
+/// The memory, which only one hash at a time uses, and the decoy: the hash that a password is
+/// checked against if no hash is stored.
 pub(crate) struct Passwords {
     memory: Arc<Mutex<Vec<Block>>>,
     decoy: PasswordHash,
 }
 
 impl Passwords {
-    /// Creates the state with a random decoy, which no password matches.
+    /// Creates the state. The decoy is random, so no password matches it.
     pub(crate) fn new(rng: &mut dyn CryptoRng) -> Self {
         let (mut salt, mut output) = ([0; SALT], [0; OUTPUT]);
         rng.fill_bytes(&mut salt);
@@ -65,7 +65,8 @@ impl Passwords {
         }
     }
 
-    /// Waits until no other hash is computed, then computes one on a thread that may block.
+    /// Waits until no other hash is being computed. Then computes this hash on a thread that may
+    /// block.
     async fn hash(
         &self,
         password: Password,
@@ -77,12 +78,13 @@ impl Passwords {
         let (result, hashed) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
             let mut memory = memory;
-            // The memory has the size of the last hash. Allocate anew for another size.
+            // The memory has the size that the last hash needed. If this hash needs another size,
+            // free the memory first.
             if memory.len() != params.block_count() {
                 *memory = Vec::new();
             }
             let done = fill(&mut memory, &password, params, &salt, output);
-            // Send the result first. The next hash waits until the memory is zeroed.
+            // Send the result before the memory is zeroed. Only the next hash has to wait for that.
             let _ = result.send(done);
             memory.iter_mut().zeroize();
             if memory.len() > PARAMS.block_count() {
@@ -124,8 +126,8 @@ impl Passwords {
         Ok(phc(&salt, &output)?.to_string())
     }
 
-    /// Checks a password against the stored hash. If no hash is stored, or an unusable one, this
-    /// hashes the password with the parameters of the decoy, so that it takes as long.
+    /// Checks a password against the stored hash. If no usable hash is stored, the password is
+    /// checked against the decoy, so that the check takes as long.
     ///
     /// # Errors
     /// [`Error::Internal`] if there is not enough memory.
@@ -207,7 +209,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn memory_is_kept_for_the_next_hash_unless_it_is_more_than_a_new_hash_takes() {
+    async fn memory_is_kept_for_the_next_hash_unless_it_is_larger_than_a_new_hash_needs() {
         let passwords = Passwords::new(&mut StdRng::seed_from_u64(0));
         let small = Params::new(8, 1, 1, Some(OUTPUT)).unwrap();
         let large = Params::new(PARAMS.m_cost() + 8, 1, 1, Some(OUTPUT)).unwrap();

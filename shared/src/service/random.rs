@@ -8,12 +8,12 @@ use rand::CryptoRng;
 pub struct Random(Mutex<Box<dyn CryptoRng + Send>>);
 
 impl Random {
-    /// Creates a source that draws from this generator.
+    /// Creates a source that takes its random numbers from this generator.
     pub fn new(rng: impl CryptoRng + Send + 'static) -> Self {
         Self(Mutex::new(Box::new(rng)))
     }
 
-    /// Returns the generator, locked for one draw.
+    /// Returns the generator, locked until the returned guard is dropped.
     pub fn draw(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

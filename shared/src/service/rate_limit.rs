@@ -1,10 +1,10 @@
-//! Limits on failed attempts: guesses of short codes, log-ins, and whatever else a caller without
-//! a credential may try.
+//! Limits on failed attempts to exchange a short code or to log in.
 //!
-//! An attempt is charged before it is made, and refunded unless it fails. So attempts sent in
-//! parallel gain nothing, and successful attempts cost nothing. A counter is an item of the
-//! ephemeral table for one subject and one time window. Its attribute `n` is the number of charged
-//! attempts, and `failed` is the number of those that are known to have failed.
+//! [`charge`] counts an attempt before it is made. If the attempt does not fail, [`refund`] takes
+//! it back. So attempts that are sent in parallel cannot exceed the limit, and successful attempts
+//! do not use it up. A counter is an item of the ephemeral table for one subject and one time
+//! window. Its attribute `n` is the number of attempts that were counted and not taken back. Its
+//! attribute `failed` is the number of attempts that are known to have failed.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -22,17 +22,17 @@ use crate::{
     },
 };
 
-/// How long a refund may take. The response waits for it, and a token that its holder never
-/// receives is worse than an attempt that stays charged.
+/// How long taking back an attempt may take. The response waits for it. A response that comes too
+/// late would lose a new token, which is worse than an attempt that stays counted.
 const REFUND_TIME: Duration = Duration::from_millis(300);
-/// The time that an attempt must leave before the deadline of its request, so that it can still be
-/// refunded.
+/// An attempt is stopped this long before the deadline of its request, so that there is time to
+/// take the attempt back.
 pub const REFUND: Duration = Duration::from_millis(400);
 
-/// The number of attempts that one subject may fail in a time window.
+/// The limit on the failed attempts of one subject in a time window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Whose attempts are counted. Only a hash of it is stored.
+    /// The subject, whose attempts are counted. Only a hash of the subject is stored.
     subject: String,
     /// The window's length in seconds.
     window: u64,
@@ -41,8 +41,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Creates a budget for a subject. `about` separates budgets of different kinds that have the
-    /// same subject text.
+    /// Creates a budget for a subject. `about` distinguishes budgets that have the same subject,
+    /// such as those for log-ins and for short codes.
     pub fn new(about: &str, subject: &str, window: u64, limit: u32) -> Self {
         Self {
             subject: format!("{about}#{subject}"),
@@ -62,24 +62,24 @@ impl Budget {
     }
 }
 
-/// An attempt that was charged. It must be refunded or recorded as failed, exactly once.
+/// An attempt that was counted. It must be passed to [`refund`] or to [`failed`], exactly once.
 #[derive(Debug)]
 #[must_use]
 pub struct Charged(Vec<Counter>);
 
 impl Charged {
-    /// Combines two charges of the same attempt.
+    /// Combines the counters in which one attempt was counted.
     pub fn and(mut self, also: Self) -> Self {
         self.0.extend(also.0);
         self
     }
 }
 
-/// Charges an attempt to all these budgets, in parallel.
+/// Counts an attempt in all these budgets, in parallel.
 ///
 /// # Errors
-/// [`Error::TooManyRequests`] if one of the budgets is used up; the database is unavailable. Then
-/// the charges to the other budgets are refunded.
+/// [`Error::TooManyRequests`] if one of the budgets is used up; the database is unavailable. In
+/// both cases the attempt is taken back from the other budgets.
 pub async fn charge(table: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> Result<Charged> {
     let calls = budgets.iter().map(async |budget| {
         let counter = budget.counter(now);
@@ -93,8 +93,9 @@ pub async fn charge(table: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> 
         match result {
             Ok((counter, Charge::Counted, _)) => counters.push(counter),
             Ok((counter, Charge::Full { failed }, limit)) => {
-                // Some of the charged attempts are still running and may be refunded in a moment.
-                // Only a counter full of failed attempts stays full until its window ends.
+                // If some of the counted attempts are still running, they may be taken back in a
+                // moment. Only if all of them have failed, the limit is used up until the window
+                // ends.
                 let is_used_up = failed >= limit;
                 let seconds = if is_used_up {
                     counter.ends_at.0 - now.0
@@ -117,19 +118,20 @@ pub async fn charge(table: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> 
     }
 }
 
-/// Refunds an attempt that did not fail. A refund is never retried, because a second refund would
-/// forgive a failed attempt. Its time is limited, because the response waits for it.
+/// Takes back an attempt that did not fail. The database operation is never retried, because taking
+/// back one attempt twice would hide a failed attempt. The time of the operation is limited,
+/// because the response waits for it.
 pub async fn refund(table: &Ephemeral, charged: Charged) {
     let refunds = charged.0.iter().map(async |counter| {
         if let Err(error) = table.refund(counter).await {
-            tracing::warn!(cause = ?error, "cannot refund an attempt");
+            tracing::warn!(cause = ?error, "cannot take back an attempt");
         }
     });
     if tokio::time::timeout(REFUND_TIME, join_all(refunds))
         .await
         .is_err()
     {
-        tracing::warn!("cannot refund an attempt in time");
+        tracing::warn!("cannot take back an attempt in time");
     }
 }
 
@@ -137,16 +139,16 @@ pub async fn refund(table: &Ephemeral, charged: Charged) {
 pub async fn failed(table: &Ephemeral, charged: Charged) {
     let notes = charged.0.iter().map(async |counter| {
         if let Err(error) = table.count_failure(counter).await {
-            // The attempt stays charged, so the limit still holds.
+            // The attempt stays counted, so the limit still applies.
             tracing::warn!(cause = ?error, "cannot record a failed attempt");
         }
     });
     join_all(notes).await;
 }
 
-/// Returns the subject for the source address of a request. All IPv6 addresses of a /64 network
-/// are one subject, because one customer has at least a /64. All requests without a known address
-/// are one subject.
+/// Returns the subject for the source address of a request. All IPv6 addresses of a /64 network are
+/// one subject, because internet providers give each customer at least a /64 network. All requests
+/// without a known address are one subject.
 pub fn source(address: Option<IpAddr>) -> String {
     match address {
         Some(IpAddr::V4(v4)) => v4.to_string(),
@@ -164,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv6_source_is_its_64_network_and_a_mapped_one_is_its_ipv4_address() {
+    fn an_ipv6_source_counts_as_its_64_network_and_an_ipv4_mapped_source_as_its_ipv4_address() {
         let source = |address: &str| super::source(address.parse().ok());
         assert_eq!(source("192.0.2.1"), "192.0.2.1");
         assert_eq!(source("::ffff:192.0.2.1"), "192.0.2.1");

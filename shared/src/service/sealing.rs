@@ -1,9 +1,11 @@
-//! Encryption at rest of the values of e-mail tokens, which must be readable again.
+//! Encryption at rest of the values of e-mail tokens. They are encrypted, not hashed, because
+//! clients can read them again.
 //!
-//! A value is sealed (encrypted) with AES-256-GCM under a data key, and bound to the record that it
-//! belongs to. The data key is stored in the identity table, wrapped by a key that is stored
-//! elsewhere: in AWS KMS, or in a local file. The first endpoint that needs the data key creates
-//! it. Each execution environment unwraps it once.
+//! A value is sealed (encrypted) with AES-256-GCM under a data key, and bound to its record: a
+//! value that is copied to another record cannot be opened (decrypted). The data key is stored in
+//! the identity table, wrapped (encrypted) by a key that is stored elsewhere: in AWS KMS, or in a
+//! local file. The first request that seals a value creates the data key. Each execution
+//! environment unwraps the data key once.
 
 use std::{
     fmt,
@@ -35,8 +37,8 @@ use crate::{
 
 const KEY: usize = 32;
 const NONCE: usize = 12;
-/// What the wrapped data key is bound to: the encryption context in KMS. With a local key, the
-/// second text is the associated data.
+/// The texts that the wrapped data key is bound to. In KMS, they are the name and the value in the
+/// encryption context. With a local key, the second text is the associated data.
 const PURPOSE: (&str, &str) = ("tokenry", "value-key");
 
 type Key = Zeroizing<[u8; KEY]>;
@@ -50,11 +52,11 @@ enum Source {
     },
     /// A file that contains the key in hex.
     File(PathBuf),
-    /// The key itself, which exists only as long as the process.
+    /// A key in memory, which is lost when the process ends.
     Memory(Key),
 }
 
-/// Seals and opens values.
+/// Seals (encrypts) and opens (decrypts) the values of e-mail tokens.
 pub struct ValueKey {
     source: Source,
     data_key: OnceCell<Key>,
@@ -72,7 +74,7 @@ impl ValueKey {
     }
 
     /// Creates a value key whose data key is wrapped by the key in a file. The file is created
-    /// together with the data key, and only its owner can read it.
+    /// together with the data key, and only the file's owner can read the file.
     pub fn file(path: PathBuf) -> Self {
         Self::new(Source::File(path))
     }
@@ -83,7 +85,8 @@ impl ValueKey {
         Self::new(Source::Memory(draw(rng)))
     }
 
-    /// Returns the data key, or `None` if there is none yet. Reads and unwraps it only once.
+    /// Returns the data key, or `None` if no data key is stored yet. Reads and unwraps the data key
+    /// only once.
     async fn stored_key(&self, identity: &Identity) -> Result<Option<&Key>> {
         let find = async || match identity.value_key().await {
             Ok(Some(wrapped)) => self.unwrap(&wrapped).await.map_err(Some),
@@ -97,7 +100,7 @@ impl ValueKey {
         }
     }
 
-    /// Returns the data key. Creates it if there is none yet.
+    /// Returns the data key. Creates and stores a data key if none is stored yet.
     async fn data_key(&self, identity: &Identity, random: &Random) -> Result<&Key> {
         if let Some(key) = self.stored_key(identity).await? {
             return Ok(key);
@@ -113,7 +116,7 @@ impl ValueKey {
         self.data_key.get_or_try_init(make).await
     }
 
-    /// Creates a data key. Returns it both in plain and wrapped.
+    /// Creates a data key. Returns the data key, and the wrapped data key.
     async fn make(&self, random: &Random) -> Result<(Key, Vec<u8>)> {
         let local = match &self.source {
             Source::Kms { client, arn } => {
@@ -180,7 +183,7 @@ impl ValueKey {
     /// Unwraps the data key before the first request arrives.
     ///
     /// # Errors
-    /// The database or the key that wraps it is unavailable.
+    /// The database is unavailable, or the key that wraps the data key is unavailable.
     pub(crate) async fn warm_up(&self, identity: &Identity) -> Result<()> {
         self.stored_key(identity).await.map(|_| ())
     }
@@ -251,8 +254,8 @@ fn cipher(key: &Key) -> Aes256Gcm {
     Aes256Gcm::new((&**key).into())
 }
 
-/// Returns the key in a file. Creates the file if there is none, always with the whole key, even if
-/// the process is interrupted.
+/// Returns the key in a file. Creates the file if it does not exist. Even if the process is
+/// interrupted, the file never contains only a part of the key.
 fn file_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<Key> {
     let key = draw(rng);
     let new = path.with_extension(format!("{:016x}", rng.next_u64()));
@@ -266,7 +269,7 @@ fn file_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<Key> {
         // Unlike a rename, a hard link never replaces an existing file.
         std::fs::hard_link(&new, path)
     });
-    // The key now has its final name, or it is not used.
+    // The temporary file is not needed any more: the key has its final name, or it is not used.
     let _ = std::fs::remove_file(&new);
     match made {
         Ok(()) => Ok(key),
@@ -291,8 +294,9 @@ fn unavailable(cause: &dyn fmt::Display) -> Error {
     }
 }
 
-/// Converts an error of KMS. The cause is KMS's own error code. A key that is disabled, deleted or
-/// forbidden leads to a 503, because it may become available again and nothing is lost until then.
+/// Converts an error of KMS. The cause contains the error code of KMS. Every error of KMS leads to
+/// a 503, for example if the key is disabled, because the key may become available again and no
+/// value is lost until then.
 fn from_kms<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
     let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
     let code = meta.and_then(|meta| meta.code());

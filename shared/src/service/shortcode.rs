@@ -16,15 +16,15 @@ use crate::{
     store::ephemeral::{CodeWrite, ExchangeOwner, ExchangeWrite},
 };
 
-/// How many codes are drawn to find one that is not taken. With a million valid codes of six
-/// characters, one draw in 700 gives a taken code.
+/// How many random codes are generated to find one that is not taken. With a million valid codes of
+/// six characters, one generated code in 700 is taken.
 const DRAWS: usize = 10;
 
 /// Creates a code for a user that was just read.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the user has changed since; the database is unavailable, or no free code
-/// was found.
+/// [`Error::Conflict`] if the user has changed since the read; the database is unavailable, or no
+/// free code was found.
 pub async fn create_for_user(
     app: &App,
     _right: MayWrite,
@@ -53,8 +53,9 @@ pub async fn create_for_user(
     Err(none_free())
 }
 
-/// Creates a code for an environment. Returns the code and the id of the user that its exchange
-/// will create, or `None` if the account does not have the ecosystem, or no longer.
+/// Creates a code for an environment. Returns the code, and the id of the user that the exchange of
+/// the code will create. Returns `None` if the ecosystem does not belong to the account or was
+/// deleted.
 ///
 /// # Errors
 /// The database is unavailable, or no free code was found.
@@ -96,11 +97,11 @@ pub async fn create_for_environment(
 pub enum Exchange {
     /// The code was exchanged for a token.
     Token(Box<Exchanged>),
-    /// The code was correct but invalid: its user, ecosystem or environment has changed, or it was
-    /// created before [`Settings::not_before`](crate::config::Settings::not_before). It was
-    /// deleted.
+    /// The code was found but is invalid, so it was deleted. Its user, ecosystem or environment has
+    /// changed or was deleted, or the code was created before
+    /// [`Settings::not_before`](crate::config::Settings::not_before).
     Invalid,
-    /// There is no such code, it has expired, or it belongs to another ecosystem.
+    /// The code does not exist, has expired, or belongs to another ecosystem.
     Unknown,
 }
 
@@ -113,13 +114,13 @@ pub struct Exchanged {
     pub plain: PlainToken,
     /// The user that owns the token.
     pub user: UserId,
-    /// The environment of the user, if it has one.
+    /// The environment of the user, if the user has one.
     pub environment: Option<EnvironmentId>,
 }
 
 /// Exchanges a code for its token. After one read, one transaction deletes the code and stores the
-/// token, or does neither. So only one of any number of concurrent attempts gets the token. If
-/// `ecosystem` is given, the codes of other ecosystems are unknown.
+/// token. So only one of several concurrent attempts gets the token. If `ecosystem` is given, a
+/// code of another ecosystem counts as unknown.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -134,12 +135,13 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
         return Ok(Exchange::Unknown);
     }
     if app.settings().rejects(record.created_at) {
-        // The token that created the code may be rejected now.
+        // The code may have been created with a token that is rejected now.
         ephemeral.delete_code(code, &record).await?;
         return Ok(Exchange::Invalid);
     }
 
-    // The owner is a user that has not changed since the code was created, or a new user.
+    // The owner of the token is a user that has not changed since the code was created, or a new
+    // user.
     let new;
     let (epoch, environment, owner) = match &record.grantee {
         Grantee::User {
@@ -163,13 +165,13 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
         epoch,
     };
     let draft = Draft::new(for_user, record.token(now.seconds()), now);
-    let spending = async |_: &Token, _: &PlainToken| {
+    let with_exchange = async |_: &Token, _: &PlainToken| {
         let of = (code, &record);
         let exchange =
             ephemeral.code_exchange(&app.identity, of, owner, environment, now.seconds());
         exchange.map(OtherWrites::Some)
     };
-    let (exchanged, token, plain) = tokens::create(app, draft, spending).await?;
+    let (exchanged, token, plain) = tokens::create(app, draft, with_exchange).await?;
     match exchanged {
         ExchangeWrite::Written => Ok(Exchange::Token(Box::new(Exchanged {
             token,

@@ -19,8 +19,8 @@ use crate::{
     store::{identity::Key, item::WriteResult, transaction::Change},
 };
 
-/// How long records of revoked tokens are deleted before the response is sent. Lambda freezes the
-/// execution environment after the response.
+/// How long a request may spend on deleting records of revoked tokens. The deletion must end before
+/// the response, because Lambda freezes the execution environment after the response.
 const SWEEP: Duration = Duration::from_millis(1500);
 /// The time that is reserved for the response before the deadline of the request.
 const MARGIN: Duration = Duration::from_millis(200);
@@ -28,8 +28,9 @@ const MARGIN: Duration = Duration::from_millis(200);
 /// Creates a token and stores it, alone or in one transaction with other writes. Every token is
 /// created by this function.
 ///
-/// `with` builds the other writes after the token is drawn. If there are none, it returns the
-/// outcome directly. The token is valid only if the outcome says that the transaction was written.
+/// `with` gets the generated token and builds the other writes. If there are no other writes,
+/// `with` returns the outcome. The token is valid only if the outcome says that the writes were
+/// stored.
 ///
 /// # Errors
 /// The database is unavailable, or `with` fails.
@@ -54,15 +55,15 @@ pub(super) async fn create<R>(
 
 /// The writes that are stored together with a new token.
 pub(super) enum OtherWrites<R> {
-    /// No other writes. Contains the outcome for when the token is stored.
+    /// No other writes. Contains the outcome to return after the token is stored.
     None(R),
     /// Other writes, which return the outcome.
     Some(Change<R>),
 }
 
-/// Sends a write that revokes or changes tokens. Every such write goes through this function,
-/// except for renewals, marking an unused sliding token as expired, and deleting the records of
-/// tokens that are already invalid.
+/// Sends a write that revokes or changes tokens. All these writes go through this function, with
+/// three exceptions: renewing a token, marking an unused sliding token as expired, and deleting the
+/// records of tokens that are already invalid.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -70,7 +71,7 @@ pub(super) async fn change<R>(app: &App, change: Change<R>) -> Result<R> {
     app.identity.commit(change).await
 }
 
-/// Mints a token for an owner that was just read or created.
+/// Creates a token for an owner that was just read or created.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -94,8 +95,8 @@ pub async fn revoke(app: &App, _right: MayWrite, token: &Token) -> Result<()> {
     end(app, token).await
 }
 
-/// Revokes a token that was sent to be revoked: no other credential is needed. Does nothing if no
-/// such token is stored.
+/// Revokes a token that its holder sent. The token is the only credential that is needed. Does
+/// nothing if the token is not stored.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -108,7 +109,8 @@ pub async fn revoke_itself(app: &App, token: &PlainToken) -> Result<()> {
 }
 
 async fn end(app: &App, token: &Token) -> Result<()> {
-    // Delete the e-mail token's record too, because a log-in must not return an invalid token.
+    // An e-mail token has a second record, which log-in reads. Delete both records, because log-in
+    // must not return an invalid token.
     let is_email_token = matches!(token.expiry, Expiry::Email { .. });
     let (owner, id) = (token.owner, token.id);
     if is_email_token {
@@ -121,12 +123,13 @@ async fn end(app: &App, token: &Token) -> Result<()> {
     change(app, revocation).await
 }
 
-/// Revokes all tokens of a user with one write, however many there are. Then it deletes as many of
-/// their records as it can in a limited time. The next such request, or the TTL of the records,
-/// deletes the rest.
+/// Revokes all tokens of a user with one write, however many there are. Then deletes as many
+/// records of these tokens as it can in a limited time. The next call of this function, or the TTL
+/// of the records, deletes the rest.
 ///
 /// # Errors
-/// The database is unavailable for the write. If records cannot be deleted, this is only logged.
+/// The database is unavailable when the write is sent. An error while deleting records is only
+/// logged.
 pub async fn revoke_all(
     app: &App,
     _right: MayWrite,
@@ -159,8 +162,8 @@ pub async fn revoke_all(
     Ok(())
 }
 
-/// Returns a page of an owner's valid tokens, newest first. Also returns the last token that was
-/// read, or `None` at the end of the list.
+/// Returns a page of an owner's valid tokens, newest first. Also returns the id of the last token
+/// that was read, or `None` at the end of the list.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -172,7 +175,8 @@ pub async fn list_valid(
     limit: u32,
 ) -> Result<(Vec<Token>, Option<TokenId>)> {
     let now = app.now().seconds();
-    // The tokens of a short code's user are invalid once its environment is deleted.
+    // If the owner is a user that a short code created, its tokens are invalid after its
+    // environment is deleted.
     let environment = match owner {
         Owner::User(user) => user.environment.as_ref(),
         Owner::Account(_) | Owner::Ecosystem(_) => None,

@@ -1,5 +1,5 @@
-//! Verification of tokens: one read of all records that decide, and in parallel the renewal of
-//! sliding tokens.
+//! Verification of tokens: reads all records that are needed together, and renews sliding tokens in
+//! parallel.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -66,29 +66,30 @@ impl<'a> Lookup<'a> {
         self
     }
 
-    /// Adds an ecosystem, if the request names one. It is read from the table, not from the cache.
+    /// Adds an ecosystem, if its id is given. The ecosystem is read from the table, not from the
+    /// cache.
     #[must_use]
     pub fn ecosystem(mut self, id: Option<&EcosystemId>) -> Self {
         self.keys.extend(id.map(|id| Key::owner(id.into())));
         self
     }
 
-    /// Adds a user and its ecosystem, if the request names one.
+    /// Adds a user and the user's ecosystem, if the user's id is given.
     #[must_use]
     pub fn user(mut self, id: Option<&UserId>) -> Self {
         self.keys.extend(id.map(|id| Key::owner(id.into())));
         self.ecosystem(id.map(UserId::ecosystem))
     }
 
-    /// Adds the record of an e-mail address, if the request names one.
+    /// Adds the record of an e-mail address, if the address is given.
     #[must_use]
     pub fn address(mut self, email: Option<&Email>) -> Self {
         self.keys.extend(email.map(Key::address));
         self
     }
 
-    /// Adds the record of an owner's token, if the request names one. This does not count as a use
-    /// of the token.
+    /// Adds the record of an owner's token, if both ids are given. This does not count as a use of
+    /// the token.
     #[must_use]
     pub fn token_of(mut self, owner: Option<impl Into<OwnerKey>>, id: Option<TokenId>) -> Self {
         let key = owner
@@ -98,7 +99,7 @@ impl<'a> Lookup<'a> {
         self
     }
 
-    /// Adds a user by its partition, with its ecosystem and its e-mail token.
+    /// Adds the user of a partition, with the user's ecosystem and e-mail token.
     #[must_use]
     pub(crate) fn email_user(mut self, user: OwnerKey) -> Self {
         let keys = [
@@ -110,18 +111,20 @@ impl<'a> Lookup<'a> {
         self
     }
 
-    /// Adds an environment, if the request names one.
+    /// Adds an environment, if its id is given.
     #[must_use]
     pub fn environment(mut self, id: Option<&EnvironmentId>) -> Self {
         self.keys.extend(id.map(Key::environment));
         self
     }
 
-    /// Reads the records: one `BatchGetItem`, and in parallel one `UpdateItem` for each sliding
-    /// token that this execution environment has not renewed in this second.
+    /// Reads the records with one `BatchGetItem` for each 100 records. In parallel, sends one
+    /// `UpdateItem` for each sliding token that this execution environment has not renewed in this
+    /// second. A second read follows if a user whose token is verified has an environment that is
+    /// not cached.
     ///
-    /// The renewal does not wait for the read, so that it adds no second round trip. It needs only
-    /// the token itself, because whoever has the token may use it.
+    /// The renewal does not wait for the read, so it takes no second round trip. The renewal needs
+    /// no other record, because whoever has the token may use it.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -140,7 +143,8 @@ impl<'a> Lookup<'a> {
             }
         }
         let environments = existing_environments(app, &items, &self.users, now).await?;
-        // If an ecosystem was read as well, ignore its cached record: it may be deleted by now.
+        // If an ecosystem was also read from the table, ignore its cached record, because the
+        // ecosystem may have been deleted.
         let mut remembered = self.remembered;
         remembered.retain(|key, _| !self.keys.contains(&Key::owner(*key)));
         Ok(Found {
@@ -153,9 +157,9 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// Returns which environments of these users exist. Only a short code's user has an environment,
-/// and only its record names it. So this is a second read, for each environment at most once in 30
-/// seconds.
+/// Returns the environments of these users that exist. Only a user that a short code created has an
+/// environment, and only the user's record contains the environment's id. So a second read is
+/// necessary, unless the environment is cached.
 async fn existing_environments(
     app: &App,
     items: &Items,
@@ -193,25 +197,26 @@ pub struct Found {
     now: UnixSeconds,
     items: Items,
     remembered: HashMap<OwnerKey, Ecosystem>,
-    /// The environments that exist, of the users whose tokens were looked up.
+    /// The existing environments of the users whose tokens were looked up.
     environments: HashSet<EnvironmentId>,
     /// The new expiry time of each sliding token that was looked up, by the token's hash. `None`
     /// for an invalid token.
     renewed: HashMap<[u8; 32], Option<UnixSeconds>>,
 }
 
-/// A valid token, with everything that it tells about its holder.
+/// A valid token, and the facts about its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// The owner of the token.
     pub owner: OwnerId,
-    /// The environment of the owner, if it is a short code's user.
+    /// The environment of the owner, if the owner is a user that a short code created.
     pub environment: Option<EnvironmentId>,
     /// The account that the owner belongs to.
     pub account: AccountId,
     /// The token's id.
     pub id: TokenId,
-    /// Whether the owner is a user who may manage the e-mail tokens of its ecosystem.
+    /// Whether the owner is an admin user, who may manage the e-mail tokens of the user's
+    /// ecosystem.
     pub admin: bool,
     /// What the token allows its holder to do.
     pub scope: Scope,
@@ -222,9 +227,9 @@ pub struct Verified {
 }
 
 impl Found {
-    /// Returns a token that was looked up, if it is valid. A token is valid only if its hash equals
-    /// the stored one, it has not expired, its owner is active and has the same epoch, and the
-    /// owner's ecosystem and environment exist.
+    /// Returns a token that was looked up, if it is valid. A token is valid if its hash equals the
+    /// stored hash, it has not expired, its owner is active, its epoch is the owner's epoch, and
+    /// the owner's ecosystem and environment, if any, exist.
     pub fn verified(&self, token: &PlainToken) -> Option<Verified> {
         let mut record = self.items.token(token.owner(), token.id())?.clone();
         let owner = self.items.owner(token.owner())?;
@@ -261,8 +266,8 @@ impl Found {
         })
     }
 
-    /// Returns an ecosystem of any account, or `None` if it does not exist or its key belongs to
-    /// another id (a hash collision).
+    /// Returns an ecosystem of any account, or `None` if it does not exist or if another id has the
+    /// same key (a hash collision).
     pub(crate) fn ecosystem_record(&self, id: &EcosystemId) -> Option<&Ecosystem> {
         let found = self.items.ecosystem(id);
         found.or_else(|| {
@@ -272,13 +277,13 @@ impl Found {
         })
     }
 
-    /// Returns a user of any account, or `None` if it does not exist or its key belongs to another
-    /// id (a hash collision).
+    /// Returns a user of any account, or `None` if it does not exist or if another id has the same
+    /// key (a hash collision).
     pub(crate) fn user_record(&self, id: &UserId) -> Option<&User> {
         self.items.user(id)
     }
 
-    /// Returns the record of an e-mail address. It may be out of date.
+    /// Returns the record of an e-mail address. The record may be out of date.
     pub(crate) fn address(&self, email: &Email) -> Option<&Address> {
         self.items.address(email)
     }
