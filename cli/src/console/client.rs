@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokenry_api::{ApiError, Secret};
 use ureq::{
@@ -256,7 +256,7 @@ impl Body {
 
     /// Returns whether the body is an object with a token or a short code.
     pub fn contains_secret(&self) -> bool {
-        let fields = self.parse::<HashMap<String, IgnoredAny>>();
+        let fields = self.parse::<HashMap<String, &RawValue>>();
         fields.is_ok_and(|fields| fields.contains_key("token") || fields.contains_key("shortcode"))
     }
 
