@@ -18,9 +18,9 @@ pub enum Format {
 
 /// Starts the log on standard error. A second call in the same process changes nothing.
 ///
-/// The level applies to the lines of Tokenry's crates. Of libraries, at most warnings and errors
-/// are logged, even if the level is more verbose, because libraries may log the data that they
-/// send.
+/// The level applies to the lines of Tokenry's crates. For libraries, the log contains only
+/// warnings and errors, even if `level` is more verbose, because libraries may log the data that
+/// they send.
 pub fn start(level: LevelFilter, format: Format) {
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))

@@ -60,11 +60,11 @@ pub enum Fault {
     Empty,
     /// The database cancels the transaction because another transaction uses one of the items.
     TransactionCancelled,
-    /// The database executes the call once this many calls of this operation have arrived.
+    /// The database does not execute the call until this many calls of this operation have arrived.
     NotBeforeAll(&'static str, usize),
     /// No fault.
     None,
-    /// The database executes the call once a call of this operation has arrived.
+    /// The database does not execute the call until a call of this operation has arrived.
     NotBefore(&'static str),
 }
 

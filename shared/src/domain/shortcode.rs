@@ -123,13 +123,13 @@ pub struct NewCode {
     pub token_expiry_type: ExpiryType,
     /// How long the token is valid.
     pub token_ttl: Ttl,
-    /// The latest time at which the code and its token may expire: the time at which the user token
-    /// that creates the code expires. `None` if there is no such limit.
+    /// The code and its token must expire by this time. It is the expiry time of the user token
+    /// that creates the code. `None` if there is no such limit.
     pub ends_at: Option<UnixSeconds>,
 }
 
-/// The user that will own the token of a code. This type does not implement `Debug`, because the id
-/// of a user that a code creates contains the code.
+/// The user that will own the token of a code. This type does not implement `Debug`: if a user is
+/// created from a code, the user's id contains that code.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Grantee {
