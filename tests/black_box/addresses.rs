@@ -1,5 +1,5 @@
-//! Users' e-mail addresses, set by `PUT /api/users/{id}`. An address has at most one owner, also
-//! under concurrent requests.
+//! The e-mail addresses of users, which `PUT /api/users/{id}` sets. Two users never have the same
+//! address, even if their requests are concurrent.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -18,7 +18,7 @@ async fn put(service: &Service, user: &str, body: &serde_json::Value) -> Answer 
     event.send(&service.app).await
 }
 
-/// Counts the stored items that map an address to its user.
+/// Returns the number of stored items that map an address to its user.
 async fn look_ups(service: &Service) -> usize {
     let items = service.identity_items().await;
     let is_address =
@@ -35,7 +35,7 @@ fn assert_in_use(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_a_409_in_any_spelling_and_any_ecosystem() {
+async fn an_address_that_is_in_use_gets_a_409_in_any_spelling_and_in_any_ecosystem() {
     let (service, _) = with_bob().await;
     let eve = service.user("eve").await;
     for spelling in [BOB, "BOB@example.com", "bob@ＥXAMPLE.com"] {
@@ -87,7 +87,7 @@ async fn look_alike_addresses_are_distinct_unless_they_differ_only_in_case() {
 }
 
 #[tokio::test]
-async fn an_address_is_free_once_its_user_clears_it_changes_it_or_is_deleted() {
+async fn an_address_is_free_after_it_is_cleared_or_changed_or_after_its_user_is_deleted() {
     let (service, bob) = with_bob().await;
     let eve = service.user("eve").await;
     let take = json!({ "email": BOB, "password": "eve's own one" });
@@ -119,7 +119,7 @@ async fn an_address_is_free_once_its_user_clears_it_changes_it_or_is_deleted() {
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
     assert_eq!(look_ups(&service).await, 0);
     assert_eq!(put(&service, &eve, &take).await.status, 200);
-    // A new user with the same name inherits nothing: the old password is invalid.
+    // The password of the deleted user is invalid for a new user with the same id.
     let again = put(&service, &bob, &json!({ "email": "bob2@example.com" })).await;
     assert_eq!(again.status, 201, "{again:?}");
     assert_eq!(
@@ -132,7 +132,7 @@ async fn an_address_is_free_once_its_user_clears_it_changes_it_or_is_deleted() {
 }
 
 #[tokio::test]
-async fn the_addresses_of_a_deleted_ecosystem_are_free_and_cannot_log_in() {
+async fn users_of_a_deleted_ecosystem_cannot_log_in_and_their_addresses_are_free() {
     let (service, _) = with_bob().await;
     let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
     let other = service.another_ecosystem().await;
@@ -155,7 +155,7 @@ async fn the_addresses_of_a_deleted_ecosystem_are_free_and_cannot_log_in() {
 }
 
 #[tokio::test]
-async fn exactly_one_of_several_concurrent_users_gets_an_address() {
+async fn exactly_one_of_several_users_gets_an_address_that_all_request_concurrently() {
     let service = Service::start().await;
     for round in 0..10 {
         let email = format!("round{round}@example.com");
@@ -180,7 +180,7 @@ async fn exactly_one_of_several_concurrent_users_gets_an_address() {
 }
 
 #[tokio::test]
-async fn a_user_given_several_addresses_concurrently_ends_with_one() {
+async fn a_user_has_exactly_one_address_after_concurrent_requests_to_change_it() {
     let (service, bob) = with_bob().await;
     for round in 0..10 {
         let emails: Vec<_> = (0..6)
@@ -211,7 +211,7 @@ async fn a_user_given_several_addresses_concurrently_ends_with_one() {
 }
 
 #[tokio::test]
-async fn a_deletion_concurrent_with_an_address_change_leaves_no_stale_address() {
+async fn an_address_change_during_the_deletion_of_its_user_leaves_no_stale_address() {
     let service = Service::start().await;
     for round in 0..20 {
         let name = format!("user{round}");
@@ -245,19 +245,19 @@ async fn a_deletion_concurrent_with_an_address_change_leaves_no_stale_address() 
 }
 
 #[tokio::test]
-async fn an_address_that_another_user_got_meanwhile_outlasts_the_deletion_of_its_former_one() {
+async fn deleting_a_user_does_not_delete_its_old_address_if_another_user_has_the_address() {
     let (service, bob) = with_bob().await;
     let (stranger, ecosystem) = service.another_account().await;
     let eve = format!("{};eve", ecosystem.id.as_str());
     let to = |endpoint, token: &str| Event::to(endpoint).header("authorization", token);
     let deletion = to("delete-user", &service.account_token).parameter("id", &bob);
-    // With its ecosystem bob's address becomes free.
+    // The deletion of bob's ecosystem makes bob's address free.
     let of_ecosystem = to("delete-ecosystem", &service.account_token)
         .parameter("ecosystemId", service.ecosystem.id.as_str());
     let takes_over = to("put-user", &stranger)
         .parameter("id", &eve)
         .json_body(&json!({ "email": BOB }).to_string());
-    // The deletion was decided on, and arrives after both.
+    // Hold up the transaction that deletes bob until both other requests are done.
     let held_up = ("TransactWriteItems", Fault::NotBefore("Scan"));
     service.database.fail([held_up]);
     let _paused = pause();

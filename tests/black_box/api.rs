@@ -1,6 +1,7 @@
-//! The request types of `tokenry-api`: the service takes what they write.
+//! The service accepts the requests that the types of `tokenry-api` serialize.
 //!
-//! That its types hold every response is not asserted here: each answer that any test gets is read as one.
+//! The response types need no tests here. `tests::openapi` parses every JSON response of every test
+//! as the type that belongs to its schema.
 
 use serde::Serialize;
 use serde_json::from_str;
@@ -14,7 +15,8 @@ use tokenry_api::{
 const ADDRESS: &str = "Bob@example.com";
 const CLIENT: &str = "2001:db8::1";
 
-/// Sends a body to an endpoint that is about a user.
+/// Sends this body to this endpoint, and asserts that the request succeeds. The path of `put-user`
+/// contains the id of the user `bob`.
 async fn send(
     service: &Service,
     credential: &str,
@@ -35,7 +37,7 @@ async fn send(
 }
 
 #[tokio::test]
-async fn a_user_is_made_changed_and_left_alone() {
+async fn a_user_change_creates_a_user_and_sets_keeps_or_clears_its_fields() {
     let _paused = pause();
     let service = Service::start().await;
     let id = format!("{};bob", service.ecosystem.id.as_str());
@@ -68,7 +70,7 @@ async fn a_user_is_made_changed_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_code_is_made_for_a_user_or_an_environment_and_exchanged() {
+async fn a_short_code_is_created_for_a_user_or_an_environment_and_exchanged() {
     let _paused = pause();
     let service = Service::start().await;
     let bob = service.user("bob").await;
@@ -109,7 +111,7 @@ async fn a_code_is_made_for_a_user_or_an_environment_and_exchanged() {
 }
 
 #[tokio::test]
-async fn an_email_token_is_made_changed_read_by_its_user_and_deleted() {
+async fn an_email_token_is_created_updated_returned_by_a_log_in_and_deleted() {
     let _paused = pause();
     let service = Service::start().await;
     service

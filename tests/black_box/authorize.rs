@@ -8,7 +8,7 @@ use tests::{Fault, Service, pause};
 
 use crate::expiry::forge;
 
-/// Returns the authorizer's decision. An `Err` reaches API Gateway as an error, not as a denial.
+/// Returns the authorizer's decision. API Gateway receives an `Err` as an error, not as a denial.
 async fn decide(service: &Service, event: &Value) -> Result<Value, String> {
     let payload = to_raw_value(event).unwrap();
     let event = LambdaEvent::new(payload, Context::default());
@@ -18,13 +18,13 @@ async fn decide(service: &Service, event: &Value) -> Result<Value, String> {
 
 fn example(file: &str) -> Value {
     let path = format!("{}/events/{file}.json", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).expect("the example");
-    serde_json::from_str(&text).expect("JSON")
+    let text = std::fs::read_to_string(path).expect("the example event can be read");
+    serde_json::from_str(&text).expect("the example event is JSON")
 }
 
-/// Returns the four example events with this credential in the place that each format uses. The
-/// event of payload 2.0 appears twice: with the credential as its identity source, and with the
-/// credential in the `Authorization` header only.
+/// Returns the four example events. Each contains this credential in the field that its format
+/// uses. The event of payload 2.0 appears twice: once with the credential as its identity source,
+/// and once with the credential in the `Authorization` header only.
 fn events(credential: &str) -> Vec<Value> {
     let mut simple = example("authorizer-http-2.0");
     simple["identitySource"] = json!([credential]);
@@ -45,10 +45,12 @@ fn events(credential: &str) -> Vec<Value> {
 /// Returns whether a decision allows the request.
 fn allows(decision: &Value) -> bool {
     if let Some(is_authorized) = decision.get("isAuthorized") {
-        return is_authorized.as_bool().expect("true or false");
+        return is_authorized
+            .as_bool()
+            .expect("`isAuthorized` is a boolean");
     }
     let statements = decision["policyDocument"]["Statement"].as_array();
-    let [statement] = &statements.expect("statements")[..] else {
+    let [statement] = &statements.expect("the policy has a list of statements")[..] else {
         panic!("{decision}");
     };
     statement["Effect"] == "Allow"
@@ -137,7 +139,7 @@ async fn a_rest_api_gets_a_policy_for_its_whole_stage() {
 }
 
 #[tokio::test]
-async fn the_context_names_the_holder_the_ecosystem_and_the_environment() {
+async fn the_context_contains_the_holder_the_ecosystem_and_the_environment() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment }).to_string();
@@ -188,7 +190,7 @@ async fn the_context_names_the_holder_the_ecosystem_and_the_environment() {
 }
 
 #[tokio::test]
-async fn a_missing_or_malformed_credential_is_denied_without_a_read() {
+async fn a_missing_or_malformed_credential_is_denied_without_a_database_read() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -226,8 +228,8 @@ async fn a_missing_or_malformed_credential_is_denied_without_a_read() {
         event["identitySource"] = json!([]);
         assert!(!allows(&decide(&service, &event).await.unwrap()), "{file}");
     }
-    // A repeated header is not a credential. A header is ignored if the event has an identity
-    // source, because API Gateway caches the decision by that source.
+    // A header that is given twice is not a credential. If the event has an identity source, the
+    // header is ignored, because API Gateway caches the decision for this source.
     let mut event = example("authorizer-rest-request");
     event["multiValueHeaders"]["authorization"] = json!([token, token]);
     event["headers"]["authorization"] = token.clone().into();
@@ -239,7 +241,7 @@ async fn a_missing_or_malformed_credential_is_denied_without_a_read() {
 }
 
 #[tokio::test]
-async fn it_makes_one_read_and_renews_a_sliding_token() {
+async fn the_authorizer_makes_one_read_and_renews_a_sliding_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (kind, calls) in [
@@ -287,7 +289,7 @@ async fn expired_revoked_and_forged_tokens_are_denied() {
 }
 
 #[tokio::test]
-async fn an_unavailable_database_is_an_error_and_never_an_allow() {
+async fn the_authorizer_returns_an_error_if_the_database_is_unavailable() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();

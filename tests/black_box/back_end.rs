@@ -1,5 +1,5 @@
-//! Log-in and the exchange of short codes through a back end. The back end sends its server token
-//! and the client's address.
+//! Log-in and the exchange of short codes through a back end. The back end sends its own server
+//! token and the address of its client.
 
 use serde_json::{Value, json};
 use shared::domain::{owner::Ecosystem, token::ExpiryType};
@@ -7,14 +7,14 @@ use tests::{Answer, Event, Service};
 
 use crate::{
     assert_invalid,
-    consume_shortcode::{code, without_breaker},
+    consume_shortcode::{code, without_minute_limit},
     create_email_token::{BOB, PASSWORD, server, with_bob},
 };
 
 /// The source address of the back end's own requests.
 const BACK_END: &str = "203.0.113.1";
 
-/// Sends a client's attempt from the back end, with this `Authorization` header.
+/// Sends a log-in or a short code from the back end, with this `Authorization` header.
 async fn attempt(
     service: &Service,
     endpoint: &'static str,
@@ -41,7 +41,7 @@ fn bob(password: &str, client: &str) -> Value {
     json!({ "email": BOB, "password": password, "clientAddress": client })
 }
 
-/// Creates the user `eve`, with an address and a password, in this ecosystem. Returns its id.
+/// Creates the user `eve` in this ecosystem, with an address and a password. Returns the user's id.
 async fn person_of(service: &Service, ecosystem: &Ecosystem, email: &str) -> String {
     let id = format!("{};eve", ecosystem.id.as_str());
     let body = json!({ "email": email, "password": PASSWORD }).to_string();
@@ -53,7 +53,7 @@ async fn person_of(service: &Service, ecosystem: &Ecosystem, email: &str) -> Str
 }
 
 #[tokio::test]
-async fn failures_of_some_clients_of_a_back_end_do_not_lock_out_its_other_users() {
+async fn failed_log_ins_of_some_clients_of_a_back_end_do_not_lock_out_its_other_clients() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     for stranger in 0..40 {
@@ -75,7 +75,7 @@ async fn failures_of_some_clients_of_a_back_end_do_not_lock_out_its_other_users(
 }
 
 #[tokio::test]
-async fn a_client_address_is_limited_like_a_source_address() {
+async fn a_client_address_has_the_same_limits_as_a_source_address() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     for _ in 0..10 {
@@ -114,7 +114,7 @@ async fn without_a_client_address_only_the_limit_of_the_email_address_applies() 
 }
 
 #[tokio::test]
-async fn a_tenant_cannot_use_up_the_limits_of_another_or_of_the_deployment() {
+async fn log_ins_through_one_account_do_not_count_for_another_account_or_for_direct_log_ins() {
     let (service, _) = with_bob().await;
     let own = server(&service, &service.ecosystem).await;
     let (_, tenant) = service.another_account().await;
@@ -127,7 +127,7 @@ async fn a_tenant_cannot_use_up_the_limits_of_another_or_of_the_deployment() {
         }
     }
     let answer = log_in(&service, &foreign, bob("wrong", "192.0.2.1")).await;
-    assert_eq!(answer.status, 429, "the tenant's own limit is full");
+    assert_eq!(answer.status, 429, "the tenant has reached its own limit");
     let answer = log_in(&service, &own, bob(PASSWORD, "198.51.100.0")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(
@@ -165,7 +165,7 @@ async fn a_user_of_another_ecosystem_gets_the_same_response_as_an_unknown_user()
 }
 
 #[tokio::test]
-async fn a_server_token_costs_one_more_read_and_a_sliding_one_also_its_renewal() {
+async fn a_server_token_costs_one_more_read_and_a_sliding_server_token_also_one_write() {
     let (service, user) = with_bob().await;
     service.log_in(BACK_END, BOB, PASSWORD).await;
     service.database.take_calls();
@@ -186,7 +186,8 @@ async fn a_server_token_costs_one_more_read_and_a_sliding_one_also_its_renewal()
 
         let (_, one) = code(&service, json!({ "userId": user })).await;
         let (_, other) = code(&service, json!({ "userId": user })).await;
-        // All uses in one second share a renewal, so the next use must be in another second.
+        // All uses in one second share one renewal. Advance the clock so that the next use renews
+        // again.
         service.clock.advance(1);
         let body = json!({ "shortcode": one, "clientAddress": "192.0.2.1" });
         assert_eq!(consume(&service, &server, body).await.status, 200);
@@ -197,7 +198,7 @@ async fn a_server_token_costs_one_more_read_and_a_sliding_one_also_its_renewal()
 }
 
 #[tokio::test]
-async fn a_client_address_without_a_valid_server_token_is_a_400_and_not_an_attempt() {
+async fn a_client_address_without_a_valid_server_token_is_a_400_and_does_not_count_as_an_attempt() {
     let (service, user) = with_bob().await;
     let (revoked_id, revoked) = service.server_token(&service.ecosystem).await;
     let path = format!(
@@ -226,7 +227,7 @@ async fn a_client_address_without_a_valid_server_token_is_a_400_and_not_an_attem
             let body = json!({ "shortcode": "A2B3C4", "clientAddress": "192.0.2.1" });
             assert_invalid(&consume(&service, credential, body).await, &refused);
         }
-        // Without the field, the credential is ignored.
+        // If the body has no `clientAddress`, the credential is ignored.
         let body = json!({ "email": BOB, "password": PASSWORD });
         assert_eq!(log_in(&service, credential, body).await.status, 200);
     }
@@ -274,8 +275,8 @@ async fn a_client_address_must_be_an_ipv4_or_ipv6_address() {
 }
 
 #[tokio::test]
-async fn guesses_of_one_client_of_a_back_end_do_not_block_its_other_clients() {
-    let service = without_breaker().await;
+async fn wrong_codes_of_one_client_of_a_back_end_do_not_block_its_other_clients() {
+    let service = without_minute_limit().await;
     let user = service.user("bob").await;
     let server = server(&service, &service.ecosystem).await;
     let (_, right) = code(&service, json!({ "userId": user })).await;
@@ -288,14 +289,14 @@ async fn guesses_of_one_client_of_a_back_end_do_not_block_its_other_clients() {
     }
     assert_eq!(guess(&right, "198.51.100.1").await, 429);
     assert_eq!(guess(&right, "192.0.2.1").await, 200);
-    // The address of the back end itself was not charged.
+    // The failed attempts did not count for the address of the back end.
     let direct = consume(&service, "", json!({ "shortcode": "A2B3C4" })).await;
     assert_eq!(direct.status, 404);
 }
 
 #[tokio::test]
-async fn a_code_of_another_ecosystem_is_unknown_and_stays_valid() {
-    let service = without_breaker().await;
+async fn a_code_of_another_ecosystem_gets_a_404_and_stays_valid() {
+    let service = without_minute_limit().await;
     let user = service.user("bob").await;
     let (_, right) = code(&service, json!({ "userId": user })).await;
     let (_, tenant) = service.another_account().await;
@@ -336,7 +337,7 @@ async fn each_ecosystem_has_its_own_limit_of_failed_codes_per_minute() {
 }
 
 #[tokio::test]
-async fn the_failures_of_a_client_count_in_one_ecosystem_only() {
+async fn failed_attempts_of_a_client_count_only_in_the_ecosystem_of_the_server_token() {
     let (service, user) = with_bob().await;
     let own = server(&service, &service.ecosystem).await;
     let (_, tenant) = service.another_account().await;

@@ -1,4 +1,5 @@
-//! The calls that reach the database. Round trips set the latency, capacity units set the bill.
+//! The database operations of each request. Round trips determine the latency, and capacity units
+//! determine the bill.
 
 use functions::{FUNCTIONS, authorize};
 use lambda_http::{Context, LambdaEvent};
@@ -13,7 +14,8 @@ use crate::{
     refusals::{Calls, Case},
 };
 
-/// Other cases than the requests of [`ROWS`]: the function, the case, and its database calls.
+/// Cases that [`ROWS`] does not contain. Each line has the function, the case, and the expected
+/// database operations.
 pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ("introspect-token", "without a well-formed token", &[]),
     (
@@ -205,7 +207,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ),
 ];
 
-/// Returns the operation and the consumed capacity units of each call.
+/// Returns the name and the consumed capacity units of each database operation.
 pub(crate) fn shape(calls: &[Call]) -> Vec<(&str, f64)> {
     calls
         .iter()
@@ -221,7 +223,7 @@ async fn minting_reads_four_items_and_writes_one() {
     let calls = service.database.take_calls();
     assert_eq!(shape(&calls), [("BatchGetItem", 4.0), ("PutItem", 1.0)]);
 
-    // A short code's user belongs to an environment, which must exist and is read too.
+    // The user of a short code belongs to an environment, so minting also reads the environment.
     let environment = service.environment(&service.ecosystem).await;
     let body = serde_json::json!({ "environmentId": environment });
     let (made, code) = consume_shortcode::code(&service, body).await;
@@ -245,7 +247,8 @@ async fn verifying_an_infinite_or_fixed_token_makes_one_read() {
             .token();
         let environment = service.another_environment();
         service.database.take_calls();
-        // Two items for each of the two tokens, and the user's ecosystem unless it is cached.
+        // Each use reads two items for each of the two tokens. The first use also reads the user's
+        // ecosystem, which is cached for the second use.
         for capacity in [5.0, 4.0] {
             let answer = service.introspection(&token).send(&environment).await;
             assert_eq!(answer.json()["active"], true);
@@ -270,7 +273,8 @@ async fn verifying_a_sliding_token_reads_and_writes_in_parallel() {
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
     service.clock.advance(1);
     service.database.take_calls();
-    // Each call waits for the other, so sequential calls would never finish.
+    // Each operation waits until the other one arrives, so sequential operations would never
+    // finish.
     service.database.fail([
         ("BatchGetItem", Fault::NotBefore("UpdateItem")),
         ("UpdateItem", Fault::NotBefore("BatchGetItem")),
@@ -289,8 +293,8 @@ async fn a_thousand_uses_in_a_second_make_at_most_two_writes() {
     service.clock.advance(1);
     service.database.take_calls();
     let event = service.introspection(&token);
-    // In a slow build, a thousand concurrent uses take longer than the timeout of one call, so
-    // the clock is paused.
+    // In a slow build, a thousand concurrent uses take longer than the timeout of one database
+    // operation. The paused clock prevents these timeouts.
     let paused = pause();
     let uses = (0..1000).map(|_| event.send(&service.app));
     for answer in futures_util::future::join_all(uses).await {
@@ -305,7 +309,7 @@ async fn a_thousand_uses_in_a_second_make_at_most_two_writes() {
     assert!((1..=2).contains(&writes), "{writes} writes");
     assert_eq!(operations.len(), 1000 + writes);
 
-    // A use in the next second is written again.
+    // The first use in the next second renews the token again.
     service.clock.advance(1);
     assert!(service.is_active(&token).await);
     assert_eq!(
@@ -336,7 +340,7 @@ async fn renewals_by_several_execution_environments_in_one_second_all_succeed() 
 }
 
 #[tokio::test]
-async fn a_use_after_a_renewal_by_another_environment_in_that_second_makes_one_write() {
+async fn a_use_makes_one_write_if_another_environment_renewed_the_token_in_the_same_second() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
@@ -351,11 +355,11 @@ async fn a_use_after_a_renewal_by_another_environment_in_that_second_makes_one_w
 }
 
 #[tokio::test]
-async fn the_first_use_of_an_expired_sliding_token_ends_it_permanently_with_one_more_write() {
+async fn the_first_use_of_an_expired_sliding_token_makes_one_more_write_to_end_it_permanently() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    // DynamoDB returns this name with the old item. It must not be mistaken for the error code of
-    // the same text, which causes a retry.
+    // DynamoDB returns the old item, which contains this token name. The service must not mistake
+    // the name for the error code `TransactionConflict`, which causes a retry.
     let query = "expiryType=SlidingTtl&ttl=5&name=TransactionConflict";
     let token = service.mint(&bob, query).await.token();
     service.clock.advance(5);
@@ -371,14 +375,14 @@ async fn the_first_use_of_an_expired_sliding_token_ends_it_permanently_with_one_
 }
 
 #[tokio::test]
-async fn a_transaction_that_its_condition_rejects_is_sent_once() {
+async fn a_transaction_is_not_retried_if_its_condition_is_false() {
     let service = Service::start().await;
     let put = Event::to("put-user")
         .header("authorization", &service.account_token)
         .parameter("id", &format!("{};ann", service.ecosystem.id.as_str()))
         .json_body("{}");
     let (read, write) = ("BatchGetItem", "TransactWriteItems");
-    // Both requests find no user.
+    // Both requests find that the user does not exist, and try to create the user.
     let both = (write, Fault::NotBeforeAll(write, 2));
     service.database.fail([both.clone(), both]);
     let (one, other) = tokio::join!(put.send(&service.app), put.send(&service.app));
@@ -397,7 +401,7 @@ async fn a_malformed_token_to_introspect_is_not_looked_up() {
     assert_eq!(calls.len(), 1);
     assert!(
         (calls[0].capacity - 2.0).abs() < f64::EPSILON,
-        "only the caller's two items"
+        "only the caller's two items are read"
     );
 }
 
@@ -435,13 +439,13 @@ async fn each_variant_makes_the_calls_that_it_lists() {
 }
 
 #[test]
-fn the_calls_of_every_function_are_tested() {
+fn every_function_has_a_row_or_a_variant() {
     for function in FUNCTIONS {
         let of_row = ROWS.iter().any(|row| row.endpoint == function.name);
         let of_variant = VARIANTS.iter().any(|(name, ..)| *name == function.name);
         assert!(
             of_row || of_variant,
-            "{} has neither a row nor a variant",
+            "the function {} has no row and no variant",
             function.name
         );
     }
@@ -468,7 +472,7 @@ impl Variant {
         }
     }
 
-    /// Sends the request of this case and returns its database calls.
+    /// Sends the request of this case and returns the database operations of the request.
     async fn calls(&self, function: &str, when: &str) -> Vec<Call> {
         let (service, bob) = (&self.service, &self.bob);
         match (function, when) {
@@ -546,7 +550,7 @@ impl Variant {
         }
     }
 
-    /// Does the same as [`Self::calls`] for the functions that change or end something.
+    /// Does the same as [`Self::calls`] for the functions that change, revoke or delete a record.
     async fn calls_of_a_change(&self, function: &str, when: &str) -> Vec<Call> {
         let (service, bob) = (&self.service, &self.bob);
         let ecosystem = service.ecosystem.id.as_str();
@@ -590,7 +594,7 @@ impl Variant {
                     "with its address in capitals" => {
                         (&user, json!({ "email": BOB.to_uppercase() }))
                     }
-                    _ => panic!("no request for {function} {when}"),
+                    _ => panic!("no request is written for the case `{function} {when}`"),
                 };
                 self.manage("PUT", path, &body.to_string()).await
             }
@@ -603,11 +607,11 @@ impl Variant {
                 self.manage("DELETE", &format!("/api/users/{ann}"), "")
                     .await
             }
-            _ => panic!("no request for {function} {when}"),
+            _ => panic!("no request is written for the case `{function} {when}`"),
         }
     }
 
-    /// Awaits a request, asserts that it succeeds, and returns its database calls.
+    /// Awaits a response, asserts success, and returns the database operations of the request.
     async fn of(&self, answer: impl Future<Output = Answer>) -> Vec<Call> {
         self.service.database.take_calls();
         let answer = answer.await;

@@ -10,7 +10,7 @@ use crate::{assert_invalid, assert_unknown};
 
 const PATH: &str = "/api/auth/shortcode/consume";
 
-/// Creates a short code with this request body. Returns the response's body and the code.
+/// Creates a short code with this request body. Returns the body of the response, and the code.
 pub(crate) async fn code(service: &Service, body: Value) -> (Value, String) {
     let answer = service
         .manage("POST", "/api/auth/shortcode/create", &body.to_string())
@@ -30,8 +30,8 @@ pub(crate) async fn consume(service: &Service, code: &str) -> Answer {
     attempt(code).send(&service.app).await
 }
 
-/// Starts a service without the limit of failed attempts for the whole deployment.
-pub(crate) async fn without_breaker() -> Service {
+/// Starts a service without the limit on failed attempts per minute.
+pub(crate) async fn without_minute_limit() -> Service {
     let settings = Settings {
         shortcode_failures_per_minute: u32::MAX,
         ..Settings::default()
@@ -76,7 +76,7 @@ async fn a_users_code_gives_the_requested_token_once() {
 }
 
 #[tokio::test]
-async fn an_environments_code_creates_its_user() {
+async fn the_exchange_of_an_environments_code_creates_the_user_of_the_code() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment, "tokenExpiryType": "Infinite" });
@@ -95,24 +95,27 @@ async fn an_environments_code_creates_its_user() {
     assert_eq!(
         service.mint(user, "").await.status,
         200,
-        "the id works like the id of any user"
+        "a token can be minted for the new user"
     );
 }
 
 #[tokio::test]
 async fn unknown_used_expired_and_invalidated_codes_get_the_same_response() {
-    let service = without_breaker().await;
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, used) = code(&service, json!({ "userId": bob })).await;
     consume(&service, &used).await;
     let (_, expired) = code(&service, json!({ "userId": bob, "shortCodeTtl": 10 })).await;
     service.clock.advance(10);
-    let (_, void) = code(&service, json!({ "userId": bob })).await;
+    let (_, invalid) = code(&service, json!({ "userId": bob })).await;
     service
         .manage("PUT", &format!("/api/users/{bob}"), r#"{"active":false}"#)
         .await;
     let mut answers = Vec::new();
-    for (number, code) in ["A2B3C4", &used, &expired, &void].into_iter().enumerate() {
+    for (number, code) in ["A2B3C4", &used, &expired, &invalid]
+        .into_iter()
+        .enumerate()
+    {
         let event = attempt(code).source(&format!("192.0.2.{number}"));
         let answer = event.send(&service.app).await;
         assert_unknown(&answer, &format!("Shortcode {code} does not exist."));
@@ -123,8 +126,9 @@ async fn unknown_used_expired_and_invalidated_codes_get_the_same_response() {
 }
 
 #[tokio::test]
-async fn a_code_of_a_deactivated_or_deleted_user_is_invalid_and_removed() {
-    let service = without_breaker().await;
+async fn the_first_use_of_a_code_of_a_deactivated_or_deleted_user_gets_a_404_and_deletes_the_code()
+{
+    let service = without_minute_limit().await;
     for (name, method, body) in [("bob", "PUT", r#"{"active":false}"#), ("ann", "DELETE", "")] {
         let user = service.user(name).await;
         let (_, code) = code(&service, json!({ "userId": user })).await;
@@ -147,8 +151,8 @@ async fn a_code_of_a_deactivated_or_deleted_user_is_invalid_and_removed() {
 }
 
 #[tokio::test]
-async fn a_void_code_that_cannot_be_spent_is_a_503() {
-    let service = without_breaker().await;
+async fn an_invalid_code_gets_a_503_if_the_code_cannot_be_deleted() {
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
     service
@@ -163,8 +167,8 @@ async fn a_void_code_that_cannot_be_spent_is_a_503() {
 }
 
 #[tokio::test]
-async fn a_void_code_that_was_drawn_again_meanwhile_is_not_spent() {
-    let service = without_breaker().await;
+async fn an_invalid_code_is_not_deleted_if_a_new_code_with_the_same_text_replaced_it_meanwhile() {
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
     service
@@ -176,7 +180,8 @@ async fn a_void_code_that_was_drawn_again_meanwhile_is_not_spent() {
     let _paused = pause();
     let meanwhile = async {
         service.database.has_arrived("DeleteItem").await;
-        // Another code of the same text, past the API: it has another nonce.
+        // Replace the nonce directly in the database. The item is then a different code with the
+        // same text.
         let nonce = AttributeValue::B(Blob::new([9; 16]));
         let call = service.client.update_item().key("key", key.clone());
         call.table_name(&service.tables.ephemeral)
@@ -206,7 +211,7 @@ async fn a_code_stays_invalid_if_its_user_is_deactivated_and_activated_again() {
 }
 
 #[tokio::test]
-async fn a_code_of_a_deleted_environment_or_ecosystem_is_unknown() {
+async fn a_code_of_a_deleted_environment_or_ecosystem_gets_a_404() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let (_, one) = code(&service, json!({ "environmentId": environment })).await;
@@ -249,8 +254,9 @@ async fn the_tokens_of_a_deleted_environments_users_become_invalid_within_30_sec
 }
 
 #[tokio::test]
-async fn a_code_created_by_a_user_token_gives_a_token_that_ends_no_later() {
-    let service = without_breaker().await;
+async fn a_code_created_with_a_user_token_gives_a_token_that_expires_no_later_than_the_user_token()
+{
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "ttl=100").await.token();
     for (asked, expiry_type) in [
@@ -277,7 +283,7 @@ async fn a_code_created_by_a_user_token_gives_a_token_that_ends_no_later() {
         let exp = service.introspect(&got.token()).await.json()["exp"].clone();
         assert_eq!(exp, json!(TestClock::START + 100), "{asked}");
     }
-    // The code itself ends no later than the token either.
+    // The code expires no later than the user token, although the requested lifetime is longer.
     let body = json!({ "userId": bob, "shortCodeTtl": 3600 }).to_string();
     let made = service
         .call(&token, "POST", "/api/auth/shortcode/create", &body)
@@ -293,7 +299,7 @@ async fn a_code_created_by_a_user_token_gives_a_token_that_ends_no_later() {
 }
 
 #[tokio::test]
-async fn the_consuming_request_cannot_change_the_token() {
+async fn the_request_that_consumes_a_code_cannot_change_the_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob, "tokenTtl": 60 })).await;
@@ -315,11 +321,12 @@ async fn the_consuming_request_cannot_change_the_token() {
 }
 
 #[tokio::test]
-async fn a_valid_code_takes_four_round_trips() {
+async fn the_exchange_of_a_valid_code_takes_four_round_trips() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
-    // The two charges are one round trip, and so are the two refunds: they run in parallel.
+    // The first two updates count the attempt in both limits. They run in parallel, in one round
+    // trip. The last two updates take the attempt back, also in parallel.
     assert_eq!(consume(&service, &code).await.status, 200);
     let calls = service.database.take_calls();
     let operations: Vec<_> = calls.iter().map(|call| call.operation.as_str()).collect();
@@ -337,12 +344,13 @@ async fn a_valid_code_takes_four_round_trips() {
 }
 
 #[tokio::test]
-async fn the_two_charges_run_in_parallel_and_so_do_the_two_refunds() {
+async fn an_attempt_is_counted_in_both_limits_in_parallel_and_taken_back_in_parallel() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for skip in [0, 2] {
         let (_, code) = code(&service, json!({ "userId": bob })).await;
-        // The first call of a pair waits for the second, so sequential calls would never finish.
+        // The first update of a pair waits for the second, so sequential updates would never
+        // finish.
         let waits = (0..skip).map(|_| ("UpdateItem", Fault::None));
         service
             .database
@@ -353,7 +361,7 @@ async fn the_two_charges_run_in_parallel_and_so_do_the_two_refunds() {
 
 #[tokio::test]
 async fn exactly_one_of_200_concurrent_attempts_gets_the_token() {
-    let service = without_breaker().await;
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let paused = pause();
     for round in 0..rounds(100) {
@@ -373,8 +381,8 @@ async fn exactly_one_of_200_concurrent_attempts_gets_the_token() {
 }
 
 #[tokio::test]
-async fn whichever_call_fails_the_code_is_used_and_the_token_created_or_neither() {
-    let service = without_breaker().await;
+async fn if_a_database_operation_fails_the_code_is_deleted_if_and_only_if_its_token_is_created() {
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let steps = ["UpdateItem", "GetItem", "TransactWriteItems"];
     for (number, (operation, fault)) in steps
@@ -417,8 +425,8 @@ async fn whichever_call_fails_the_code_is_used_and_the_token_created_or_neither(
 }
 
 #[tokio::test]
-async fn a_code_for_a_short_codes_user_belongs_to_the_users_environment_too() {
-    let service = without_breaker().await;
+async fn a_code_for_the_user_of_a_short_code_belongs_to_the_environment_of_the_user() {
+    let service = without_minute_limit().await;
     let environment = service.environment(&service.ecosystem).await;
     let (made, first) = code(&service, json!({ "environmentId": environment })).await;
     assert_eq!(consume(&service, &first).await.status, 200);
@@ -436,7 +444,7 @@ async fn a_code_for_a_short_codes_user_belongs_to_the_users_environment_too() {
 
 #[tokio::test]
 async fn a_code_whose_creation_was_retried_does_not_reappear_after_use() {
-    let service = without_breaker().await;
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     service
         .database
@@ -452,23 +460,23 @@ async fn a_code_whose_creation_was_retried_does_not_reappear_after_use() {
 }
 
 #[tokio::test]
-async fn a_refund_that_hangs_does_not_withhold_the_token() {
-    let service = without_breaker().await;
+async fn a_valid_code_gives_its_token_even_if_the_attempt_cannot_be_taken_back() {
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
-    let charges = [("UpdateItem", Fault::None), ("UpdateItem", Fault::None)];
-    let refunds = [
+    let counts = [("UpdateItem", Fault::None), ("UpdateItem", Fault::None)];
+    let take_backs = [
         ("UpdateItem", Fault::NoAnswer),
         ("UpdateItem", Fault::NoAnswer),
     ];
-    service.database.fail(charges.into_iter().chain(refunds));
+    service.database.fail(counts.into_iter().chain(take_backs));
     let _paused = pause();
     assert_eq!(consume(&service, &code).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_database_failure_does_not_count_as_a_failed_attempt() {
-    let service = without_breaker().await;
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
     let _paused = pause();

@@ -19,7 +19,7 @@ pub(crate) async fn with_bob() -> (Service, String) {
     (service, bob)
 }
 
-/// Sends a request to [`PATH`] with the account's token and this JSON body.
+/// Sends a request to [`PATH`] with this JSON body. The credential is the account token.
 pub(crate) async fn ask(service: &Service, method: &str, body: &Value) -> Answer {
     service.manage(method, PATH, &body.to_string()).await
 }
@@ -27,7 +27,7 @@ pub(crate) async fn ask(service: &Service, method: &str, body: &Value) -> Answer
 /// Returns the only element of a response's `data`.
 pub(crate) fn datum(answer: &Answer) -> Value {
     let json = answer.json();
-    let data = json["data"].as_array().expect("data");
+    let data = json["data"].as_array().expect("`data` is a list");
     assert_eq!(data.len(), 1, "{answer:?}");
     data[0].clone()
 }
@@ -40,16 +40,24 @@ pub(crate) async fn value(service: &Service, email: &str) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let datum = datum(&answer);
-    assert_eq!(datum.as_object().expect("an object").len(), 1, "{answer:?}");
-    datum["token"].as_str().expect("a token").to_owned()
+    assert_eq!(
+        datum.as_object().expect("the element is an object").len(),
+        1,
+        "{answer:?}"
+    );
+    datum["token"]
+        .as_str()
+        .expect("the token is a string")
+        .to_owned()
 }
 
-/// Mints a token for this user with the account's token.
+/// Mints a token for this user. The credential of the request is the account token.
 pub(crate) async fn token_of_user(service: &Service, user: &str) -> String {
     service.mint(user, "expiryType=Infinite").await.token()
 }
 
-/// Creates an admin user, who may manage the ecosystem's e-mail tokens. Returns its token.
+/// Creates an admin user, who may manage the ecosystem's e-mail tokens. Returns a token of the
+/// user.
 pub(crate) async fn administrator(service: &Service) -> String {
     let admin = service.user("admin").await;
     let path = format!("/api/users/{admin}");
@@ -90,7 +98,7 @@ async fn the_documented_example_with_its_past_date_creates_an_expired_token() {
 }
 
 #[tokio::test]
-async fn without_a_date_it_never_expires_and_may_write() {
+async fn an_email_token_without_an_expiration_date_never_expires_and_has_the_scope_write() {
     let (service, bob) = with_bob().await;
     service.clock.advance(10);
     let made = ask(&service, "POST", &json!({ "email": BOB })).await;
@@ -119,9 +127,9 @@ async fn without_a_date_it_never_expires_and_may_write() {
 }
 
 #[tokio::test]
-async fn it_expires_on_the_second_of_its_date_and_its_value_stays_readable() {
+async fn an_email_token_expires_at_its_expiration_date_and_its_value_stays_readable() {
     let (service, _) = with_bob().await;
-    // Expiry rounds the date down to whole seconds.
+    // The token expires at this date, rounded down to whole seconds.
     let date = (TestClock::START + 60) * 1000 + 999;
     let body = json!({ "email": BOB, "write": false, "expiration_date": date });
     let made = ask(&service, "POST", &body).await;
@@ -138,7 +146,7 @@ async fn it_expires_on_the_second_of_its_date_and_its_value_stays_readable() {
 }
 
 #[tokio::test]
-async fn a_valid_token_is_a_409_and_an_expired_one_is_replaced() {
+async fn a_request_gets_a_409_if_a_valid_token_exists_and_replaces_an_expired_token() {
     let (service, _) = with_bob().await;
     let date = (TestClock::START + 60) * 1000;
     let body = json!({ "email": BOB, "expiration_date": date });
@@ -157,7 +165,7 @@ async fn a_valid_token_is_a_409_and_an_expired_one_is_replaced() {
     assert_ne!(new, old);
     assert!(service.is_active(&new).await);
     assert!(!service.is_active(&old).await);
-    // The old token is gone, not only expired: it stays invalid if the clock goes back.
+    // The old token is deleted, not only expired: it stays invalid if the clock goes back.
     service.clock.go_back(60);
     assert!(!service.is_active(&old).await);
 }
@@ -175,7 +183,7 @@ async fn exactly_one_of_sixteen_concurrent_requests_creates_the_token() {
 }
 
 #[tokio::test]
-async fn an_inactive_user_is_a_409_and_an_unknown_address_a_404() {
+async fn an_inactive_user_gets_a_409_and_an_unknown_address_gets_a_404() {
     let (service, bob) = with_bob().await;
     let unknown = ask(&service, "POST", &json!({ "email": "Eve@example.com" })).await;
     assert_unknown(&unknown, "User with email Eve@example.com does not exist.");
@@ -185,7 +193,7 @@ async fn an_inactive_user_is_a_409_and_an_unknown_address_a_404() {
 }
 
 #[tokio::test]
-async fn a_server_and_an_admin_of_the_ecosystem_may_create_one() {
+async fn a_server_and_an_admin_of_the_ecosystem_may_create_an_email_token() {
     let (service, _) = with_bob().await;
     let server = server(&service, &service.ecosystem).await;
     let body = json!({ "email": BOB }).to_string();
@@ -199,7 +207,7 @@ async fn a_server_and_an_admin_of_the_ecosystem_may_create_one() {
 }
 
 #[tokio::test]
-async fn other_accounts_and_ecosystems_get_a_404_and_an_ordinary_user_a_403() {
+async fn other_accounts_and_ecosystems_get_a_404_and_a_user_who_is_not_an_admin_gets_a_403() {
     let (service, bob) = with_bob().await;
     let other = service.another_ecosystem().await;
     let (stranger, _) = service.another_account().await;
@@ -211,7 +219,7 @@ async fn other_accounts_and_ecosystems_get_a_404_and_an_ordinary_user_a_403() {
             service.database.take_calls();
             let answer = service.call(credential, method, PATH, &body).await;
             assert_unknown(&answer, "User with email bob@example.com does not exist.");
-            // The database calls do not reveal that the address exists.
+            // The database operations are the same as for an address that does not exist.
             let reads = service.database.take_operations();
             service.call(credential, method, PATH, &nobody).await;
             assert_eq!(service.database.take_operations(), reads);
@@ -227,7 +235,7 @@ async fn other_accounts_and_ecosystems_get_a_404_and_an_ordinary_user_a_403() {
 }
 
 #[tokio::test]
-async fn a_read_only_token_may_change_nothing() {
+async fn a_read_only_token_gets_a_403_for_changes_and_for_the_value_of_another_user() {
     let service = Service::start().await;
     let admin = service.person("admin", "admin@example.com", PASSWORD).await;
     service.person("bob", BOB, PASSWORD).await;
@@ -341,7 +349,8 @@ async fn an_invalid_body_is_reported_and_changes_nothing() {
             (400, Some("InvalidBody"))
         );
     }
-    // No request above created a token. The latest possible date is accepted.
+    // The requests above created no token, because this request gets no 409. Its date is the latest
+    // valid date.
     let body = json!({ "email": BOB, "expiration_date": 253_402_300_799_999_u64 });
     assert_eq!(ask(&service, "POST", &body).await.status, 201);
 }

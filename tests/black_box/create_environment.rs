@@ -26,7 +26,7 @@ async fn each_new_environment_has_its_own_id() {
 }
 
 #[tokio::test]
-async fn a_lost_database_response_is_retried() {
+async fn a_database_operation_is_retried_if_its_response_is_lost() {
     let service = Service::start().await;
     let path = format!(
         "/api/ecosystems/{}/environments",
@@ -46,7 +46,7 @@ async fn a_lost_database_response_is_retried() {
 }
 
 #[tokio::test]
-async fn a_malformed_ecosystem_id_is_a_400_and_an_unknown_one_a_404() {
+async fn a_malformed_ecosystem_id_gets_a_400_and_an_unknown_ecosystem_id_gets_a_404() {
     let service = Service::start().await;
     let answer = service
         .manage("POST", "/api/ecosystems/C1/environments", "")

@@ -59,7 +59,7 @@ async fn a_code_for_a_user_belongs_to_that_user() {
 }
 
 #[tokio::test]
-async fn both_ids_or_neither_is_the_documented_error() {
+async fn a_body_with_both_ids_or_without_an_id_gets_the_documented_error() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let bob = service.user("bob").await;
@@ -177,7 +177,7 @@ async fn a_query_string_is_refused() {
 }
 
 #[tokio::test]
-async fn an_unknown_environment_or_user_is_a_404_and_an_inactive_user_a_409() {
+async fn an_unknown_environment_or_user_gets_a_404_and_an_inactive_user_gets_a_409() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let ecosystem = service.ecosystem.id.as_str();
@@ -209,7 +209,7 @@ async fn an_unknown_environment_or_user_is_a_404_and_an_inactive_user_a_409() {
 }
 
 #[tokio::test]
-async fn an_environment_of_another_account_or_ecosystem_or_a_deleted_one_is_a_404() {
+async fn an_environment_of_another_account_another_ecosystem_or_a_deleted_ecosystem_gets_a_404() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment }).to_string();
@@ -265,7 +265,7 @@ async fn a_user_creates_codes_only_for_itself_and_only_with_scope_write() {
 }
 
 #[tokio::test]
-async fn it_takes_two_round_trips() {
+async fn creating_a_code_takes_two_round_trips() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let environment = service.environment(&service.ecosystem).await;
@@ -283,7 +283,7 @@ async fn it_takes_two_round_trips() {
     );
 }
 
-/// Starts a service whose codes are one character of this alphabet, so that few codes exist.
+/// Starts a service whose codes have one character, from this alphabet. So only few codes exist.
 async fn with_codes_of(alphabet: &'static str) -> Service {
     let code_space = CodeSpace::new(alphabet, 1);
     Service::start_with(Settings {
@@ -294,7 +294,7 @@ async fn with_codes_of(alphabet: &'static str) -> Service {
 }
 
 #[tokio::test]
-async fn a_valid_code_is_never_overwritten_and_an_expired_one_is_replaced() {
+async fn a_valid_code_is_never_overwritten_and_an_expired_code_is_replaced() {
     let service = with_codes_of("A").await;
     let bob = service.user("bob").await;
     let environment = service.environment(&service.ecosystem).await;
@@ -316,7 +316,7 @@ async fn a_valid_code_is_never_overwritten_and_an_expired_one_is_replaced() {
 }
 
 #[tokio::test]
-async fn another_code_is_drawn_if_the_user_of_the_first_exists_already() {
+async fn another_code_is_generated_if_the_user_of_the_first_code_exists_already() {
     let service = with_codes_of("AB").await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment, "shortCodeTtl": 1 });
@@ -325,10 +325,10 @@ async fn another_code_is_drawn_if_the_user_of_the_first_exists_already() {
         let made = create(&service, &body).await.json();
         let code = made["shortcode"].as_str().unwrap().to_owned();
         let consume = json!({ "shortcode": code }).to_string();
-        let spent = service
+        let consumed = service
             .manage("POST", "/api/auth/shortcode/consume", &consume)
             .await;
-        assert_eq!(spent.status, 200, "{spent:?}");
+        assert_eq!(consumed.status, 200, "{consumed:?}");
         codes.push(code);
     }
     codes.sort();
@@ -336,12 +336,12 @@ async fn another_code_is_drawn_if_the_user_of_the_first_exists_already() {
     assert_eq!(
         create(&service, &body).await.status,
         503,
-        "both users exist"
+        "the users of both codes exist"
     );
 }
 
 #[tokio::test]
-async fn a_lost_database_response_creates_one_code() {
+async fn each_request_creates_one_code_if_a_database_response_is_lost() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let environment = service.environment(&service.ecosystem).await;

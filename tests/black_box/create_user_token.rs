@@ -10,7 +10,7 @@ const POSITIVE: &str = "field must be a positive number";
 const TOO_LARGE: &str = "field must be at most 315360000";
 
 #[tokio::test]
-async fn a_token_expires_after_a_fixed_hour_by_default() {
+async fn a_token_is_fixed_and_expires_after_an_hour_by_default() {
     let service = Service::start().await;
     let bob = service.user("auth0|59ad5e8843f89ba26c5b80ca").await;
 
@@ -32,7 +32,7 @@ async fn a_token_expires_after_a_fixed_hour_by_default() {
 }
 
 #[tokio::test]
-async fn each_expiry_type_returns_when_it_expires() {
+async fn the_response_contains_the_expiry_type_and_the_expiry_time() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (query, kind, prefix, expires_at) in [
@@ -84,7 +84,7 @@ async fn each_expiry_type_returns_when_it_expires() {
 }
 
 #[tokio::test]
-async fn a_user_may_hold_many_tokens() {
+async fn a_user_can_have_many_tokens() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let mut tokens = Vec::new();
@@ -100,7 +100,7 @@ async fn a_user_may_hold_many_tokens() {
 }
 
 #[tokio::test]
-async fn the_credential_is_the_raw_token_or_bearer_in_any_case() {
+async fn the_credential_is_the_token_alone_or_after_bearer_in_any_case() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = &service.account_token;
@@ -115,7 +115,7 @@ async fn the_credential_is_the_raw_token_or_bearer_in_any_case() {
 }
 
 #[tokio::test]
-async fn a_user_id_may_be_percent_encoded_and_is_decoded_once() {
+async fn a_user_id_may_be_percent_encoded_and_is_decoded_only_once() {
     let service = Service::start().await;
     let pipe = service.user("auth0|b\u{f6}b").await;
     let encoded = pipe
@@ -169,7 +169,7 @@ async fn all_problems_of_a_request_are_reported_at_once() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_not_ascii_digits_in_range_is_a_400_and_stores_nothing() {
+async fn a_number_that_is_out_of_range_or_not_ascii_digits_gets_a_400_and_stores_nothing() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     service.database.take_calls();
@@ -229,7 +229,7 @@ async fn a_name_has_at_most_64_characters_and_no_control_character() {
 }
 
 #[tokio::test]
-async fn a_field_given_twice_is_refused_in_any_encoding() {
+async fn a_field_that_is_given_twice_gets_a_400_in_any_encoding() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for query in ["ttl=5&ttl=5", "ttl=5&tt%6C=5", "ttl&ttl", "ttl=5&&ttl="] {
@@ -322,7 +322,7 @@ async fn an_inactive_user_gets_a_409() {
 }
 
 #[tokio::test]
-async fn a_server_token_mints_only_in_its_ecosystem_and_reveals_no_other() {
+async fn a_server_token_mints_only_in_its_ecosystem_and_reveals_no_other_ecosystem() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let server = service
@@ -343,7 +343,7 @@ async fn a_server_token_mints_only_in_its_ecosystem_and_reveals_no_other() {
 }
 
 #[tokio::test]
-async fn a_user_token_may_not_mint() {
+async fn a_user_token_is_not_allowed_to_mint() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
@@ -356,7 +356,7 @@ async fn a_user_token_may_not_mint() {
 }
 
 #[tokio::test]
-async fn the_order_of_checks_is_credential_right_request_existence() {
+async fn the_checks_come_in_the_order_credential_right_request_existence() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let user = service.mint(&bob, "").await.token();
@@ -412,7 +412,9 @@ async fn only_a_hash_of_the_token_is_stored() {
         .take_calls()
         .into_iter()
         .find(|call| call.operation == "PutItem");
-    let put = put.expect("a PutItem call").request;
+    let put = put
+        .expect("the request makes a `PutItem` operation")
+        .request;
     assert!(!put.to_string().contains(&minted.token()));
 
     let item = &put["Item"];
@@ -436,12 +438,12 @@ async fn a_token_that_never_expires_has_no_expires_at_attribute() {
     let put = calls
         .iter()
         .find(|call| call.operation == "PutItem")
-        .expect("a PutItem call");
+        .expect("the request makes a `PutItem` operation");
     assert!(put.request["Item"].get("expires_at").is_none());
 }
 
 #[tokio::test]
-async fn a_body_is_ignored_up_to_16_kib_and_refused_beyond() {
+async fn a_body_up_to_16_kib_is_ignored_and_a_larger_body_gets_a_413() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let request = |length| {

@@ -1,5 +1,5 @@
-//! Credentials at every endpoint: malformed credentials, credentials of another owner, and
-//! credentials without the right.
+//! Tests of the credential at every endpoint. The credential is malformed, belongs to another
+//! owner, or lacks the required right.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{RUBBISH, assert_forbidden, assert_invalid, assert_unauthorized, requ
 const INVALID_TOKEN: &str = r#"Bearer error="invalid_token""#;
 
 #[tokio::test]
-async fn a_malformed_credential_gets_the_same_401_everywhere_without_a_read() {
+async fn a_malformed_credential_gets_the_same_401_at_every_endpoint_without_a_database_read() {
     let service = Service::start().await;
     let long = "x".repeat(100_000);
     let two_spaces = format!("Bearer  {}", service.account_token);
@@ -42,7 +42,7 @@ async fn a_malformed_credential_gets_the_same_401_everywhere_without_a_read() {
 }
 
 #[tokio::test]
-async fn a_scheme_without_a_token_counts_as_no_token() {
+async fn an_authorization_header_without_a_bearer_token_counts_as_missing() {
     let service = Service::start().await;
     for header in ["", "Bearer", "Bearer ", "Negotiate YII="] {
         let event = Event::to("introspect-token").header("authorization", header);
@@ -52,7 +52,7 @@ async fn a_scheme_without_a_token_counts_as_no_token() {
 }
 
 #[tokio::test]
-async fn two_credentials_are_refused_without_a_read_however_long() {
+async fn two_credentials_get_a_400_without_a_database_read_even_if_they_are_long() {
     let service = Service::start().await;
     let long = format!("{},{}", "x".repeat(300), service.account_token);
     let once = [("header", "Authorization", "field must be given once")];
@@ -68,7 +68,7 @@ async fn two_credentials_are_refused_without_a_read_however_long() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_deployment_is_invalid_everywhere() {
+async fn a_token_of_another_deployment_is_invalid_at_every_endpoint() {
     let service = Service::start().await;
     let elsewhere = Service::start().await;
     for (method, path) in requests(&service).await {
@@ -80,7 +80,8 @@ async fn a_token_of_another_deployment_is_invalid_everywhere() {
 }
 
 #[tokio::test]
-async fn a_user_token_is_forbidden_everywhere_except_to_create_its_own_short_code() {
+async fn a_user_token_gets_a_403_at_every_endpoint_except_to_create_a_short_code_for_its_own_user()
+{
     let service = Service::start().await;
     let requests = requests(&service).await;
     let bob = format!("{};bob", service.ecosystem.id.as_str());
@@ -96,7 +97,7 @@ async fn a_user_token_is_forbidden_everywhere_except_to_create_its_own_short_cod
 }
 
 #[tokio::test]
-async fn a_server_may_not_manage_ecosystems_or_server_tokens() {
+async fn a_server_is_not_allowed_to_manage_ecosystems_or_server_tokens() {
     let service = Service::start().await;
     let (_, server) = service.server_token(&service.ecosystem).await;
     let ecosystem = service.ecosystem.id.as_str();
@@ -147,7 +148,7 @@ async fn a_server_gets_the_same_403_whether_or_not_the_other_ecosystem_exists() 
 }
 
 #[tokio::test]
-async fn a_record_of_another_account_gets_the_same_response_as_an_unknown_one() {
+async fn a_record_of_another_account_gets_the_same_response_as_an_unknown_record() {
     let service = Service::start().await;
     let (foreign, _) = service.another_account().await;
     let requests = requests(&service).await;
@@ -158,7 +159,7 @@ async fn a_record_of_another_account_gets_the_same_response_as_an_unknown_one() 
         }
         let body = if method == "PUT" { "{}" } else { "" };
         let theirs = service.call(&foreign, method, &path, body).await;
-        // The same request for an id that does not exist.
+        // Send the same request with an id that does not exist.
         let id = path
             .split('/')
             .find(|part| part.starts_with(['C', 'E']))
@@ -201,7 +202,7 @@ async fn a_right_in_one_ecosystem_does_not_apply_in_another() {
             .may(rights::CREATE_ENVIRONMENT, Some(&other))
             .is_err()
     );
-    // Even if a handler does not name the ecosystem of the request when it checks the right.
+    // The permit protects the other ecosystem even if the check of the right names no ecosystem.
     let permit = caller().may(rights::CREATE_ENVIRONMENT, None).unwrap();
     assert_eq!(permit.ecosystem(own).unwrap().id, *own);
     let refused = permit.ecosystem(&other).unwrap_err();
@@ -209,7 +210,7 @@ async fn a_right_in_one_ecosystem_does_not_apply_in_another() {
 }
 
 #[tokio::test]
-async fn a_read_only_token_may_only_read() {
+async fn a_read_only_token_is_allowed_only_to_read() {
     let service = Service::start().await;
     let requests = requests(&service).await;
     let (id, server) = service.server_token(&service.ecosystem).await;
@@ -226,8 +227,8 @@ async fn a_read_only_token_may_only_read() {
         .to_string();
     service.set_scope(&service.account.id, &id, "read").await;
     for (method, path) in requests {
-        // The value of an e-mail token is a secret: a read-only token may read only the value of
-        // its own user.
+        // The value of an e-mail token is a secret. A read-only token may read the value only if
+        // both tokens belong to the same user.
         let reads =
             method == "GET" && path != "/_/user-token/value" || path.ends_with("introspect");
         let answer = service.call(&account, method, &path, "").await;
@@ -243,7 +244,7 @@ async fn a_read_only_token_may_only_read() {
 }
 
 #[tokio::test]
-async fn a_sliding_credential_is_renewed_wherever_it_is_used() {
+async fn a_sliding_token_is_renewed_when_it_is_the_credential_at_any_endpoint() {
     let service = Service::start().await;
     let kind = shared::domain::token::ExpiryType::SlidingTtl;
     for (method, path) in requests(&service).await {

@@ -6,7 +6,7 @@ use tests::Service;
 use crate::{assert_invalid, assert_unauthorized, assert_unknown};
 
 #[tokio::test]
-async fn the_id_is_unknown_at_once() {
+async fn the_id_of_a_deleted_ecosystem_is_unknown_at_once() {
     let service = Service::start().await;
     let id = service.ecosystem.id.as_str().to_owned();
     let bob = service.user("bob").await;
@@ -39,7 +39,7 @@ async fn the_id_is_unknown_at_once() {
 }
 
 #[tokio::test]
-async fn its_users_tokens_become_invalid_at_once_or_within_30_seconds_where_it_is_cached() {
+async fn user_tokens_of_a_deleted_ecosystem_become_invalid_within_30_seconds_where_it_is_cached() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let remembers = service.another_environment();
@@ -62,11 +62,12 @@ async fn its_users_tokens_become_invalid_at_once_or_within_30_seconds_where_it_i
     for use_it in &uses {
         let answer = use_it.send(&never_saw_it).await;
         assert_eq!(answer.json(), json!({ "active": false }));
-        // A server token is invalid even there: its owner, the ecosystem, is read on every use.
+        // A server token is invalid even where the ecosystem is cached. Each use of a server token
+        // reads its owner from the database, and the owner is the ecosystem.
         let by_server = use_it.clone().header("authorization", &server);
         assert_eq!(by_server.send(&remembers).await.status, 401);
     }
-    // An execution environment caches an ecosystem for 30 seconds after it was read.
+    // An execution environment caches an ecosystem for 30 seconds after it reads the ecosystem.
     service.clock.advance(28);
     for use_it in &uses {
         assert_eq!(use_it.send(&remembers).await.json()["active"], true);
@@ -93,7 +94,7 @@ async fn a_cached_ecosystem_is_not_used_after_the_clock_goes_back() {
 }
 
 #[tokio::test]
-async fn its_server_tokens_become_invalid_at_once() {
+async fn server_tokens_of_a_deleted_ecosystem_become_invalid_at_once() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, server) = service.server_token(&service.ecosystem).await;
@@ -106,7 +107,7 @@ async fn its_server_tokens_become_invalid_at_once() {
 }
 
 #[tokio::test]
-async fn an_id_of_the_wrong_form_is_a_400() {
+async fn a_malformed_id_gets_a_400() {
     let service = Service::start().await;
     for id in [
         "C1",

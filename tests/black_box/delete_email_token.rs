@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn it_revokes_the_token_and_returns_its_record() {
+async fn a_deletion_revokes_the_token_and_returns_the_record_of_the_token() {
     let (service, _) = with_bob().await;
     let body = json!({ "email": BOB });
     let made = datum(&ask(&service, "POST", &body).await);
@@ -62,7 +62,7 @@ async fn the_address_may_be_in_the_body_or_the_query_but_not_in_both() {
 }
 
 #[tokio::test]
-async fn a_deletion_concurrent_with_a_log_in_leaves_no_stray_token() {
+async fn after_a_deletion_concurrent_with_a_log_in_a_second_deletion_leaves_no_token_item() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB });
     for round in 0..20 {
@@ -78,7 +78,8 @@ async fn a_deletion_concurrent_with_a_log_in_leaves_no_stray_token() {
             service.log_in(&source, BOB, PASSWORD),
         );
         let (deleted, logged_in) = Box::pin(both).await;
-        // A token exists at every moment, so both requests succeed.
+        // The deletion finds the expired token or the token of the log-in. So both requests
+        // succeed.
         assert_eq!(deleted.status, 200, "{deleted:?}");
         assert_eq!(logged_in.status, 200, "{logged_in:?}");
         ask(&service, "DELETE", &body).await;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn it_is_gone_at_once() {
+async fn a_deleted_environment_is_unknown_at_once() {
     let service = Service::start().await;
     let (_, server) = service.server_token(&service.ecosystem).await;
     for credential in [&service.account_token, &server] {
@@ -59,7 +59,7 @@ async fn an_environment_of_a_deleted_ecosystem_is_a_404() {
 }
 
 #[tokio::test]
-async fn an_id_of_the_wrong_form_is_a_400() {
+async fn a_malformed_id_gets_a_400() {
     let service = Service::start().await;
     for id in [
         "E1",
@@ -77,7 +77,7 @@ async fn an_id_of_the_wrong_form_is_a_400() {
 }
 
 #[tokio::test]
-async fn its_users_get_no_new_tokens_or_codes() {
+async fn users_of_a_deleted_environment_get_no_new_tokens_or_codes() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     let mut users = Vec::new();
@@ -90,7 +90,7 @@ async fn its_users_get_no_new_tokens_or_codes() {
         assert_eq!(service.manage("PUT", &path, &put).await.status, 200);
         users.push((id, email));
     }
-    // One user has an e-mail token, the other does not.
+    // Only the first user has an e-mail token.
     let ann = service.log_in("192.0.2.1", users[0].1, "correct horse");
     assert_eq!(ann.await.status, 200);
     let path = format!("/api/environments/{environment}");

@@ -5,7 +5,7 @@ use tests::{Event, Fault, Service, pause};
 use crate::assert_unknown;
 
 #[tokio::test]
-async fn every_token_of_the_user_is_invalid_at_once_and_after_the_user_is_created_again() {
+async fn tokens_of_a_deleted_user_are_invalid_even_after_the_user_is_created_again() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = format!("/api/users/{bob}");
@@ -45,8 +45,8 @@ async fn a_retried_delete_does_not_delete_a_user_created_meanwhile() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = format!("/api/users/{bob}");
-    // The first attempt succeeds, but its response is lost. The second attempt waits until the
-    // user exists again.
+    // The first `DeleteItem` succeeds, but its response is lost. The second `DeleteItem` waits for
+    // the transaction that creates the user again.
     let faults = [Fault::AnswerLost, Fault::NotBefore("TransactWriteItems")];
     service
         .database
@@ -63,7 +63,7 @@ async fn a_retried_delete_does_not_delete_a_user_created_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_user_that_changes_meanwhile_is_still_deleted() {
+async fn a_user_that_changes_during_its_deletion_is_deleted() {
     let service = Service::start().await;
     for round in 0..10 {
         let bob = service.user(&format!("bob{round}")).await;
@@ -73,7 +73,8 @@ async fn a_user_that_changes_meanwhile_is_still_deleted() {
             service.manage("PUT", &path, r#"{"active":false}"#),
         );
         assert_eq!(deleted.status, 204, "{deleted:?}");
-        // The user was changed before the deletion, or created again after it.
+        // The second request changed the user before the deletion, or created the user again after
+        // it.
         let there = service.manage("GET", &path, "").await.status;
         assert!(
             [(200, 404), (201, 200)].contains(&(changed.status, there)),
@@ -83,7 +84,7 @@ async fn a_user_that_changes_meanwhile_is_still_deleted() {
 }
 
 #[tokio::test]
-async fn a_user_with_an_address_that_changes_meanwhile_is_deleted_all_the_same() {
+async fn a_user_who_has_an_address_is_deleted_even_if_the_user_changes_during_the_deletion() {
     let service = Service::start().await;
     let bob = service
         .person("bob", "bob@example.com", "correct horse")
@@ -94,7 +95,7 @@ async fn a_user_with_an_address_that_changes_meanwhile_is_deleted_all_the_same()
             .parameter("id", &bob)
     };
     let change = to("put-user").json_body(r#"{"admin":true}"#);
-    // The deletion was decided on, and arrives after the change.
+    // Hold up the transaction that deletes the user until the user is changed.
     let held_up = ("TransactWriteItems", Fault::NotBefore("GetItem"));
     service.database.fail([held_up]);
     let _paused = pause();
@@ -110,7 +111,7 @@ async fn a_user_with_an_address_that_changes_meanwhile_is_deleted_all_the_same()
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_user_whatever_it_had() {
+async fn a_deletion_removes_every_item_of_a_user_with_or_without_an_address_or_a_password() {
     let service = Service::start().await;
     let path = format!("/api/users/{};bob", service.ecosystem.id.as_str());
     let before = service.identity_items().await.len();

@@ -1,5 +1,4 @@
-//! Events as Lambda delivers them: events that `lambda_http` cannot convert, and events of both
-//! kinds of API (HTTP and REST).
+//! The Lambda events of HTTP APIs and REST APIs, and events that `lambda_http` cannot convert.
 
 use lambda_http::{Context, LambdaEvent, Request};
 use serde_json::{Value, json, value::to_raw_value};
@@ -11,7 +10,7 @@ use tests::{Event, Service, invoke};
 
 use crate::assert_invalid;
 
-/// Returns the event of an HTTP API for a request to mint a user token.
+/// Returns the event that an HTTP API sends for a request to mint a user token.
 async fn mint(service: &Service) -> Event {
     let bob = service.user("bob").await;
     Event::to("create-user-token")
@@ -19,7 +18,7 @@ async fn mint(service: &Service) -> Event {
         .parameter("id", &bob)
 }
 
-/// Returns the event of a REST API (payload 1.0) for the same request.
+/// Returns the event that a REST API (payload 1.0) sends for a request to mint a user token.
 async fn rest_mint(service: &Service) -> Value {
     let bob = service.user("bob").await;
     json!({
@@ -54,7 +53,7 @@ async fn rest_mint(service: &Service) -> Value {
 }
 
 #[tokio::test]
-async fn the_response_carries_lambdas_request_id() {
+async fn the_response_contains_the_request_id_of_lambda() {
     let service = Service::start().await;
     let answer = mint(&service).await.send(&service.app).await;
     assert_eq!(answer.status, 200);
@@ -154,7 +153,7 @@ async fn a_panic_in_a_handler_is_a_500_and_the_next_request_is_answered() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_not_a_valid_request_is_a_400_in_the_standard_structure() {
+async fn an_event_that_is_not_a_valid_request_gets_a_400_with_the_standard_error_body() {
     let service = Service::start().await;
     for event in [
         json!(null),
@@ -183,7 +182,7 @@ async fn a_missing_path_parameter_is_an_invalid_id() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_rest_api_is_answered_too() {
+async fn an_event_of_a_rest_api_is_accepted() {
     let service = Service::start().await;
     let mut event = rest_mint(&service).await;
     let answer = invoke(&service.app, "create-user-token", &event).await;
@@ -204,7 +203,7 @@ async fn an_event_of_a_rest_api_is_answered_too() {
 }
 
 #[tokio::test]
-async fn two_authorization_headers_of_a_rest_api_are_refused_too() {
+async fn two_authorization_headers_in_an_event_of_a_rest_api_get_a_400() {
     let service = Service::start().await;
     let mut event = rest_mint(&service).await;
     let token = &service.account_token;

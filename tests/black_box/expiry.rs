@@ -1,11 +1,11 @@
-//! Expiry: when tokens expire, and that an expired token stays invalid.
+//! The expiry of tokens. A token that was reported as expired stays invalid.
 
 use serde_json::json;
 use shared::domain::token::ExpiryType;
 use tests::{Fault, Service, TestClock, pause};
 
 #[tokio::test]
-async fn a_fixed_token_expires_on_its_second_even_if_it_is_used() {
+async fn a_fixed_token_expires_after_its_ttl_even_if_it_is_used() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "ttl=3").await.token();
@@ -77,7 +77,7 @@ async fn an_expired_token_is_invalid_although_its_item_is_still_stored() {
             .map(|item| item["expires_at"].clone())
             .collect()
     };
-    for (query, dead_for_good) in [
+    for (query, ended_permanently) in [
         ("expiryType=FixedTtl&ttl=5", false),
         ("expiryType=SlidingTtl&ttl=50&maxTtl=5", true),
         ("expiryType=SlidingTtl&ttl=5", true),
@@ -90,10 +90,14 @@ async fn an_expired_token_is_invalid_although_its_item_is_still_stored() {
             service.clock.advance(1);
         }
         assert_eq!(ends().await, before, "{query}");
-        // The expiry of a fixed token depends on the clock alone. A sliding token ends permanently
-        // when a use finds it expired.
+        // A fixed token is valid again if the clock goes back. A sliding token is not: the first
+        // use after its expiry ends it permanently.
         service.clock.go_back(8);
-        assert_eq!(service.is_active(&token).await, !dead_for_good, "{query}");
+        assert_eq!(
+            service.is_active(&token).await,
+            !ended_permanently,
+            "{query}"
+        );
     }
 }
 
@@ -113,12 +117,12 @@ async fn a_use_at_the_max_ttl_does_not_renew_the_token() {
     assert_eq!(
         service.token_items(&bob).await,
         before,
-        "an expired item was changed"
+        "the item of the expired token was changed"
     );
 }
 
 #[tokio::test]
-async fn a_late_renewal_does_not_revive_a_token_that_was_reported_expired() {
+async fn a_late_renewal_does_not_revive_a_token_that_was_reported_as_expired() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for fault in [Fault::NoAnswer, Fault::NotBefore("Scan")] {
@@ -130,7 +134,7 @@ async fn a_late_renewal_does_not_revive_a_token_that_was_reported_expired() {
         let use_it = service.introspection(&token);
         service.database.take_calls();
 
-        // A use in the last valid second, whose renewal is lost or arrives late.
+        // Use the token in its last valid second. The renewal of this use is lost or arrives late.
         service.clock.advance(4);
         service.database.fail([("UpdateItem", fault.clone())]);
         let paused = pause();
@@ -140,7 +144,7 @@ async fn a_late_renewal_does_not_revive_a_token_that_was_reported_expired() {
         });
         service.database.has_arrived("UpdateItem").await;
 
-        // The token is expired now, and another caller is told so.
+        // The token is expired now, and another use gets this response.
         service.clock.advance(1);
         let late = service.another_environment();
         assert_eq!(
@@ -149,7 +153,7 @@ async fn a_late_renewal_does_not_revive_a_token_that_was_reported_expired() {
             "{fault:?}"
         );
 
-        // Now the renewal arrives or is retried.
+        // Now the late renewal arrives, or the lost renewal is retried.
         service
             .client
             .scan()
@@ -171,7 +175,7 @@ async fn a_late_renewal_does_not_revive_a_token_that_was_reported_expired() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_precedes_the_permanent_end_makes_both_uses_succeed() {
+async fn two_uses_succeed_if_the_renewal_of_one_arrives_before_the_other_ends_the_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service
@@ -220,7 +224,7 @@ async fn a_renewal_that_precedes_the_permanent_end_makes_both_uses_succeed() {
 }
 
 #[tokio::test]
-async fn a_forged_token_with_the_id_of_a_real_token_does_not_renew_it() {
+async fn a_forged_token_with_the_id_of_a_real_token_does_not_renew_the_real_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let real = service
@@ -240,7 +244,7 @@ async fn a_forged_token_with_the_id_of_a_real_token_does_not_renew_it() {
 }
 
 #[tokio::test]
-async fn a_forged_token_of_any_kind_is_invalid() {
+async fn a_forged_token_of_any_expiry_type_is_invalid() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
@@ -258,7 +262,7 @@ async fn a_forged_token_of_any_kind_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_forged_token_is_invalid_beside_the_real_one_in_one_request() {
+async fn a_forged_token_is_invalid_even_if_the_same_request_contains_the_real_token() {
     let service = Service::start().await;
     let server = service
         .token_of(&service.ecosystem, ExpiryType::SlidingTtl)
@@ -273,7 +277,7 @@ async fn a_forged_token_is_invalid_beside_the_real_one_in_one_request() {
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_extends_no_token_by_more_than_its_step() {
+async fn a_clock_that_goes_back_5_seconds_extends_a_token_by_at_most_5_seconds() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service
@@ -285,14 +289,15 @@ async fn a_clock_that_goes_back_extends_no_token_by_more_than_its_step() {
     service.clock.go_back(5);
     for _ in 0..5 {
         assert!(service.is_active(&token).await);
-        // A new execution environment has nothing cached and relies on the table.
+        // A new execution environment has an empty cache, so it reads everything from the database.
         let answer = service
             .introspection(&token)
             .send(&service.another_environment())
             .await;
         assert_eq!(answer.json()["active"], true);
     }
-    // The token was used at second 8 and, after the clock went back, at 3: it expires at 18.
+    // The token was used at second 8, so it expires at second 18. The uses after the clock went
+    // back to second 3 do not change this.
     let exp = service.introspect(&token).await.json()["exp"].clone();
     assert_eq!(exp, json!(TestClock::START + 18));
     service.clock.advance(15);

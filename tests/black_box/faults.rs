@@ -1,16 +1,17 @@
-//! A database that throttles, reports conflicts, hangs, or returns wrong or no responses. The
-//! service gives the correct response or a 503 within 3 seconds, and never accepts a token that it
-//! could not verify.
+//! Tests with a faulty database: it throttles, reports conflicts, or returns a wrong response or
+//! none. The service gives the correct response or a 503 within 3 seconds. It never accepts a token
+//! that it could not verify.
 //!
-//! The tests run on tokio's paused clock, so that they do not wait. They bypass the gateway,
-//! because a socket would make that clock jump.
+//! The tests pause tokio's clock, so they do not wait for timeouts. They send events without a
+//! gateway, because a paused clock jumps forward while a test waits for a socket.
 
 use std::time::Duration;
 
 use tests::{Answer, Event, Fault, Service, pause};
 use tokio::time::Instant;
 
-/// Starts a service with a user and a valid sliding token. Returns all three.
+/// Starts a service, and creates a user and a valid sliding token of the user. Returns the service,
+/// the user's id and the token.
 async fn prepared() -> (Service, String, String) {
     let service = Service::start().await;
     let bob = service.user("bob").await;
@@ -26,12 +27,13 @@ fn mint(service: &Service, user: &str) -> Event {
         .parameter("id", user)
 }
 
-/// Sends the event on a paused clock. Asserts that the response takes at most 3 of its seconds.
+/// Pauses the clock and sends the event. Asserts that the response takes at most 3 seconds of the
+/// paused clock.
 async fn send_in_time(service: &Service, event: &Event) -> Answer {
     let _paused = pause();
     #[expect(
         clippy::disallowed_methods,
-        reason = "tokio's paused clock, which a test measures"
+        reason = "the test measures the time of tokio's paused clock"
     )]
     let started = Instant::now();
     let answer = event.send(&service.app).await;
@@ -53,7 +55,7 @@ fn assert_unavailable(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn a_single_fault_of_any_kind_is_retried() {
+async fn a_database_operation_is_retried_after_a_temporary_fault() {
     let (service, bob, token) = prepared().await;
     for fault in [
         Fault::Throttled,
@@ -86,7 +88,7 @@ async fn a_single_fault_of_any_kind_is_retried() {
 }
 
 #[tokio::test]
-async fn a_put_whose_response_is_lost_creates_one_token() {
+async fn one_token_is_created_if_the_response_to_its_put_is_lost() {
     let (service, bob, _) = prepared().await;
     let before = service.token_items(&bob).await.len();
     service.database.fail([("PutItem", Fault::AnswerLost)]);
@@ -98,12 +100,12 @@ async fn a_put_whose_response_is_lost_creates_one_token() {
         .iter()
         .filter(|o| *o == "PutItem")
         .count();
-    assert_eq!(puts, 2, "the put was retried");
+    assert_eq!(puts, 2, "the `PutItem` was retried once");
     assert_eq!(service.token_items(&bob).await.len(), before + 1);
 }
 
 #[tokio::test]
-async fn a_persistent_fault_is_a_503_for_every_request() {
+async fn every_request_gets_a_503_while_the_database_fails() {
     let (service, bob, token) = prepared().await;
     for fault in [
         Fault::Throttled,
@@ -129,7 +131,7 @@ async fn a_persistent_fault_is_a_503_for_every_request() {
 }
 
 #[tokio::test]
-async fn a_token_is_not_verified_if_its_renewal_fails() {
+async fn a_sliding_token_is_not_accepted_if_its_renewal_fails() {
     let (service, _, token) = prepared().await;
     for fault in [
         Fault::Throttled,
@@ -150,7 +152,7 @@ async fn a_token_is_not_verified_if_its_renewal_fails() {
 }
 
 #[tokio::test]
-async fn unprocessed_keys_are_requested_again_and_not_taken_as_missing() {
+async fn unprocessed_keys_are_requested_again_and_not_treated_as_missing_items() {
     let (service, bob, token) = prepared().await;
     service.database.fail([
         ("BatchGetItem", Fault::Unprocessed),
@@ -176,7 +178,7 @@ async fn the_pause_before_unprocessed_keys_are_requested_again_doubles() {
     let _paused = pause();
     #[expect(
         clippy::disallowed_methods,
-        reason = "tokio's paused clock, which a test measures"
+        reason = "the test measures the time of tokio's paused clock"
     )]
     let started = Instant::now();
     let answer = event.send(&service.app).await;
@@ -191,7 +193,7 @@ async fn the_pause_before_unprocessed_keys_are_requested_again_doubles() {
 }
 
 #[tokio::test]
-async fn a_database_fault_never_lets_an_expired_token_in() {
+async fn an_expired_token_is_never_accepted_during_a_database_fault() {
     let (service, bob, token) = prepared().await;
     service.clock.advance(3600);
     for fault in [

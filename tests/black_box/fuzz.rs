@@ -1,14 +1,15 @@
-//! Replays the fuzzers' corpus, so that the bugs that they found stay fixed.
+//! Runs each fuzz target on the files of its corpus, so that the bugs that fuzzing found stay
+//! fixed.
 
 use std::{fs, path::Path};
 
 #[test]
-fn every_file_of_the_corpus_passes_its_target() {
+fn every_fuzz_target_passes_with_every_file_of_its_corpus() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let mut targets = Vec::new();
     for (name, target) in tests::fuzz::TARGETS {
-        let files =
-            fs::read_dir(corpus.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let files = fs::read_dir(corpus.join(name))
+            .unwrap_or_else(|error| panic!("cannot read the corpus of {name}: {error}"));
         let mut count = 0;
         for file in files {
             let file = file.unwrap().path();
@@ -16,7 +17,7 @@ fn every_file_of_the_corpus_passes_its_target() {
             target(&fs::read(file).unwrap());
             count += 1;
         }
-        assert!(count > 0, "{name} has no corpus");
+        assert!(count > 0, "the corpus of {name} is empty");
         targets.push((*name).to_owned());
     }
     let folders = fs::read_dir(corpus).unwrap();
@@ -24,5 +25,8 @@ fn every_file_of_the_corpus_passes_its_target() {
         .map(|folder| folder.unwrap().file_name().into_string().unwrap())
         .collect();
     folders.sort_unstable();
-    assert_eq!(folders, targets, "each corpus has a target");
+    assert_eq!(
+        folders, targets,
+        "each folder of the corpus has a fuzz target"
+    );
 }

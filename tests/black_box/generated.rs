@@ -1,7 +1,7 @@
-//! The blocks of the documentation that are generated from the tables in Rust, `openapi.yaml` and
-//! `template.yaml`.
+//! The generated blocks of the documentation. Their sources are `openapi.yaml`, `template.yaml`,
+//! and the tables in the Rust code.
 //!
-//! The test fails if a block is stale. This command updates the blocks:
+//! The test fails if a block is out of date. This command updates the blocks:
 //! `UPDATE=1 cargo test -p tests --test black_box generated`.
 
 use std::{env, fmt::Write, fs, path::Path};
@@ -28,13 +28,14 @@ const BLOCKS: &[Block] = &[
     Block(CALLS_AND_COST, "prices", prices),
 ];
 
-/// An input of the costs: its name, its value (in US dollars unless the name has another unit), and
-/// its date and region or its source.
+/// An input of the cost calculation: its name, its value, and its source. The value is in US
+/// dollars unless the name contains another unit. The source of a price is a date and an AWS
+/// region.
 struct Input(&'static str, &'static str, &'static str);
 
 impl Input {
     fn value(&self) -> f64 {
-        self.1.parse().expect("a number")
+        self.1.parse().expect("the value is a number")
     }
 }
 
@@ -53,12 +54,12 @@ const ALARM: Input = Input("CloudWatch, an alarm a month", "0.10", AWS);
 const DASHBOARD: Input = Input("CloudWatch, a dashboard a month", "3.00", AWS);
 const KEY: Input = Input("KMS, a key a month", "1.00", AWS);
 const DURATION: Input = Input(
-    "milliseconds billed of a call",
+    "billed milliseconds of a call",
     "15",
     "assumed; the Lambda metric `Duration` shows it",
 );
 const HASHING: Input = Input(
-    "milliseconds billed of a call that hashes a password",
+    "billed milliseconds of a call that hashes a password",
     "100",
     "assumed; the Lambda metric `Duration` shows it",
 );
@@ -78,7 +79,8 @@ fn every_generated_block_is_up_to_date() {
     let mut stale = Vec::new();
     for Block(file, name, generate) in BLOCKS {
         let path = root.join(file);
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let text =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {file}: {error}"));
         let start = format!("<!-- generated: {name} -->\n");
         let (before, rest) = text
             .split_once(&start)
@@ -86,7 +88,7 @@ fn every_generated_block_is_up_to_date() {
         let end = "<!-- end of generated -->\n";
         let (block, after) = rest
             .split_once(end)
-            .unwrap_or_else(|| panic!("{file}: {name} has no {end}"));
+            .unwrap_or_else(|| panic!("the block {name} in {file} has no {end}"));
         let generated = format!("\n{}\n", generate());
         if block == generated {
             continue;
@@ -100,7 +102,7 @@ fn every_generated_block_is_up_to_date() {
     }
     assert!(
         stale.is_empty(),
-        "stale: {}; update them with UPDATE=1 cargo test -p tests --test black_box generated",
+        "these blocks are out of date: {}; update them with UPDATE=1 cargo test -p tests --test black_box generated",
         stale.join(", ")
     );
 }
@@ -108,19 +110,19 @@ fn every_generated_block_is_up_to_date() {
 /// Returns the table of routes, with their summaries and allowed callers, from `openapi.yaml`.
 fn what_they_do() -> String {
     let mut table = String::from(
-        "| route | function | what it does | it requires |\n| --- | --- | --- | --- |\n",
+        "| route | function | what it does | required credential |\n| --- | --- | --- | --- |\n",
     );
     for endpoint in endpoints() {
         let (name, method, path) = (endpoint.name, endpoint.method, endpoint.path);
         let operation = Part::operation(&endpoint)
-            .expect("openapi.yaml has it")
+            .expect("openapi.yaml contains the endpoint")
             .value();
-        let text = |field: &str| operation[field].as_str().expect("a string");
+        let text = |field: &str| operation[field].as_str().expect("the field is a string");
         let who = text("description").split(". ").next().unwrap_or_default();
         let who = who.trim_end_matches('.');
         let who = who.strip_prefix("For ").or(who.strip_prefix("Requires "));
         let who = who.unwrap_or_else(|| {
-            panic!("{name}: its description does not begin with who may call it")
+            panic!("the description of {name} does not begin with `For` or `Requires`")
         });
         writeln!(
             table,
@@ -132,11 +134,11 @@ fn what_they_do() -> String {
     table
 }
 
-/// Returns the table of each function's database calls with their units and price, in the order of
-/// [`FUNCTIONS`].
+/// Returns the table of the database operations of each function, with their capacity units and
+/// prices. The functions are in the order of [`FUNCTIONS`].
 fn what_they_cost() -> String {
     let mut table = String::from(
-        "| function | calls of the database | read | write | DynamoDB | in all |\n| --- | --- | --- | --- | --- | --- |\n",
+        "| function | database operations | read | write | DynamoDB | total |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     for function in FUNCTIONS {
         let rows = ROWS.iter().filter(|row| row.endpoint == function.name);
@@ -159,10 +161,11 @@ fn what_they_cost() -> String {
             let hashes = function.name == "log-in-with-password"
                 || when.contains("password") && !when.contains("without");
             let duration = if hashes { HASHING } else { DURATION }.value();
-            // The price of a million calls: a millisecond each is a thousand seconds, and a byte
-            // each is a megabyte.
-            let lambda =
-                CALL.value() + duration * 1e3 * memory.expect("MB") / 1024.0 * SECOND.value();
+            // These are the prices of a million calls. One millisecond for each call is a total of
+            // a thousand seconds. One byte for each call is a total of a megabyte.
+            let lambda = CALL.value()
+                + duration * 1e3 * memory.expect("`MemorySize` is a number") / 1024.0
+                    * SECOND.value();
             let logs = LOGGED.value() / 1e3 * LOG.value();
             let is_endpoint = endpoints().any(|endpoint| endpoint.name == function.name);
             let api = if is_endpoint { API.value() } else { 0.0 };
@@ -178,7 +181,7 @@ fn what_they_cost() -> String {
     table
 }
 
-/// Returns the calls as Markdown, such as `` `BatchGetItem`, 2 × `UpdateItem` ``.
+/// Returns the database operations as Markdown, such as `` `BatchGetItem`, 2 × `UpdateItem` ``.
 fn named(calls: Calls) -> String {
     let names = calls.chunk_by(|(one, _), (next, _)| one == next);
     let names: Vec<_> = names
@@ -194,7 +197,7 @@ fn named(calls: Calls) -> String {
     }
 }
 
-/// Returns the read units and the write units of these calls.
+/// Returns the read units and the write units of these database operations.
 fn units(calls: Calls) -> (f64, f64) {
     let is_read = |name: &str| name.contains("Get") || name == "Query";
     calls
@@ -216,7 +219,7 @@ fn prices() -> String {
     let count = |kind: &str| {
         let resources = TEMPLATE["Resources"]
             .as_object()
-            .expect("resources")
+            .expect("the template has resources")
             .values();
         resources
             .filter(|resource: &&Value| resource["Type"] == kind)
@@ -229,11 +232,12 @@ fn prices() -> String {
     ];
     let mut month = 0.0;
     let named = parts.map(|(name, count, price)| {
-        month += f64::from(u32::try_from(count).expect("a small number")) * price.value();
+        month +=
+            f64::from(u32::try_from(count).expect("the count fits into 32 bits")) * price.value();
         format!("{count} {name}{}", if count == 1 { "" } else { "s" })
     });
     format!(
-        "{table}\nA stack that nobody calls costs {month:.2} a month, for {}.\n",
+        "{table}\nA stack that receives no requests costs {month:.2} a month. It has {}.\n",
         named.join(", ")
     )
 }

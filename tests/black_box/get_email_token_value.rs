@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn every_caller_that_may_read_the_value_gets_the_same_one() {
+async fn every_caller_that_is_allowed_to_read_the_value_gets_the_same_value() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let token = value(&service, BOB).await;
@@ -19,8 +19,8 @@ async fn every_caller_that_may_read_the_value_gets_the_same_one() {
     let server = server(&service, &service.ecosystem).await;
     let admin = administrator(&service).await;
     let user = token_of_user(&service, &bob).await;
-    // The owner may use any of its tokens, also the e-mail token itself. The address may be in any
-    // spelling.
+    // The owner may use any of its tokens, including the e-mail token. The address may be in upper
+    // case.
     for credential in [&server, &admin, &user, &token] {
         let path = format!("{VALUE}?email=BOB@Example.com");
         let answer = service.call(credential, "GET", &path, "").await;
@@ -31,14 +31,14 @@ async fn every_caller_that_may_read_the_value_gets_the_same_one() {
 }
 
 #[tokio::test]
-async fn a_users_token_reads_only_a_value_that_expires_no_later() {
+async fn a_users_token_reads_a_value_only_if_the_value_expires_no_later_than_the_token() {
     let (service, bob) = with_bob().await;
     let admin = administrator(&service).await;
     let admin_id = service.introspect(&admin).await.json()["sub"].clone();
     let path = format!("{VALUE}?email={BOB}");
     let read = async |credential: &str| service.call(credential, "GET", &path, "").await;
-    for (dies_in, refused, granted) in [
-        // The value never expires, but the refused tokens do.
+    for (expires_in, refused, granted) in [
+        // The value never expires. The refused tokens expire.
         (
             None,
             vec!["ttl=5", "expiryType=SlidingTtl", "ttl=315360000"],
@@ -54,7 +54,7 @@ async fn a_users_token_reads_only_a_value_that_expires_no_later() {
             ],
         ),
     ] {
-        let date = dies_in.map(|seconds| (TestClock::START + seconds) * 1000);
+        let date = expires_in.map(|seconds| (TestClock::START + seconds) * 1000);
         let mut body = json!({ "email": BOB });
         if let Some(date) = date {
             body["expiration_date"] = date.into();
@@ -78,7 +78,7 @@ async fn a_users_token_reads_only_a_value_that_expires_no_later() {
 }
 
 #[tokio::test]
-async fn a_users_token_reads_only_a_value_whose_scopes_it_has() {
+async fn a_users_token_reads_a_value_only_if_the_token_has_all_scopes_of_the_value() {
     let (service, bob) = with_bob().await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let minted = service.mint(&bob, "expiryType=Infinite").await.json();
@@ -98,7 +98,7 @@ async fn a_users_token_reads_only_a_value_whose_scopes_it_has() {
 }
 
 #[tokio::test]
-async fn a_user_may_not_read_the_value_of_another_user() {
+async fn a_user_is_not_allowed_to_read_the_value_of_another_user() {
     let (service, _) = with_bob().await;
     let eve = service.person("eve", "eve@example.com", PASSWORD).await;
     ask(&service, "POST", &json!({ "email": BOB })).await;
@@ -110,7 +110,7 @@ async fn a_user_may_not_read_the_value_of_another_user() {
 }
 
 #[tokio::test]
-async fn no_token_an_unknown_address_and_an_invalid_query_get_different_responses() {
+async fn a_missing_token_an_unknown_address_and_an_invalid_query_get_different_responses() {
     let (service, bob) = with_bob().await;
     let get = async |query: &str| service.manage("GET", &format!("{VALUE}{query}"), "").await;
     let none = "User with email bob@example.com has no token.";
@@ -125,8 +125,8 @@ async fn no_token_an_unknown_address_and_an_invalid_query_get_different_response
     let twice = get("?email=bob@example.com&email=eve@example.com").await;
     assert_invalid(&twice, &[("query", "email", "field must be given once")]);
 
-    // A new password revokes all tokens of the user. The e-mail token then answers as if it did
-    // not exist.
+    // A new password revokes all tokens of the user. The response is then the same as if the user
+    // had no e-mail token.
     ask(&service, "POST", &json!({ "email": BOB })).await;
     let path = format!("/api/users/{bob}");
     service

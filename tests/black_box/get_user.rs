@@ -6,7 +6,7 @@ use tests::Service;
 use crate::{assert_invalid, assert_unknown};
 
 #[tokio::test]
-async fn it_returns_the_user() {
+async fn the_response_contains_the_user() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, server) = service.server_token(&service.ecosystem).await;
@@ -56,7 +56,7 @@ async fn all_problems_are_reported_at_once() {
 }
 
 #[tokio::test]
-async fn a_head_request_is_a_404() {
+async fn a_head_request_gets_a_404() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     assert_eq!(

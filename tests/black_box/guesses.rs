@@ -7,12 +7,12 @@ use tests::{Event, Fault, Service};
 
 use crate::{
     assert_invalid,
-    consume_shortcode::{attempt, code, consume, without_breaker},
+    consume_shortcode::{attempt, code, consume, without_minute_limit},
 };
 
 #[tokio::test]
 async fn guesses_from_one_source_are_limited_even_if_they_are_sent_in_parallel() {
-    let service = without_breaker().await;
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, right) = code(&service, json!({ "userId": bob })).await;
     let guess = attempt("A2B3C4").source("2001:db8::1");
@@ -21,8 +21,8 @@ async fn guesses_from_one_source_are_limited_even_if_they_are_sent_in_parallel()
     let refused = answers.iter().filter(|answer| answer.status == 429).count();
     assert_eq!((wrong, refused), (5, 45));
 
-    // Until the window ends, valid codes and other addresses of the same /64 are refused too.
-    // Forged headers do not change the source.
+    // Until the window ends, every address of the same /64 network gets a 429, even for a valid
+    // code. Forged headers do not change the source.
     let again = attempt(&right)
         .source("2001:db8::2:3")
         .header("x-forwarded-for", "198.51.100.1")
@@ -52,7 +52,7 @@ async fn guesses_from_one_source_are_limited_even_if_they_are_sent_in_parallel()
 
 #[tokio::test]
 async fn if_unfinished_attempts_fill_the_limit_retry_after_is_one_second() {
-    let service = without_breaker().await;
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let mut codes = Vec::new();
     for _ in 0..6 {
@@ -69,7 +69,7 @@ async fn if_unfinished_attempts_fill_the_limit_retry_after_is_one_second() {
 }
 
 #[tokio::test]
-async fn many_devices_behind_one_address_never_reach_the_limit() {
+async fn many_valid_codes_from_one_address_never_reach_the_limit() {
     let service = Service::start().await;
     let environment = service.environment(&service.ecosystem).await;
     for _ in 0..40 {
@@ -79,7 +79,7 @@ async fn many_devices_behind_one_address_never_reach_the_limit() {
 }
 
 #[tokio::test]
-async fn the_limit_of_the_deployment_refuses_all_codes_until_the_next_minute() {
+async fn when_the_limit_of_the_deployment_is_reached_all_codes_get_a_429_until_the_next_minute() {
     let settings = Settings {
         shortcode_failures_per_minute: 10,
         ..Settings::default()
@@ -102,7 +102,7 @@ async fn the_limit_of_the_deployment_refuses_all_codes_until_the_next_minute() {
 }
 
 #[tokio::test]
-async fn a_malformed_code_counts_as_an_attempt_and_a_malformed_request_does_not() {
+async fn a_malformed_code_counts_as_a_failed_attempt_and_a_malformed_request_does_not_count() {
     let service = Service::start().await;
     let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
     let large = format!(r#"{{"shortcode":"{}"}}"#, "A".repeat(17 * 1024));
@@ -147,36 +147,37 @@ async fn a_malformed_code_counts_as_an_attempt_and_a_malformed_request_does_not(
 }
 
 #[tokio::test]
-async fn a_counter_never_goes_below_zero_and_keeps_every_failure() {
-    let service = without_breaker().await;
+async fn a_counter_never_falls_below_zero_and_counts_every_failed_attempt() {
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     for _ in 0..3 {
         assert_eq!(consume(&service, "A2B3C4").await.status, 404);
     }
-    // A refund is not retried if its response is lost or if it never arrives.
+    // The update that takes an attempt back is not retried. Its response may be lost, or the update
+    // may never arrive.
     for fault in [Fault::AnswerLost, Fault::Unreachable] {
         let (_, code) = code(&service, json!({ "userId": bob })).await;
-        let charges = [("UpdateItem", Fault::None), ("UpdateItem", Fault::None)];
-        let refunds = [("UpdateItem", fault.clone()), ("UpdateItem", fault)];
-        service.database.fail(charges.into_iter().chain(refunds));
+        let counts = [("UpdateItem", Fault::None), ("UpdateItem", Fault::None)];
+        let take_backs = [("UpdateItem", fault.clone()), ("UpdateItem", fault)];
+        service.database.fail(counts.into_iter().chain(take_backs));
         assert_eq!(consume(&service, &code).await.status, 200);
         let updates = service.database.take_operations();
         assert_eq!(updates.iter().filter(|o| *o == "UpdateItem").count(), 4);
     }
-    // Three failures and one missing refund are charged, so one attempt is left.
+    // Four of five attempts are counted: three failures, and one success that was not taken back.
     assert_eq!(consume(&service, "A2B3C4").await.status, 404);
     assert_eq!(consume(&service, "A2B3C4").await.status, 429);
     for item in service.ephemeral_items().await {
-        if let Some(charged) = item.get("n") {
-            assert!(charged.as_n().unwrap().parse::<i64>().unwrap() >= 0);
+        if let Some(counted) = item.get("n") {
+            assert!(counted.as_n().unwrap().parse::<i64>().unwrap() >= 0);
             assert!(item["expires_at"].as_n().is_ok());
         }
     }
 }
 
 #[tokio::test]
-async fn a_refund_goes_to_the_window_that_was_charged_even_if_it_has_ended() {
-    let service = without_breaker().await;
+async fn an_attempt_is_taken_back_in_the_window_that_counted_it_even_if_the_window_has_ended() {
+    let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob, "shortCodeTtl": 3600 })).await;
     service.clock.advance(899);
@@ -202,6 +203,6 @@ async fn a_refund_goes_to_the_window_that_was_charged_even_if_it_has_ended() {
     assert_eq!(
         consume(&service, "A2B3C4").await.status,
         429,
-        "no failure was refunded"
+        "no failed attempt was taken back"
     );
 }

@@ -9,7 +9,7 @@ use crate::{assert_forbidden, assert_invalid, assert_unauthorized};
 const INACTIVE: &str = r#"{"active":false}"#;
 
 #[tokio::test]
-async fn a_valid_token_returns_its_owner_and_its_expiry() {
+async fn the_response_for_a_valid_token_contains_its_owner_and_its_expiry() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (query, exp) in [
@@ -43,7 +43,7 @@ async fn a_valid_token_returns_its_owner_and_its_expiry() {
 }
 
 #[tokio::test]
-async fn an_account_may_introspect_its_own_and_its_servers_tokens() {
+async fn an_account_may_introspect_its_own_tokens_and_the_tokens_of_its_servers() {
     let service = Service::start().await;
     let server = service
         .token_of(&service.ecosystem, ExpiryType::Infinite)
@@ -92,7 +92,7 @@ async fn a_server_may_introspect_only_the_tokens_of_its_ecosystem() {
 }
 
 #[tokio::test]
-async fn every_invalid_token_gets_exactly_active_false() {
+async fn the_response_for_every_invalid_token_is_exactly_active_false() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -115,9 +115,9 @@ async fn every_invalid_token_gets_exactly_active_false() {
         ("without its first character", &token[1..]),
         ("with a space at the end", &format!("{token} ")),
         ("long", &long),
-        ("another account's", &foreign),
-        ("another account's server's", &foreign_server),
-        ("another deployment's", &another_deployment),
+        ("of another account", &foreign),
+        ("of a server of another account", &foreign_server),
+        ("of another deployment", &another_deployment),
     ] {
         let answer = service.introspect(token).await;
         assert_eq!(
@@ -178,7 +178,7 @@ async fn a_forbidden_introspection_does_not_renew_the_token() {
 }
 
 #[tokio::test]
-async fn the_form_must_have_one_token_and_other_fields_are_ignored() {
+async fn the_form_must_have_exactly_one_token_and_its_other_fields_are_ignored() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -276,7 +276,7 @@ async fn a_body_that_is_not_a_form_is_refused() {
         assert_eq!(answer.status, status, "{content_type}: {answer:?}");
         assert_eq!(answer.json()["errorType"], error_type);
     }
-    // Bytes that are not UTF-8 count as an unknown token.
+    // A token that is not UTF-8 counts as an unknown token.
     let answer = service.send(post(form, b"token=\xff\xfe".to_vec())).await;
     assert_eq!(
         (answer.status, answer.json()),

@@ -1,5 +1,5 @@
-//! Black-box tests. They check the responses that a client gets, with one file for each endpoint,
-//! and the calls that reach the database. [`ROWS`] has one row for each endpoint.
+//! Black-box tests. They check the responses that a client gets, and the database operations of
+//! each request. Each endpoint has a test file, and a row in [`ROWS`].
 
 mod addresses;
 mod api;
@@ -58,7 +58,8 @@ use refusals::{BY_ITSELF, EMPTY_PAGE, FORBIDDEN, IN_PATH, INACTIVE, Needed, Open
 
 const EMAIL: &str = r#"{"email":"EMAIL"}"#;
 
-/// For each endpoint, the status that each kind of caller gets, and the database calls it makes.
+/// One row for each endpoint: a request, the expected responses to the different callers, and the
+/// expected database operations of the request.
 pub(crate) const ROWS: &[Row] = &[
     row(
         "create-user-token",
@@ -119,7 +120,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(
         "create-ecosystem",
         "",
-        // Another account creates an ecosystem of its own.
+        // Another account may send this request: it creates an ecosystem of that account.
         Needed {
             foreign: Said(201, ""),
             server: FORBIDDEN,
@@ -291,7 +292,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-/// Malformed credentials. Each of them gets the same 401, without a database read.
+/// Malformed credentials. Each of them gets the same 401 response, without a database read.
 pub(crate) const RUBBISH: &[&[u8]] = &[
     b"|",
     b"tk_uf_",
@@ -312,7 +313,8 @@ pub(crate) fn assert_unauthorized(answer: &Answer, challenge: &str) {
     );
 }
 
-/// Asserts a 400 `InvalidParams` with exactly these errors, each as `in`, `path` and `message`.
+/// Asserts a 400 `InvalidParams` response with exactly these errors. Each error is a tuple of `in`,
+/// `path` and `message`.
 pub(crate) fn assert_invalid(answer: &Answer, errors: &[(&str, &str, &str)]) {
     assert_eq!(answer.status, 400, "{answer:?}");
     let errors: Vec<_> = errors
@@ -325,7 +327,7 @@ pub(crate) fn assert_invalid(answer: &Answer, errors: &[(&str, &str, &str)]) {
     assert_eq!(answer.json(), expected);
 }
 
-/// Asserts the 403 response for a caller that lacks the right.
+/// Asserts the 403 response to a caller without the required right.
 pub(crate) fn assert_forbidden(answer: &Answer) {
     assert_eq!(answer.status, 403, "{answer:?}");
     assert_eq!(answer.json()["errorType"], "Forbidden");
@@ -348,8 +350,8 @@ pub(crate) fn assert_unknown(answer: &Answer, text: &str) {
     );
 }
 
-/// Returns a request to every endpoint that needs a credential, as method and path. The user, the
-/// environment and the token in the paths exist.
+/// Returns the method and the path of one request to each endpoint that requires a credential. The
+/// paths contain the ids of a user, an environment and a token that exist.
 pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
     let ecosystem = service.ecosystem.id.as_str().to_owned();
     let bob = service.user("bob").await;
@@ -361,7 +363,10 @@ pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
         path.replace("{id}", &bob)
             .replace("{ecosystemId}", &ecosystem)
             .replace("{environmentId}", &environment)
-            .replace("{tokenId}", token.as_str().expect("a token id"))
+            .replace(
+                "{tokenId}",
+                token.as_str().expect("the token id is a string"),
+            )
     };
     functions::endpoints()
         .filter(|endpoint| refusals::needs_credential(endpoint.name))
