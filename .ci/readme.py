@@ -3,9 +3,10 @@
 
     readme.py [TOKENRY]
 
-Each document's blocks marked `sh` run in its order, in a shell of its own, against one server: `cargo run`, which is a
-block of the README and of the tutorial, and runs until all others have been. With TOKENRY, the built command, `cargo run`
-is a stand-in that runs it. The responses that a document shows are compared by shape with those of its commands.
+It starts one server with `cargo run`, and stops it at the end. In each document, the blocks marked `sh` run from top to
+bottom, in one shell for each document. The README and the tutorial also contain `cargo run` as a block: that block is only
+counted. If TOKENRY is given (the path of the built command), a stand-in for `cargo` runs this command for `cargo run`. The
+responses that a document shows must have the same fields as the responses of its commands.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Each document, and how many of its blocks start the server.
 DOCUMENTS = {"README.md": 1, "docs/tutorial.md": 1, "docs/reference/console.md": 0}
 SERVER = "cargo run"
-# What `cargo run` does, for a command that is built.
+# The script that replaces `cargo` if the path of the built command is given. It accepts only `cargo run`, and passes the
+# arguments after `--` to the command.
 STAND_IN = """#!/bin/sh
 [ "$1" = run ] || { echo "cargo $*: only \`cargo run\` is expected" >&2; exit 1; }
 shift
@@ -58,7 +60,7 @@ def wait_for_server(server):
 
 @contextlib.contextmanager
 def cargo(tokenry):
-    """The variables of a shell whose `cargo run` runs this command, if there is one."""
+    """Yields environment variables with which `cargo run` runs this command."""
     with tempfile.TemporaryDirectory() as directory:
         stand_in = pathlib.Path(directory) / "cargo"
         stand_in.write_text(STAND_IN)
@@ -98,7 +100,7 @@ def run_commands(document, servers, environment):
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
     commands = [block for block in blocks if block.strip() != SERVER]
     if len(blocks) - len(commands) != servers:
-        sys.exit(f"{document}: not {servers} blocks that are `{SERVER}`")
+        sys.exit(f"{document}: {len(blocks) - len(commands)} blocks are `{SERVER}`, expected {servers}")
     print(f"-- {document}: {len(commands)} blocks", flush=True)
     script = "set -euo pipefail\n" + "\necho\n".join(commands)
     run = subprocess.Popen(

@@ -28,7 +28,8 @@ pub const IDENTITY: &str = "tokenry-identity";
 /// The name of the ephemeral table in the embedded database.
 pub const EPHEMERAL: &str = "tokenry-ephemeral";
 
-/// A database in this process. The SDK uses the database as an HTTP client.
+/// A database in this process. It implements the SDK's `HttpClient`, so the SDK passes its requests
+/// to the database and does not send them over a network.
 #[derive(Clone)]
 pub struct Embedded(Database);
 
@@ -130,7 +131,7 @@ impl HttpClient for Embedded {
 }
 
 /// Creates a DynamoDB client that sends its requests to this HTTP client. The DynamoDB client has
-/// the limits of all clients. Its region and credentials are placeholders.
+/// the timeouts and retries that `with_limits` sets. Its region and credentials are placeholders.
 pub fn client(http: impl HttpClient + 'static) -> Client {
     let config = with_limits(Config::builder())
         .http_client(http)

@@ -78,7 +78,7 @@ fn the_function_sends_a_request_to_a_database_with_a_certificate_of_a_configured
 }
 
 #[test]
-fn the_function_sends_no_request_to_a_database_without_a_certificate_of_amazons_roots() {
+fn the_function_sends_no_request_if_no_amazon_root_issued_the_certificate_of_the_database() {
     let (config, _) = self_signed::localhost();
     let listener = listener();
     // An empty variable has the same effect as no variable. template.yaml sets it to an empty value

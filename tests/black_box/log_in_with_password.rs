@@ -135,8 +135,9 @@ async fn every_cause_of_a_401_gives_the_same_response_after_the_same_database_ca
 async fn a_log_in_makes_exactly_these_database_calls() {
     let (service, _) = with_bob().await;
     let [taken_back, failed] = [["UpdateItem"; 3]; 2];
-    // The attempt is counted for the source. Then it is counted for the address, while the record
-    // of the address is read. Then the records of the user are read.
+    // Two calls count the attempt for the source, and for the source together with the e-mail
+    // address. Then one call counts it for the e-mail address, while another reads the record of
+    // that address. Then the records of the user are read.
     let before = [
         "UpdateItem",
         "UpdateItem",
@@ -170,7 +171,8 @@ async fn a_log_in_makes_exactly_these_database_calls() {
 }
 
 #[tokio::test]
-async fn changing_the_state_password_or_address_of_a_user_invalidates_all_its_tokens_at_once() {
+async fn changing_the_state_or_the_password_or_the_address_of_a_user_invalidates_all_its_tokens_at_once()
+ {
     let (service, bob) = with_bob().await;
     let path = format!("/api/users/{bob}");
     let mut password = PASSWORD;
@@ -241,7 +243,7 @@ async fn changing_the_state_password_or_address_of_a_user_invalidates_all_its_to
 }
 
 #[tokio::test]
-async fn the_next_correct_log_in_replaces_a_weak_hash_and_an_unusable_hash_gets_a_401() {
+async fn a_log_in_with_an_unusable_hash_gets_a_401_and_the_next_correct_one_replaces_a_weak_hash() {
     let (service, bob) = with_bob().await;
     let weak = hash(PASSWORD, 8192, 1, 32);
     service.set_password_hash(&bob, &weak).await;

@@ -13,7 +13,7 @@ async fn openapi_yaml_is_served_unchanged() {
 }
 
 #[tokio::test]
-async fn the_page_may_load_from_and_call_only_its_own_origin() {
+async fn the_page_may_use_only_its_own_origin_for_files_and_requests() {
     let service = Service::start().await;
     let answer = service.send(service.request("GET", "/")).await;
     assert_eq!(answer.status, 200);

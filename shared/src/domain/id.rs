@@ -98,7 +98,7 @@ impl UserId {
     /// Parses a user id.
     ///
     /// # Errors
-    /// The text is not an ecosystem id, `;` and a valid NAME.
+    /// The text does not have the form `ECOSYSTEM;NAME` with a valid ecosystem id and a valid NAME.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let (ecosystem, name) = text.split_once(';').ok_or(InvalidId)?;
         let ecosystem = EcosystemId::parse(ecosystem)?;

@@ -172,8 +172,9 @@ impl UserChange {
     }
 }
 
-/// Returns whether the user's environment exists, or `true` if the user has no environment. Only a
-/// user that a short code created has an environment, so only such a user costs a read.
+/// Returns whether the user's environment exists, or `true` if the user has no environment. Only
+/// users that were created by the exchange of a short code have an environment, so only for them is
+/// a read needed.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -288,7 +289,7 @@ pub async fn put_user(
 
 /// Checks that a user may take an address. Returns the stored record of the address, or `None` if
 /// no record is stored. The record may be out of date: its user or ecosystem was deleted, or its
-/// user now has another address. The record may also contain the id of this user, because another
+/// user now has another address. The record may also contain the id of this user, if another
 /// request has just written the record.
 ///
 /// # Errors

@@ -269,7 +269,8 @@ fn file_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<Key> {
         // Unlike a rename, a hard link never replaces an existing file.
         std::fs::hard_link(&new, path)
     });
-    // The temporary file is not needed any more: the key has its final name, or it is not used.
+    // The temporary file is no longer needed: either the key file has its final name now, or the
+    // new key is not used.
     let _ = std::fs::remove_file(&new);
     match made {
         Ok(()) => Ok(key),
@@ -294,9 +295,9 @@ fn unavailable(cause: &dyn fmt::Display) -> Error {
     }
 }
 
-/// Converts an error of KMS. The cause contains the error code of KMS. Every error of KMS leads to
-/// a 503, for example if the key is disabled, because the key may become available again and no
-/// value is lost until then.
+/// Converts an error of KMS. The cause contains the error code of KMS. Every KMS error leads to a
+/// 503, even if the key is disabled: the key may become available again, and until then no value is
+/// lost.
 fn from_kms<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
     let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
     let code = meta.and_then(|meta| meta.code());

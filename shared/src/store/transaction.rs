@@ -77,8 +77,9 @@ impl<R> Change<R> {
         self
     }
 
-    /// Adds an optional write to the transaction. If only conditions of optional writes are false,
-    /// the transaction is sent again without the optional writes.
+    /// Adds an optional write to the transaction. If the condition of an optional write is false,
+    /// but no condition of a required write is false, the transaction is sent again without any
+    /// optional write.
     pub(crate) fn and_optional(mut self, write: TransactWriteItem) -> Self {
         self.writes.push(write);
         self.sending = Sending::Together;

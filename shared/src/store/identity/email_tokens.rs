@@ -106,8 +106,8 @@ impl Identity {
     ///
     /// - The user is active and still has the epoch of the record.
     /// - The stored record is still `old`. The caller passes an `old` that is no longer valid; this
-    /// is not checked here. The new record replaces `old`, and
-    ///   the item of the old token is deleted. If `old` is `None`, there must be no stored record.
+    ///   is not checked here. The new record replaces `old`, and the item of the old token is
+    ///   deleted. If `old` is `None`, there must be no stored record.
     /// - The environment exists, if one is given.
     pub(crate) fn email_token_insertion(
         &self,
