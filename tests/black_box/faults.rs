@@ -1,6 +1,6 @@
-//! Tests with a faulty database: it throttles, reports conflicts, or returns a wrong response or
-//! none. The service gives the correct response or a 503 within 3 seconds. It never accepts a token
-//! that it could not verify.
+//! In these tests the database has faults. It throttles requests, reports conflicts, returns a
+//! wrong response, or returns no response. The service gives the correct response or a 503 within
+//! 3 seconds. The service never accepts a token that it could not verify.
 //!
 //! The tests pause tokio's clock, so they do not wait for timeouts. They send events without a
 //! gateway, because a paused clock jumps forward while a test waits for a socket.
@@ -88,7 +88,7 @@ async fn a_database_operation_is_retried_after_a_temporary_fault() {
 }
 
 #[tokio::test]
-async fn one_token_is_created_if_the_response_to_its_put_is_lost() {
+async fn only_one_token_is_created_if_the_response_to_the_put_item_is_lost() {
     let (service, bob, _) = prepared().await;
     let before = service.token_items(&bob).await.len();
     service.database.fail([("PutItem", Fault::AnswerLost)]);
@@ -170,7 +170,7 @@ async fn unprocessed_keys_are_requested_again_and_not_treated_as_missing_items()
 }
 
 #[tokio::test]
-async fn the_pause_before_unprocessed_keys_are_requested_again_doubles() {
+async fn the_pause_doubles_before_each_new_request_for_unprocessed_keys() {
     let (service, _, _) = prepared().await;
     let unprocessed = ("BatchGetItem", Fault::Unprocessed);
     service.database.fail(vec![unprocessed; 3]);

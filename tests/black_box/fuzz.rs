@@ -1,5 +1,5 @@
-//! Runs each fuzz target on the files of its corpus, so that the bugs that fuzzing found stay
-//! fixed.
+//! Runs each fuzz target with the files of its corpus. The test fails if a bug that fuzzing found
+//! comes back.
 
 use std::{fs, path::Path};
 

@@ -161,8 +161,8 @@ fn what_they_cost() -> String {
             let hashes = function.name == "log-in-with-password"
                 || when.contains("password") && !when.contains("without");
             let duration = if hashes { HASHING } else { DURATION }.value();
-            // These are the prices of a million calls. One millisecond for each call is a total of
-            // a thousand seconds. One byte for each call is a total of a megabyte.
+            // The prices are for a million calls. A million calls of one millisecond take a
+            // thousand seconds. A million calls that log one byte each log a megabyte.
             let lambda = CALL.value()
                 + duration * 1e3 * memory.expect("`MemorySize` is a number") / 1024.0
                     * SECOND.value();

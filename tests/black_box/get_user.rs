@@ -42,7 +42,7 @@ async fn an_unknown_ecosystem_is_reported_before_an_unknown_user() {
 }
 
 #[tokio::test]
-async fn all_problems_are_reported_at_once() {
+async fn one_response_reports_all_problems() {
     let service = Service::start().await;
     let answer = service.manage("GET", "/api/users/bob?x=1&y", "").await;
     let message = "contains fields that are not allowed: [ x, y ]";

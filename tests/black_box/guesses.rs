@@ -51,7 +51,7 @@ async fn guesses_from_one_source_are_limited_even_if_they_are_sent_in_parallel()
 }
 
 #[tokio::test]
-async fn if_unfinished_attempts_fill_the_limit_retry_after_is_one_second() {
+async fn retry_after_is_one_second_if_unfinished_attempts_fill_the_limit() {
     let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let mut codes = Vec::new();
@@ -153,8 +153,8 @@ async fn a_counter_never_falls_below_zero_and_counts_every_failed_attempt() {
     for _ in 0..3 {
         assert_eq!(consume(&service, "A2B3C4").await.status, 404);
     }
-    // The update that takes an attempt back is not retried. Its response may be lost, or the update
-    // may never arrive.
+    // An update that takes an attempt back is not retried. With the first fault, the update takes
+    // effect but its response is lost. With the second fault, the update never arrives.
     for fault in [Fault::AnswerLost, Fault::Unreachable] {
         let (_, code) = code(&service, json!({ "userId": bob })).await;
         let counts = [("UpdateItem", Fault::None), ("UpdateItem", Fault::None)];
@@ -164,7 +164,8 @@ async fn a_counter_never_falls_below_zero_and_counts_every_failed_attempt() {
         let updates = service.database.take_operations();
         assert_eq!(updates.iter().filter(|o| *o == "UpdateItem").count(), 4);
     }
-    // Four of five attempts are counted: three failures, and one success that was not taken back.
+    // The limit is five attempts. Four attempts are counted: three failures, and one success that
+    // was not taken back.
     assert_eq!(consume(&service, "A2B3C4").await.status, 404);
     assert_eq!(consume(&service, "A2B3C4").await.status, 429);
     for item in service.ephemeral_items().await {
@@ -176,7 +177,7 @@ async fn a_counter_never_falls_below_zero_and_counts_every_failed_attempt() {
 }
 
 #[tokio::test]
-async fn an_attempt_is_taken_back_in_the_window_that_counted_it_even_if_the_window_has_ended() {
+async fn a_success_after_its_window_has_ended_does_not_reduce_the_count_of_the_next_window() {
     let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob, "shortCodeTtl": 3600 })).await;
@@ -203,6 +204,6 @@ async fn an_attempt_is_taken_back_in_the_window_that_counted_it_even_if_the_wind
     assert_eq!(
         consume(&service, "A2B3C4").await.status,
         429,
-        "no failed attempt was taken back"
+        "the five failed attempts are still counted"
     );
 }

@@ -178,7 +178,7 @@ async fn a_forbidden_introspection_does_not_renew_the_token() {
 }
 
 #[tokio::test]
-async fn the_form_must_have_exactly_one_token_and_its_other_fields_are_ignored() {
+async fn the_form_must_have_exactly_one_token_and_all_other_form_fields_are_ignored() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();

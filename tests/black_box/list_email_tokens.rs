@@ -28,7 +28,7 @@ async fn all(service: &Service, credential: &str, limit: u32) -> Vec<Value> {
         let page = list(service, credential, &query).await;
         assert_eq!(page.status, 200, "{page:?}");
         let page = page.json();
-        let data = page["data"].as_array().expect("data");
+        let data = page["data"].as_array().expect("the page has `data`");
         assert!(data.len() <= limit as usize);
         records.extend(data.iter().cloned());
         match page["cursor"].as_str() {
@@ -39,7 +39,7 @@ async fn all(service: &Service, credential: &str, limit: u32) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_account_lists_the_e_mail_tokens_of_all_its_ecosystems_and_a_server_those_of_its_own() {
+async fn an_account_lists_e_mail_tokens_of_all_its_ecosystems_and_a_server_only_of_its_ecosystem() {
     let (service, _) = with_bob().await;
     let bob = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
     let other = service.another_ecosystem().await;
@@ -145,7 +145,7 @@ async fn invalidated_e_mail_tokens_are_not_listed() {
 }
 
 #[tokio::test]
-async fn an_invalid_limit_and_a_cursor_that_was_changed_or_belongs_to_another_list_get_a_400() {
+async fn an_invalid_limit_a_changed_cursor_and_a_cursor_of_another_list_get_a_400() {
     let (service, _) = with_bob().await;
     service.person("eve", "eve@example.com", PASSWORD).await;
     for email in [BOB, "eve@example.com"] {
@@ -154,7 +154,7 @@ async fn an_invalid_limit_and_a_cursor_that_was_changed_or_belongs_to_another_li
     let page = list(&service, &service.account_token, "?limit=1")
         .await
         .json();
-    let cursor = page["cursor"].as_str().expect("a cursor");
+    let cursor = page["cursor"].as_str().expect("the page has a cursor");
     let server = server(&service, &service.ecosystem).await;
     let (stranger, _) = service.another_account().await;
     let invalid = [("query", "cursor", "invalid cursor")];

@@ -90,7 +90,7 @@ async fn each_valid_token_is_on_exactly_one_page_and_the_newest_token_is_first()
 }
 
 #[tokio::test]
-async fn an_invalid_limit_and_a_cursor_that_was_changed_or_belongs_to_another_list_get_a_400() {
+async fn an_invalid_limit_a_changed_cursor_and_a_cursor_of_another_list_get_a_400() {
     let service = Service::start().await;
     let other = service.another_ecosystem().await;
     let other = format!("/api/ecosystems/{}/tokens", other.id.as_str());
@@ -138,7 +138,7 @@ async fn an_invalid_limit_and_a_cursor_that_was_changed_or_belongs_to_another_li
 }
 
 #[tokio::test]
-async fn an_unknown_ecosystem_is_a_404_and_a_malformed_ecosystem_id_is_a_400() {
+async fn an_unknown_ecosystem_gets_a_404_and_a_malformed_ecosystem_id_gets_a_400() {
     let service = Service::start().await;
     let unknown = "C58521fd8a5d9b5cc21987501";
     let answer = service

@@ -19,8 +19,13 @@ pub(crate) async fn list(service: &Service, user: &str, query: &str) -> Answer {
 /// Returns the token ids on the first page.
 pub(crate) async fn ids(service: &Service, user: &str) -> Vec<String> {
     let page = list(service, user, "").await.json();
-    let tokens = page["tokens"].as_array().expect("tokens");
-    let id = |token: &Value| token["tokenId"].as_str().expect("an id").to_owned();
+    let tokens = page["tokens"].as_array().expect("the page has `tokens`");
+    let id = |token: &Value| {
+        token["tokenId"]
+            .as_str()
+            .expect("the token has an id")
+            .to_owned()
+    };
     tokens.iter().map(id).collect()
 }
 
@@ -80,16 +85,16 @@ async fn a_list_of_10_000_tokens_contains_each_valid_token_once_and_no_expired_t
     let owner = service.owner(&bob).await;
     let mut live = Vec::new();
     for number in 0..rounds(10_000) {
-        // One token in five has expired before the list is requested.
-        let is_dead = number % 5 == 0;
+        // One token in five expires before the list is requested.
+        let expires_early = number % 5 == 0;
         let wanted = NewToken {
             expiry_type: ExpiryType::FixedTtl,
-            ttl: Ttl::parse(if is_dead { "1" } else { "3600" }).unwrap(),
+            ttl: Ttl::parse(if expires_early { "1" } else { "3600" }).unwrap(),
             ..NewToken::default()
         };
         let made = mint(&service.app, MayWrite::of_operator(), &owner, wanted).await;
         let (token, _) = made.unwrap();
-        if !is_dead {
+        if !expires_early {
             live.push(token.id.to_string());
         }
     }
@@ -112,7 +117,8 @@ async fn a_list_of_10_000_tokens_contains_each_valid_token_once_and_no_expired_t
         let Some(cursor) = page["cursor"].as_str() else {
             break;
         };
-        // The last page has no cursor. For every other page, the database read 100 tokens.
+        // The last page has no cursor, and its cost is not compared. All other pages must have the
+        // same cost, because the database reads 100 tokens for each page.
         costs.insert(cost.to_string());
         query = format!("?limit=100&cursor={cursor}");
     }
@@ -126,7 +132,7 @@ async fn a_list_of_10_000_tokens_contains_each_valid_token_once_and_no_expired_t
 }
 
 #[tokio::test]
-async fn a_cursor_that_was_changed_or_belongs_to_another_user_gets_a_400() {
+async fn a_changed_cursor_and_a_cursor_of_another_user_get_a_400() {
     let service = Service::start().await;
     let (bob, eve) = (service.user("bob").await, service.user("eve").await);
     for _ in 0..2 {
@@ -155,7 +161,7 @@ async fn a_cursor_that_was_changed_or_belongs_to_another_user_gets_a_400() {
 }
 
 #[tokio::test]
-async fn a_cursor_still_works_after_its_token_is_revoked() {
+async fn a_cursor_still_works_after_the_last_token_on_its_page_is_revoked() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for _ in 0..3 {
@@ -198,7 +204,7 @@ async fn the_user_of_a_short_code_has_no_tokens_after_the_environment_is_deleted
 }
 
 #[tokio::test]
-async fn an_unknown_user_or_ecosystem_is_a_404_and_an_invalid_query_is_a_400() {
+async fn an_unknown_user_or_ecosystem_gets_a_404_and_an_invalid_query_gets_a_400() {
     let service = Service::start().await;
     let ecosystem = service.ecosystem.id.as_str();
     let nobody = format!("{ecosystem};nobody");

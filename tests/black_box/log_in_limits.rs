@@ -12,7 +12,7 @@ fn assert_too_many(answer: &Answer, retry_after: &str) {
 }
 
 #[tokio::test]
-async fn one_source_may_fail_10_log_ins_to_one_address_however_the_address_is_spelled() {
+async fn one_source_may_fail_10_log_ins_to_one_address_in_any_spelling() {
     let (service, _) = with_bob().await;
     let spellings = [
         "bob@example.com",
@@ -37,7 +37,7 @@ async fn one_source_may_fail_10_log_ins_to_one_address_however_the_address_is_sp
 }
 
 #[tokio::test]
-async fn after_30_failed_log_ins_to_any_addresses_a_source_gets_a_429() {
+async fn a_source_gets_a_429_after_30_failed_log_ins_to_different_addresses() {
     let (service, _) = with_bob().await;
     for number in 0..30 {
         let email = format!("user{number}@example.com");

@@ -13,7 +13,10 @@ use crate::{
 fn token(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
-    datum(answer)["token"].as_str().expect("a token").to_owned()
+    datum(answer)["token"]
+        .as_str()
+        .expect("the response contains a token")
+        .to_owned()
 }
 
 async fn send(service: &Service, body: &serde_json::Value) -> Answer {
@@ -135,9 +138,10 @@ async fn every_cause_of_a_401_gives_the_same_response_after_the_same_database_ca
 async fn a_log_in_makes_exactly_these_database_calls() {
     let (service, _) = with_bob().await;
     let [taken_back, failed] = [["UpdateItem"; 3]; 2];
-    // Two calls count the attempt for the source, and for the source together with the e-mail
-    // address. Then one call counts it for the e-mail address, while another reads the record of
-    // that address. Then the records of the user are read.
+    // Two calls count the attempt: one for the source, and one for the source together with the
+    // e-mail address. The next two calls run concurrently. One counts the attempt for the e-mail
+    // address, and the other reads the record of the e-mail address. The last two calls read the
+    // records of the user and the user's ecosystem.
     let before = [
         "UpdateItem",
         "UpdateItem",
@@ -149,8 +153,9 @@ async fn a_log_in_makes_exactly_these_database_calls() {
     // The first log-in also creates the data key, so its calls are not compared.
     service.log_in("192.0.2.1", BOB, PASSWORD).await;
     ask(&service, "DELETE", &json!({ "email": BOB })).await;
-    // After a correct password, the last calls create a token if the user has none, and take the
-    // counted attempt back. After a wrong password, they record the failure.
+    // After a correct password, the last three calls take the counted attempt back. If the user has
+    // no token, a call before them creates a token. After a wrong password, the last three calls
+    // record the failure.
     for (password, last, expected_units) in [
         (
             PASSWORD,
@@ -171,8 +176,8 @@ async fn a_log_in_makes_exactly_these_database_calls() {
 }
 
 #[tokio::test]
-async fn changing_the_state_or_the_password_or_the_address_of_a_user_invalidates_all_its_tokens_at_once()
- {
+async fn a_change_of_a_users_state_password_or_address_invalidates_all_tokens_of_the_user_at_once()
+{
     let (service, bob) = with_bob().await;
     let path = format!("/api/users/{bob}");
     let mut password = PASSWORD;
@@ -243,7 +248,7 @@ async fn changing_the_state_or_the_password_or_the_address_of_a_user_invalidates
 }
 
 #[tokio::test]
-async fn a_log_in_with_an_unusable_hash_gets_a_401_and_the_next_correct_one_replaces_a_weak_hash() {
+async fn a_log_in_with_the_correct_password_replaces_a_weak_hash_but_an_unusable_hash_gets_a_401() {
     let (service, bob) = with_bob().await;
     let weak = hash(PASSWORD, 8192, 1, 32);
     service.set_password_hash(&bob, &weak).await;
@@ -269,9 +274,9 @@ async fn a_log_in_with_an_unusable_hash_gets_a_401_and_the_next_correct_one_repl
     assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
     assert_eq!(service.password_hash(&bob).await, strong);
 
-    let strong_enough = strong.replace("m=19456", "m=4194304");
+    let too_much_memory = strong.replace("m=19456", "m=4194304");
     for absurd in [
-        strong_enough.as_str(),
+        too_much_memory.as_str(),
         &strong.replace("t=2", "t=4294967295"),
         &strong.replace("p=1", "p=255"),
         &strong.replace("argon2id", "argon2d"),
@@ -327,7 +332,7 @@ async fn a_user_that_changes_during_the_log_in_gets_a_token_only_if_the_password
 }
 
 #[tokio::test]
-async fn a_password_is_compared_without_trimming_normalising_or_truncating_it() {
+async fn a_password_is_not_trimmed_normalised_or_truncated() {
     let service = Service::start().await;
     let long = "🦀".repeat(256);
     for (name, password) in [
@@ -435,7 +440,7 @@ async fn a_new_password_must_have_8_to_256_characters() {
 }
 
 #[tokio::test]
-async fn a_database_failure_is_a_503_and_does_not_count_as_an_attempt() {
+async fn a_database_failure_causes_a_503_and_the_log_in_does_not_count_as_an_attempt() {
     let (service, _) = with_bob().await;
     for operation in ["GetItem", "TransactGetItems", "TransactWriteItems"] {
         for _ in 0..12 {

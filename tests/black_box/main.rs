@@ -120,7 +120,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(
         "create-ecosystem",
         "",
-        // Another account may send this request: it creates an ecosystem of that account.
+        // If another account sends this request, the new ecosystem belongs to that account.
         Needed {
             foreign: Said(201, ""),
             server: FORBIDDEN,
@@ -351,7 +351,7 @@ pub(crate) fn assert_unknown(answer: &Answer, text: &str) {
 }
 
 /// Returns the method and the path of one request to each endpoint that requires a credential. The
-/// paths contain the ids of a user, an environment and a token that exist.
+/// user, the environment and the token whose ids are in the paths exist.
 pub(crate) async fn requests(service: &Service) -> Vec<(&'static str, String)> {
     let ecosystem = service.ecosystem.id.as_str().to_owned();
     let bob = service.user("bob").await;

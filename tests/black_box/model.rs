@@ -1,6 +1,6 @@
-//! Runs 10,000 random sequences of steps that create, use and invalidate tokens, and compares every
-//! response with a short model. Two tests run 5,000 sequences each, so that two threads share the
-//! work.
+//! Runs 10,000 random sequences of steps. The steps create, use and invalidate tokens. Every
+//! response is compared with the response that a short model predicts. Two tests run 5,000
+//! sequences each, so that two threads share the work.
 
 use proptest::{
     prelude::*,
@@ -53,14 +53,15 @@ struct Token {
     text: String,
     kind: ExpiryType,
     ttl: u64,
-    /// The expiry time that the creation or the last use of the token set.
+    /// The expiry time, as it was set when the token was created or last used.
     expires: u64,
-    /// The latest possible expiry time, from `maxTtl`. It is 0 after a use found the token expired.
+    /// The latest possible expiry time, from `maxTtl`. If an introspection found the token expired,
+    /// this field is 0.
     max: Option<u64>,
     last_used: Option<u64>,
     epoch: u64,
-    /// When this execution environment last tried to renew the token, and the result: the token's
-    /// expiry time, or `None` if the token was not valid.
+    /// When this execution environment last tried to renew the token, and the result. The result is
+    /// the token's expiry time, or `None` if the token was not valid.
     renewed: Option<(u64, Option<u64>)>,
     is_gone: bool,
 }
@@ -95,8 +96,8 @@ impl Token {
         } else if self.is_alive(now) {
             self.end()
         } else {
-            // A use that finds the token expired makes the token permanently invalid, even if the
-            // clock is set back.
+            // If an introspection finds the token expired, the token becomes permanently invalid.
+            // It stays invalid even if the clock is set back.
             if self.max.is_none_or(|max| max > now) {
                 self.max = Some(0);
             }
@@ -107,7 +108,7 @@ impl Token {
     }
 }
 
-/// The introspection of an active token.
+/// The expected result of the introspection of an active token.
 struct Active {
     /// The token's expiry time, or `None` if the token never expires.
     end: Option<u64>,
@@ -117,7 +118,7 @@ struct Active {
 struct Model {
     now: u64,
     has_ecosystem: bool,
-    /// When a verification last read the ecosystem, which is then cached for 30 seconds.
+    /// When a verification last read the ecosystem. The ecosystem is then cached for 30 seconds.
     seen: Option<u64>,
     /// Whether the user is active, and the user's epoch. `None` if the user does not exist.
     user: Option<(bool, u64)>,
@@ -175,7 +176,7 @@ impl<'a> Run<'a> {
         service.database.take_calls();
         let made =
             create_ecosystem(&service.app, MayWrite::of_operator(), &service.account.id).await;
-        let ecosystem = made.expect("an ecosystem").id.to_string();
+        let ecosystem = made.expect("the ecosystem is created").id.to_string();
         let run = Self {
             service,
             app: service.another_environment(),
@@ -255,7 +256,10 @@ impl<'a> Run<'a> {
             let minted = answer.json();
             let is_sliding = kind == ExpiryType::SlidingTtl;
             let token = Token {
-                id: minted["tokenId"].as_str().expect("an id").to_owned(),
+                id: minted["tokenId"]
+                    .as_str()
+                    .expect("the token has an id")
+                    .to_owned(),
                 text: answer.token(),
                 kind,
                 ttl,
@@ -304,8 +308,16 @@ impl<'a> Run<'a> {
         prop_assert_eq!(answer.status, model.missing().unwrap_or(200));
         if answer.status == 200 {
             let page = answer.json();
-            let listed = page["tokens"].as_array().expect("tokens").iter();
-            let id = |token: &Value| token["tokenId"].as_str().expect("an id").to_owned();
+            let listed = page["tokens"]
+                .as_array()
+                .expect("the page has `tokens`")
+                .iter();
+            let id = |token: &Value| {
+                token["tokenId"]
+                    .as_str()
+                    .expect("the token has an id")
+                    .to_owned()
+            };
             let listed: Vec<_> = listed.map(id).collect();
             let live = model.tokens.iter().filter(|token| model.is_valid(token));
             let mut live: Vec<_> = live.map(|token| token.id.clone()).collect();
@@ -365,9 +377,13 @@ impl<'a> Run<'a> {
 
 fn half() {
     let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build().expect("a runtime");
+    let runtime = { runtime }
+        .enable_all()
+        .build()
+        .expect("the runtime starts");
     let service = runtime.block_on(Service::start());
-    // Advances the clock, so that steps that set it back do not reach a time before its start.
+    // Some steps set the clock back. The clock is advanced first, so that these steps never reach a
+    // time before `TestClock::START`.
     service.clock.advance(1000);
     assert!(service.app.now().seconds().0 > TestClock::START);
     let mut runner = TestRunner::new(Config {
@@ -380,7 +396,7 @@ fn half() {
         .run(&sequences, |steps| {
             runtime.block_on(async {
                 let mut run = Run::start(&service).await;
-                // Most steps need a token, so each sequence starts with one.
+                // Most steps need a token, so each sequence first mints a token.
                 run.step(Step::Mint(ExpiryType::SlidingTtl, 3, None))
                     .await?;
                 for step in steps {
@@ -393,11 +409,11 @@ fn half() {
 }
 
 #[test]
-fn every_response_in_5000_sequences_is_as_the_model_says() {
+fn every_response_in_5000_sequences_matches_the_model() {
     half();
 }
 
 #[test]
-fn every_response_in_5000_more_sequences_is_as_the_model_says() {
+fn every_response_in_5000_more_sequences_matches_the_model() {
     half();
 }

@@ -14,8 +14,8 @@ use crate::{
     create_email_token::{BOB, PASSWORD, datum, with_bob},
 };
 
-/// Returns an execution environment whose `TOKENRY_NOT_BEFORE` is one second after the clock's
-/// start.
+/// Returns an execution environment whose `TOKENRY_NOT_BEFORE` is one second after the start time
+/// of the test clock.
 fn after(service: &Service) -> App {
     let not_before = Timestamp::parse("2100-01-01T00:00:01Z");
     service.another_environment().with_settings(Settings {
@@ -25,7 +25,7 @@ fn after(service: &Service) -> App {
 }
 
 #[tokio::test]
-async fn a_token_issued_before_this_time_is_rejected_without_a_read() {
+async fn a_token_issued_before_the_configured_time_is_rejected_without_a_read() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let mut old = Vec::new();
@@ -80,8 +80,8 @@ async fn a_token_issued_before_this_time_is_rejected_without_a_read() {
         .parameter("id", &bob);
     let listed = event.send(&app).await.json();
     assert_eq!(listed["tokens"].as_array().unwrap().len(), 1);
-    // The token can still be revoked. The revocation also applies in environments without the
-    // setting.
+    // The token can still be revoked. The revocation also applies in execution environments
+    // without `TOKENRY_NOT_BEFORE`.
     assert!(service.is_active(&old[0]).await);
     let revoke = Event::to("revoke-token").form(&format!("token={}", old[0]));
     assert_eq!(revoke.send(&app).await.status, 200);
@@ -89,7 +89,7 @@ async fn a_token_issued_before_this_time_is_rejected_without_a_read() {
 }
 
 #[tokio::test]
-async fn a_short_code_created_before_this_time_gives_no_token() {
+async fn a_short_code_created_before_the_configured_time_gives_no_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let body = json!({ "userId": bob }).to_string();
@@ -102,13 +102,14 @@ async fn a_short_code_created_before_this_time_gives_no_token() {
     let consume = Event::to("consume-shortcode")
         .json_body(&json!({ "shortcode": code["shortcode"] }).to_string());
     assert_eq!(consume.send(&app).await.status, 404);
-    // That request used up the code, so an environment without the setting also rejects the code.
+    // The first request used up the code. An execution environment without
+    // `TOKENRY_NOT_BEFORE` therefore also rejects the code.
     assert_eq!(consume.send(&service.app).await.status, 404);
     assert_eq!(service.token_items(&bob).await.len(), 0);
 }
 
 #[tokio::test]
-async fn a_log_in_replaces_an_e_mail_token_issued_before_this_time() {
+async fn a_log_in_replaces_an_e_mail_token_issued_before_the_configured_time() {
     let (service, _) = with_bob().await;
     let old = datum(&service.log_in("192.0.2.1", BOB, PASSWORD).await)["token"].clone();
     service.clock.advance(1);

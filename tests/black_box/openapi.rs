@@ -1,8 +1,8 @@
 //! `openapi.yaml` documents every endpoint, and each example in it works.
 //!
-//! These tests need not check that all responses are documented, because `tests::openapi` compares
-//! every response that any test gets with the document. The requests bypass the gateway, and
-//! tokio's clock is paused, so that no test waits for an unavailable database.
+//! These tests do not check that all responses are documented. `tests::openapi` checks this: it
+//! compares every response in any test with the document. The requests of these tests bypass the
+//! gateway. Tokio's clock is paused, so that no test waits for an unavailable database.
 
 mod mistakes;
 mod scene;
@@ -30,7 +30,7 @@ fn openapi_yaml_documents_exactly_the_existing_endpoints() {
     for endpoint in endpoints() {
         let operation = Part::operation(&endpoint);
         let operation =
-            operation.unwrap_or_else(|| panic!("openapi.yaml has no {}", endpoint.name));
+            operation.unwrap_or_else(|| panic!("openapi.yaml has no operation {}", endpoint.name));
         assert_eq!(operation.value()["operationId"], endpoint.name);
     }
     assert_eq!(DOCUMENT["info"]["version"], env!("CARGO_PKG_VERSION"));

@@ -30,7 +30,7 @@ async fn an_unknown_route_or_method_gets_the_404_of_the_gateway() {
 }
 
 #[tokio::test]
-async fn headers_that_the_endpoint_does_not_need_may_be_long_or_not_utf_8() {
+async fn headers_that_the_endpoint_does_not_use_may_be_long_or_contain_invalid_utf_8() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let long = vec![b'x'; 100_000];
@@ -47,7 +47,7 @@ async fn headers_that_the_endpoint_does_not_need_may_be_long_or_not_utf_8() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_a_valid_request_affect_only_their_own_connection() {
+async fn an_invalid_http_request_affects_only_its_own_connection() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for request in [

@@ -1,4 +1,5 @@
-//! The API's page at `/`, and `/openapi.yaml`. `.ci/page.py` opens the page in a browser.
+//! Tests of the API's page (`/`) and of the OpenAPI document (`/openapi.yaml`). `.ci/page.py` tests
+//! the page in a browser.
 
 use tests::Service;
 
@@ -18,7 +19,9 @@ async fn the_page_may_use_only_its_own_origin_for_files_and_requests() {
     let answer = service.send(service.request("GET", "/")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("text/html"));
-    let policy = answer.header("content-security-policy").expect("a policy");
+    let policy = answer
+        .header("content-security-policy")
+        .expect("the response has a policy");
     assert!(policy.starts_with("default-src 'none'; "), "{policy}");
     for source in [" *", "http:", "https:", "unsafe-eval", "script-src 'unsafe"] {
         assert!(!policy.contains(source), "{policy}");

@@ -12,7 +12,7 @@ fn path(service: &Service, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_new_user_is_a_201_and_a_change_is_a_200_that_keeps_omitted_fields() {
+async fn a_new_user_gets_a_201_and_a_change_gets_a_200_and_keeps_omitted_fields() {
     let service = Service::start().await;
     let path = path(&service, "auth0|59ad5e8843f89ba26c5b80ca");
     let id = path.trim_start_matches("/api/users/");
@@ -108,7 +108,7 @@ async fn deactivation_invalidates_all_tokens_at_once_and_reactivation_restores_n
     );
     assert!(
         service.is_active(&token).await,
-        "a user who stays active keeps its tokens"
+        "the tokens of a user who stays active stay valid"
     );
 }
 

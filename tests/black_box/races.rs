@@ -8,7 +8,7 @@ use shared::{
 use tests::{Event, Service, rounds};
 
 #[tokio::test]
-async fn in_1000_rounds_no_concurrent_use_makes_a_revoked_token_valid_again() {
+async fn a_concurrent_use_never_makes_a_revoked_token_valid_again_in_1000_rounds() {
     let service = Service::start().await;
     let other = service.another_environment();
     let bob = service.user("bob").await;
@@ -19,7 +19,9 @@ async fn in_1000_rounds_no_concurrent_use_makes_a_revoked_token_valid_again() {
             .parameter("id", &bob)
             .query("expiryType=SlidingTtl&ttl=100");
         let minted = minted.send(&service.app).await.json();
-        let token = minted["token"].as_str().expect("a token");
+        let token = minted["token"]
+            .as_str()
+            .expect("the response contains a token");
         // Advances the clock so that each use renews the token.
         service.clock.advance(1);
         let id = minted["tokenId"].as_str().unwrap();
@@ -37,7 +39,7 @@ async fn in_1000_rounds_no_concurrent_use_makes_a_revoked_token_valid_again() {
         let revoked = async {
             let answer = revoke.send(&other).await;
             assert!([200, 204].contains(&answer.status), "{answer:?}");
-            // After the response, the token is invalid in every execution environment.
+            // After the response to the revocation, the token is invalid in every environment.
             for app in [&*service.app, &other] {
                 let answer = verify.send(app).await;
                 assert_eq!(answer.body, r#"{"active":false}"#, "round {round}");

@@ -1,6 +1,6 @@
-//! The responses of each endpoint to the callers that it rejects. [`ROWS`] has a row with these
-//! responses for each endpoint. If an endpoint has no row, a test fails and prints the
-//! name of the endpoint.
+//! The responses of each endpoint to the callers that it rejects. Each endpoint has a row in
+//! [`ROWS`], and the row contains these responses. If an endpoint has no row, a test fails and
+//! prints the name of the endpoint.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use crate::{
     create_email_token::{BOB, PASSWORD, ask, server, token_of_user, with_bob},
 };
 
-/// An expected response: its status and its JSON body. If the text here is empty, the body of the
-/// response is not compared.
+/// An expected response: its status and its JSON body. If the expected body is empty, the test does
+/// not compare the bodies.
 pub(crate) struct Said(pub(crate) u16, pub(crate) &'static str);
 
 /// The response for a resource that does not exist.
@@ -40,8 +40,8 @@ pub(crate) enum Refusals {
     Open {
         /// The status of the first request, which has no credential.
         first: u16,
-        /// The status of a request with a valid server token of another ecosystem. Such a request
-        /// finds only users and codes of that ecosystem.
+        /// The status of a request with a valid server token of another ecosystem. With this token,
+        /// the request finds only users and codes of the token's ecosystem.
         server: u16,
         /// The status of a request with a malformed credential, or with the token of another
         /// account or user.
@@ -64,8 +64,8 @@ pub(crate) struct Row {
     pub(crate) refusals: Refusals,
     /// The status of the request with the account's token.
     pub(crate) good: u16,
-    /// The database calls of the request with the account's token, or without a credential if the
-    /// endpoint requires none.
+    /// The database calls of the request. If the endpoint requires a credential, the request has
+    /// the account's token. Otherwise, the request has no credential.
     pub(crate) calls: Calls,
 }
 
@@ -86,16 +86,17 @@ pub(crate) const fn row(
     }
 }
 
-/// For a path that contains an ecosystem id. Another account gets a 404, as if the ecosystem did
-/// not exist. A server of another ecosystem gets a 403, whether or not the ecosystem exists.
+/// The responses of an endpoint whose path contains an ecosystem id. Another account gets a 404, as
+/// if the ecosystem in the path did not exist. A server of another ecosystem gets a 403, whether or
+/// not the ecosystem in the path exists.
 pub(crate) const IN_PATH: Refusals = Needed {
     foreign: UNKNOWN,
     server: FORBIDDEN,
     user: FORBIDDEN,
 };
 
-/// For a resource that the request identifies by an e-mail address or an environment id, without an
-/// ecosystem id.
+/// The responses of an endpoint whose request contains no ecosystem id. The request identifies its
+/// resource by an e-mail address or an environment id.
 pub(crate) const BY_ITSELF: Refusals = Needed {
     foreign: UNKNOWN,
     server: UNKNOWN,
@@ -131,7 +132,9 @@ impl<'a> Case<'a> {
         let environment = service.environment(&service.ecosystem).await;
         let (server_token, _) = service.server_token(&service.ecosystem).await;
         let minted = service.mint(&bob, "").await.json();
-        let token = minted["token"].as_str().expect("a token");
+        let token = minted["token"]
+            .as_str()
+            .expect("the response contains a token");
         let (_, code) = code(&service, json!({ "userId": bob })).await;
         let email = json!({ "email": BOB });
         let made = ask(&service, "POST", &email).await;
@@ -147,7 +150,7 @@ impl<'a> Case<'a> {
         let id = if of_server {
             server_token.as_str()
         } else {
-            minted["tokenId"].as_str().expect("an id")
+            minted["tokenId"].as_str().expect("the token has an id")
         };
         let path = format!("{}{}", endpoint.path, row.query)
             .replace("{id}", &bob)
@@ -202,7 +205,7 @@ impl<'a> Case<'a> {
         self.service.database.take_calls()
     }
 
-    /// Sends the request with the credential of `who` and checks the response.
+    /// Sends the request with a credential that belongs to `who`, and checks the response.
     async fn says(&self, who: &str, credential: &str, expected: &Said) {
         let answer = self.send(Some(credential)).await;
         let name = self.row.endpoint;
@@ -211,7 +214,8 @@ impl<'a> Case<'a> {
             assert_forbidden(&answer);
         }
         if !expected.1.is_empty() {
-            let body: serde_json::Value = serde_json::from_str(expected.1).expect("JSON");
+            let body: serde_json::Value =
+                serde_json::from_str(expected.1).expect("the expected body is JSON");
             assert_eq!(answer.json(), body, "{name}, {who}");
         }
     }

@@ -52,7 +52,7 @@ async fn a_user_token_or_a_token_of_another_ecosystem_is_not_revoked() {
 }
 
 #[tokio::test]
-async fn an_unknown_ecosystem_is_a_404_and_malformed_ids_are_a_400() {
+async fn an_unknown_ecosystem_gets_a_404_and_malformed_ids_get_a_400() {
     let service = Service::start().await;
     let unknown = "C58521fd8a5d9b5cc21987501";
     let id = "01KDVDNAFMFDHADR9JK9PFNKW4";

@@ -47,7 +47,8 @@ async fn a_token_of_any_holder_and_any_expiry_type_can_be_revoked_with_its_value
         assert!(!service.is_active(&token).await);
         assert_eq!(revoke(&service, &token).await.status, 200);
     }
-    // An expired token can also be revoked. It then stays invalid even if the clock is set back.
+    // An expired token can also be revoked. The revoked token stays invalid even if the clock is
+    // set back.
     let dead = service.mint(&bob, "ttl=1").await.token();
     service.clock.advance(1);
     assert_eq!(revoke(&service, &dead).await.status, 200);
@@ -56,7 +57,7 @@ async fn a_token_of_any_holder_and_any_expiry_type_can_be_revoked_with_its_value
 }
 
 #[tokio::test]
-async fn a_malformed_token_gets_the_200_of_a_revocation_without_a_database_call() {
+async fn a_malformed_token_gets_a_200_without_a_database_call() {
     let service = Service::start().await;
     for token in ["", "x", "tk_uf_rubbish", &"x".repeat(10_000)] {
         let answer = revoke(&service, token).await;

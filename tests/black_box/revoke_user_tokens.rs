@@ -1,5 +1,5 @@
-//! `DELETE /api/users/{id}/tokens`. The request first invalidates all tokens with one write: a new
-//! epoch of the user. A sweep then deletes the items of the invalid tokens.
+//! `DELETE /api/users/{id}/tokens`. The request first writes a new epoch of the user. This one
+//! write invalidates all tokens of the user. A sweep then deletes the items of these tokens.
 
 use serde_json::json;
 use shared::{
@@ -58,7 +58,10 @@ async fn all_earlier_tokens_are_invalid_and_later_tokens_are_valid() {
     let consumed = service
         .manage("POST", "/api/auth/shortcode/consume", &code)
         .await;
-    assert_eq!(consumed.status, 404, "the short code is invalid, too");
+    assert_eq!(
+        consumed.status, 404,
+        "the revocation also invalidates the short code"
+    );
 
     let later = service.mint(&bob, "").await.token();
     assert!(service.is_active(&later).await);
@@ -114,7 +117,7 @@ async fn the_next_sweep_deletes_the_items_that_a_failed_sweep_left() {
 async fn a_sweep_reads_each_page_once_and_stops_if_the_database_leaves_deletions_unprocessed() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    // One `Query` reads a page of 100 tokens, and one `BatchWriteItem` deletes 25 of them.
+    // One `Query` reads a page of 100 tokens. One `BatchWriteItem` deletes 25 tokens.
     for (made, fault, queries, left) in [
         (110, Fault::None, 2, 0),
         (110, Fault::Unprocessed, 1, 35),
@@ -144,7 +147,10 @@ async fn the_response_takes_at_most_two_seconds_if_the_sweep_hangs() {
             .header("authorization", &service.account_token)
             .parameter("id", &bob);
         let paused = pause();
-        #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the test measures the time of tokio's paused clock"
+        )]
         let started = tokio::time::Instant::now();
         let answer = revoke.send(&service.app).await;
         let took = started.elapsed();
@@ -162,7 +168,7 @@ async fn the_sweep_stops_before_the_request_runs_out_of_time() {
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
     // The service waits 0.9 seconds for the response to each of these calls, and then retries the
-    // call. The sweep hangs until the service stops it.
+    // call. The sweep makes the three `Query` calls, and hangs until the service stops the sweep.
     let hanging = ["BatchGetItem", "PutItem", "Query", "Query", "Query"];
     service
         .database
@@ -226,7 +232,7 @@ async fn a_token_that_is_minted_during_the_sweep_stays_valid() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_is_a_404() {
+async fn an_unknown_user_gets_a_404() {
     let service = Service::start().await;
     let nobody = format!("{};nobody", service.ecosystem.id.as_str());
     let answer = service

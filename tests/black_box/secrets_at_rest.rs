@@ -25,7 +25,7 @@ fn holds(item: &Item, name: &str, secret: &str) -> bool {
 /// Returns the names of the attributes in both tables that contain a secret.
 async fn attributes(service: &Service, secret: &str) -> Vec<String> {
     let mut items = service.identity_items().await;
-    assert!(items.len() > 5, "the dump has items");
+    assert!(items.len() > 5, "the dump has more than 5 items");
     items.extend(service.ephemeral_items().await);
     let mut names: Vec<_> = items
         .iter()
@@ -62,7 +62,7 @@ async fn the_tables_contain_no_token_and_no_password_and_only_one_attribute_cont
         &service.account_token,
         PASSWORD,
         "a wrong one",
-        // Parts and encodings of the secrets, which an index or a log could contain.
+        // Parts and encodings of the secrets. An index or a log could contain them.
         &token[20..40],
         &hex::encode(&token),
         &hex::encode(PASSWORD),

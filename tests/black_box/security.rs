@@ -1,14 +1,16 @@
-//! Computes the chances that `docs/explanation/security.md` states, and compares the numbers.
+//! `docs/explanation/security.md` states the chances of guessing a short code. The test computes
+//! these chances and compares them with the document.
 
 use shared::{config::Settings, domain::shortcode::ALPHABET};
 
-/// Returns the chance that at least one guess is correct. `chance` is the chance of a single guess.
+/// Returns the chance that at least one of several guesses is correct. `chance` is the chance that
+/// a single guess is correct.
 fn of_guesses(chance: f64, guesses: f64) -> f64 {
     -(guesses * (-chance).ln_1p()).exp_m1()
 }
 
 #[test]
-fn the_chances_of_a_correct_guess_are_as_the_document_says() {
+fn the_document_states_the_correct_chances_of_guessing_a_short_code() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap();
@@ -38,7 +40,9 @@ fn the_chances_of_a_correct_guess_are_as_the_document_says() {
                         && row[1] == length.to_string()
                         && row[2].replace(',', "") == live.to_string()
                 })
-                .unwrap_or_else(|| panic!("no row for {length} characters and {live} codes"));
+                .unwrap_or_else(|| {
+                    panic!("the document has no row for {length} characters and {live} codes")
+                });
             for (said, chance) in row[3..6].iter().zip(chances) {
                 let said: f64 = said.parse().unwrap();
                 assert!(

@@ -49,7 +49,7 @@ fn template_yaml_declares_exactly_the_existing_functions() {
 }
 
 #[test]
-fn each_route_has_exactly_its_event_and_the_authorizer_has_none() {
+fn each_route_has_one_event_with_its_method_and_path_and_the_authorizer_has_no_event() {
     for function in FUNCTIONS {
         let events = properties(function)["Events"].as_object();
         let events = events.into_iter().flat_map(Map::values);
@@ -69,7 +69,7 @@ fn each_route_has_exactly_its_event_and_the_authorizer_has_none() {
 }
 
 #[test]
-fn a_function_has_the_variables_that_it_uses() {
+fn each_function_has_exactly_the_environment_variables_that_it_uses() {
     for function in FUNCTIONS {
         let variables = &properties(function)["Environment"]["Variables"];
         let given = [EPHEMERAL_TABLE, VALUE_KEY].map(|name| variables.get(name).is_some());

@@ -56,7 +56,8 @@ async fn a_past_date_invalidates_the_token_at_once_and_a_future_date_makes_it_va
     assert_eq!(ask(&service, "PUT", &future).await.status, 200);
     assert!(service.is_active(&token).await);
 
-    // The token can be made valid again even long after the date, because its items have no TTL.
+    // A change can make the token valid again long after the expiration date, because the token's
+    // items have no TTL.
     service.clock.advance(100_000_000);
     let items = service.token_items(&bob).await;
     assert!(items.iter().all(|item| !item.contains_key("expires_at")));
@@ -69,7 +70,7 @@ async fn a_past_date_invalidates_the_token_at_once_and_a_future_date_makes_it_va
 }
 
 #[tokio::test]
-async fn an_unknown_address_or_a_user_without_an_e_mail_token_is_a_404() {
+async fn an_unknown_address_or_a_user_without_an_e_mail_token_gets_a_404() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB });
     let none = "User with email bob@example.com has no token.";
@@ -119,7 +120,7 @@ async fn a_change_takes_effect_even_if_the_database_response_is_lost() {
 }
 
 #[tokio::test]
-async fn an_administrators_token_cannot_give_an_e_mail_token_a_later_expiry_than_its_own() {
+async fn an_administrator_cannot_set_an_expiry_after_the_expiry_of_the_administrators_token() {
     let (service, _) = with_bob().await;
     let admin = administrator(&service).await;
     let admin = service.introspect(&admin).await.json()["sub"].clone();
@@ -133,8 +134,9 @@ async fn an_administrators_token_cannot_give_an_e_mail_token_a_later_expiry_than
         service.call(&short, method, PATH, &body.to_string()).await
     };
     ask(&service, "POST", &json!({ "email": BOB })).await;
-    // The administrator's token may set an earlier expiration date and read the value. It may not
-    // set a date after its own expiry.
+    // The administrator's token expires after 100 seconds. The administrator may set an earlier
+    // expiration date and may then read the value. The administrator is not allowed to set a later
+    // date.
     assert_eq!(call("PUT", Some(0)).await.status, 200);
     let path = format!("{VALUE}?email={BOB}");
     assert_eq!(service.call(&short, "GET", &path, "").await.status, 200);

@@ -1,6 +1,7 @@
 //! The data key that seals (encrypts) the values of e-mail tokens. All execution environments of a
-//! deployment share one data key. The table contains the data key, wrapped (encrypted) by the key
-//! in a file. If this file is wrong, no other data key is created.
+//! deployment share one data key. A file contains another key, which wraps (encrypts) the data key.
+//! The table contains the wrapped data key. If the file contains a wrong key, the service does not
+//! create another data key.
 
 use std::{fs, path::Path};
 
@@ -21,7 +22,7 @@ use crate::create_email_token::{BOB, PASSWORD, datum, with_bob};
 
 const EVE: &str = "eve@example.com";
 
-/// Returns a new execution environment whose value key is wrapped by the key in this file.
+/// Returns a new execution environment that unwraps the data key with the key in this file.
 fn environment(service: &Service, file: &Path) -> App {
     let key = ValueKey::file(file.to_owned());
     service.another_environment().with_value_key(Some(key))
@@ -52,7 +53,10 @@ async fn log_in(app: &App, email: &str) -> Answer {
 
 fn token(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
-    datum(answer)["token"].as_str().expect("a token").to_owned()
+    datum(answer)["token"]
+        .as_str()
+        .expect("the response contains a token")
+        .to_owned()
 }
 
 /// Creates an e-mail token and returns its value.
@@ -62,7 +66,7 @@ async fn made(service: &Service, app: &App, email: &str) -> String {
     token(&read(service, app, email).await)
 }
 
-/// Asserts that the response is a 503 that says when to retry, and that it gives no other details.
+/// Asserts that the response is a 503 with a `Retry-After` header and no other details.
 fn assert_unavailable(answer: &Answer) {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(
@@ -100,7 +104,7 @@ async fn kept(service: &Service, user: &str) -> Item {
         item[SORT_KEY] == text("email-token") && item.get("user_id") == Some(&text(user))
     };
     let found = items.into_iter().find(is_kept);
-    found.expect("an e-mail token")
+    found.expect("the user has an e-mail token")
 }
 
 async fn put(service: &Service, item: Item) {
@@ -142,7 +146,7 @@ async fn all_environments_with_the_same_key_file_can_open_a_value() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn only_the_owner_can_read_the_key_file_which_contains_one_key() {
+async fn the_key_file_contains_one_key_and_is_readable_only_by_its_owner() {
     use std::os::unix::fs::PermissionsExt;
 
     let (service, _) = with_bob().await;
@@ -160,14 +164,15 @@ async fn only_the_owner_can_read_the_key_file_which_contains_one_key() {
 }
 
 #[tokio::test]
-async fn the_key_file_cannot_restore_the_data_key_and_the_table_does_not_contain_the_files_key() {
+async fn the_key_file_cannot_restore_a_lost_data_key_and_the_table_does_not_contain_the_key_in_the_file()
+ {
     let (service, bob) = with_bob().await;
     service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
     let value = made(&service, &environment(&service, &file), BOB).await;
     let key = fs::read_to_string(&file).unwrap();
-    let first = wrapped(&service).await.expect("a data key");
+    let first = wrapped(&service).await.expect("the table has a data key");
     for item in [&first, &kept(&service, &bob).await] {
         for attribute in item.values() {
             assert!(match attribute {
@@ -213,7 +218,8 @@ async fn eight_environments_that_create_a_data_key_concurrently_all_use_the_same
         .map(|_| environment(&service, &file))
         .collect();
 
-    // All environments look for a data key, and find none, before any of them creates one.
+    // Every environment looks for a data key before any environment creates a data key. So all
+    // eight environments find no data key.
     let all = || ("GetItem", Fault::NotBeforeAll("GetItem", 8));
     service.database.fail((0..8).map(|_| all()));
     let pairs = environments.iter().zip(&emails);
@@ -353,7 +359,8 @@ async fn a_sealed_value_cannot_be_opened_in_another_users_record_or_for_another_
     put(&service, moved.clone()).await;
     assert_unavailable(&read(&service, &app, EVE).await);
     assert_unavailable(&log_in(&app, EVE).await);
-    // The record is invalid even with the id of the token that the value belongs to.
+    // The value belongs to bob's token. It cannot be opened even if eve's record contains the id of
+    // that token.
     put(&service, with(&moved, "token_id", &bobs_item["token_id"])).await;
     assert_unavailable(&read(&service, &app, EVE).await);
 
@@ -381,7 +388,7 @@ async fn a_record_that_is_copied_to_another_user_does_not_reveal_its_value() {
     made(&service, &app, BOB).await;
     made(&service, &app, EVE).await;
 
-    // The copy gets eve's key and epoch, so that it looks like eve's record.
+    // The copy gets eve's partition key and epoch, so that the copy looks like eve's record.
     let (mut moved, eves) = (kept(&service, &bob).await, kept(&service, &eve).await);
     for name in [PARTITION_KEY, "epoch"] {
         moved.insert(name.to_owned(), eves[name].clone());

@@ -1,4 +1,4 @@
-//! Invalid requests for the examples of a 400 in `openapi.yaml`.
+//! Creates the invalid requests that get the 400 responses in the examples of `openapi.yaml`.
 
 use functions::Endpoint;
 use serde_json::Value;
@@ -9,8 +9,8 @@ use tests::{
 
 use super::scene::ADDRESS;
 
-/// Returns whether an endpoint can give this example of a 400. It can if it has the fields that the
-/// errors in the example are about.
+/// Returns whether an endpoint can return this example of a 400 response. In general, the endpoint
+/// must have every field that the errors in the example are about.
 pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) -> bool {
     let body = Part::operation(endpoint).and_then(|of| of.get("requestBody")?.get("content"));
     let reads = |media_type| body.as_ref().is_some_and(|of| of.get(media_type).is_some());
@@ -31,7 +31,7 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
     }
 }
 
-/// Returns the request with a mistake that causes this example of a 400 or 401.
+/// Adds to the request a mistake that causes this example of a 400 or 401 response.
 pub(super) fn broken(mut event: Event, example: &str) -> Event {
     let query = |event: Event, field: &str| {
         let before = event.json["rawQueryString"].as_str().unwrap_or_default();
@@ -87,6 +87,6 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "passwordTooLong" => body(event, "password", "x".repeat(257).into()),
         "noBoolean" => body(event, "admin", 1.into()),
         "wrongPassword" => body(event, "password", "wrong".into()),
-        _ => panic!("no mistake is known that causes the example {example}"),
+        _ => panic!("this function has no mistake for the example {example}"),
     }
 }

@@ -7,18 +7,19 @@ use tests::{Answer, Event, Fault, Service, openapi::Part};
 
 use super::{bodies, mistakes::broken};
 
-/// The e-mail address of the document's user.
+/// The e-mail address of the user in the examples of `openapi.yaml`.
 pub(super) const ADDRESS: &str = "bob@example.com";
 const PASSWORD: &str = "correct horse battery";
-/// The query with which user and server tokens are minted, so that lists look as in the document.
+/// The query that mints the user token and the server token. With this query, the lists of tokens
+/// look like the examples.
 const LAPTOP: &str = "expiryType=SlidingTtl&ttl=900&name=laptop";
-/// The ids and the short code in the document's examples. No service contains them.
+/// The ids and the short code in the examples of `openapi.yaml`. They exist in no service.
 const ECOSYSTEM: &str = "C58521fd8a5d9b5cc21987501";
 const ENVIRONMENT: &str = "E58521fd8a5d9b5cc21987502";
 const TOKEN_ID: &str = "01KDVDNAFMFDHADR9JK9PFNKW4";
 const CODE: &str = "a6e-r7d";
 
-/// A service that contains what the document's requests refer to.
+/// A service that contains everything that the example requests refer to.
 pub(super) struct Scene {
     pub(super) service: Service,
     /// The id of the user that the requests refer to.
@@ -27,7 +28,7 @@ pub(super) struct Scene {
     token: String,
     /// A server token of the ecosystem.
     server_token: String,
-    /// The document's ids, each with the service's id that replaces it.
+    /// Pairs of an id in the examples and the service's id that replaces it.
     ids: Vec<(&'static str, String)>,
 }
 
@@ -148,14 +149,15 @@ impl Scene {
         self.made(event).await;
     }
 
-    /// Replaces the document's ids in a text with the service's ids.
+    /// Returns the text with the ids of the service instead of the ids in the examples.
     fn filled(&self, text: &str) -> String {
         let ids = self.ids.iter();
         ids.fold(text.to_owned(), |text, (shown, id)| text.replace(shown, id))
     }
 
-    /// Returns a valid request: the document's example with this name, or else its first example.
-    /// The request has the account's token, or a server token for the example `throughBackEnd`.
+    /// Returns a valid request. The body is the example with this name. If no example has this
+    /// name, the body is the first example. The credential is a server token for the example
+    /// `throughBackEnd`, and the account's token for every other example.
     pub(super) fn request(&self, endpoint: &Endpoint, name: &str) -> Event {
         let credential = match name {
             "throughBackEnd" => &self.server_token,
@@ -244,7 +246,7 @@ impl Scene {
         answer
     }
 
-    /// Sends a request that the current state does not allow (409).
+    /// Sends a request that gets a 409, because the state of the service does not allow it.
     async fn conflict(&self, endpoint: &Endpoint, example: &str) -> Answer {
         let service = &self.service;
         let event = match example {
