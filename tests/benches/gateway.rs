@@ -1,9 +1,11 @@
-//! Measures mints and verifications per second through the local gateway. Compares their rates with
-//! the rates of the same database calls by the SDK alone: `cargo bench -p tests --bench gateway`.
+//! Measures how many mints and how many verifications per second the local gateway completes.
+//! Compares these rates with the rates of the same database calls, made with the SDK alone:
+//! `cargo bench -p tests --bench gateway`.
 //!
-//! Sixteen clients share this process, its runtime and its processors with the gateway. Sixteen
-//! tasks make the calls of the SDK alone. The two measurements take turns, so that other work on
-//! the machine slows both. The bench compares their medians.
+//! Sixteen clients share this process, its runtime and its processors with the gateway. For the
+//! comparison, sixteen tasks make the database calls with the SDK alone. Measurements of the
+//! gateway and of the SDK take turns, so that other work on the machine slows both. The bench
+//! compares the median rates.
 
 mod common {
     pub(crate) mod demo;
@@ -40,7 +42,7 @@ use tokio::net::TcpListener;
 const REQUESTS: usize = 2400;
 /// The number of measurements of each kind.
 const ROUNDS: usize = 5;
-/// The minimum rate of the gateway, as a fraction of the SDK's rate.
+/// The minimum rate of the gateway, divided by the rate of the SDK alone.
 const GOAL: f64 = 0.5;
 
 // One thread per processor, as in `tokenry`.
@@ -158,7 +160,7 @@ impl Bench {
         .await
     }
 
-    /// Returns the item of a new token, as a mint through the gateway creates it.
+    /// Returns the item of a new token. A mint through the gateway creates the same kind of item.
     fn new_item(&self) -> Item {
         let (now, mut rng) = (self.app.now(), self.app.rng());
         let draft = Draft::new((&self.user).into(), NewToken::default(), now);
@@ -167,7 +169,7 @@ impl Bench {
     }
 }
 
-/// Puts a new item with the same condition as the service.
+/// Stores a new item. The condition of the write is the same as in the service.
 async fn put(client: &Client, item: Item) {
     let call = client.put_item().table_name(IDENTITY).set_item(Some(item));
     call.condition_expression("attribute_not_exists(#item)")

@@ -2,8 +2,8 @@
 //! `cargo bench -p tests --bench log_in`. It runs only on Linux, because it reads `/proc`.
 //!
 //! Measurements that are compared take turns, so that other work on the machine slows both. The
-//! embedded database runs in this process. All figures include its time and its memory, except the
-//! figures that say that they do not.
+//! embedded database runs in this process. The figures include the time and the memory of the
+//! database, unless the output says `without the database`.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -49,8 +49,9 @@ const UNKNOWN: &str = "stranger@example.com";
 const RIGHT: &str = "the right password";
 const WRONG: &str = "the wrong password";
 
-/// The number of attempts so far. It is also the source address of the next attempt. After every 50
-/// attempts, the clock moves to the next window, so that no limit is reached.
+/// The number of attempts so far. This number, as an IPv4 address, is also the source address of
+/// the next attempt. After every 50 attempts, the clock moves to the next window, so that no limit
+/// is reached.
 static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
 const WINDOW: Duration = Duration::from_mins(15);
 /// The nanoseconds that the current log-in has spent in the database.
@@ -84,7 +85,7 @@ async fn main() {
     println!(
         "wrong password: {known:.2} ms for a known address ({known_inside:.2} ms in the database), \
          {unknown:.2} ms for an unknown address ({unknown_inside:.2} ms in the database), \
-         difference {:+.1} % (goal: at most 5 % more or less)",
+         difference {:+.1} % (goal: from -5 % to +5 %)",
         (unknown / known - 1.0) * 100.0,
     );
 
@@ -145,8 +146,8 @@ async fn log_in(app: &App, email: &str, password: &str, status: u16) -> [Duratio
 }
 
 /// Returns a function that computes a hash with the service's parameters, in memory that is already
-/// allocated. The function returns the time of the hash, and the time to wipe the memory. The
-/// service also wipes the memory after each hash.
+/// allocated. After each hash, the returned function wipes the memory, as the service does. It
+/// returns the time of the hash and the time of the wiping.
 fn bare_hash() -> impl FnMut() -> [Duration; 2] {
     let params = Params::new(19_456, 2, 1, None).expect("parameters");
     let mut memory = vec![Block::new(); params.block_count()];
@@ -163,7 +164,7 @@ fn bare_hash() -> impl FnMut() -> [Duration; 2] {
     }
 }
 
-/// Returns the medians of both times, in milliseconds.
+/// Returns the median of the first times and the median of the second times, in milliseconds.
 fn medians(times: &[[Duration; 2]]) -> [f64; 2] {
     [0, 1].map(|of| {
         let mut times: Vec<_> = times.iter().map(|both| both[of]).collect();
@@ -172,7 +173,7 @@ fn medians(times: &[[Duration; 2]]) -> [f64; 2] {
     })
 }
 
-/// The embedded database, with a measurement of the time that it takes.
+/// The embedded database. Adds the time of each call to `INSIDE`.
 #[derive(Clone, Debug)]
 struct Timed(Embedded);
 

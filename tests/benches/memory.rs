@@ -29,7 +29,7 @@ async fn main() {
         .args(["serve", "--port", "0", "--json", "--data"])
         .arg(data.path())
         .stdout(Stdio::piped())
-        // The log has one line per request.
+        // Discard the log, because it has one line per request.
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
@@ -54,9 +54,9 @@ async fn main() {
     );
 }
 
-/// Builds the `tokenry` command and returns its path. The build uses the profile of this bench. It
-/// includes the package `tests`, so that dependencies have the same features as in this bench. So
-/// cargo reuses most of the bench's build.
+/// Builds the `tokenry` command and returns its path. The build uses the profile of this bench. The
+/// build includes the package `tests`, so that all dependencies have the same features as for this
+/// bench. So cargo does not compile most dependencies again.
 fn tokenry() -> PathBuf {
     let mut build = process::Command::new(env!("CARGO"));
     build
@@ -73,7 +73,7 @@ fn tokenry() -> PathBuf {
     messages
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find_map(|message| Some(message["executable"].as_str()?.into()))
-        .expect("cargo says where it put the command")
+        .expect("cargo prints the path of the command")
 }
 
 fn of_package(variable: &str) -> bool {

@@ -1,12 +1,12 @@
-//! Measures the start and the first request of a function, and compares them with those of a
-//! minimal `lambda_http` binary, `functions/examples/bare.rs`. Both binaries are built with the
-//! same profile and use the same Runtime API: `cargo bench -p tests --bench start`.
+//! Measures the times of the start and of the first request of a function. Compares them with the
+//! same times of a minimal `lambda_http` binary, `functions/examples/bare.rs`. Both binaries are
+//! built with the same profile and use the same Runtime API: `cargo bench -p tests --bench start`.
 //!
-//! The start lasts from the creation of the process until it first asks for an event. It includes
-//! one database call (the warm-up call), which opens the connection while Lambda still provides a
-//! whole processor. The bench also measures this call separately, in a warm process: it creates a
-//! new client and makes the client's first call. It also prints the size of the artifact, because a
-//! cold start reads the artifact.
+//! The start lasts from the creation of the process until the process asks for its first event. The
+//! start includes one database call, the warm-up call. This call opens the connection while Lambda
+//! still provides a whole processor. The bench also measures the warm-up call separately: the
+//! process of the bench creates a new client and makes the first call of this client. The bench
+//! also prints the size of the artifact, because a cold start reads the artifact.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -38,12 +38,13 @@ use tokenry::embedded::{self, Embedded, IDENTITY};
 
 /// The number of starts of each binary, and the number of warm requests after each first request.
 const RUNS: usize = 20;
-/// The maximum time of a function's start without the warm-up call, divided by the time of the bare
-/// binary's start.
+/// The maximum ratio of a function's start time, without the warm-up call, to the start time of the
+/// bare binary.
 const GOAL_START: f64 = 1.5;
-/// The maximum difference between the times of a first and a warm request, in milliseconds.
+/// The maximum time that a first request takes longer than a warm request, in milliseconds.
 const GOAL_FIRST: f64 = 5.0;
-/// The maximum sizes of the artifact, uncompressed and compressed as in a zip file, in megabytes.
+/// The maximum sizes of the artifact in megabytes: first uncompressed, then compressed as in a zip
+/// file.
 const GOAL_SIZE: [f64; 2] = [7.0, 3.5];
 
 #[tokio::main]
@@ -143,7 +144,7 @@ fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Returns the compressed size of these bytes as an entry of a zip file.
+/// Returns the size of these bytes when they are compressed as in a zip file.
 fn deflated(bytes: &[u8]) -> usize {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).expect("memory");
@@ -159,7 +160,8 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Measures the warm-up call of a function, including the creation of its client, in milliseconds.
+/// Creates a database client and makes the warm-up call of a function. Returns the time of both
+/// steps together, in milliseconds.
 async fn warm_up(database: &Database) -> f64 {
     let started = Instant::now();
     let credentials = Credentials::new("test", "test", None, None, "bench");
@@ -186,7 +188,8 @@ fn built() -> PathBuf {
             "--example",
             "bare",
         ])
-        // In this directory, functions/.cargo/config.toml applies, as with `sam build`.
+        // In this directory, cargo reads functions/.cargo/config.toml. `sam build` uses this file
+        // too, so both builds have the same options.
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../functions"))
         .status()
         .expect("cargo runs");

@@ -1,15 +1,15 @@
-//! Measures the time of one verification outside the database, in microseconds on one thread:
-//! `cargo bench -p tests --bench verification`. Run it in `functions/` to optimise it like the
-//! Lambda binary.
+//! Measures how many microseconds one verification takes outside the database, on one thread:
+//! `cargo bench -p tests --bench verification`. Run this command in `functions/`, so that cargo
+//! optimises the bench like the Lambda binary.
 //!
 //! A verification is the introspection of a user's FixedTtl token with the account's token, from
 //! the event to the bytes of the response. Time inside the SDK's HTTP connector belongs to the
-//! database and is not counted. The SDK's share is the time of the same call by the SDK alone,
-//! measured in the same way.
+//! database and is not counted. For the SDK's share of the time, the bench makes the same database
+//! call with the SDK alone. It measures this call in the same way.
 //!
 //! The bench uses two databases: the embedded database, and a database that only repeats a
-//! response. The work of the embedded database evicts data from the processor's caches, so it also
-//! slows the code outside the database.
+//! response. The work of the embedded database evicts data from the processor's caches, so this
+//! work also slows the code outside the database.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -120,7 +120,7 @@ fn print(endpoint: &str, what: &str, whole: f64, sdk: f64) {
     );
 }
 
-/// The embedded database, with a measurement of the time that it takes.
+/// The embedded database. Measures the time of each call.
 #[derive(Clone, Debug)]
 struct Timed {
     embedded: Embedded,

@@ -1,5 +1,5 @@
 //! The e-mail addresses of users, which `PUT /api/users/{id}` sets. Two users never have the same
-//! address, even if their requests are concurrent.
+//! address, even if concurrent requests set the same address for both users.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -45,7 +45,8 @@ async fn an_address_that_is_in_use_gets_a_409_in_any_spelling_and_in_any_ecosyst
     let path = format!("/api/users/{};bob", ecosystem.id.as_str());
     let body = json!({ "email": BOB, "password": "another one" }).to_string();
     assert_in_use(&service.call(&stranger, "PUT", &path, &body).await);
-    // The refused request created no user and did not change the owner's password.
+    // The refused request created no user and did not change the password of bob, who has the
+    // address.
     assert_eq!(service.call(&stranger, "GET", &path, "").await.status, 404);
     assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
     assert_eq!(
@@ -155,7 +156,7 @@ async fn users_of_a_deleted_ecosystem_cannot_log_in_and_their_addresses_are_free
 }
 
 #[tokio::test]
-async fn exactly_one_of_several_users_gets_an_address_that_all_request_concurrently() {
+async fn if_several_users_request_the_same_address_concurrently_exactly_one_user_gets_it() {
     let service = Service::start().await;
     for round in 0..10 {
         let email = format!("round{round}@example.com");
@@ -211,7 +212,7 @@ async fn a_user_has_exactly_one_address_after_concurrent_requests_to_change_it()
 }
 
 #[tokio::test]
-async fn an_address_change_during_the_deletion_of_its_user_leaves_no_stale_address() {
+async fn changing_the_address_of_a_user_during_the_deletion_of_the_user_leaves_no_stale_address() {
     let service = Service::start().await;
     for round in 0..20 {
         let name = format!("user{round}");
@@ -257,7 +258,8 @@ async fn deleting_a_user_does_not_delete_its_old_address_if_another_user_has_the
     let takes_over = to("put-user", &stranger)
         .parameter("id", &eve)
         .json_body(&json!({ "email": BOB }).to_string());
-    // Hold up the transaction that deletes bob until both other requests are done.
+    // Delay the transaction that deletes bob until both other requests are done. The `Scan` of
+    // `look_ups` ends the delay.
     let held_up = ("TransactWriteItems", Fault::NotBefore("Scan"));
     service.database.fail([held_up]);
     let _paused = pause();

@@ -1,4 +1,5 @@
-//! The service accepts the requests that the types of `tokenry-api` serialize.
+//! Checks that the service accepts request bodies that are serialized from the types of
+//! `tokenry-api`.
 //!
 //! The response types need no tests here. `tests::openapi` parses every JSON response of every test
 //! as the type that belongs to its schema.

@@ -22,9 +22,10 @@ fn example(file: &str) -> Value {
     serde_json::from_str(&text).expect("the example event is JSON")
 }
 
-/// Returns the four example events. Each contains this credential in the field that its format
-/// uses. The event of payload 2.0 appears twice: once with the credential as its identity source,
-/// and once with the credential in the `Authorization` header only.
+/// Returns five events, made from the four example events. Each event contains this credential in
+/// the field that the event's format uses. Two events have the payload format 2.0: one has the
+/// credential as its identity source, and the other has the credential only in the `Authorization`
+/// header.
 fn events(credential: &str) -> Vec<Value> {
     let mut simple = example("authorizer-http-2.0");
     simple["identitySource"] = json!([credential]);

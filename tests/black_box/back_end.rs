@@ -127,7 +127,10 @@ async fn log_ins_through_one_account_do_not_count_for_another_account_or_for_dir
         }
     }
     let answer = log_in(&service, &foreign, bob("wrong", "192.0.2.1")).await;
-    assert_eq!(answer.status, 429, "the tenant has reached its own limit");
+    assert_eq!(
+        answer.status, 429,
+        "the other account has reached its own limit"
+    );
     let answer = log_in(&service, &own, bob(PASSWORD, "198.51.100.0")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(
@@ -165,7 +168,7 @@ async fn a_user_of_another_ecosystem_gets_the_same_response_as_an_unknown_user()
 }
 
 #[tokio::test]
-async fn a_server_token_costs_one_more_read_and_a_sliding_server_token_also_one_write() {
+async fn a_server_token_adds_one_read_and_a_sliding_server_token_adds_one_read_and_one_write() {
     let (service, user) = with_bob().await;
     service.log_in(BACK_END, BOB, PASSWORD).await;
     service.database.take_calls();
@@ -187,7 +190,7 @@ async fn a_server_token_costs_one_more_read_and_a_sliding_server_token_also_one_
         let (_, one) = code(&service, json!({ "userId": user })).await;
         let (_, other) = code(&service, json!({ "userId": user })).await;
         // All uses in one second share one renewal. Advance the clock so that the next use renews
-        // again.
+        // the token again.
         service.clock.advance(1);
         let body = json!({ "shortcode": one, "clientAddress": "192.0.2.1" });
         assert_eq!(consume(&service, &server, body).await.status, 200);

@@ -14,8 +14,8 @@ use crate::{
     refusals::{Calls, Case},
 };
 
-/// Cases that [`ROWS`] does not contain. Each line has the function, the case, and the expected
-/// database operations.
+/// Cases that [`ROWS`] does not contain. Each entry consists of the function, the case, and the
+/// expected database operations.
 pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ("introspect-token", "without a well-formed token", &[]),
     (
@@ -293,7 +293,7 @@ async fn a_thousand_uses_in_a_second_make_at_most_two_writes() {
     service.clock.advance(1);
     service.database.take_calls();
     let event = service.introspection(&token);
-    // In a slow build, a thousand concurrent uses take longer than the timeout of one database
+    // In a slow build, a thousand concurrent uses can take longer than the timeout of one database
     // operation. The paused clock prevents these timeouts.
     let paused = pause();
     let uses = (0..1000).map(|_| event.send(&service.app));
@@ -358,8 +358,9 @@ async fn a_use_makes_one_write_if_another_environment_renewed_the_token_in_the_s
 async fn the_first_use_of_an_expired_sliding_token_makes_one_more_write_to_end_it_permanently() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    // DynamoDB returns the old item, which contains this token name. The service must not mistake
-    // the name for the error code `TransactionConflict`, which causes a retry.
+    // If the condition of a write is false, DynamoDB returns the stored item, which contains the
+    // name of the token. The service must not mistake this name for the error code
+    // `TransactionConflict`, which causes a retry.
     let query = "expiryType=SlidingTtl&ttl=5&name=TransactionConflict";
     let token = service.mint(&bob, query).await.token();
     service.clock.advance(5);
@@ -394,7 +395,7 @@ async fn a_transaction_is_not_retried_if_its_condition_is_false() {
 }
 
 #[tokio::test]
-async fn a_malformed_token_to_introspect_is_not_looked_up() {
+async fn introspection_does_not_look_up_a_malformed_token() {
     let service = Service::start().await;
     service.introspect("tk_uf_rubbish").await;
     let calls = service.database.take_calls();
@@ -594,7 +595,7 @@ impl Variant {
                     "with its address in capitals" => {
                         (&user, json!({ "email": BOB.to_uppercase() }))
                     }
-                    _ => panic!("no request is written for the case `{function} {when}`"),
+                    _ => panic!("this test has no request for the case `{function} {when}`"),
                 };
                 self.manage("PUT", path, &body.to_string()).await
             }
@@ -607,7 +608,7 @@ impl Variant {
                 self.manage("DELETE", &format!("/api/users/{ann}"), "")
                     .await
             }
-            _ => panic!("no request is written for the case `{function} {when}`"),
+            _ => panic!("this test has no request for the case `{function} {when}`"),
         }
     }
 

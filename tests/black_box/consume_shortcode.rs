@@ -143,7 +143,7 @@ async fn the_first_use_of_a_code_of_a_deactivated_or_deleted_user_gets_a_404_and
                 .iter()
                 .all(|item| item["key"].as_s().unwrap() != &format!("code#{code}"))
         );
-        // The code stays invalid if the user is activated or created again.
+        // The code stays invalid even if the user is activated or created again.
         service.manage("PUT", &path, r#"{"active":true}"#).await;
         assert_unknown(&consume(&service, &code).await, &text);
         assert_eq!(service.count_tokens().await, tokens);
@@ -381,7 +381,7 @@ async fn exactly_one_of_200_concurrent_attempts_gets_the_token() {
 }
 
 #[tokio::test]
-async fn if_a_database_operation_fails_the_code_is_deleted_if_and_only_if_its_token_is_created() {
+async fn a_code_is_deleted_exactly_when_its_token_is_created_even_if_a_database_operation_fails() {
     let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let steps = ["UpdateItem", "GetItem", "TransactWriteItems"];

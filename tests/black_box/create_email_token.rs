@@ -146,7 +146,7 @@ async fn an_email_token_expires_at_its_expiration_date_and_its_value_stays_reada
 }
 
 #[tokio::test]
-async fn a_request_gets_a_409_if_a_valid_token_exists_and_replaces_an_expired_token() {
+async fn a_request_replaces_an_expired_token_but_gets_a_409_if_a_valid_token_exists() {
     let (service, _) = with_bob().await;
     let date = (TestClock::START + 60) * 1000;
     let body = json!({ "email": BOB, "expiration_date": date });
@@ -165,7 +165,7 @@ async fn a_request_gets_a_409_if_a_valid_token_exists_and_replaces_an_expired_to
     assert_ne!(new, old);
     assert!(service.is_active(&new).await);
     assert!(!service.is_active(&old).await);
-    // The old token is deleted, not only expired: it stays invalid if the clock goes back.
+    // The old token is deleted, not only expired. So it stays invalid even if the clock goes back.
     service.clock.go_back(60);
     assert!(!service.is_active(&old).await);
 }
@@ -349,8 +349,8 @@ async fn an_invalid_body_is_reported_and_changes_nothing() {
             (400, Some("InvalidBody"))
         );
     }
-    // The requests above created no token, because this request gets no 409. Its date is the latest
-    // valid date.
+    // If a request above had created a token, this request would get a 409. The date of this
+    // request is the latest valid date.
     let body = json!({ "email": BOB, "expiration_date": 253_402_300_799_999_u64 });
     assert_eq!(ask(&service, "POST", &body).await.status, 201);
 }

@@ -30,7 +30,7 @@ async fn a_server_token_works_in_its_ecosystem() {
 }
 
 #[tokio::test]
-async fn all_problems_are_reported_at_once() {
+async fn all_problems_are_reported_in_one_response() {
     let service = Service::start().await;
     let answer = service
         .manage("POST", "/api/ecosystems/C1/tokens?ttl=0&x", "")

@@ -87,7 +87,7 @@ async fn a_body_with_both_ids_or_without_an_id_gets_the_documented_error() {
 }
 
 #[tokio::test]
-async fn all_problems_of_the_fields_are_reported_at_once() {
+async fn all_problems_of_the_fields_are_reported_in_one_response() {
     let service = Service::start().await;
     let body = json!({
         "environmentId": "bad",
@@ -341,7 +341,7 @@ async fn another_code_is_generated_if_the_user_of_the_first_code_exists_already(
 }
 
 #[tokio::test]
-async fn each_request_creates_one_code_if_a_database_response_is_lost() {
+async fn each_request_creates_exactly_one_code_even_if_a_database_response_is_lost() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let environment = service.environment(&service.ecosystem).await;

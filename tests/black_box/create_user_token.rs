@@ -10,7 +10,7 @@ const POSITIVE: &str = "field must be a positive number";
 const TOO_LARGE: &str = "field must be at most 315360000";
 
 #[tokio::test]
-async fn a_token_is_fixed_and_expires_after_an_hour_by_default() {
+async fn by_default_a_token_has_the_type_fixed_ttl_and_expires_after_an_hour() {
     let service = Service::start().await;
     let bob = service.user("auth0|59ad5e8843f89ba26c5b80ca").await;
 
@@ -100,7 +100,7 @@ async fn a_user_can_have_many_tokens() {
 }
 
 #[tokio::test]
-async fn the_credential_is_the_token_alone_or_after_bearer_in_any_case() {
+async fn a_credential_is_accepted_with_or_without_the_word_bearer_in_upper_or_lower_case() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = &service.account_token;
@@ -135,7 +135,7 @@ async fn a_user_id_may_be_percent_encoded_and_is_decoded_only_once() {
 }
 
 #[tokio::test]
-async fn all_problems_of_a_request_are_reported_at_once() {
+async fn all_problems_of_a_request_are_reported_in_one_response() {
     let service = Service::start().await;
     let answer = service
         .mint(
@@ -248,7 +248,7 @@ async fn a_semicolon_does_not_separate_fields_and_a_plus_is_a_space() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_query_is_not_a_credential_and_is_not_echoed() {
+async fn a_token_in_the_query_is_not_a_credential_and_is_not_in_the_response() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = &service.account_token;

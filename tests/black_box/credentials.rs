@@ -1,5 +1,5 @@
-//! Tests of the credential at every endpoint. The credential is malformed, belongs to another
-//! owner, or lacks the required right.
+//! Sends all kinds of credentials to every endpoint: malformed credentials, tokens of other owners,
+//! and tokens without the required right.
 
 use std::path::Path;
 
@@ -202,7 +202,7 @@ async fn a_right_in_one_ecosystem_does_not_apply_in_another() {
             .may(rights::CREATE_ENVIRONMENT, Some(&other))
             .is_err()
     );
-    // The permit protects the other ecosystem even if the check of the right names no ecosystem.
+    // The permit gives no access to the other ecosystem, even if no ecosystem was passed to `may`.
     let permit = caller().may(rights::CREATE_ENVIRONMENT, None).unwrap();
     assert_eq!(permit.ecosystem(own).unwrap().id, *own);
     let refused = permit.ecosystem(&other).unwrap_err();

@@ -39,10 +39,11 @@ async fn the_id_of_a_deleted_ecosystem_is_unknown_at_once() {
 }
 
 #[tokio::test]
-async fn user_tokens_of_a_deleted_ecosystem_become_invalid_within_30_seconds_where_it_is_cached() {
+async fn user_tokens_become_invalid_within_30_seconds_after_the_deletion_of_their_cached_ecosystem()
+{
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    let remembers = service.another_environment();
+    let with_cache = service.another_environment();
     let mut uses = Vec::new();
     for kind in ["Infinite", "FixedTtl", "SlidingTtl"] {
         let token = service
@@ -50,7 +51,7 @@ async fn user_tokens_of_a_deleted_ecosystem_become_invalid_within_30_seconds_whe
             .await
             .token();
         let use_it = service.introspection(&token);
-        assert_eq!(use_it.send(&remembers).await.json()["active"], true);
+        assert_eq!(use_it.send(&with_cache).await.json()["active"], true);
         uses.push(use_it);
     }
     let (_, server) = service.server_token(&service.ecosystem).await;
@@ -58,24 +59,25 @@ async fn user_tokens_of_a_deleted_ecosystem_become_invalid_within_30_seconds_whe
     let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
     service.clock.advance(1);
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
-    let never_saw_it = service.another_environment();
+    let without_cache = service.another_environment();
     for use_it in &uses {
-        let answer = use_it.send(&never_saw_it).await;
+        let answer = use_it.send(&without_cache).await;
         assert_eq!(answer.json(), json!({ "active": false }));
-        // A server token is invalid even where the ecosystem is cached. Each use of a server token
-        // reads its owner from the database, and the owner is the ecosystem.
+        // A server token is invalid at once, even if the ecosystem is cached. The ecosystem is the
+        // owner of the server token, and each use of a token reads the token's owner from the
+        // database.
         let by_server = use_it.clone().header("authorization", &server);
-        assert_eq!(by_server.send(&remembers).await.status, 401);
+        assert_eq!(by_server.send(&with_cache).await.status, 401);
     }
     // An execution environment caches an ecosystem for 30 seconds after it reads the ecosystem.
     service.clock.advance(28);
     for use_it in &uses {
-        assert_eq!(use_it.send(&remembers).await.json()["active"], true);
+        assert_eq!(use_it.send(&with_cache).await.json()["active"], true);
     }
     service.clock.advance(1);
     for use_it in &uses {
         assert_eq!(
-            use_it.send(&remembers).await.json(),
+            use_it.send(&with_cache).await.json(),
             json!({ "active": false })
         );
     }

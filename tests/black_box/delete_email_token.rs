@@ -62,7 +62,7 @@ async fn the_address_may_be_in_the_body_or_the_query_but_not_in_both() {
 }
 
 #[tokio::test]
-async fn after_a_deletion_concurrent_with_a_log_in_a_second_deletion_leaves_no_token_item() {
+async fn no_token_item_is_left_if_a_token_is_deleted_during_a_log_in_and_again_after_the_log_in() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB });
     for round in 0..20 {
@@ -78,8 +78,8 @@ async fn after_a_deletion_concurrent_with_a_log_in_a_second_deletion_leaves_no_t
             service.log_in(&source, BOB, PASSWORD),
         );
         let (deleted, logged_in) = Box::pin(both).await;
-        // The deletion finds the expired token or the token of the log-in. So both requests
-        // succeed.
+        // The deletion finds either the expired token or the token that the log-in created. So both
+        // requests succeed.
         assert_eq!(deleted.status, 200, "{deleted:?}");
         assert_eq!(logged_in.status, 200, "{logged_in:?}");
         ask(&service, "DELETE", &body).await;

@@ -41,7 +41,7 @@ async fn tokens_of_a_deleted_user_are_invalid_even_after_the_user_is_created_aga
 }
 
 #[tokio::test]
-async fn a_retried_delete_does_not_delete_a_user_created_meanwhile() {
+async fn a_retried_deletion_does_not_delete_a_user_that_was_created_meanwhile() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let path = format!("/api/users/{bob}");
@@ -74,7 +74,7 @@ async fn a_user_that_changes_during_its_deletion_is_deleted() {
         );
         assert_eq!(deleted.status, 204, "{deleted:?}");
         // The second request changed the user before the deletion, or created the user again after
-        // it.
+        // the deletion.
         let there = service.manage("GET", &path, "").await.status;
         assert!(
             [(200, 404), (201, 200)].contains(&(changed.status, there)),
@@ -95,7 +95,8 @@ async fn a_user_who_has_an_address_is_deleted_even_if_the_user_changes_during_th
             .parameter("id", &bob)
     };
     let change = to("put-user").json_body(r#"{"admin":true}"#);
-    // Hold up the transaction that deletes the user until the user is changed.
+    // Delay the transaction that deletes the user until the other request is done. The `GetItem` of
+    // `owner_item` ends the delay.
     let held_up = ("TransactWriteItems", Fault::NotBefore("GetItem"));
     service.database.fail([held_up]);
     let _paused = pause();

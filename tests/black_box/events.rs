@@ -61,7 +61,7 @@ async fn the_response_contains_the_request_id_of_lambda() {
 }
 
 #[tokio::test]
-async fn raw_spaces_quotes_and_control_bytes_in_the_query_are_a_400() {
+async fn unencoded_spaces_quotes_and_control_bytes_in_the_query_get_a_400() {
     let service = Service::start().await;
     let event = mint(&service).await;
     for raw in [
@@ -121,7 +121,7 @@ async fn mint_once(service: &Service, host: &str) -> Event {
 }
 
 #[tokio::test]
-async fn an_invalid_base64_body_is_a_400_after_the_check_of_the_credential() {
+async fn a_body_with_invalid_base64_gets_a_400_after_the_credential_was_checked() {
     let service = Service::start().await;
     let event = |credential: &str| {
         let mut event = Event::to("introspect-token")

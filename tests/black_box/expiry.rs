@@ -90,8 +90,8 @@ async fn an_expired_token_is_invalid_although_its_item_is_still_stored() {
             service.clock.advance(1);
         }
         assert_eq!(ends().await, before, "{query}");
-        // A fixed token is valid again if the clock goes back. A sliding token is not: the first
-        // use after its expiry ends it permanently.
+        // A fixed token is valid again if the clock goes back. A sliding token stays invalid,
+        // because the first use after its expiry ends the token permanently.
         service.clock.go_back(8);
         assert_eq!(
             service.is_active(&token).await,
@@ -144,7 +144,7 @@ async fn a_late_renewal_does_not_revive_a_token_that_was_reported_as_expired() {
         });
         service.database.has_arrived("UpdateItem").await;
 
-        // The token is expired now, and another use gets this response.
+        // The token is expired now. Another use gets the response that the token is not active.
         service.clock.advance(1);
         let late = service.another_environment();
         assert_eq!(
@@ -296,8 +296,8 @@ async fn a_clock_that_goes_back_5_seconds_extends_a_token_by_at_most_5_seconds()
             .await;
         assert_eq!(answer.json()["active"], true);
     }
-    // The token was used at second 8, so it expires at second 18. The uses after the clock went
-    // back to second 3 do not change this.
+    // The token was used at second 8, so it expires at second 18. Later uses, after the clock went
+    // back to second 3, do not change the time of the expiry.
     let exp = service.introspect(&token).await.json()["exp"].clone();
     assert_eq!(exp, json!(TestClock::START + 18));
     service.clock.advance(15);

@@ -12,8 +12,9 @@ use std::{
 use serde_json::Value;
 use shared::service::app::Clock;
 
-/// A clock that moves only when a test moves it. It starts at 2100-01-01T00:00:00.500Z: a database
-/// that deletes expired items by the machine's date then deletes no item of a test.
+/// A clock that moves only when a test moves it. It starts at 2100-01-01T00:00:00.500Z. Some
+/// databases delete the items that expired before the machine's date. With a start in the future,
+/// they delete no item of a test.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<AtomicU64>);
 
@@ -46,7 +47,7 @@ impl TestClock {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The headers, by their names in lower case.
+    /// The value of each header. The key is the header's name in lower case.
     pub headers: BTreeMap<String, String>,
     /// The body as text.
     pub body: String,
@@ -61,10 +62,10 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Returns the body as JSON or as text, as its content type says.
+    /// Returns the body as JSON if the content type is JSON, and otherwise as text.
     ///
     /// # Panics
-    /// If the content type is JSON and the body is not.
+    /// If the content type is JSON but the body is not valid JSON.
     pub fn content(&self) -> Value {
         match self.header("content-type") {
             Some("application/json") => self.json(),

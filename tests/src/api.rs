@@ -11,10 +11,12 @@ use tokenry_api::{
     User, UserChange,
 };
 
-/// Parses a JSON body as the type that has the schema's name. Returns the parsed value as JSON.
+/// Parses a JSON body as the type that has the schema's name, and serializes the parsed value.
+/// Returns the new JSON.
 ///
 /// # Errors
-/// No type has this name, the type cannot represent the body, or its `Debug` shows a secret.
+/// No type has this name, the type cannot represent the body, or the type's `Debug` output contains
+/// a secret.
 pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
     let rewrite = match schema {
         "ApiError" => rewrite::<ApiError>,
@@ -47,7 +49,9 @@ fn rewrite<T: Debug + DeserializeOwned + Serialize>(body: &str) -> Result<String
     let shown = format!("{value:?}");
     let secrets = secrets(&serde_json::from_str(body).map_err(json)?);
     if secrets.iter().any(|secret| shown.contains(secret)) {
-        return Err(format!("the type's Debug output shows a secret: {shown}"));
+        return Err(format!(
+            "the type's Debug output contains a secret: {shown}"
+        ));
     }
     serde_json::to_string(&value).map_err(json)
 }

@@ -35,12 +35,12 @@ pub struct Call {
     pub capacity: f64,
 }
 
-/// A fault of one call.
+/// A fault that a test injects into one call.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// The database throttles the call.
     Throttled,
-    /// The database rejects the call because a transaction uses the item.
+    /// The database rejects the call because a transaction is using the item.
     TransactionConflict,
     /// The database rejects the call because the role does not allow it.
     Denied,
@@ -54,15 +54,15 @@ pub enum Fault {
     Unreachable,
     /// The response never arrives.
     NoAnswer,
-    /// The response is a 200 that is not JSON.
+    /// The response has the status 200, but its body is not JSON.
     Rubbish,
-    /// The response is a 200 with an empty object.
+    /// The response has the status 200, and its body is an empty JSON object.
     Empty,
-    /// The database cancels the transaction because another transaction uses one of the items.
+    /// The database cancels the transaction because another transaction is using one of the items.
     TransactionCancelled,
     /// The database does not execute the call until this many calls of this operation have arrived.
     NotBeforeAll(&'static str, usize),
-    /// No fault.
+    /// No fault. A test uses this value to let one call succeed before the next fault.
     None,
     /// The database does not execute the call until a call of this operation has arrived.
     NotBefore(&'static str),
@@ -72,7 +72,7 @@ pub enum Fault {
 struct State {
     calls: Vec<Call>,
     faults: VecDeque<(&'static str, Fault)>,
-    /// The fault of every call that has no fault in the queue.
+    /// The fault for each call for which the queue contains no fault.
     always: Option<Fault>,
 }
 
@@ -92,8 +92,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Returns the database of this test run: an embedded one for this test alone, or the one at
-    /// `TOKENRY_TEST_ENDPOINT`, which all tests share.
+    /// Returns the database for a test. If `TOKENRY_TEST_ENDPOINT` is set, this is the database at
+    /// that URL, which all tests share. Otherwise, it is a new embedded database.
     ///
     /// # Panics
     /// If the embedded database cannot be created.
@@ -116,7 +116,7 @@ impl Database {
         self.state().always = fault;
     }
 
-    /// Removes the faults that were not injected yet.
+    /// Removes the faults of [`Self::fail`] that no call has received yet.
     pub fn take_faults(&self) {
         self.state().faults.clear();
     }
@@ -140,7 +140,7 @@ impl Database {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
-            .expect("no test panics while it holds the state")
+            .expect("no thread panics while it holds the lock")
     }
 
     /// Records a call and returns the fault to inject into it.

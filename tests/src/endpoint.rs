@@ -23,8 +23,8 @@ static HTTP: LazyLock<(Runtime, reqwest::Client)> = LazyLock::new(|| {
     (runtime.expect("a runtime"), reqwest::Client::new())
 });
 
-/// The database at the URL in `TOKENRY_TEST_ENDPOINT`, such as `http://127.0.0.1:8000`. It must not
-/// check the signatures of requests, because they are not valid.
+/// The database at the URL in `TOKENRY_TEST_ENDPOINT`, such as `http://127.0.0.1:8000`. This
+/// database must not check the signatures of requests, because the tests send invalid signatures.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint(String);
 
@@ -35,8 +35,8 @@ impl Endpoint {
     }
 
     /// Forwards a request. Tokio's clock stands still until the response arrives, so that no test
-    /// depends on the speed of the database: a paused clock does not jump to the next timer while a
-    /// blocking task runs.
+    /// depends on the speed of the database. To stop the clock, this function pauses it and starts
+    /// a blocking task: a paused clock does not jump to the next timer while a blocking task runs.
     pub(crate) async fn call(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let _pause = pause();
         let (_until_dropped, blocked) = mpsc::channel::<()>();
@@ -50,7 +50,7 @@ impl Endpoint {
 async fn send(url: String, request: HttpRequest) -> reqwest::Result<HttpResponse> {
     let mut call = HTTP.1.post(url);
     for (name, value) in request.headers() {
-        // reqwest sets its own values of these headers.
+        // reqwest sets these two headers itself.
         if !["content-length", "host"].contains(&name) {
             call = call.header(name, value);
         }

@@ -1,6 +1,7 @@
 //! Requests as API Gateway's events. Tests use events for requests that cannot be sent through a
-//! socket. They also use events to test timeouts: the test pauses tokio's clock, and a paused clock
-//! would jump to the next timer while a task waits for a socket.
+//! socket. Tests also use events to test timeouts. Such a test pauses tokio's clock. A socket
+//! cannot be used then, because a paused clock jumps to the next timer while a task waits for a
+//! socket.
 
 use std::collections::BTreeMap;
 
@@ -84,7 +85,7 @@ impl Event {
         self.header("content-type", "application/json")
     }
 
-    /// Sets the source address.
+    /// Sets the IP address from which the request comes.
     #[must_use]
     pub fn source(mut self, address: &str) -> Self {
         self.json["requestContext"]["http"]["sourceIp"] = address.into();
@@ -97,11 +98,11 @@ impl Event {
     }
 }
 
-/// Sends any JSON to an endpoint, as Lambda would. Tokio's clock is paused, so that only timers
-/// advance it.
+/// Sends any JSON to an endpoint, as Lambda would. Tokio's clock is paused during the request, so
+/// that only timers advance the clock.
 ///
 /// # Panics
-/// If API Gateway cannot read the response, or if the response is not as `openapi.yaml` says.
+/// If API Gateway could not read the response, or if the response differs from `openapi.yaml`.
 pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
     let endpoint = row(endpoint);
     let mut context = Context::default();
@@ -110,8 +111,8 @@ pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
     let event = LambdaEvent::new(payload, context);
     let _pause = pause();
     let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
-    let answer = serde_json::to_value(answer).expect("an answer is JSON");
-    // An HTTP API reads the headers from the first field, and a REST API from the second field.
+    let answer = serde_json::to_value(answer).expect("a response can be serialized");
+    // An HTTP API reads the headers from `headers`. A REST API reads them from `multiValueHeaders`.
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for field in ["headers", "multiValueHeaders"] {
         for (name, value) in answer[field].as_object().into_iter().flatten() {

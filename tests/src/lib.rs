@@ -22,8 +22,9 @@ pub use event::{Event, invoke};
 pub use pause::{Pause, pause};
 pub use service::{Service, Tables};
 
-/// Returns the number of rounds of a heavy test, which is `all`. If `TOKENRY_TEST_FEWER` is set for
-/// a slow database, returns `all` divided by this variable, but at least 1.
+/// Returns the number of rounds that a heavy test runs. By default, this is `all`. With a slow
+/// database, set `TOKENRY_TEST_FEWER` to a number: the result is then `all` divided by this number,
+/// but at least 1.
 ///
 /// # Panics
 /// If the variable is not a number above 0.

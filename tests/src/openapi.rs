@@ -20,8 +20,8 @@ pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../openapi.yaml")).expect("openapi.yaml is YAML")
 });
 
-/// Rules that are not in `openapi.yaml`, by operation and status. They apply to responses and to
-/// requests.
+/// More rules for responses and requests, which `openapi.yaml` does not contain. `exact.yaml`
+/// groups them by operation and status.
 static EXACT: LazyLock<Value> =
     LazyLock::new(|| serde_saphyr::from_str(include_str!("exact.yaml")).expect("YAML"));
 
@@ -38,7 +38,7 @@ const OF_HTTP: [&str; 3] = ["content-length", "content-type", "date"];
 pub struct Part(String);
 
 impl Part {
-    /// Returns an endpoint's path item, with the parts that all methods of the path share.
+    /// Returns an endpoint's path item. It contains the parts that all methods of the path share.
     fn path(endpoint: &Endpoint) -> Option<Self> {
         Self("/paths".to_owned()).get(endpoint.path)
     }
@@ -57,16 +57,16 @@ impl Part {
         value.unwrap_or_else(|| panic!("openapi.yaml has no {}", self.0))
     }
 
-    /// Returns the member with this name, or the element with this index. If this is a
-    /// reference, returns the part to which the reference points.
+    /// Returns the member with this name, or the element with this index. If this member or element
+    /// is a reference, returns the part to which the reference points.
     pub fn get(&self, name: &str) -> Option<Self> {
         let part = self.member(name);
         let reference = DOCUMENT.pointer(&part.0)?["$ref"].as_str();
         Some(reference.map_or(part, |to| Self(to.trim_start_matches('#').to_owned())))
     }
 
-    /// Returns the members of the object with this name, each with the member's name. If the part
-    /// is an array, returns its elements, each with its index.
+    /// Returns the names and the parts of all members of the object `name`. If `name` is an array,
+    /// returns the indices and the parts of all its elements.
     pub fn each(&self, name: &str) -> Vec<(String, Self)> {
         let Some(of) = self.get(name) else {
             return Vec::new();
@@ -107,7 +107,8 @@ impl Part {
         matches(format!("{URI}#{pointer}/schema"), value)
     }
 
-    /// Compares a text with the schema: first as a string, and if that does not match, as a number.
+    /// Compares a text with the schema. First compares the text as a string. If the string does not
+    /// match, compares the text as a number.
     fn admits_text(&self, text: &str) -> Result<(), String> {
         let as_text = self.admits(&text.into());
         let number = text.parse::<u64>().ok();
@@ -129,8 +130,9 @@ fn matches(schema: String, value: &Value) -> Result<(), String> {
     }
 }
 
-/// Compares a value with the schema that `exact.yaml` has for this name under the operation, or
-/// else under `every`. The name is a status or `body`. Without a schema, every value is accepted.
+/// Compares a value with a schema of `exact.yaml`. The schema's name is a status or `body`. If the
+/// operation has no schema with this name, uses the schema under `every`. If `every` has no such
+/// schema, accepts every value.
 fn matches_exactly(operation: &str, name: &str, value: &Value) -> Result<(), String> {
     for of in [operation, "every"] {
         if EXACT[of].get(name).is_some() {
@@ -147,7 +149,7 @@ fn validator(schema: String) -> Arc<Validator> {
         let registry = Registry::new().extend(documents);
         registry
             .and_then(RegistryBuilder::prepare)
-            .expect("the documents")
+            .expect("both documents are valid")
     });
     static COMPILED: Mutex<BTreeMap<String, Arc<Validator>>> = Mutex::new(BTreeMap::new());
 
@@ -273,7 +275,7 @@ fn pairs(urlencoded: &str) -> Vec<(String, String)> {
 }
 
 /// Compares a response of an endpoint with the document. If the request succeeded, also compares
-/// the request.
+/// the request with the document.
 ///
 /// # Panics
 /// If the response or the request differs from the document.
@@ -281,7 +283,8 @@ pub(crate) fn check(app: &App, endpoint: &Endpoint, sent: &Sent, answer: &Answer
     let mut lengths = CodeSpace::MIN_LENGTH..=CodeSpace::MAX_LENGTH;
     let code_space = Some(app.settings().code_space);
     if !lengths.any(|length| CodeSpace::of_length(length) == code_space) {
-        // No deployment has this code space. A test uses it because it contains only a few codes.
+        // Only tests have such a code space, which contains only a few codes. The document does not
+        // describe these codes.
         return;
     }
     let mut held = in_response(endpoint, answer);
@@ -290,7 +293,7 @@ pub(crate) fn check(app: &App, endpoint: &Endpoint, sent: &Sent, answer: &Answer
     }
     if let Err(problem) = held {
         panic!(
-            "{} is not as openapi.yaml says: {problem}\n{sent:?}\n{answer:?}",
+            "request or response of {} differs from openapi.yaml: {problem}\n{sent:?}\n{answer:?}",
             endpoint.name
         );
     }
@@ -340,7 +343,7 @@ fn in_response(endpoint: &Endpoint, answer: &Answer) -> Result<(), String> {
                 let schema = content.schema().unwrap_or_default();
                 let rewritten = api::rewritten(&schema, &answer.body)?;
                 if rewritten != answer.body {
-                    return Err(format!("tokenry-api writes the body as {rewritten}"));
+                    return Err(format!("tokenry-api serializes the body as {rewritten}"));
                 }
             }
             names_fields(endpoint, &body)
@@ -356,8 +359,8 @@ fn parameters_of(endpoint: &Endpoint) -> Vec<Part> {
     parameters.map(|(_, parameter)| parameter).collect()
 }
 
-/// Returns whether an error of an operation can be about this field. If the name is `additional
-/// parameters`, returns whether the operation rejects unknown fields.
+/// Returns whether an error of an operation can be about this field. If the name is
+/// `additional parameters`, returns whether the operation rejects unknown fields.
 pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
     let operation = Part::operation(endpoint);
     let body = operation.as_ref().and_then(|of| of.get("requestBody"));
@@ -375,7 +378,7 @@ pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
             let properties = schema.and_then(|of| of.get("properties"));
             properties.is_some_and(|of| of.get(name).is_some())
         }
-        // If the credential is optional, an invalid credential is ignored.
+        // If the credential is optional, an invalid credential is ignored and causes no error.
         ("header", "Authorization") => operation.is_some_and(|of| of.get("security").is_none()),
         _ => parameters_of(endpoint).into_iter().any(is_it),
     }

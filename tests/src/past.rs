@@ -1,5 +1,5 @@
 //! Reads and writes items directly in the tables, without the API. So a test can store values that
-//! only a fault or a later version would write.
+//! the API never writes.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use shared::{
@@ -84,7 +84,7 @@ impl Service {
         scan.expect("the table is read").items.unwrap_or_default()
     }
 
-    /// Changes only whether a user is active.
+    /// Sets whether a user is active. Changes nothing else in the user's record.
     pub async fn set_active(&self, user: &str, active: bool) {
         let key = Key::owner(key_of(user));
         self.set(key, "active", AttributeValue::Bool(active)).await;

@@ -20,7 +20,7 @@ pub fn pause() -> Pause {
     Pause(())
 }
 
-/// Keeps tokio's clock paused until this `Pause` and all others of the thread are dropped.
+/// Keeps tokio's clock paused until all `Pause`s of the thread are dropped.
 #[derive(Debug)]
 #[must_use = "the clock resumes when this is dropped"]
 pub struct Pause(());

@@ -1,5 +1,5 @@
-//! Records the database calls that each function makes, with their tables. The role of a function
-//! must allow exactly these calls.
+//! Records the database calls that each function makes, and the tables that these calls use. The
+//! role of a function must allow exactly these calls.
 //!
 //! If `TOKENRY_RIGHTS` is the path of a file, a test run appends the calls to this file, one JSON
 //! object per line. `.ci/template.py` compares the template's policies with the calls.
@@ -59,12 +59,12 @@ pub(crate) fn start() {
     if file().is_some() {
         let ours = ["shared", "functions"].map(|target| (target, LevelFilter::INFO));
         let layer = Endpoints.with_filter(Targets::new().with_targets(ours));
-        // If another test has already started the recording, this fails.
+        // `try_init` fails if another test has already started the recording.
         let _ = tracing_subscriber::registry().with(layer).try_init();
     }
 }
 
-/// Records a call if it belongs to a request to a function.
+/// Records a database call if a function makes the call.
 pub(crate) fn note(operation: &str, request: &Value) {
     static NOTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
@@ -107,8 +107,8 @@ fn function() -> Option<String> {
     })
 }
 
-/// Returns each table of a call with the action that IAM requires. A transaction requires the
-/// actions of its parts:
+/// Returns each table that a call uses, with the action that IAM must allow. A transaction requires
+/// the actions of its parts:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html>
 fn actions(operation: &str, request: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

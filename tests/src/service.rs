@@ -67,7 +67,7 @@ pub struct Service {
     pub clock: TestClock,
     /// The database, which records its calls.
     pub database: Database,
-    /// The SDK's client of the database.
+    /// The SDK's client for the database.
     pub client: aws_sdk_dynamodb::Client,
     /// The names of the service's tables.
     pub tables: Tables,
@@ -125,8 +125,8 @@ impl Service {
         }
     }
 
-    /// Returns another execution environment of the same deployment. It has the same tables,
-    /// settings and clock, but empty caches.
+    /// Returns another execution environment of the same deployment. The new environment has the
+    /// same tables, settings and clock, but empty caches.
     pub fn another_environment(&self) -> App {
         another_environment(&self.client, &self.tables, &self.clock)
             .with_settings(self.app.settings().clone())
@@ -177,7 +177,7 @@ impl Service {
             .await
     }
 
-    /// Mints a token of any owner without a request.
+    /// Mints a token for any owner without an HTTP request.
     pub async fn token_of(&self, owner: impl Into<TokenOwner>, expiry_type: ExpiryType) -> String {
         let token = token_of(&self.app, owner, expiry_type).await;
         self.database.take_calls();
@@ -207,7 +207,7 @@ impl Service {
         ecosystem
     }
 
-    /// Returns a request under construction. The path may have a query.
+    /// Returns a request that the test can complete and send. The path may have a query.
     ///
     /// # Panics
     /// If the method is not valid.
@@ -219,7 +219,7 @@ impl Service {
     /// Sends a request.
     ///
     /// # Panics
-    /// If there is no response, or if the response is not as `openapi.yaml` says.
+    /// If there is no response, or if the response differs from `openapi.yaml`.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let request = request.build().expect("a request");
         let sent = request.try_clone().expect("a body in memory");
@@ -242,7 +242,7 @@ impl Service {
         answer
     }
 
-    /// Sends a request with a credential. If `body` is not empty, sends it as JSON.
+    /// Sends a request with this credential. Sends `body` as JSON unless `body` is empty.
     pub async fn call(&self, credential: &str, method: &str, path: &str, body: &str) -> Answer {
         let request = self
             .request(method, path)
@@ -257,17 +257,17 @@ impl Service {
         self.send(request).await
     }
 
-    /// Sends a request with the account's token. If `body` is not empty, sends it as JSON.
+    /// Sends a request with the account's token. Sends `body` as JSON unless `body` is empty.
     pub async fn manage(&self, method: &str, path: &str, body: &str) -> Answer {
         self.call(&self.account_token, method, path, body).await
     }
 
-    /// Mints a token of this user over HTTP, with the account's token.
+    /// Mints a token for this user over HTTP. The credential is the account's token.
     pub async fn mint(&self, user: &str, query: &str) -> Answer {
         self.mint_as(&self.account_token, user, query).await
     }
 
-    /// Mints a token of this user over HTTP, with a credential.
+    /// Mints a token for this user over HTTP, with this credential.
     pub async fn mint_as(&self, credential: &str, user: &str, query: &str) -> Answer {
         let path = format!("/api/users/{user}/tokens?{query}");
         self.send(
@@ -277,20 +277,20 @@ impl Service {
         .await
     }
 
-    /// Returns a request that introspects a token with the account's token. The test can send it to
-    /// any execution environment.
+    /// Returns a request that introspects a token. The credential is the account's token. The test
+    /// can send the request to any execution environment.
     pub fn introspection(&self, token: &str) -> Event {
         Event::to("introspect-token")
             .header("authorization", &self.account_token)
             .form(&format!("token={token}"))
     }
 
-    /// Introspects a token over HTTP, with the account's token.
+    /// Introspects a token over HTTP. The credential is the account's token.
     pub async fn introspect(&self, token: &str) -> Answer {
         self.introspect_as(&self.account_token, token).await
     }
 
-    /// Introspects a token over HTTP, with a credential.
+    /// Introspects a token over HTTP, with this credential.
     pub async fn introspect_as(&self, credential: &str, token: &str) -> Answer {
         let request = self
             .request("POST", "/api/auth/introspect")
@@ -299,8 +299,8 @@ impl Service {
         self.send(request).await
     }
 
-    /// Returns whether introspection says that a token is active. This counts as a use of the
-    /// token.
+    /// Returns whether introspection says that a token is active. The introspection counts as a use
+    /// of the token.
     ///
     /// # Panics
     /// If the introspection fails.
@@ -344,7 +344,8 @@ fn another_environment(
     tables: &Tables,
     clock: &TestClock,
 ) -> App {
-    // Each environment gets a different seed, so that no two generate the same random values.
+    // Each environment gets a different seed, so that no two environments generate the same random
+    // values.
     static SEED: AtomicU64 = AtomicU64::new(0);
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let identity = Identity::new(client.clone(), tables.identity.clone());

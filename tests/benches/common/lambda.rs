@@ -65,7 +65,8 @@ async fn serve(router: Router) -> String {
     address
 }
 
-/// The process of a function, started as Lambda starts it, and the channels to the process.
+/// The process of a function, and the channels to the process. The process starts in the same way
+/// as in Lambda.
 pub(crate) struct Function {
     _process: Child,
     events: mpsc::Sender<String>,
@@ -73,7 +74,7 @@ pub(crate) struct Function {
     answers: mpsc::Receiver<Bytes>,
 }
 
-/// The other ends of the channels, for the simulation of Lambda.
+/// The ends of the channels that the simulation of Lambda uses.
 struct Runtime {
     events: Mutex<mpsc::Receiver<String>>,
     questions: mpsc::Sender<()>,
@@ -131,7 +132,8 @@ impl Function {
         function
     }
 
-    /// Sends an event and returns the time until the response, which must be a 200.
+    /// Sends an event and returns the time until the response arrives. The response must have the
+    /// status 200.
     pub(crate) async fn invoke(&mut self, event: &str) -> Duration {
         let started = Instant::now();
         self.events
@@ -178,7 +180,7 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> (HeaderMap, String) {
 }
 
 async fn response(State(runtime): State<Arc<Runtime>>, answer: Bytes) -> StatusCode {
-    // This fails if the `Function` was dropped, and then nobody waits for the response.
+    // Sending fails if the `Function` was dropped. Nobody waits for the response then.
     let _ = runtime.answers.send(answer).await;
     StatusCode::ACCEPTED
 }

@@ -1,5 +1,6 @@
-//! Sixteen clients of a gateway. They share the processors with the gateway, so they must need very
-//! little processor time: the bytes of a request are prepared, and connections are kept alive.
+//! Sixteen clients of a gateway. They share the processors with the gateway, so they must use very
+//! little processor time. Therefore the bytes of a request are prepared only once, and each client
+//! keeps its connection open.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -29,7 +30,7 @@ impl Connection {
         Self { stream, received }
     }
 
-    /// Sends a request and waits for its 200.
+    /// Sends a request and waits for the response, which must have the status 200.
     async fn send(&mut self, request: &[u8]) {
         self.stream
             .write_all(request)
@@ -82,8 +83,9 @@ pub(crate) async fn posts(requests: usize, address: &str, request: Vec<u8>) -> f
     .await
 }
 
-/// Divides the requests equally among the clients. Passes `client` the number of its requests.
-/// Returns the number of requests per second.
+/// Runs all clients concurrently and divides the requests equally among them. The argument of
+/// `client` is the number of requests that one client sends. Returns the number of requests per
+/// second.
 pub(crate) async fn rate<F>(requests: usize, client: impl Fn(usize) -> F) -> f64
 where
     F: Future<Output = ()> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The database reads of a verification, made by the SDK alone.
+//! The same database reads as in a verification, but made with the SDK alone.
 
 use aws_sdk_dynamodb::{Client, types::KeysAndAttributes};
 use shared::{domain::token::PlainToken, store::identity::Key};
@@ -14,7 +14,7 @@ pub(crate) fn verification(caller: &PlainToken, token: &PlainToken) -> KeysAndAt
     ])
 }
 
-/// Returns keys in the form in which the service requests them.
+/// Returns the part of a `BatchGetItem` request that contains these keys, as the service builds it.
 pub(crate) fn keys<const N: usize>(keys: [Key; N]) -> KeysAndAttributes {
     let keys = keys.map(|key| serde_dynamo::to_item(key).expect("a key"));
     KeysAndAttributes::builder()
@@ -24,7 +24,8 @@ pub(crate) fn keys<const N: usize>(keys: [Key; N]) -> KeysAndAttributes {
         .expect("keys")
 }
 
-/// Reads items by their keys with the SDK alone, and checks their number.
+/// Reads the items with these keys, with the SDK alone. Asserts that the response contains `items`
+/// items.
 pub(crate) async fn read(client: &Client, keys: &KeysAndAttributes, items: usize) {
     let call = client.batch_get_item();
     let call = call.request_items(IDENTITY, keys.clone());

@@ -69,10 +69,11 @@ pub fn event(data: &[u8]) {
     }
 }
 
-/// Reads the same bytes as a query, as a form and as a JSON object. Each of them may have the field
-/// `a` (a string). The JSON object may also have the field `n` (a number). `Fields` must find the
-/// same values as a simple parser. In a query and in a JSON object, it must reject other fields. In
-/// a form, it must read only the first 16 fields and ignore other fields.
+/// Reads the same bytes as a query, as a form and as a JSON object. The query, the form and the
+/// object may have the field `a` (a string). The JSON object may also have the field `n` (a
+/// number). `Fields` must find the same values as a simple parser. In a query and in a JSON object,
+/// `Fields` must reject all other fields. In a form, `Fields` must read only the first 16 fields,
+/// and must ignore unknown fields.
 pub fn fields(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
     let service = SERVICE.lock().expect("no earlier run panicked");
@@ -148,7 +149,7 @@ pub fn fields(data: &[u8]) {
 fn answered(runtime: &Runtime, app: &App, handler: Handler, payload: Box<RawValue>) -> Value {
     let event = LambdaEvent::new(payload, Context::default());
     let Ok(answer) = runtime.block_on(respond(app, "fuzz", handler, event));
-    serde_json::to_value(answer).expect("an answer is JSON")
+    serde_json::to_value(answer).expect("a response can be serialized")
 }
 
 fn of_query(request: &Request) -> Answer<'static> {

@@ -1,6 +1,6 @@
-//! Fuzz targets for all code that parses input from strangers. A target panics if a property does
-//! not hold. `tests/fuzz` runs the targets under libFuzzer, and a test replays the inputs in their
-//! corpus.
+//! Fuzz targets for all code that parses untrusted input. A target panics if a property does not
+//! hold. `tests/fuzz` runs the targets under libFuzzer, and a test replays the inputs in
+//! `tests/fuzz/corpus`.
 
 #![expect(
     clippy::missing_panics_doc,

@@ -22,8 +22,8 @@ use shared::{
 pub fn token(data: &[u8]) {
     token_text(&String::from_utf8_lossy(data));
 
-    // Also makes a text with a correct checksum from these bytes and parses it, to reach the code
-    // after the check of the checksum.
+    // Random bytes almost never have a correct checksum. So also make a text with a correct
+    // checksum from these bytes, and parse this text.
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let Some((head, rest)) = data.split_first_chunk::<2>() else {
         return;
@@ -37,8 +37,8 @@ pub fn token(data: &[u8]) {
     let covered = format!("tk_{}{}_{body}", head.0, head.1);
     let sum = base62::encode_fmt(crc32fast::hash(covered.as_bytes()));
     let text = format!("{covered}{sum:0>6}");
-    // 22 digits can encode more than 16 bytes, and 11 digits more than 8 bytes. Such digits are not
-    // valid.
+    // 22 digits can encode a number that needs more than 16 bytes, and 11 digits a number that
+    // needs more than 8 bytes. A text with such a number is not a token.
     let fits = |from: usize, to: usize, max: u128| {
         base62::decode(&body[from..to]).is_ok_and(|number| number <= max)
     };
@@ -52,13 +52,16 @@ pub fn token(data: &[u8]) {
     assert_eq!(
         token_text(&text),
         is_valid,
-        "the checksum is correct: {text}"
+        "the parser and this test disagree about {text}"
     );
     for at in 0..text.len() {
         let mut other = text.clone().into_bytes();
         other[at] = if other[at] == b'0' { b'1' } else { b'0' };
         let other = String::from_utf8(other).expect("ASCII");
-        assert!(!token_text(&other), "a character was changed: {other}");
+        assert!(
+            !token_text(&other),
+            "a text with one changed character is accepted: {other}"
+        );
     }
 }
 
@@ -110,8 +113,8 @@ pub fn ids(data: &[u8]) {
     if let Ok(user) = user {
         assert_eq!(user.as_str(), text);
         assert_eq!(user.is_short_code(), text[25..].starts_with(";short|"));
-        // A REST API passes on the encoded id, and an HTTP API the decoded id. Both texts must give
-        // the same id.
+        // A REST API sends the encoded id to the function. An HTTP API sends the decoded id. Both
+        // texts must give the same id.
         let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         for raw in [text, &encoded] {
             let decoded = decode_path_parameter(raw).expect("UTF-8");
@@ -159,7 +162,7 @@ pub fn cursor(data: &[u8]) {
     if let Ok(id) = parse_cursor(text, owner) {
         assert_eq!(cursor_of(owner, id), text);
     }
-    // A ULID: 26 characters, the first of them at most 7.
+    // Make a ULID. A ULID has 26 characters, and its first character is at most 7.
     let crockford = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let digit = |byte: &u8| char::from(crockford[usize::from(*byte % 32)]);
     let id: String = data.iter().map(digit).chain(['0'; 26]).take(25).collect();
