@@ -35,7 +35,7 @@ pub struct User {
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UserChange {
-    /// The user's e-mail address. A different address revokes all tokens of the user.
+    /// The user's e-mail address. If the address changes, all tokens of the user are revoked.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub email: Change<Secret>,
     /// The user's password, 8 to 256 characters. Setting or removing the password revokes all
@@ -46,8 +46,8 @@ pub struct UserChange {
     /// for a new user is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<bool>,
-    /// Whether tokens can be created for the user. The default for a new user is true. False
-    /// revokes all tokens of the user.
+    /// Whether tokens can be created for the user. The default for a new user is true. If the field
+    /// is false, all tokens of the user are revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_omitted_field_keeps_the_value_null_removes_it_and_another_value_replaces_it() {
+    fn a_field_is_kept_if_it_is_omitted_removed_if_it_is_null_and_otherwise_replaced() {
         for (json, email) in [
             ("{}", Change::Keep),
             (r#"{"email":null}"#, Change::Clear),

@@ -34,8 +34,8 @@ pub struct NewEmailToken {
     /// a new token gets the scope `read write`, and a changed token gets the scope `read`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write: Option<bool>,
-    /// When the token expires, in milliseconds since 1970, 1 to 253402300799999. The time may be in
-    /// the past. If the field is omitted, the token never expires.
+    /// When the token expires: a number of milliseconds since 1970, from 1 to 253402300799999. The
+    /// time may be in the past. If the field is omitted, the token never expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration_date: Option<u64>,
 }
@@ -76,7 +76,7 @@ pub struct EmailToken {
     pub updated_at: u64,
 }
 
-/// A page of e-mail tokens, including expired ones.
+/// A page of e-mail tokens. Expired tokens are included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailTokenList {
     /// At most 100 records. A page may be shorter than requested. If `cursor` is set, this is not
@@ -100,8 +100,8 @@ pub struct LogIn {
     pub email: Secret,
     /// The user's password, at most 256 characters.
     pub password: Secret,
-    /// The IP address of the client whose request a back end forwards. The field is allowed only in
-    /// a request with a server token.
+    /// The IP address of the client, if a back end forwards the client's request. The field is
+    /// allowed only in a request with a server token.
     #[serde(rename = "clientAddress", skip_serializing_if = "Option::is_none")]
     pub client_address: Option<IpAddr>,
 }

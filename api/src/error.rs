@@ -4,8 +4,8 @@ use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// The body of every error response except 404. (The body of a 404 is one line of plain text.) It
-/// contains all problems of the request at once.
+/// The body of every error response except 404. (The body of a 404 is one line of plain text.) The
+/// body contains all problems of the request at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiError {
@@ -19,7 +19,7 @@ pub struct ApiError {
 /// One problem of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The part of the request that contains the field. It is set only if the kind of the error is
+    /// The part of the request that contains the field. `None` unless the kind of the error is
     /// `InvalidParams`.
     #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,

@@ -67,7 +67,7 @@ mod tests {
         let code =
             json!({ "shortcode": "hidden", "ecosystemId": "of", "userId": "of;short|hidden" });
         let user = json!({ "id": "C;bob", "email": "hidden", "admin": false, "active": true });
-        for (shown, is_said) in [
+        for (shown, expected) in [
             (shown::<MintedToken>(minted.clone()), "id"),
             (shown::<ExchangedToken>(minted), "C;bob"),
             (shown::<CreatedShortcode>(code.clone()), "of"),
@@ -87,7 +87,7 @@ mod tests {
             (shown::<User>(user), "C;bob"),
         ] {
             assert!(!shown.contains("hidden"), "{shown}");
-            assert!(shown.contains(is_said), "{shown}");
+            assert!(shown.contains(expected), "{shown}");
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::{ExpiryType, Secret};
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewShortcode {
-    /// The id of an environment. With this field, the code's token belongs to a new user, whose
-    /// name contains the code.
+    /// The id of an environment. If this field is set, the exchange creates a new user for the
+    /// token. The user's name contains the code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_id: Option<String>,
     /// The id of a user, `ECOSYSTEM;NAME`.
@@ -45,7 +45,7 @@ pub struct CreatedShortcode {
     pub user_id: String,
 }
 
-/// Omits the code, and the user id, because the user id may contain the code.
+/// Omits the code. Also omits the user id, because the user id may contain the code.
 impl fmt::Debug for CreatedShortcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreatedShortcode")
@@ -61,8 +61,8 @@ impl fmt::Debug for CreatedShortcode {
 pub struct TypedShortcode {
     /// The code as a person types it. Case, white space and dashes are ignored.
     pub shortcode: Secret,
-    /// The IP address of the client whose request a back end forwards. The field is allowed only in
-    /// a request with a server token.
+    /// The IP address of the client, if a back end forwards the client's request. The field is
+    /// allowed only in a request with a server token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_address: Option<IpAddr>,
 }

@@ -22,7 +22,7 @@ impl ExpiryType {
     /// Parses an expiry type.
     ///
     /// # Errors
-    /// The text is not an expiry type; returns the API's message.
+    /// The message for the client, if the text is not an expiry type.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "Infinite" => Ok(Self::Infinite),
@@ -33,7 +33,7 @@ impl ExpiryType {
     }
 }
 
-/// The kind of a token's owner, which decides what the token may do.
+/// The kind of a token's owner. This kind determines what the token is allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Holder {
@@ -89,7 +89,7 @@ pub struct ListedToken {
     pub expiry_type: ExpiryType,
     /// When the token was created.
     pub created_at: String,
-    /// When a sliding token was last used; `None` for other tokens and before the first use.
+    /// When the token was last used. `None` if the token is not sliding, or if it was never used.
     pub last_used_at: Option<String>,
     /// The first second in which the token is expired; `None` if the token never expires.
     pub expires_at: Option<String>,

@@ -10,24 +10,25 @@ use crate::domain::{number, shortcode::CodeSpace, time::Timestamp};
 pub const IDENTITY_TABLE: &str = "TOKENRY_IDENTITY_TABLE";
 /// The variable for the name of the ephemeral table.
 pub const EPHEMERAL_TABLE: &str = "TOKENRY_EPHEMERAL_TABLE";
-/// The variable for the key that wraps the data key of e-mail token values: the ARN of a KMS key,
-/// or `file:PATH`.
+/// The variable for the location of the value key: the ARN of a KMS key, or `file:PATH`. The value
+/// key encrypts (wraps) the data key, and the data key encrypts the values of e-mail tokens.
 pub const VALUE_KEY: &str = "TOKENRY_VALUE_KEY";
 /// The variable for the log level: `off`, `error`, `warn`, `info` (default), `debug` or `trace`.
 pub const LOG: &str = "TOKENRY_LOG";
 
 /// The variable for the number of characters of a short code: 6 (default) to 12.
 pub const SHORTCODE_LENGTH: &str = "TOKENRY_SHORTCODE_LENGTH";
-/// The variable for the limit on failed attempts to exchange a short code, per minute. The limit
-/// applies to all attempts of clients together, and separately to all attempts from the back ends
-/// of each ecosystem.
+/// The variable for the number of failed attempts to exchange a short code that are allowed per
+/// minute. All attempts without a server token share one limit. All attempts with server tokens of
+/// the same ecosystem share a separate limit.
 pub const SHORTCODE_FAILURES: &str = "TOKENRY_SHORTCODE_FAILURES_PER_MINUTE";
 
-/// The variable for the earliest creation time of tokens that are not rejected, in RFC 3339 format.
+/// The variable for a time in RFC 3339 format. Tokens and short codes that were created before this
+/// time are invalid.
 ///
-/// Tokens that were created before this time are invalid. Rejecting a credential that is too old
-/// costs no read. Set it to revoke all tokens at once. Also set it after a restore, because a
-/// restored table can contain tokens that were revoked after the backup.
+/// Tokenry rejects such a token without reading the database. Set this variable to revoke all
+/// tokens at once. Also set the variable after a restore, because a restored table can contain
+/// tokens that were revoked after the backup.
 pub const NOT_BEFORE: &str = "TOKENRY_NOT_BEFORE";
 
 /// The optional settings of a deployment.
@@ -42,9 +43,9 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Returns the settings for codes of six characters and 60 failures per minute.
-    /// `docs/explanation/security.md` explains how likely a guess is to succeed with these
-    /// settings.
+    /// Returns the default settings: codes of six characters, and 60 failures per minute.
+    /// `docs/explanation/security.md` explains how likely it is that somebody guesses a valid code
+    /// with these settings.
     fn default() -> Self {
         Self {
             code_space: CodeSpace::default(),
@@ -95,13 +96,13 @@ pub enum Uses {
     Identity,
     /// The ephemeral table.
     Ephemeral,
-    /// The value key, which encrypts the values of e-mail tokens.
+    /// The value key. It wraps the data key, which encrypts the values of e-mail tokens.
     ValueKey,
     /// The ephemeral table and the value key.
     EphemeralAndValueKey,
 }
 
-/// The location of the key that wraps the data key of e-mail token values.
+/// The location of the value key ([`VALUE_KEY`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueKeySource {
     /// In AWS KMS, with this ARN.
@@ -116,7 +117,7 @@ impl ValueKeySource {
             Some(path) if !path.is_empty() => Ok(Self::File(path.into())),
             None if text.starts_with("arn:") => Ok(Self::Kms(text.to_owned())),
             _ => Err(format!(
-                "{VALUE_KEY} is neither a KMS key's ARN nor file:PATH"
+                "{VALUE_KEY} must be the ARN of a KMS key, or file:PATH"
             )),
         }
     }
@@ -129,7 +130,7 @@ pub struct Config {
     pub identity_table: String,
     /// The ephemeral table's name, if the endpoint uses that table.
     pub ephemeral_table: Option<String>,
-    /// The location of the key that wraps the data key, if the endpoint uses the value key.
+    /// The location of the value key, if the endpoint uses this key.
     pub value_key: Option<ValueKeySource>,
     /// The optional settings.
     pub settings: Settings,
@@ -138,8 +139,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration with `variable`, which is [`std::env::var`] except in tests. Only
-    /// the tables and the key that the endpoint uses are required. Everything else has a default.
+    /// Reads the configuration. `variable` returns the value of an environment variable. Only the
+    /// tables and the key that the endpoint uses are required. All other values have defaults.
     ///
     /// # Errors
     /// One line that contains the name of the missing or invalid variable.

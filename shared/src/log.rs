@@ -1,4 +1,4 @@
-//! The log. By default, it contains at least one line for each request.
+//! The log. By default, the log contains at least one line for each request.
 
 use std::io;
 
@@ -19,8 +19,8 @@ pub enum Format {
 /// Starts the log on standard error. A second call in the same process changes nothing.
 ///
 /// The level applies to the lines of Tokenry's crates. For libraries, the log contains only
-/// warnings and errors, even if `level` is more verbose, because libraries may log the data that
-/// they send.
+/// warnings and errors, even if `level` is more verbose. The reason: libraries may log the data
+/// that they send.
 pub fn start(level: LevelFilter, format: Format) {
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))

@@ -2,7 +2,7 @@
 //! the [embedded metric format][1], which CloudWatch turns into a metric.
 //!
 //! API Gateway, Lambda and DynamoDB publish their own metrics, which do not contain these counts.
-//! This module writes one line for each of these responses and no line for any other response,
+//! This module writes one line for each of these responses. It writes no line for other responses,
 //! because each line costs money.
 //!
 //! [1]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
@@ -21,8 +21,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Creates the metrics of a Lambda function. Their only dimension is `FunctionName`, with this
-    /// name as its value.
+    /// Creates the metrics of the Lambda function with this name. The name is the value of
+    /// `FunctionName`, which is the only dimension of the metrics.
     pub fn of_function(name: impl Into<String>) -> Self {
         Self {
             function: name.into(),

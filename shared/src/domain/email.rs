@@ -1,4 +1,5 @@
-//! E-mail addresses, and how to find out whether two spellings are the same address.
+//! E-mail addresses, and their normal form. Two spellings of the same address have the same normal
+//! form.
 
 use std::fmt;
 
@@ -45,8 +46,8 @@ impl Email {
         let nfc = ComposingNormalizer::new_nfc().normalize(given);
         let text = nfc.as_ref();
         // RFC 6532 §3.2 allows a non-ASCII character wherever a letter is allowed. The parser
-        // accepts only some non-ASCII characters, so we replace each of them with an `x` for the
-        // parser.
+        // accepts only some non-ASCII characters. So we pass the parser a copy of the text in which
+        // an `x` replaces each non-ASCII character.
         let plain: String = text
             .chars()
             .map(|c| if c.is_ascii() { c } else { 'x' })
@@ -80,7 +81,7 @@ impl Email {
 
 /// Returns a local part in NFC and in one case.
 ///
-/// First converts each character to lower case, then applies simple case folding. So `ς` and `Σ`
+/// First converts each character to lower case, then applies simple case folding. `ς` and `Σ` both
 /// become `σ`. `ß` stays different from `ss`, and `İ` stays different from `i`. NFC maps the Kelvin
 /// sign to `K`, because Unicode treats the sign and the letter as the same character. NFC does not
 /// change full-width letters.
@@ -215,12 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_more_than_254_bytes_as_sent_is_invalid() {
+    fn an_address_that_is_sent_with_more_than_254_bytes_is_invalid() {
         let start = format!("bob@{}", format!("{}.", "a".repeat(59)).repeat(4));
         let ending = |letter: &str| Email::parse(&format!("{start}{}", letter.repeat(10)));
         assert_eq!(ending("a").unwrap().normal().len(), 254);
         assert!(ending("aa").is_err());
-        // This letter has three bytes in the address as sent, and one byte in the normal form.
+        // This letter has three bytes in the address that is sent, but only one byte in the normal
+        // form.
         assert!(ending("\u{ff41}").is_err());
     }
 
@@ -232,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_normal_form_of_a_normal_form_is_the_same(local in "\\PC{1,12}", domain in "[a-zäßİK．A-Z0-9.]{1,12}") {
+        fn parsing_a_normal_form_does_not_change_it(local in "\\PC{1,12}", domain in "[a-zäßİK．A-Z0-9.]{1,12}") {
             if let Ok(email) = Email::parse(&format!("{local}@{domain}")) {
                 let again = Email::parse(email.normal()).unwrap();
                 prop_assert_eq!(again.normal(), email.normal());

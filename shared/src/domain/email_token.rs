@@ -1,6 +1,6 @@
 //! E-mail tokens. A user has at most one e-mail token. Clients identify the token by the user's
-//! e-mail address. The token's scope and expiry can be changed without changing its value, and its
-//! value can be read again.
+//! e-mail address. Clients can change the token's scope and expiry; the token's value stays the
+//! same. Clients can read the value again.
 
 use serde::{Deserialize, Serialize};
 
@@ -91,18 +91,18 @@ pub struct EmailToken {
     pub epoch: Epoch,
     /// The user that the token belongs to.
     pub user_id: UserId,
-    /// The user's account: the index's partition key.
+    /// The user's account. This is the partition key of the index.
     pub email_account: AccountId,
-    /// The token's position in a list: the index's sort key.
+    /// The token's position in a list. This is the sort key of the index.
     pub email_user: ListKey,
 }
 
 /// The position of an e-mail token in a list: the id of the user's ecosystem, `;`, and the user's
 /// partition key in hex.
 ///
-/// So the tokens of one ecosystem are next to each other in a list. The position contains the
-/// partition key instead of the user's id, because a user's id can be longer than a sort key may
-/// be.
+/// In a list, the tokens of one ecosystem are next to each other, because their positions start
+/// with the ecosystem's id. The position does not contain the user's id, because that id can exceed
+/// DynamoDB's maximum length of a sort key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ListKey(String);
@@ -117,8 +117,8 @@ impl ListKey {
         ))
     }
 
-    /// Parses a position. Returns `None` if the text is malformed, or if the partition key does not
-    /// belong to the ecosystem.
+    /// Parses a position. Returns `None` if the text is malformed, or if the partition key cannot
+    /// be the key of a user of this ecosystem.
     pub fn parse(text: &str) -> Option<Self> {
         let place = Self(text.to_owned());
         let (ecosystem, key) = (place.ecosystem()?, place.user()?);

@@ -23,8 +23,7 @@ pub struct Problem {
 pub enum Error {
     /// The request has no valid credential.
     Unauthorized {
-        /// Whether the request contains a token. RFC 6750 §3 requires a different response for each
-        /// case.
+        /// Whether the request contains a token. The response depends on this (RFC 6750 §3).
         token_sent: bool,
     },
     /// A log-in failed, for any reason. The response does not contain the reason.
@@ -33,7 +32,8 @@ pub enum Error {
     Forbidden,
     /// At least one field is invalid. Contains the problems of all invalid fields.
     Invalid(Vec<Problem>),
-    /// The body is invalid as a whole. Contains the message for the client.
+    /// The request is invalid, and the cause is not the value of a field. For example, the body is
+    /// not a JSON object. Contains the message for the client.
     InvalidBody(&'static str),
     /// Each field of the body is valid, but the combination of fields is invalid.
     InvalidCombination {
@@ -62,7 +62,7 @@ pub enum Error {
         /// The reason, for the operator.
         cause: String,
     },
-    /// A fault in Tokenry, its configuration or its data.
+    /// A fault in Tokenry, in its configuration or in its data.
     Internal {
         /// The reason, for the operator.
         cause: String,
@@ -70,7 +70,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The message for a user id that is invalid or that the client may not choose.
+    /// The message for a user id that is invalid, and for a user id that clients are not allowed to
+    /// choose.
     pub const USER_ID: &'static str = "invalid user id";
 
     /// Returns the error for an invalid path parameter.
@@ -82,7 +83,7 @@ impl Error {
         })
     }
 
-    /// Returns the error for a request that takes too long, as a whole or in one of its parts.
+    /// Returns the error for a request, or for a part of a request, that takes too long.
     pub fn out_of_time() -> Self {
         Self::Unavailable {
             cause: "no response in time".to_owned(),
@@ -96,15 +97,15 @@ impl From<Problem> for Error {
     }
 }
 
-/// The result of a handler, and of the functions that handlers call.
+/// The result of a handler, or of a function that a handler calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Combines the results of two parts of a request.
 ///
 /// # Errors
 /// The error of the part that failed. If both parts have invalid fields, the error contains the
-/// problems of both parts. Any other error, such as a body that is invalid as a whole, is returned
-/// without the problems of fields.
+/// problems of both parts. If one part has invalid fields and the other part has a different error,
+/// only the different error is returned.
 pub fn combine<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),

@@ -80,7 +80,7 @@ hex_id!(
     'E'
 );
 
-/// The id of a user: `ECOSYSTEM;NAME`, with the id of the user's ecosystem.
+/// The id of a user: `ECOSYSTEM;NAME`. ECOSYSTEM is the id of the user's ecosystem.
 ///
 /// NAME has 1 to 256 characters. Control characters, white space and `; / ? # % \` are not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -164,10 +164,10 @@ impl From<UserId> for String {
 }
 
 /// Decodes a path parameter once. An API Gateway REST API passes the parameter percent-encoded. An
-/// HTTP API passes the parameter decoded.
+/// HTTP API has already decoded the parameter.
 ///
-/// If a `%` is left after decoding, the parser of the id rejects the text, because no id contains a
-/// `%`.
+/// The decoded text may still contain a `%`. Then the parser of the id rejects the text, because no
+/// id contains a `%`.
 ///
 /// # Errors
 /// The decoded bytes are not UTF-8.

@@ -1,9 +1,10 @@
 //! Parsing of whole numbers in requests.
 
-/// Why a text is not a number in the allowed range. Clients see the messages.
+/// The reason why a text is not a number in the allowed range. `String::from` converts the reason
+/// to the message for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotInRange {
-    /// The text is not a whole number in ASCII digits.
+    /// The text is not a whole number that is written with ASCII digits only.
     NotANumber,
     /// The number is zero or negative.
     NotPositive,
@@ -21,7 +22,8 @@ impl From<NotInRange> for String {
     }
 }
 
-/// Parses a whole number from 1 to `max`: ASCII digits only. Leading zeros are allowed.
+/// Parses a whole number from 1 to `max`. The text must contain only ASCII digits. Leading zeros
+/// are allowed.
 ///
 /// # Errors
 /// The text is not a whole number from 1 to `max`.
@@ -66,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_range_is_rejected_however_many_digits_it_has() {
+    fn a_number_out_of_range_is_rejected_even_if_it_has_5000_digits() {
         for text in ["0", "00", "-0", "-1", "-99999999999999999999"] {
             assert_eq!(positive(text, 10), Err(NotInRange::NotPositive), "{text:?}");
         }

@@ -26,8 +26,8 @@ impl Password {
         Ok(password)
     }
 
-    /// Parses a password for a log-in. A password that is too short is accepted here. It cannot be
-    /// the user's password, so the log-in fails.
+    /// Parses a password for a log-in. A password that is too short is accepted here. The log-in
+    /// then fails, because no user has such a password.
     ///
     /// # Errors
     /// The message for the client, if the text is longer than 256 characters.

@@ -40,8 +40,8 @@ impl CodeSpace {
             .then_some(Self::new(ALPHABET, length))
     }
 
-    /// Returns the set of all codes with this alphabet and this length. A test can choose a set
-    /// that is so small that all its codes are taken. The alphabet must be ASCII.
+    /// Returns the set of all codes with this alphabet and this length. The alphabet must be ASCII.
+    /// Tests use this function to create a set with only a few codes.
     pub const fn new(alphabet: &'static str, length: usize) -> Self {
         Self { alphabet, length }
     }
@@ -113,8 +113,8 @@ impl Default for CodeTtl {
     }
 }
 
-/// The properties of a new code and of its token. They are set when the code is created, and the
-/// exchange does not change them.
+/// The properties of a new code and of its token. The request that creates the code sets all of
+/// them. The exchange does not change them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct NewCode {
     /// How long the code is valid.
@@ -123,18 +123,18 @@ pub struct NewCode {
     pub token_expiry_type: ExpiryType,
     /// How long the token is valid.
     pub token_ttl: Ttl,
-    /// The code and its token must expire by this time. It is the expiry time of the user token
-    /// that creates the code. `None` if there is no such limit.
+    /// The latest time at which the code and its token expire, or `None` if there is no limit. If a
+    /// user token creates the code, the limit is the expiry time of that user token.
     pub ends_at: Option<UnixSeconds>,
 }
 
-/// The user that will own the token of a code. This type does not implement `Debug`: if a user is
-/// created from a code, the user's id contains that code.
+/// The user that will own the token of a code. This type does not implement `Debug`, because a
+/// user's id can contain the code.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Grantee {
-    /// An existing user. The code is valid while the user has the epoch that it had when the code
-    /// was created. If a short code created the user, the user's environment must also still exist.
+    /// An existing user. The code becomes invalid if the user is deleted or gets a new epoch. If
+    /// the user has an environment, the code also becomes invalid if the environment is deleted.
     User {
         user: UserId,
         epoch: Epoch,
@@ -170,7 +170,7 @@ pub(crate) struct Record {
     token_ttl: Ttl,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends_at: Option<UnixSeconds>,
-    /// When the code expires: the table's TTL attribute.
+    /// When the code expires. This is the table's TTL attribute.
     pub(crate) expires_at: UnixSeconds,
 }
 
@@ -193,9 +193,9 @@ impl Record {
         }
     }
 
-    /// Returns the properties of the token for which the code can be exchanged now. If there is an
-    /// `ends_at`, the token expires by then: `max_ttl` limits it, and an `Infinite` token becomes a
-    /// `FixedTtl` token.
+    /// Returns the properties of the token that an exchange creates at the time `now`. If the code
+    /// has an `ends_at`, the token expires at `ends_at` at the latest: `max_ttl` is set, and an
+    /// `Infinite` token becomes a `FixedTtl` token.
     pub(crate) fn token(&self, now: UnixSeconds) -> NewToken {
         let left = self.ends_at.map(|end| Ttl::until(now, end));
         let (expiry_type, ttl) = match (self.token_expiry_type, left) {
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_each_place_of_a_code_all_characters_are_equally_likely() {
+    fn all_characters_are_equally_likely_at_each_position_of_a_code() {
         let mut rng = StdRng::seed_from_u64(8628);
         let mut counts = [[0_u32; 30]; 6];
         let draws = 1_000_000 / 6;
@@ -234,7 +234,7 @@ mod tests {
                 .iter()
                 .map(|&count| (f64::from(count) - expected).powi(2) / expected)
                 .sum();
-            // With 29 degrees of freedom, an unbiased sample exceeds 66.2 once in 10,000 times.
+            // With 29 degrees of freedom, 1 of 10,000 unbiased samples has a value above 66.2.
             assert!(chi_square < 66.2, "{chi_square}");
         }
     }

@@ -1,4 +1,4 @@
-//! Points in time, in the form that the clock returns and in the form that the tables store.
+//! Points in time: in milliseconds ([`Timestamp`]) and in whole seconds ([`UnixSeconds`]).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,9 +7,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A point in time in milliseconds since 1970, from the clock of [`App`](crate::App).
 ///
-/// Expiry uses whole seconds ([`Timestamp::seconds`]). A time of creation also uses the
-/// milliseconds: to sort tokens, and to compare the time with
-/// [`Settings::not_before`](crate::config::Settings::not_before).
+/// To decide whether a token is expired, we compare whole seconds ([`Timestamp::seconds`]). We
+/// compare milliseconds to sort tokens by creation time, and to decide whether a token was created
+/// before [`Settings::not_before`](crate::config::Settings::not_before).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp {
@@ -51,8 +51,8 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Whole seconds since 1970. `iat` and `exp` have this unit (RFC 7662 §2.2), and DynamoDB's TTL
-/// attribute is a Number with this unit.
+/// Whole seconds since 1970. This is the unit of `iat` and `exp` (RFC 7662 §2.2), and of DynamoDB's
+/// TTL attribute.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
 )]

@@ -23,11 +23,11 @@ use serde::Deserialize;
 
 use crate::domain::error::Error;
 
-/// The time limit of one attempt. When it is over, the SDK retries.
+/// The time limit of one attempt. If an attempt takes longer, the SDK retries the operation.
 const ATTEMPT: Duration = Duration::from_millis(900);
-/// The time limit of one operation, with all its attempts. It is shorter than
-/// `service::deadline::BUDGET`: if an operation takes too long, the operation fails before the time
-/// limit of the request, and the error contains the cause.
+/// The time limit of one operation, including all its attempts. This limit is shorter than the time
+/// limit of a request (`service::deadline::BUDGET`). So an operation that takes too long fails
+/// before the request does, and the log contains the error of the operation.
 const CALL: Duration = Duration::from_millis(2500);
 
 fn timeouts() -> TimeoutConfig {
@@ -59,9 +59,8 @@ pub fn with_limits(config: Builder) -> Builder {
 
 /// Returns an HTTPS client that uses rustls with ring.
 ///
-/// We do not use aws-lc, because it gathers jitter entropy at its first handshake, which takes 50
-/// ms of CPU time. With 128 MB of Lambda memory, the first handshake takes 842 ms with aws-lc and
-/// 22 ms with ring.
+/// We do not use aws-lc. Its first handshake gathers jitter entropy, which takes 50 ms of CPU time.
+/// With 128 MB of Lambda memory, the first handshake takes 842 ms with aws-lc and 22 ms with ring.
 fn https(roots: TrustStore) -> SharedHttpClient {
     let tls = TlsContext::builder().with_trust_store(roots).build();
     aws_smithy_http_client::Builder::new()
@@ -70,12 +69,13 @@ fn https(roots: TrustStore) -> SharedHttpClient {
         .build_https()
 }
 
-/// Returns the root certificates that a Lambda function trusts. By default, these are only
-/// Amazon's. `SSL_CERT_FILE` or `SSL_CERT_DIR` (OpenSSL's variables) can name others.
+/// Returns the root certificates that a Lambda function trusts. By default, these are only the
+/// certificates of Amazon. If OpenSSL's variable `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, the
+/// function trusts the certificates in that file or directory instead.
 ///
-/// By default, the roots of the system are not trusted, for two reasons. Reading these 140 roots
-/// would take a quarter of the time of a start. Also, each of these authorities could issue a
-/// certificate with which someone could impersonate the database.
+/// By default, the function does not trust the 140 roots of the system, for two reasons. Reading
+/// these roots would take a quarter of the start time. Also, each of these 140 authorities could
+/// issue a certificate with which an attacker could impersonate the database.
 fn lambda_roots() -> TrustStore {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(variable);
     if named.iter().any(Option::is_some) {
@@ -87,8 +87,8 @@ fn lambda_roots() -> TrustStore {
 /// Returns the AWS configuration of a Lambda function. The region and the credentials are from
 /// environment variables that Lambda sets.
 ///
-/// We do not use the loader of aws-config. It would make the binary larger and the start slower,
-/// because it also supports profiles, containers and instances.
+/// We do not use the loader of aws-config. The loader also supports profiles, containers and
+/// instances. This would make the binary larger and the start slower.
 pub fn lambda_environment() -> SdkConfig {
     let credentials = EnvironmentVariableCredentialsProvider::new();
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
@@ -142,13 +142,14 @@ pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
     aws_sdk_kms::Client::from_conf(config.build())
 }
 
-/// Makes the SDK retry a single write or a transaction that DynamoDB rejected because another
-/// transaction was writing to the same item. By default, the SDK does not retry these errors.
+/// Makes the SDK retry after a transaction conflict: DynamoDB rejected a write or a transaction,
+/// because another transaction was writing to the same item. By default, the SDK does not retry
+/// after a conflict.
 #[derive(Debug)]
 struct TransactionConflict;
 
-/// The fields of an error body that identify a conflict. All other fields are ignored: the body can
-/// contain a stored item, and clients choose some of its values.
+/// The fields of an error body that identify a conflict. All other fields are ignored, because the
+/// body can contain a stored item with values that clients chose.
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(rename = "__type")]
@@ -188,11 +189,11 @@ impl ClassifyRetry for TransactionConflict {
     }
 }
 
-/// Converts the error of a failed operation: to [`Error::Internal`] if its code is in `OUR_FAULT`,
-/// otherwise to [`Error::Unavailable`].
+/// Converts the error of a failed operation. If the error code is in `OUR_FAULT`, the result is
+/// [`Error::Internal`]. Otherwise the result is [`Error::Unavailable`].
 ///
-/// The cause contains DynamoDB's code and message, or the connection error. It does not contain the
-/// items of the request or the response.
+/// The cause contains DynamoDB's code and message, or the connection error. The cause does not
+/// contain items of the request or the response.
 impl<E, R> From<SdkError<E, R>> for Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,

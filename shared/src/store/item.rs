@@ -38,7 +38,7 @@ where
     }
 }
 
-/// The name of the TTL attribute of both tables: a Number of seconds since 1970.
+/// The name of the TTL attribute of both tables. The attribute is a Number of seconds since 1970.
 pub const TTL_ATTRIBUTE: &str = "expires_at";
 
 /// An item, in the type that the SDK uses.

@@ -23,11 +23,11 @@ use crate::{
     },
 };
 
-/// Creates each of the two tables if it does not exist, and enables its TTL.
+/// Creates the two tables, unless they exist, and enables TTL for both tables.
 ///
 /// # Errors
-/// The database is unavailable or denies the request, or an existing identity table lacks the
-/// index.
+/// The database is unavailable or denies the request. Or the identity table exists and does not
+/// have the index of e-mail tokens.
 pub async fn create_tables(client: &Client, identity: &str, ephemeral: &str) -> Result<()> {
     let string = || ScalarAttributeType::S;
     let listed = EMAIL_TOKENS_PROJECTION.iter().map(ToString::to_string);
@@ -59,8 +59,8 @@ pub async fn create_tables(client: &Client, identity: &str, ephemeral: &str) -> 
     create_table(client, ephemeral, call).await
 }
 
-/// Checks that the table has the index. An earlier version may have created the table without the
-/// index.
+/// Checks that the table has the index of e-mail tokens. An earlier version may have created the
+/// table without this index.
 async fn must_have_index(client: &Client, table: &str) -> Result<()> {
     let described = client.describe_table().table_name(table).send().await?;
     let described = described

@@ -1,4 +1,5 @@
-//! Conditional writes: a single write, or a transaction, whose writes all succeed or all fail.
+//! Conditional writes. We send either a single write or a transaction. The writes of a transaction
+//! all succeed or all fail.
 //!
 //! If the condition of a put, an update or a deletion is false, DynamoDB returns the stored item.
 
@@ -27,7 +28,8 @@ use crate::{
 #[must_use]
 pub(crate) struct Change<R> {
     writes: Vec<TransactWriteItem>,
-    /// The number of required writes, which come first. All other writes are optional.
+    /// The number of required writes. They come first in `writes`. All writes after them are
+    /// optional.
     required: usize,
     sending: Sending,
     outcome: Outcome<R>,
@@ -38,7 +40,7 @@ type Outcome<R> = Box<dyn FnOnce(Transacted) -> Result<R> + Send>;
 
 enum Sending {
     /// As a `PutItem` or a `DeleteItem`, which uses half the capacity of a transaction. If the SDK
-    /// retries this request, it may take effect twice.
+    /// retries this request, the request may take effect twice.
     Alone,
     /// As a transaction, which takes effect only once, even if the SDK retries it.
     Together,
@@ -122,7 +124,8 @@ async fn send(client: &Client, write: TransactWriteItem) -> Result<Transacted> {
     }))
 }
 
-/// Sends a put. If its condition is false, returns the stored item, or an empty one.
+/// Sends a put. Returns `None` if the put succeeded. If its condition was false, returns the stored
+/// item, or an empty item if no item is stored.
 async fn send_put(client: &Client, put: Put) -> Result<Option<Item>> {
     let sent = client
         .put_item()
@@ -145,7 +148,8 @@ async fn send_put(client: &Client, put: Put) -> Result<Option<Item>> {
     }
 }
 
-/// Sends a deletion. If its condition is false, returns the stored item, or an empty one.
+/// Sends a deletion. Returns `None` if the deletion succeeded. If its condition was false, returns
+/// the stored item, or an empty item if no item is stored.
 async fn send_delete(client: &Client, delete: Delete) -> Result<Option<Item>> {
     let sent = client
         .delete_item()
@@ -186,8 +190,8 @@ pub(crate) enum Transacted {
     Refused(Vec<Option<Item>>),
 }
 
-/// Sends a transaction. If a response is lost and the SDK retries, the transaction does not take
-/// effect a second time, because the SDK sends the same request token again.
+/// Sends a transaction. If a response is lost, the SDK sends the transaction again with the same
+/// `ClientRequestToken`. So the transaction does not take effect a second time.
 pub(crate) async fn transact(
     client: &Client,
     writes: Vec<TransactWriteItem>,
@@ -273,7 +277,7 @@ pub(crate) fn delete(
     Ok(TransactWriteItem::builder().delete(delete).build())
 }
 
-/// Prepares a condition on an item that is not written.
+/// Prepares a condition on an item that the transaction does not write.
 pub(crate) fn check(
     table: &str,
     key: Item,
@@ -317,7 +321,7 @@ mod tests {
 
     use super::*;
 
-    /// The bodies of the requests that were sent. The response to each request is 200.
+    /// An HTTP client that stores the bodies of the requests. Its response to each request is 200.
     #[derive(Clone, Debug, Default)]
     struct Sent(Arc<Mutex<Vec<String>>>);
 

@@ -12,14 +12,15 @@ use crate::domain::{
 /// The partition key of an owner in the identity table: 20 bytes. Each token contains the key of
 /// its owner.
 ///
-/// The key of an account or an ecosystem is the first 8 bytes of the SHA-256 hash of its id, and 12
-/// zero bytes. The key of a user is the first 8 bytes of the key of its ecosystem, and the first 12
-/// bytes of the SHA-256 hash of the user's id. So a verification can read the token, its owner and
-/// the owner's ecosystem at once, with keys from the token.
+/// The key of an account or an ecosystem has two parts: the first 8 bytes of the SHA-256 hash of
+/// the id, then 12 zero bytes. The key of a user has two parts: the first 8 bytes of the
+/// ecosystem's key, then the first 12 bytes of the SHA-256 hash of the user's id. So a verification
+/// can compute all keys from the text of the token. Then one request can read the token, the owner
+/// and the owner's ecosystem.
 ///
-/// Environments and e-mail addresses have a partition key of this type too. The key of an
-/// environment is made from its id, like the key of an ecosystem. The key of an e-mail address is
-/// 20 bytes of a hash of its normal form.
+/// The records of environments and e-mail addresses also have partition keys of this type. The key
+/// of an environment is computed from its id, in the same way as the key of an ecosystem. The key
+/// of an e-mail address is computed from a hash of the address's normal form.
 ///
 /// Two ids can have the same key (hash collision). Therefore each owner's record contains the whole
 /// id, and an owner cannot be created if an owner with a different id has the same key.
@@ -30,8 +31,9 @@ pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
 impl OwnerKey {
     /// The length in bytes.
     pub const LENGTH: usize = 20;
-    /// The key of the partition that contains the wrapped data key for the values of e-mail tokens.
-    /// No owner has this key: practically no id has a hash that starts with 8 zero bytes.
+    /// The partition key of the item that contains the wrapped data key. (The data key encrypts the
+    /// values of e-mail tokens.) No owner has this partition key, because it is extremely unlikely
+    /// that the hash of an id starts with 8 zero bytes.
     pub(crate) const NOBODY: Self = Self([0; Self::LENGTH]);
     const ROOT: usize = 8;
 
@@ -45,7 +47,7 @@ impl OwnerKey {
         Self(key)
     }
 
-    /// Returns the key of the ecosystem of the user that has this key.
+    /// Returns the key of the user's ecosystem. `self` is the key of the user.
     #[must_use]
     pub fn ecosystem(self) -> Self {
         let mut key = [0; Self::LENGTH];
@@ -98,8 +100,8 @@ impl From<&Email> for OwnerKey {
 }
 
 /// A random value that an owner and its tokens share. A token is valid only while it has the same
-/// epoch as its owner. So if a new epoch is written to the owner, all earlier tokens of the owner
-/// are revoked. No times are compared.
+/// epoch as its owner. So a write of a new epoch to the owner revokes all earlier tokens of the
+/// owner. No clock is needed for this.
 ///
 /// The type is also used for other random values: incarnations and nonces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

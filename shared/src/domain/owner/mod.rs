@@ -82,12 +82,13 @@ pub struct Ecosystem {
     pub state: State,
 }
 
-/// A user. It belongs to the account of its ecosystem.
+/// A user. A user belongs to the account that owns the user's ecosystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// The user's id.
     pub id: UserId,
-    /// The environment, if a short code created the user.
+    /// The environment whose short code created the user, or `None` if no short code created the
+    /// user.
     pub environment: Option<EnvironmentId>,
     /// The e-mail address. The [`Address`] record of this address contains the user's id.
     pub email: Option<Email>,
@@ -181,8 +182,8 @@ impl From<&User> for Owner {
     }
 }
 
-/// The record of an e-mail address: the item `address` in the address's partition. It identifies
-/// the user that has the address.
+/// The record of an e-mail address: the item `address` in the address's partition. The record
+/// identifies the user that has the address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The user that has the address.
@@ -196,8 +197,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// Returns whether `user` is the user that this record identifies, with the same incarnation,
-    /// and `user` has this address.
+    /// Returns whether this record belongs to `user`: the record contains the id and the
+    /// incarnation of `user`, and `user` has the address `email`.
     pub fn is_of(&self, user: &User, email: &Email) -> bool {
         user.id == self.user_id
             && user.state.incarnation == self.incarnation
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_not_of_another_user_another_incarnation_or_a_user_without_an_address() {
+    fn an_address_record_belongs_only_to_the_user_with_its_id_incarnation_and_address() {
         let mut rng = StdRng::seed_from_u64(0);
         let email = Email::parse("bob@example.com").unwrap();
         let mut with_email = |id: &str| User {

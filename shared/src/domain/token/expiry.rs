@@ -54,9 +54,10 @@ pub enum Expiry {
         /// The first second at which the token is expired.
         expires_at: UnixSeconds,
     },
-    /// The expiry of an e-mail token. The token expires at a date that can be changed, or never.
-    /// The date is not stored in the table's TTL attribute, so DynamoDB does not delete the item of
-    /// an expired token. So if the item is missing, the token was revoked.
+    /// The expiry of an e-mail token. The token expires at a date, or it never expires. Clients can
+    /// change the expiry. The date is not stored in the table's TTL attribute, so DynamoDB does not
+    /// delete the item of an expired token. Therefore a missing item means that the token was
+    /// revoked.
     Email {
         /// The first second at which the token is expired.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,21 +67,21 @@ pub enum Expiry {
     SlidingTtl {
         /// How long the token is valid after a use.
         ttl: Ttl,
-        /// The first second at which the token is expired if it is not used before this second.
+        /// The token expires at this second, unless the token is used earlier.
         expires_at: UnixSeconds,
-        /// The first second at which the token is expired, however often it is used.
+        /// The token expires at this second at the latest, even if the token is used.
         #[serde(skip_serializing_if = "Option::is_none")]
         max_expires_at: Option<UnixSeconds>,
-        /// When the token was last used. Absent if it was never used.
+        /// When the token was last used, or `None` if the token was never used.
         #[serde(skip_serializing_if = "Option::is_none")]
         last_used_at: Option<UnixSeconds>,
     },
 }
 
 impl Expiry {
-    /// The `max_expires_at` that is written to a sliding token when a request finds it expired. It
-    /// is the start of 1970, so the condition of every later renewal is false, even if the clock of
-    /// that request is slow.
+    /// When a request finds that a sliding token is expired, the request sets the token's
+    /// `max_expires_at` to this value, the start of 1970. The condition of every later renewal is
+    /// then false, even if the renewal uses a clock that is slow.
     pub const ENDED: UnixSeconds = UnixSeconds(0);
 
     /// Returns the expiry of a token that is created now.
@@ -112,8 +113,8 @@ impl Expiry {
         }
     }
 
-    /// Returns the first second at which the token is expired if it is not used again, or `None` if
-    /// it never expires.
+    /// Returns the first second at which the token is expired, provided that the token is not used
+    /// again. Returns `None` if the token never expires.
     pub fn expires_at(&self) -> Option<UnixSeconds> {
         match *self {
             Self::Infinite => None,
@@ -132,14 +133,15 @@ impl Expiry {
         }
     }
 
-    /// Returns whether the token is not expired. The last second at which it is valid is the second
-    /// before `expires_at`.
+    /// Returns whether the token is not expired: either `now` is before `expires_at`, or the token
+    /// never expires.
     pub fn is_valid_at(&self, now: UnixSeconds) -> bool {
         self.expires_at().is_none_or(|end| now < end)
     }
 
-    /// Returns the expiry after the token was used. `until` is the new `expires_at` of a sliding
-    /// token, which `Identity::renew` in `store/identity/tokens.rs` returned.
+    /// Returns the expiry after a use of the token. For a sliding token, `until` is the new
+    /// `expires_at`, which `Identity::renew` in `store/identity/tokens.rs` returned. The expiry of
+    /// other tokens stays the same.
     #[must_use]
     pub fn renewed_until(self, until: UnixSeconds) -> Self {
         match self {
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_expired_from_the_second_of_expires_at_on() {
+    fn a_token_is_valid_before_expires_at_and_expired_at_expires_at() {
         for expiry_type in [ExpiryType::FixedTtl, ExpiryType::SlidingTtl] {
             let expiry = starting(expiry_type, 10, None);
             assert!(expiry.is_valid_at(UnixSeconds(NOW.0 + 9)));
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn max_ttl_limits_a_used_sliding_token_and_a_fixed_ttl_token() {
+    fn max_ttl_limits_how_long_a_sliding_or_fixed_ttl_token_is_valid() {
         let sliding = starting(ExpiryType::SlidingTtl, 10, Some(15)).renewed_until(NOW.plus(19));
         assert_eq!(sliding.expires_at(), Some(NOW.plus(15)));
         let fixed = starting(ExpiryType::FixedTtl, 10, Some(5));

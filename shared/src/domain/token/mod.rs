@@ -23,7 +23,7 @@ use crate::domain::{
 
 /// The scope of a token, as an RFC 6749 §3.3 string.
 ///
-/// The order is by width: `Read` is less than `ReadWrite`.
+/// `Read` is less than `ReadWrite`, because `Read` allows less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
     /// The token may only read.
@@ -40,7 +40,8 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A token's public id: a ULID. Ids sort by the millisecond in which the tokens were created.
+/// A token's public id: a ULID. If ids are sorted, the token that was created in an earlier
+/// millisecond comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(Ulid);
 
@@ -109,7 +110,8 @@ impl<'de> Deserialize<'de> for TokenId {
 }
 
 /// A label that a client chooses for a token: 1 to 64 characters. Control characters are not
-/// allowed. U+FFFD is not allowed, because it replaces bytes that are not valid UTF-8.
+/// allowed. U+FFFD is not allowed, because decoders put this character in the place of bytes that
+/// are not valid UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenName(String);
@@ -140,9 +142,10 @@ impl TokenName {
 pub struct NewToken {
     /// How the token expires.
     pub expiry_type: ExpiryType,
-    /// How long the token is valid after its creation or, if it is sliding, after each use.
+    /// How long the token is valid after its creation. A sliding token is valid for this time after
+    /// each use.
     pub ttl: Ttl,
-    /// The maximum time that the token is valid, however often it is used.
+    /// The maximum time from the creation of the token to its expiry, even if the token is used.
     pub max_ttl: Option<Ttl>,
     /// The token's label.
     pub name: Option<TokenName>,
@@ -243,8 +246,8 @@ pub struct Token {
     pub epoch: Epoch,
 }
 
-/// A token's item, for deserialisation only. With `#[serde(flatten)]`, serde would first buffer the
-/// whole item, which would delay every request.
+/// A token's item, for deserialisation only. If we deserialised [`Token`] with `#[serde(flatten)]`,
+/// serde would buffer the whole item first. This would make every request slower.
 #[derive(Deserialize)]
 struct TokenItem {
     owner: OwnerKey,
@@ -310,7 +313,8 @@ impl Token {
         owner.active && self.epoch == owner.epoch && self.expiry.is_valid_at(now)
     }
 
-    /// Generates a token. Returns its record and its text. The record does not contain the text.
+    /// Generates a token. Returns the token's record and the token's text. The record does not
+    /// contain the text.
     pub fn generate(draft: Draft, rng: &mut dyn CryptoRng) -> (Self, PlainToken) {
         let Draft { owner, expiry, .. } = draft;
         let id = TokenId::generate(draft.created_at, rng);

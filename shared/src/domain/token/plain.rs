@@ -1,15 +1,16 @@
 //! The text of a token.
 //!
-//! It has five parts:
+//! The text has five parts:
 //!
 //! - `tk_`
-//! - the holder (`a`, `s`, `u`) and the expiry type (`i`, `f`, `s`)
+//! - one letter for the holder (`a`, `s` or `u`) and one letter for the expiry type (`i`, `f` or
+//!   `s`)
 //! - `_`
-//! - 77 letters and digits: 56 bytes in base62 (20 of the owner key, 16 of the token id, 20 of the
-//!   secret)
+//! - 77 letters and digits: 56 bytes in base62. The bytes are the owner key (20), the token id (16)
+//!   and the secret (20).
 //! - 6 letters and digits: the CRC-32 of all characters before them
 //!
-//! A token always has 89 characters, so a secret scanner finds a leaked token with the pattern
+//! A token always has 89 characters. A secret scanner can find leaked tokens with the pattern
 //! `tk_[asu][ifs]_[0-9A-Za-z]{83}`. A malformed text is rejected before the database is read.
 
 use std::fmt::{self, Write};
@@ -101,8 +102,8 @@ impl PlainToken {
         }
     }
 
-    /// Parses a token. Accepts only a text in the form that `generate` writes, otherwise returns
-    /// `None`. So two different texts are never the same token.
+    /// Parses a token. Returns `None` unless the text has exactly the form that `generate` writes.
+    /// Therefore two different texts are never parsed as the same token.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != Self::LENGTH || !text.is_ascii() {
             return None;
@@ -154,8 +155,8 @@ impl PlainToken {
         })
     }
 
-    /// Returns the SHA-256 hash of the text. The hash is stored, and the text is not. A fast hash
-    /// is safe, because the secret has 160 random bits.
+    /// Returns the SHA-256 hash of the text. Tokenry stores the hash instead of the text. A fast
+    /// hash is safe here, because the secret has 160 random bits.
     pub fn hashed(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.text.as_bytes()).into())
     }
@@ -225,8 +226,8 @@ impl PartialEq for TokenHash {
 
 impl Eq for TokenHash {}
 
-/// Prints `***`. A hash gives no access, but with hashes in a log, a reader could recognise a token
-/// that was used before.
+/// Prints `***`. A hash gives no access. But if a log contained hashes, a reader of the log could
+/// see which requests used the same token.
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -26,8 +26,8 @@ use crate::{
 pub(crate) enum CodeWrite {
     /// The code is stored.
     Written,
-    /// The user is inactive, is deleted or has a new epoch. Or the account does not have the
-    /// ecosystem any more.
+    /// The user is inactive, is deleted or has a new epoch. Or the ecosystem does not belong to the
+    /// account any more.
     OwnerChanged,
     /// A code with the same characters is already valid, or the user that the code would create
     /// already exists.
@@ -93,11 +93,12 @@ impl Ephemeral {
         self.insert_code(writes).await
     }
 
-    /// Stores a code, unless a valid code with the same characters is stored.
+    /// Stores a code, unless the table contains a valid code with the same characters.
     ///
-    /// The writes are a transaction, which takes effect only once. A plain `PutItem` that the SDK
-    /// retries could take effect a second time after the code was used, and the code would be valid
-    /// again. The second element of `writes` is the condition on the user or the ecosystem.
+    /// The writes are sent as a transaction, which takes effect only once. If we sent a plain
+    /// `PutItem` and the SDK retried it, the `PutItem` could take effect a second time after the
+    /// code was used. Then the code would be valid again. The second element of `writes` is the
+    /// condition on the user or the ecosystem.
     async fn insert_code(&self, writes: Vec<TransactWriteItem>) -> Result<CodeWrite> {
         Ok(match transact(&self.client, writes).await? {
             Transacted::Written => CodeWrite::Written,
@@ -138,8 +139,8 @@ impl Ephemeral {
     /// Prepares the exchange of a code. The caller must add the token's item to the same
     /// transaction.
     ///
-    /// If a response is lost and the SDK retries, the exchange does not take effect a second time,
-    /// because the SDK sends the same request token again.
+    /// If a response is lost, the SDK sends the transaction again with the same
+    /// `ClientRequestToken`. So the exchange does not take effect a second time.
     pub(crate) fn code_exchange(
         &self,
         identity: &Identity,

@@ -1,8 +1,8 @@
 //! The operations for counters of attempts. A counter is an item for one subject and one time
 //! window. It has two attributes:
 //!
-//! - `n`: the number of attempts that were counted and not taken back
-//! - `failed`: how many of these attempts are known to have failed
+//! - `n`: the number of counted attempts. If an attempt is taken back, `n` is reduced by 1.
+//! - `failed`: the number of counted attempts that are known to have failed.
 
 use aws_sdk_dynamodb::{
     config::retry::RetryConfig,
@@ -67,8 +67,8 @@ impl Ephemeral {
         }
     }
 
-    /// Takes back one counted attempt. The SDK does not retry this write: if the write took effect
-    /// twice, it would also take back another attempt, which may have failed.
+    /// Takes back one counted attempt. The SDK does not retry this write. If the write took effect
+    /// twice, it would also take back another attempt, and that attempt may have failed.
     pub(crate) async fn refund(&self, counter: &Counter) -> Result<()> {
         let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
         let refunded = self

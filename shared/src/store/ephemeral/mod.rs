@@ -1,5 +1,5 @@
-//! The ephemeral table: short codes and attempt counters. All items have a TTL. They are not in the
-//! identity table, because a restore of that table from a backup must not restore these items.
+//! The ephemeral table: short codes and attempt counters. All items have a TTL. The items have
+//! their own table, because a restore of the identity table from a backup must not restore them.
 
 mod codes;
 pub(crate) mod counters;

@@ -44,7 +44,7 @@ pub const EMAIL_TOKENS_PROJECTION: &[&str] = &[
     "epoch",
 ];
 
-/// A placeholder, because `scope` is a reserved word of DynamoDB.
+/// The placeholder for `scope`, which is a reserved word of DynamoDB.
 const SCOPE: &[(&str, &str)] = &[("#scope", "scope")];
 
 /// The result of storing a new e-mail token.
@@ -66,8 +66,8 @@ pub(crate) struct LogInItems {
 }
 
 impl Identity {
-    /// Reads the items for a log-in with one `TransactGetItems`. So the password and the epoch are
-    /// from the same moment: an old password is never read together with a new epoch.
+    /// Reads the items for a log-in with one `TransactGetItems`. So all items are from the same
+    /// moment, and an old password is never read together with a new epoch.
     pub(crate) async fn log_in_items(&self, user: OwnerKey) -> Result<LogInItems> {
         let keys = [
             Key::owner(user),
@@ -105,10 +105,10 @@ impl Identity {
     /// the same transaction. The conditions:
     ///
     /// - The user is active and still has the epoch of the record.
-    /// - The stored record is still `old`. The caller passes an `old` that is no longer valid; this
-    ///   is not checked here. The new record replaces `old`, and the item of the old token is
-    ///   deleted. If `old` is `None`, there must be no stored record.
-    /// - The environment exists, if one is given.
+    /// - The stored record is still `old`. The new record replaces `old`, and the item of the old
+    ///   token is deleted. The caller must check that the old token is no longer valid. If `old` is
+    ///   `None`, there must be no stored record.
+    /// - If `environment` is given, this environment exists.
     pub(crate) fn email_token_insertion(
         &self,
         new: &StoredEmailToken,
@@ -289,15 +289,15 @@ impl Identity {
         let value = AttributeValue::B(Blob::new(key.as_slice()));
         item.insert("wrapped".to_owned(), value);
         let there = self.insert(item).await?.map(wrapped).transpose()?;
-        // If the stored key is the same, the first attempt has written it, but its response was
-        // lost.
+        // If the stored key is equal to `key`, the first attempt has stored it, but the response
+        // was lost. This counts as a success.
         Ok(there.filter(|there| *there != key))
     }
 }
 
 /// Interprets the result of a transaction whose first write changes the record of an e-mail token.
-/// If the condition of this write was false, the conflict contains the stored record, if there is
-/// one.
+/// If the condition of this write was false, the conflict contains the stored record, or `None` if
+/// no record is stored. If only another condition was false, the conflict contains `None`.
 fn email_token_in(transacted: Transacted) -> Result<WriteResult<EmailToken>> {
     match transacted {
         Transacted::Written => Ok(WriteResult::Written),

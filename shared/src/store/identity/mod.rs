@@ -45,8 +45,8 @@ use crate::{
 pub const PARTITION_KEY: &str = "owner";
 /// The name of the sort key.
 pub const SORT_KEY: &str = "item";
-/// An attribute that every token's item has. If a token is revoked, a mark replaces its item. The
-/// mark does not have this attribute.
+/// An attribute that every token's item has. When a token is revoked, another item replaces the
+/// token's item: the mark of a revoked token. The mark does not have this attribute.
 const TOKEN_HASH: &str = "token_hash";
 /// The sort key of an owner's record.
 pub const OWNER_ITEM: &str = "owner";
@@ -200,7 +200,7 @@ impl Items {
         self.email_tokens.get(&user)
     }
 
-    /// Adds an item. The item's sort key determines what kind of record it is.
+    /// Adds an item. The sort key determines the type of the record.
     fn add(&mut self, item: Item) -> Result<()> {
         let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
         match sort_key.map_or("", String::as_str) {
@@ -247,8 +247,8 @@ impl Identity {
     /// Reads these items with strong consistency. Sends one `BatchGetItem` for each 100 keys.
     ///
     /// # Errors
-    /// The database is unavailable, or keys are still unprocessed after all retries. The items of
-    /// unprocessed keys may exist, so they cannot be treated as missing.
+    /// The database is unavailable, or keys are still unprocessed after all retries. An item with
+    /// an unprocessed key may exist, so it must not be treated as missing.
     pub(crate) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Items> {
         let mut keys = keys.iter().map(Key::to_item).collect::<Result<Vec<_>>>()?;
         let mut found = Items::default();
@@ -310,9 +310,9 @@ impl Identity {
         Ok(call.send().await?.item)
     }
 
-    /// Opens the connection to the database before the first request, by reading an item that does
-    /// not exist. During init, this is faster: Lambda then provides a whole CPU, and later only a
-    /// share of a CPU.
+    /// Opens the connection to the database before the first request: reads an item that does not
+    /// exist. This is faster during init than later, because Lambda provides a whole CPU during
+    /// init, but only a share of a CPU later.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -352,7 +352,8 @@ impl Identity {
     }
 }
 
-/// Returns whether an item in the place of a token's item is the mark of a revoked token.
+/// Returns whether this item is the mark of a revoked token. The item must be a token's item or a
+/// mark.
 fn is_revoked(item: &Item) -> bool {
     !item.contains_key(TOKEN_HASH)
 }

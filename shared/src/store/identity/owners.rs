@@ -31,9 +31,10 @@ pub enum Inserted {
 impl Identity {
     /// Stores a new owner, if no stored owner has the same key.
     ///
-    /// The write is a transaction, which takes effect only once. A plain `PutItem` that the SDK
-    /// retries could take effect a second time after the owner was deleted. Then the owner would
-    /// exist again, and its tokens would be valid again.
+    /// The write is sent as a transaction, which takes effect only once. If we sent a plain
+    /// `PutItem` and the SDK retried it, the `PutItem` could take effect a second time after the
+    /// owner was deleted. Then the owner would exist again, and the owner's tokens would be valid
+    /// again.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -53,8 +54,8 @@ impl Identity {
     }
 
     /// Prepares to replace a user's record with one conditional `PutItem`. The condition: the
-    /// record has not changed since it was read. If the `PutItem` is repeated, its condition is
-    /// false, because the version has changed.
+    /// record has not changed since it was read. If the SDK sends the `PutItem` twice, the second
+    /// one changes nothing: its condition is false, because the first one has changed the version.
     pub(crate) fn user_replacement(
         &self,
         old: &User,
@@ -80,9 +81,9 @@ impl Identity {
     /// Prepares to delete an owner's record. Without this record, all tokens of the owner are
     /// invalid.
     ///
-    /// The record may have changed since it was read, but the incarnation must be the same. So if
-    /// this deletion is repeated or delayed, it does not delete a new owner that was created with
-    /// the same id.
+    /// The condition: the stored owner has this incarnation. All other fields may have changed
+    /// since the record was read. So if this deletion is repeated or delayed, it does not delete a
+    /// new owner that was created with the same id.
     pub(crate) fn owner_deletion(&self, owner: OwnerKey, incarnation: Epoch) -> Result<Change<()>> {
         let values = [(":born", to_value(&incarnation)?)];
         let key = Key::owner(owner).to_item()?;
@@ -97,7 +98,7 @@ impl Identity {
         Ok(Change::alone(delete, |_| Ok(())))
     }
 
-    /// Stores a new environment. The write is a transaction for the same reason as in
+    /// Stores a new environment. The write is sent as a transaction, for the same reason as in
     /// [`Identity::insert_owner`].
     pub(crate) async fn insert_environment(&self, environment: &Environment) -> Result<()> {
         let mut item = to_item(environment)?;

@@ -30,12 +30,12 @@ use crate::{
 };
 
 impl Identity {
-    /// Stores a new token with one conditional `PutItem`. If the SDK retries the `PutItem`, the
-    /// same token may already be stored. This counts as a success.
+    /// Stores a new token with one conditional `PutItem`. If the SDK retries the `PutItem`, it may
+    /// find that the first attempt has stored the token. This counts as a success.
     ///
     /// # Errors
-    /// The database is unavailable, or another token of the owner has the same id (a collision of
-    /// 80 random bits within a millisecond).
+    /// The database is unavailable, or another token of the owner has the same id. (Then both
+    /// tokens were created in the same millisecond with the same 80 random bits.)
     pub async fn insert_token(&self, token: &Token) -> Result<()> {
         match self.insert(to_item(token)?).await? {
             None => Ok(()),
@@ -57,9 +57,9 @@ impl Identity {
     /// token is expired or revoked. If the token was already renewed in this second, it is not
     /// written again.
     ///
-    /// The renewal is one `UpdateItem`. Its condition is false if the token is not stored or is
-    /// expired. If the token is expired because it was not used for its `ttl`, a second
-    /// `UpdateItem` ends it permanently.
+    /// The renewal is one `UpdateItem`. Its condition is false if the token is not stored, is
+    /// expired, or was already renewed in this second. If the token is expired because it was not
+    /// used for its `ttl`, a second `UpdateItem` makes the expiry permanent (`end_idle`).
     pub(crate) async fn renew(
         &self,
         token: &PlainToken,
@@ -94,12 +94,12 @@ impl Identity {
         }
     }
 
-    /// Ends an expired sliding token permanently, before a caller learns that the token is expired.
-    /// Otherwise a renewal that was sent before the token expired, but arrives late, would make the
-    /// token valid again.
+    /// Makes the expiry of a sliding token permanent. We do this before we tell a caller that the
+    /// token is expired. Without this write, the token could become valid again: a renewal can be
+    /// sent before the token expires, and reach the database later.
     ///
-    /// If another request has renewed the token in the meantime, returns when the token expires.
-    /// Otherwise returns `None`.
+    /// If another request has renewed the token in the meantime, returns the time when the token
+    /// expires. Otherwise returns `None`.
     async fn end_idle(&self, token: &PlainToken, now: UnixSeconds) -> Result<Option<UnixSeconds>> {
         let ended = self
             .update(token, now)?
@@ -116,8 +116,8 @@ impl Identity {
         })
     }
 
-    /// Returns an update of a token's item. Its expressions can use `:hash`, the token's hash, and
-    /// `:now`, the time.
+    /// Returns an update of a token's item. The expressions of the update can use two values:
+    /// `:hash` is the token's hash, and `:now` is the current time.
     fn update(&self, token: &PlainToken, now: UnixSeconds) -> Result<UpdateItemFluentBuilder> {
         let hash = AttributeValue::B(Blob::new(token.hashed().as_bytes().as_slice()));
         Ok(self
@@ -167,8 +167,7 @@ impl Identity {
     }
 
     /// Prepares to revoke a token. The write replaces the token's item with a mark, which is stored
-    /// for an hour. If the token's item was only deleted, a delayed `PutItem` of the token could
-    /// store the token again.
+    /// for an hour. If we only deleted the item, a delayed `PutItem` could store the token again.
     pub(crate) fn revocation(
         &self,
         owner: OwnerKey,
@@ -184,9 +183,9 @@ impl Identity {
         Ok(Change::alone(put, |_| Ok(())))
     }
 
-    /// Deletes the records of those tokens of an owner that do not have the owner's epoch. These
-    /// tokens are revoked. Sends as many requests as needed, but stops if DynamoDB leaves deletions
-    /// unprocessed.
+    /// Deletes the records of an owner's tokens whose epoch differs from the owner's epoch. These
+    /// tokens are already invalid. Sends as many requests as needed, but stops if DynamoDB leaves
+    /// deletions unprocessed.
     pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<()> {
         #[derive(Deserialize)]
         struct Ended {
@@ -205,11 +204,13 @@ impl Identity {
                 .await?;
             let items = output.items.unwrap_or_default();
             let found: Vec<Ended> = items.into_iter().map(from_item).collect::<Result<_>>()?;
-            // Read the owner's epoch after the tokens. If the epoch were read first, another
-            // request could write a new epoch in between, and the sweep would delete tokens with
-            // the new epoch, which are valid. An epoch that was replaced is never used again.
+            // We must read the owner's epoch after the tokens. If we read the epoch first, another
+            // request could then write a new epoch and store a token with the new epoch. The sweep
+            // would delete this valid token. In our order, this cannot happen, because an epoch
+            // that was replaced is never used again.
             let epoch = self.owner(owner).await?.map(|owner| owner.state().epoch);
-            // An item without an epoch is the mark of a revoked token, which must stay.
+            // An item without an epoch is the mark of a revoked token. The mark must not be
+            // deleted.
             let ended = found
                 .iter()
                 .filter(|token| token.epoch.is_some() && token.epoch != epoch);
@@ -220,8 +221,8 @@ impl Identity {
             if start.is_none() || !all_done {
                 return Ok(());
             }
-            // The embedded database never yields. Without this yield, a timeout around this loop
-            // could not stop the loop.
+            // A request to the embedded database never yields to the runtime. So without this line,
+            // a timeout could not stop the loop.
             tokio::task::yield_now().await;
         }
     }
@@ -261,7 +262,7 @@ impl Identity {
 }
 
 /// How long the mark of a revoked token is stored, in seconds. None of our requests to DynamoDB can
-/// be delayed for such a long time.
+/// be delayed by an hour.
 const REVOCATION_MARK_SECONDS: u32 = 3600;
 /// How many tokens one query of a sweep reads.
 const SWEEP_PAGE: i32 = 100;

@@ -22,9 +22,9 @@ use crate::{
     },
 };
 
-/// The record of a user's password: the item `password` in the user's partition. It is not a part
-/// of the user's record, because every verification of a user token reads the user's record and
-/// needs no password.
+/// The record of a user's password: the item `password` in the user's partition. The password has
+/// its own record, because every verification of a user token reads the user's record and does not
+/// need the password.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct PasswordRecord {
     /// The hash as a PHC string.
@@ -48,8 +48,9 @@ pub(crate) enum PasswordChange<'a> {
 pub(crate) enum AddressChange<'a> {
     Keep,
     Remove,
-    /// The new address, and the stored record of the address, if there is one. The new record
-    /// replaces the stored record, so the address must not belong to another user.
+    /// The new address, and the stored record of the new address (`None` if there is no record).
+    /// The caller must check that the stored record does not belong to another user, because the
+    /// new record replaces the stored record.
     Set(&'a Email, Option<&'a Address>),
 }
 
@@ -65,8 +66,10 @@ pub(crate) enum UserWrite {
 
 impl Identity {
     /// Prepares one transaction that stores a user, its password and its address. The conditions:
-    /// the stored user (`old`) and the stored record of the new address have not changed since they
-    /// were read. If there was no user or no record, there still is none.
+    ///
+    /// - The stored user is still `old`. If `old` is `None`, there is no stored user.
+    /// - The stored record of the new address has not changed since it was read. If no record was
+    ///   found, there still is no record.
     pub(crate) fn user_put(
         &self,
         old: Option<&User>,
@@ -121,8 +124,7 @@ impl Identity {
         let old_email = old.and_then(|old| old.email.as_ref());
         match (address, old_email) {
             (AddressChange::Set(..) | AddressChange::Remove, Some(email)) => {
-                // If another user has the old address by now, the record of the old address is not
-                // deleted.
+                // The record of the old address is deleted only if it still belongs to this user.
                 Ok(change.and_optional(self.delete_address(email, new)?))
             }
             _ => Ok(change),
@@ -131,8 +133,8 @@ impl Identity {
 
     /// Prepares one transaction that deletes a user, its password, its address and the record of
     /// its e-mail token. The condition: the user has not changed since it was read. If the user has
-    /// changed, the result is the stored user. Otherwise the result is `None`: the user does not
-    /// exist any more.
+    /// changed, nothing is deleted, and the result is the stored user. The result `None` means that
+    /// the user does not exist any more.
     pub(crate) fn user_deletion(&self, user: &User) -> Result<Change<Option<User>>> {
         let key = (&user.id).into();
         let of = |key: Key| delete(&self.table, key.to_item()?, None, &[]);
