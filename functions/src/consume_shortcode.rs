@@ -11,7 +11,7 @@ use shared::{
     },
     http::{Origin, back_end, deadline, fields::Fields, ok_secret},
     service::{
-        rate_limit::{REFUND, charge, failed, refund},
+        rate_limit::{TAKE_BACK_MARGIN, count_attempt, failed, take_back},
         shortcode::{Exchange, Exchanged, exchange},
     },
 };
@@ -44,12 +44,12 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         .collect();
     budgets.push(origin.budget("shortcode", "deployment", 60, per_minute));
     let table = app.ephemeral()?;
-    let charged = charge(table, &budgets, app.now().seconds()).await?;
+    let counted = count_attempt(table, &budgets, app.now().seconds()).await?;
 
     // A value that is not a string counts as a malformed code.
     let code = typed.as_str();
     let Some(code) = code.and_then(|typed| app.settings().code_space.parse(typed)) else {
-        failed(table, charged).await;
+        failed(table, counted).await;
         return Err(Error::from(Problem {
             location: Location::Body,
             path: "shortcode",
@@ -58,24 +58,24 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     };
     let unknown = || Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
     let exchange = exchange(app, &code, origin.ecosystem.as_ref());
-    let attempt = deadline(&request).before(REFUND, exchange);
+    let attempt = deadline(&request).before(TAKE_BACK_MARGIN, exchange);
     match attempt.await.flatten() {
         Ok(Exchange::Token(exchanged)) => {
             let answer = shown(&exchanged);
-            refund(table, charged).await;
+            take_back(table, counted).await;
             answer
         }
         Ok(Exchange::Invalid) => {
-            refund(table, charged).await;
+            take_back(table, counted).await;
             Err(unknown())
         }
         Ok(Exchange::Unknown) => {
-            failed(table, charged).await;
+            failed(table, counted).await;
             Err(unknown())
         }
         // The caller learned nothing about the code.
         Err(error) => {
-            refund(table, charged).await;
+            take_back(table, counted).await;
             Err(error)
         }
     }

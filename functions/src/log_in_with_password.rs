@@ -15,7 +15,7 @@ use shared::{
     http::{Origin, back_end, deadline, email_token::value, fields::Fields},
     service::{
         log_in::{self, try_log_in},
-        rate_limit::{REFUND, charge, failed, refund},
+        rate_limit::{TAKE_BACK_MARGIN, count_attempt, failed, take_back},
     },
 };
 
@@ -57,19 +57,19 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         }
         None => Vec::new(),
     };
-    let charged = charge(table, &of_source, now).await?;
+    let counted = count_attempt(table, &of_source, now).await?;
     // Count the attempt for the address only after its source. So a source that has reached its
     // limit does not use up the limit of the address, which all sources share.
     let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
     let (also, address) = join(
-        charge(table, &of_address, now),
+        count_attempt(table, &of_address, now),
         log_in::address(app, &email),
     )
     .await;
-    let charged = match also {
-        Ok(also) => charged.and(also),
+    let counted = match also {
+        Ok(also) => counted.and(also),
         Err(error) => {
-            refund(table, charged).await;
+            take_back(table, counted).await;
             return Err(error);
         }
     };
@@ -86,19 +86,19 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             Err(error) => Err(error),
         }
     };
-    let attempt = deadline(&request).before(REFUND, attempt);
+    let attempt = deadline(&request).before(TAKE_BACK_MARGIN, attempt);
     match attempt.await.flatten() {
         Ok(Some(user)) => {
-            let (token, ()) = join(user.value(app), refund(table, charged)).await;
+            let (token, ()) = join(user.value(app), take_back(table, counted)).await;
             value(&token?.ok_or(Error::WrongPassword)?)
         }
         Ok(None) => {
-            failed(table, charged).await;
+            failed(table, counted).await;
             Err(Error::WrongPassword)
         }
         // The caller learned nothing about the password.
         Err(error) => {
-            refund(table, charged).await;
+            take_back(table, counted).await;
             Err(error)
         }
     }

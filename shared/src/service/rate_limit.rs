@@ -1,6 +1,6 @@
 //! Limits on failed attempts to exchange a short code or to log in.
 //!
-//! [`charge`] counts an attempt before it is made. If the attempt does not fail, [`refund`] takes
+//! [`count_attempt`] counts an attempt before it is made. If the attempt does not fail, [`take_back`] takes
 //! it back. So attempts that are sent in parallel cannot exceed the limit, and successful attempts
 //! do not use it up. A counter is an item of the ephemeral table for one subject and one time
 //! window. Its attribute `n` is the number of attempts that were counted and not taken back. Its
@@ -18,16 +18,16 @@ use crate::{
     },
     store::ephemeral::{
         Ephemeral,
-        counters::{Charge, Counter},
+        counters::{CountResult, Counter},
     },
 };
 
 /// How long taking back an attempt may take. The response waits for it. A response that comes too
 /// late would lose a new token, which is worse than an attempt that stays counted.
-const REFUND_TIME: Duration = Duration::from_millis(300);
+const TAKE_BACK_TIME: Duration = Duration::from_millis(300);
 /// An attempt is stopped this long before the deadline of its request, so that there is time to
 /// take the attempt back.
-pub const REFUND: Duration = Duration::from_millis(400);
+pub const TAKE_BACK_MARGIN: Duration = Duration::from_millis(400);
 
 /// The limit on the failed attempts of one subject in a time window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +62,12 @@ impl Budget {
     }
 }
 
-/// An attempt that was counted. It must be passed to [`refund`] or to [`failed`], exactly once.
+/// An attempt that was counted. It must be passed to [`take_back`] or to [`failed`], exactly once.
 #[derive(Debug)]
 #[must_use]
-pub struct Charged(Vec<Counter>);
+pub struct CountedAttempt(Vec<Counter>);
 
-impl Charged {
+impl CountedAttempt {
     /// Combines the counters in which one attempt was counted.
     pub fn and(mut self, also: Self) -> Self {
         self.0.extend(also.0);
@@ -80,19 +80,23 @@ impl Charged {
 /// # Errors
 /// [`Error::TooManyRequests`] if one of the budgets is used up; the database is unavailable. In
 /// both cases the attempt is taken back from the other budgets.
-pub async fn charge(table: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> Result<Charged> {
-    let calls = budgets.iter().map(async |budget| {
+pub async fn count_attempt(
+    table: &Ephemeral,
+    budgets: &[Budget],
+    now: UnixSeconds,
+) -> Result<CountedAttempt> {
+    let operations = budgets.iter().map(async |budget| {
         let counter = budget.counter(now);
-        let charge = table.charge(&counter, budget.limit).await?;
-        Ok((counter, charge, budget.limit))
+        let result = table.count_attempt(&counter, budget.limit).await?;
+        Ok((counter, result, budget.limit))
     });
     let mut counters = Vec::new();
     let mut refused = None;
     let mut fault = None;
-    for result in join_all(calls).await {
+    for result in join_all(operations).await {
         match result {
-            Ok((counter, Charge::Counted, _)) => counters.push(counter),
-            Ok((counter, Charge::Full { failed }, limit)) => {
+            Ok((counter, CountResult::Counted, _)) => counters.push(counter),
+            Ok((counter, CountResult::Full { failed }, limit)) => {
                 // If some of the counted attempts are still running, they may be taken back in a
                 // moment. Only if all of them have failed, the limit is used up until the window
                 // ends.
@@ -107,12 +111,12 @@ pub async fn charge(table: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> 
             Err(error) => fault = Some(error),
         }
     }
-    let charged = Charged(counters);
+    let counted = CountedAttempt(counters);
     let error = fault.or(refused.map(|retry_after| Error::TooManyRequests { retry_after }));
     match error {
-        None => Ok(charged),
+        None => Ok(counted),
         Some(error) => {
-            refund(table, charged).await;
+            take_back(table, counted).await;
             Err(error)
         }
     }
@@ -121,13 +125,13 @@ pub async fn charge(table: &Ephemeral, budgets: &[Budget], now: UnixSeconds) -> 
 /// Takes back an attempt that did not fail. The database operation is never retried, because taking
 /// back one attempt twice would hide a failed attempt. The time of the operation is limited,
 /// because the response waits for it.
-pub async fn refund(table: &Ephemeral, charged: Charged) {
-    let refunds = charged.0.iter().map(async |counter| {
-        if let Err(error) = table.refund(counter).await {
+pub async fn take_back(table: &Ephemeral, counted: CountedAttempt) {
+    let operations = counted.0.iter().map(async |counter| {
+        if let Err(error) = table.take_back(counter).await {
             tracing::warn!(cause = ?error, "cannot take back an attempt");
         }
     });
-    if tokio::time::timeout(REFUND_TIME, join_all(refunds))
+    if tokio::time::timeout(TAKE_BACK_TIME, join_all(operations))
         .await
         .is_err()
     {
@@ -136,8 +140,8 @@ pub async fn refund(table: &Ephemeral, charged: Charged) {
 }
 
 /// Records that an attempt failed, so that the next rejected caller is told how long to wait.
-pub async fn failed(table: &Ephemeral, charged: Charged) {
-    let notes = charged.0.iter().map(async |counter| {
+pub async fn failed(table: &Ephemeral, counted: CountedAttempt) {
+    let notes = counted.0.iter().map(async |counter| {
         if let Err(error) = table.count_failure(counter).await {
             // The attempt stays counted, so the limit still applies.
             tracing::warn!(cause = ?error, "cannot record a failed attempt");

@@ -27,7 +27,7 @@ pub(crate) struct Counter {
 }
 
 /// The result of counting an attempt.
-pub(crate) enum Charge {
+pub(crate) enum CountResult {
     /// The attempt is counted.
     Counted,
     /// The limit is reached, and the attempt is not counted.
@@ -39,7 +39,7 @@ pub(crate) enum Charge {
 
 impl Ephemeral {
     /// Counts an attempt, unless the limit is reached.
-    pub(crate) async fn charge(&self, counter: &Counter, limit: u32) -> Result<Charge> {
+    pub(crate) async fn count_attempt(&self, counter: &Counter, limit: u32) -> Result<CountResult> {
         #[derive(Deserialize)]
         struct Full {
             #[serde(default)]
@@ -56,11 +56,11 @@ impl Ephemeral {
             .send()
             .await;
         match added {
-            Ok(_) => Ok(Charge::Counted),
+            Ok(_) => Ok(CountResult::Counted),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
                     let Full { failed } = from_item(refusal.item.clone().unwrap_or_default())?;
-                    Ok(Charge::Full { failed })
+                    Ok(CountResult::Full { failed })
                 }
                 _ => Err(error.into()),
             },
@@ -69,9 +69,9 @@ impl Ephemeral {
 
     /// Takes back one counted attempt. The SDK does not retry this write. If the write took effect
     /// twice, it would also take back another attempt, and that attempt may have failed.
-    pub(crate) async fn refund(&self, counter: &Counter) -> Result<()> {
+    pub(crate) async fn take_back(&self, counter: &Counter) -> Result<()> {
         let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
-        let refunded = self
+        let taken_back = self
             .update(counter)
             .update_expression("ADD n :back")
             .condition_expression("n > :zero")
@@ -82,7 +82,7 @@ impl Ephemeral {
             .send()
             .await;
         let is_refusal = UpdateItemError::is_conditional_check_failed_exception;
-        unless_refused(refunded, is_refusal)
+        unless_refused(taken_back, is_refusal)
     }
 
     /// Records that a counted attempt failed.
