@@ -1,7 +1,7 @@
 //! The Lambda authorizer for a customer's own API: decides whether the caller's token is valid, and
 //! gives the API the facts about the token.
 //!
-//! It has no route. API Gateway calls it with one of three events:
+//! This function has no route. API Gateway calls the function with one of three events:
 //!
 //! - HTTP APIs with payload 2.0 and simple responses:
 //!   <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
@@ -73,7 +73,7 @@ pub enum Decision {
     Policy {
         /// The caller's id.
         principal_id: String,
-        /// The policy that allows or denies the request, and all other requests to the API's stage.
+        /// The policy. It allows or denies this request and all other requests to the API's stage.
         policy_document: Policy,
         /// The facts about the caller, for the API's own functions.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +115,7 @@ struct Statement {
 ///
 /// # Errors
 /// The database is unavailable, or this is not an authorizer event. In both cases API Gateway
-/// rejects the request. It caches a denial, but it does not cache an error.
+/// rejects the request. API Gateway does not cache these errors. It caches only decisions.
 pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Decision, String> {
     let request_id = event.context.request_id;
     let span = tracing::info_span!("request", endpoint = NAME, request_id);
@@ -184,8 +184,8 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
 }
 
 impl Event {
-    /// Returns the token in the event if it is well-formed. The token is in the cache key if the
-    /// event has a cache key, and in the `Authorization` header otherwise.
+    /// Returns the token in the event if the token is well-formed. If the event has a cache key,
+    /// the token is in the cache key. Otherwise the token is in the `Authorization` header.
     fn token(&self, app: &App) -> Option<PlainToken> {
         let sent = match (&self.authorization_token, &self.identity_source) {
             (Some(token), _) => token,
@@ -217,8 +217,8 @@ impl Event {
     }
 }
 
-/// Returns the ARN of all methods and paths in the stage of this method, because API Gateway uses a
-/// cached policy for all of them.
+/// Returns the ARN of all methods and paths in the stage of this method. API Gateway uses a cached
+/// policy for all these methods and paths.
 fn whole_stage(method_arn: &str) -> String {
     let parts: Vec<_> = method_arn.split('/').take(2).collect();
     format!("{}/*", parts.join("/"))

@@ -25,10 +25,11 @@ const WINDOW: u64 = 15 * 60;
 /// Returns 200 with the token, which is shown only once. The code is the only credential that is
 /// needed.
 ///
-/// An attempt is counted for its source and for the deployment before the code is checked. It is
-/// taken back unless the code was wrong. A back end may send its server token and the client's
-/// address. Then the limits of the back end's ecosystem apply, and codes of other ecosystems are
-/// unknown.
+/// Before the code is checked, the attempt is counted for its source and for the deployment. If the
+/// code is malformed or unknown, the attempt stays counted. Otherwise the attempt is taken back.
+///
+/// A back end may send its server token and the client's address. Then the limits of the back end's
+/// ecosystem apply, and codes of other ecosystems are unknown.
 ///
 /// # Errors
 /// 400 if the body is invalid, or if there is any query field. Such a request does not count as an
@@ -73,7 +74,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             failed(table, counted).await;
             Err(unknown())
         }
-        // The caller learned nothing about the code.
+        // The response does not tell the caller whether the code is valid, so take the attempt
+        // back.
         Err(error) => {
             take_back(table, counted).await;
             Err(error)

@@ -29,9 +29,9 @@ enum Target {
 /// Returns 201 with the code, which is shown only once.
 ///
 /// # Errors
-/// 400 if the body is invalid, or if there is any query field; 401; 403, for example if a user asks
-/// for a code for another user; 404 if the environment, the ecosystem or the user is unknown; 409
-/// if the user is inactive or belongs to a deleted environment; 413; 415.
+/// 400 if the body is invalid, or if there is any query field; 401; 403, for example if a user
+/// requests a code for another user; 404 if the environment, the ecosystem or the user is unknown;
+/// 409 if the user is inactive or belongs to a deleted environment; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request)?;
     let (named, target, wanted) = asked(&request);
@@ -145,7 +145,7 @@ fn asked(request: &Request) -> (Named, Result<Target>, Result<NewCode>) {
         (Err(error), ..) => Err(error),
         (Ok(()), Some(id), _) => Ok(Target::Environment(id)),
         (Ok(()), None, Some(id)) => Ok(Target::User(id)),
-        // The error is already among the errors of the fields.
+        // `fields` already contains the error, so return no second error.
         (Ok(()), None, None) => Err(Error::Invalid(Vec::new())),
     };
     (named, target, fields.map(|_| wanted))

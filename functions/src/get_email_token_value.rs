@@ -11,9 +11,9 @@ use shared::{
     service::{access::rights, email_token, verify::Lookup},
 };
 
-/// Returns 200 with the value, even if the e-mail token is expired. A user token may read the value
-/// of the same user's e-mail token. An admin user's token may read the value of every e-mail token
-/// in the admin user's ecosystem. In both cases the token must have at least the scope of the
+/// Returns 200 with the value, even if the e-mail token has expired. A user token may read the
+/// value of the same user's e-mail token. An admin user's token may read the value of every e-mail
+/// token in the admin user's ecosystem. In both cases the token must have at least the scope of the
 /// e-mail token and must not expire before the e-mail token.
 ///
 /// # Errors

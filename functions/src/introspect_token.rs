@@ -12,9 +12,9 @@ use shared::{
 };
 use tokenry_api::Introspection;
 
-/// Returns 200 with the token's claims, or with only `{"active":false}` if the token is invalid or
-/// the caller is not allowed to introspect it. Introspection counts as a use of the token, so it
-/// renews a sliding token.
+/// Returns 200 with the token's claims. If the token is invalid, or if the caller is not allowed to
+/// introspect the token, returns 200 with only `{"active":false}`. Introspection counts as a use of
+/// the token, so a sliding token is renewed.
 ///
 /// # Errors
 /// 400 if the form is invalid, or if there is any query field; 401; 403 if the caller is a user;

@@ -1,4 +1,5 @@
-//! The Lambda handlers of Tokenry, one file per function, and their table, [`FUNCTIONS`].
+//! The Lambda handlers of Tokenry, one file per function, and the list of all functions,
+//! [`FUNCTIONS`].
 //!
 //! No handler imports another handler.
 
@@ -49,7 +50,7 @@ pub enum Kind {
     Route {
         /// The route's method.
         method: Method,
-        /// The route's path, with parameters in API Gateway's braces.
+        /// The route's path. Each parameter is in braces, as in API Gateway.
         path: &'static str,
         /// The handler of the route.
         handler: Handler,
@@ -65,7 +66,7 @@ pub struct Endpoint {
     pub name: &'static str,
     /// The route's method.
     pub method: &'static Method,
-    /// The route's path, with parameters in API Gateway's braces.
+    /// The route's path. Each parameter is in braces, as in API Gateway.
     pub path: &'static str,
     /// The handler of the route.
     pub handler: Handler,

@@ -25,7 +25,7 @@ use tokenry_api::EmailTokenList;
 
 /// Returns 200 with a page of the records of e-mail tokens, without the values. For an account
 /// token, the list contains the e-mail tokens of all ecosystems of the account. For a server token
-/// or an admin user's token, it contains the e-mail tokens of the caller's ecosystem.
+/// or an admin user's token, the list contains the e-mail tokens of the caller's ecosystem.
 ///
 /// # Errors
 /// 400 if a query field is invalid, such as the cursor of another list, or if there is a body; 401;
@@ -53,8 +53,7 @@ fn page(request: &Request, caller: &Verified) -> Result<(u32, Option<ListKey>)> 
     let limit = query.optional("limit", parse_limit);
     let after = query.optional("cursor", |text| {
         let place = parse_list_key_cursor(text, list(caller))?;
-        // A client can compute a cursor from a key in another ecosystem. That cursor is invalid for
-        // this list.
+        // A client can compute a cursor for a key in another ecosystem. Reject such a cursor.
         match caller.ecosystem() {
             Some(own) if place.ecosystem().as_ref() != Some(own) => Err("invalid cursor"),
             _ => Ok(place),

@@ -1,5 +1,5 @@
-//! `POST /_/user-token/value`: logs a user in with a password and returns the value of its e-mail
-//! token.
+//! `POST /_/user-token/value`: logs a user in with a password and returns the value of the user's
+//! e-mail token.
 
 use futures_util::future::join;
 use lambda_http::{Body, Request, Response};
@@ -28,18 +28,20 @@ const OF_SOURCE: u32 = 30;
 /// How many attempts for one e-mail address from all sources may fail in a window.
 const OF_ADDRESS: u32 = 100;
 
-/// Returns 200 with the value of the user's valid e-mail token, or of a new one. The password is
-/// the only credential that is needed.
+/// Returns 200 with the value of the user's e-mail token. If the user has no valid e-mail token, a
+/// new e-mail token is created. The password is the only credential that is needed.
 ///
-/// An attempt is counted for its source and for its e-mail address before the password is checked.
-/// It is taken back unless the address or the password was wrong. A back end may send its server
-/// token and the client's address. Then the limits of the back end's ecosystem apply, and users of
-/// other ecosystems are unknown.
+/// Before the password is checked, the attempt is counted for its source and for its e-mail
+/// address. If the log-in does not fail with a 401, the attempt is taken back.
+///
+/// A back end may send its server token and the client's address. Then the limits of the back end's
+/// ecosystem apply, and users of other ecosystems are unknown.
 ///
 /// # Errors
 /// 400 if the body is invalid, or if there is any query field. Such a request does not count as an
-/// attempt. The same 401 if the password is wrong, if the address is unknown, or if the user is
-/// inactive, has no password or belongs to a deleted environment. 413, 415, 429.
+/// attempt. 401 if the password is wrong, if the address is unknown, or if the user is inactive,
+/// has no password or belongs to a deleted environment. The response is the same in all these
+/// cases. 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
     let (email, password, origin) = given(&request, back_end)?;
@@ -58,8 +60,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         None => Vec::new(),
     };
     let counted = count_attempt(table, &of_source, now).await?;
-    // Count the attempt for the address only after its source. So a source that has reached its
-    // limit does not use up the limit of the address, which all sources share.
+    // First count the attempt for the source, then for the e-mail address. So a source that has
+    // reached its own limit does not use up the limit of the address, which all sources share.
     let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
     let (also, address) = join(
         count_attempt(table, &of_address, now),
@@ -96,7 +98,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             failed(table, counted).await;
             Err(Error::WrongPassword)
         }
-        // The caller learned nothing about the password.
+        // The response does not tell the caller whether the password is correct, so take the
+        // attempt back.
         Err(error) => {
             take_back(table, counted).await;
             Err(error)
@@ -110,8 +113,8 @@ fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Email, Pas
     let password = body.required("password", Password::parse);
     let origin = Origin::new(request, back_end, &mut body);
     combine(Fields::query(request).finish(), body.finish())?;
-    let (email, password) = email
-        .zip(password)
-        .ok_or(Error::InvalidBody("the body names no user"))?;
+    let (email, password) = email.zip(password).ok_or(Error::InvalidBody(
+        "the body contains no email or no password",
+    ))?;
     Ok((email, password, origin))
 }

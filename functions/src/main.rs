@@ -1,4 +1,5 @@
-//! The binary of all Lambda functions. It runs the function whose name Lambda sets in `_HANDLER`.
+//! The binary of all Lambda functions. The variable `_HANDLER`, which Lambda sets, contains the
+//! name of the function to run.
 
 use std::{env, process::ExitCode};
 
@@ -56,7 +57,8 @@ async fn run() -> Result<(), String> {
         .with_settings(config.settings)
         .with_metrics(metrics.map(Metrics::of_function));
     if let Err(error) = app.identity().warm_up().await {
-        // Not fatal: the first request reports the same error to its caller.
+        // Continue: each request tries again, and returns an error if the table is still
+        // unavailable.
         tracing::warn!(cause = ?error, "the identity table is unavailable");
     }
     app.warm_up_value_key().await;

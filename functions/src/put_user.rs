@@ -17,8 +17,8 @@ use shared::{
 };
 
 /// Returns 201 with a new user, or 200 with a changed user. A field that is omitted keeps its
-/// value. Null removes the address or the password. A different address, a set or removed password,
-/// or `active: false` revokes every token of the user immediately.
+/// value. Null removes the address or the password. Every token of the user is revoked immediately
+/// if the address changes, if a password is set or removed, or if `active` is `false`.
 ///
 /// # Errors
 /// 400 if the id or the body is invalid, or if there is any query field; 401; 403; 404 if the

@@ -12,8 +12,8 @@ use shared::{
 };
 use tokenry_api::Data;
 
-/// Returns 200 with the token's record. The scope and the expiry are replaced. The value stays the
-/// same. The next verification uses the new scope and expiry.
+/// Returns 200 with the token's record. The token's value stays the same. The next verification
+/// uses the new scope and expiry.
 ///
 /// # Errors
 /// 400 if the body is invalid, or if there is any query field; 401; 403; 404 if the address is

@@ -8,8 +8,8 @@ fn refusal(handler: Option<&str>, variables: &[(&str, &str)]) -> String {
     if let Some(handler) = handler {
         command.env("_HANDLER", handler);
     }
-    let output = command.output().expect("the binary runs");
-    let line = String::from_utf8(output.stderr).expect("UTF-8");
+    let output = command.output().expect("cannot run the binary");
+    let line = String::from_utf8(output.stderr).expect("the error message is not UTF-8");
     assert!(!output.status.success(), "{line}");
     assert_eq!(line.lines().count(), 1, "{line}");
     line

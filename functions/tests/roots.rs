@@ -1,4 +1,4 @@
-//! Tests which root certificates the Lambda binary trusts.
+//! Tests which root certificates the Lambda binary trusts when it connects to the database.
 
 mod self_signed;
 
@@ -40,7 +40,7 @@ impl Function {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        Self(child.expect("the binary runs"))
+        Self(child.expect("cannot run the binary"))
     }
 }
 
@@ -66,26 +66,26 @@ fn asked(connection: TcpStream, config: Arc<ServerConfig>) -> Result<String, Str
 }
 
 #[test]
-fn the_function_sends_a_request_to_a_database_with_a_certificate_of_a_configured_root() {
+fn the_function_trusts_a_database_whose_certificate_is_a_configured_root() {
     let (config, pem) = self_signed::localhost();
     let listener = listener();
     let roots = tempfile::NamedTempFile::new().expect("cannot create a file");
     std::fs::write(roots.path(), pem).expect("cannot write the file");
     let path = roots.path().to_str().expect("the path is not UTF-8");
     let _function = Function::start(&listener, &[("SSL_CERT_FILE", path)]);
-    let (connection, _) = listener.accept().expect("no connection");
+    let (connection, _) = listener.accept().expect("the function did not connect");
     assert_eq!(asked(connection, config), Ok("POST".to_owned()));
 }
 
 #[test]
-fn the_function_sends_no_request_if_no_amazon_root_issued_the_certificate_of_the_database() {
+fn the_function_rejects_a_self_signed_database_certificate_if_no_root_is_configured() {
     let (config, _) = self_signed::localhost();
     let listener = listener();
-    // An empty variable has the same effect as no variable. template.yaml sets it to an empty value
-    // so that the function trusts only Amazon's roots.
+    // If `SSL_CERT_FILE` is missing or empty, the function trusts only Amazon's roots.
+    // template.yaml sets the variable to an empty value.
     for variables in [&[][..], &[("SSL_CERT_FILE", "")]] {
         let _function = Function::start(&listener, variables);
-        let (connection, _) = listener.accept().expect("no connection");
+        let (connection, _) = listener.accept().expect("the function did not connect");
         let refusal = asked(connection, config.clone()).expect_err("the function sent a request");
         assert!(refusal.contains("UnknownCA"), "{refusal}");
     }

@@ -16,7 +16,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["domain", "service"]),
 ];
 
-/// The crates that only certain layers may use. Each entry has the crate and its layers.
+/// The crates that only certain layers may use. Each entry contains the name of a crate, and the
+/// layers that may use the crate.
 const CRATES: &[(&str, &str)] = &[
     ("aws_sdk_dynamodb", "store"),
     ("aws_sdk_kms", "service or store"),
@@ -24,7 +25,7 @@ const CRATES: &[(&str, &str)] = &[
     ("tokenry_api", "domain or http"),
 ];
 
-/// Returns the source files of a layer, each with its text without comment lines.
+/// Returns the path of each source file of a layer, and the text of the file without comment lines.
 fn files(layer: &str) -> Vec<(PathBuf, String)> {
     fn collect(path: &Path, found: &mut Vec<PathBuf>) {
         if path.is_dir() {
@@ -98,11 +99,11 @@ fn a_layer_uses_only_the_layers_that_it_may_use() {
             for module in named(&code) {
                 seen += 1;
                 let is_allowed = module == *layer || allowed.contains(&module.as_str());
-                assert!(is_allowed, "{} uses {module}", path.display());
+                assert!(is_allowed, "{} must not use {module}", path.display());
             }
         }
     }
-    assert!(seen > 50, "only {seen} uses were found");
+    assert!(seen > 50, "only {seen} uses of modules were found");
 }
 
 #[test]
@@ -113,7 +114,11 @@ fn the_crates_for_dynamodb_kms_lambda_and_the_api_are_used_only_in_their_layers(
                 continue;
             }
             for (path, code) in files(layer) {
-                assert!(!code.contains(name), "{} contains {name}", path.display());
+                assert!(
+                    !code.contains(name),
+                    "{} must not contain {name}",
+                    path.display()
+                );
             }
         }
     }
@@ -126,7 +131,7 @@ fn all_methods_of_app_are_in_one_file() {
             let is_app = path.ends_with("service/app.rs");
             assert!(
                 is_app || !code.contains("impl App "),
-                "{} adds methods to App",
+                "{} must not add methods to App",
                 path.display()
             );
         }
@@ -142,12 +147,15 @@ const CALLED_IN_ONE_PLACE: &[(&str, &str, usize)] = &[
     // `tokens::change` call this.
     (".commit(", "service/tokens.rs", 2),
     (".insert_token(", "service/tokens.rs", 1),
-    // Gives a right without checking a caller. This is the definition. These layers do not call it.
+    // Returns a proof without checking a caller. Only the definition of this function is allowed in
+    // these layers, no call.
     ("fn of_operator(", "service/access.rs", 1),
     ("of_operator(", "service/access.rs", 1),
-    // Gives a slot without reading the user. This is the definition. These layers do not call it.
+    // Creates a slot without reading the user. Only the definition of this function is allowed in
+    // these layers, no call.
     ("of_new(", "service/access.rs", 1),
-    // Gives access to the table without a permit. Only the start of a function calls this.
+    // Gives access to the table without a permit. Only the code that starts a Lambda function calls
+    // this.
     (".identity()", "src/main.rs", 1),
 ];
 
@@ -161,11 +169,11 @@ fn each_call_that_bypasses_a_rule_is_only_in_its_file() {
             let calls = code.matches(call).count();
             assert!(
                 calls == 0 || path.ends_with(file),
-                "{} calls {call}",
+                "{} must not contain the call {call}",
                 path.display()
             );
             found += calls;
         }
-        assert_eq!(found, *times, "the number of texts {call}");
+        assert_eq!(found, *times, "how many times {file} contains {call}");
     }
 }

@@ -10,12 +10,12 @@ use crate::{
     service::app::App,
 };
 
-/// The maximum length of a header that is parsed, in bytes. `Bearer`, a space and a token have 96
-/// bytes.
+/// The maximum length of a header that is parsed, in bytes. A valid header has at most 96 bytes:
+/// `Bearer`, a space and a token.
 const MAX_HEADER: usize = 256;
 
-/// Parses the token in the `Authorization` header. The header contains only the token, or `Bearer`
-/// (in upper or lower case), one space and the token.
+/// Parses the token in the `Authorization` header. The header contains either only the token, or
+/// `Bearer` (in upper or lower case), one space and the token.
 ///
 /// A token in the query or the body is not a credential.
 ///

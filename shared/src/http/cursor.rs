@@ -1,4 +1,5 @@
-//! Pages of a list: their length, and the cursor that tells where the next page starts.
+//! Parses the length of a page, and creates and parses the cursor, which says where the next page
+//! of a list starts.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};

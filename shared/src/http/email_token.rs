@@ -53,8 +53,8 @@ pub fn value(value: &str) -> Result<Response<Body>> {
     ok_secret(&Data::from(EmailTokenValue { token }))
 }
 
-/// Parses the user and the properties in a body. `default` is the scope if the body has no field
-/// `write`.
+/// Parses the user's address and the token's properties in a body. `default` is the scope if the
+/// body has no field `write`.
 ///
 /// # Errors
 /// The body is invalid, or there is a query field.
@@ -75,13 +75,14 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
 }
 
 /// Checks that the caller may change e-mail tokens. Returns the proof, the user whose address is in
-/// the request, the address, and the rest of the request.
+/// the request, the address, and the other parsed parts of the request.
 ///
-/// `ask` parses the request. It is called after the credential is parsed and before the caller is
-/// verified, because one round trip looks up both the caller and the address. An admin user may
-/// give an e-mail token only properties that the admin user's own token covers. Otherwise an admin
-/// user with a short-lived token could read the value of an e-mail token and then extend the e-mail
-/// token.
+/// `ask` parses the request. This function calls `ask` before it verifies the caller, because one
+/// round trip looks up both the caller and the address.
+///
+/// An admin user may give an e-mail token only properties that the admin user's own token covers.
+/// Without this rule, an admin user with a short-lived token could read the value of an e-mail
+/// token and then extend the lifetime of the e-mail token.
 ///
 /// # Errors
 /// [`Error::Unauthorized`], [`Error::Forbidden`], the errors of `ask`, [`Error::NotFound`], or the
@@ -152,4 +153,4 @@ pub fn email_of_body_or_query(request: &Request) -> Result<Email> {
 
 /// The error for a missing address. No client gets this error, because [`Fields`] reports a missing
 /// field first.
-const MISSING: Error = Error::InvalidBody("the request names no email");
+const MISSING: Error = Error::InvalidBody("the request contains no email");

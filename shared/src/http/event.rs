@@ -2,7 +2,7 @@
 //!
 //! lambda_http 1.3 panics if it cannot convert a query string, a host name or a base64 body. So the
 //! query string, the host name and a body that cannot be decoded are removed from the event before
-//! the conversion. [`Raw`] contains what a handler needs from them.
+//! the conversion. [`Raw`] contains the removed query string, and whether a body was removed.
 
 use std::{convert::Infallible, panic::AssertUnwindSafe};
 
@@ -37,7 +37,8 @@ pub(super) struct Raw {
 
 /// Handles one event of an API Gateway route, for REST and HTTP APIs.
 ///
-/// A panic in the handler ends only this request, with a 500. The execution environment stays up.
+/// If the handler panics, only this request fails, with a 500. The execution environment continues
+/// with the next request.
 ///
 /// # Errors
 /// This function never returns an error, because API Gateway turns an error of the Lambda runtime
@@ -133,15 +134,15 @@ impl Raw {
     }
 }
 
-/// Removes the body if the event says that it is base64 but it cannot be decoded. Returns whether
-/// the body was removed.
+/// Removes the body if the event says that the body is base64 but the body cannot be decoded.
+/// Returns whether the body was removed.
 fn take_undecodable(body: &mut Option<String>, is_base64: bool) -> bool {
     let undecodable = |text: &mut String| is_base64 && BASE64_STANDARD.decode(text).is_err();
     body.take_if(undecodable).is_some()
 }
 
 /// Joins several `Authorization` headers of a REST API with a comma, as HTTP APIs do. lambda_http
-/// would use only the last one.
+/// would use only the last header.
 fn join_authorization(several: &HeaderMap, headers: &mut HeaderMap) {
     let values: Vec<_> = several
         .get_all(AUTHORIZATION)

@@ -24,8 +24,8 @@ struct Field<'a, V> {
     value: V,
 }
 
-/// The fields of a request. A handler takes fields by name. A field is a problem if it is invalid,
-/// or if the handler does not take it.
+/// The fields of a request. A handler takes fields by name. Invalid fields and fields that the
+/// handler does not take are reported as problems.
 pub struct Fields<'a, V> {
     location: Location,
     untaken: Vec<Field<'a, V>>,
@@ -142,7 +142,8 @@ impl Fields<'static, Value> {
         self.parsed(name, parse(&text))
     }
 
-    /// Takes and parses the string or null with this name, if it is present.
+    /// Takes the field with this name, if it is present. The value must be null or a string. A
+    /// string is parsed.
     pub fn nullable<T, E: Into<String>>(
         &mut self,
         name: &'static str,
@@ -170,7 +171,8 @@ impl Fields<'static, Value> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        // A string of digits is not a number. 60.0 is the same number as 60, as in JSON Schema.
+        // A JSON string is not accepted, even if it contains only digits. 60.0 is accepted as 60,
+        // as in JSON Schema.
         let digits = match self.take(name)? {
             Value::Number(number) => match number.as_f64() {
                 Some(whole) if number.is_f64() && whole.fract() == 0.0 => format!("{whole:.0}"),
@@ -205,7 +207,8 @@ impl<'a, V> Fields<'a, V> {
         self.untaken.iter().any(|field| field.name == name)
     }
 
-    /// Takes the field with this name, if it is present exactly once.
+    /// Takes the field with this name, if it is present exactly once. Adds a problem if the field
+    /// is present more than once.
     fn take(&mut self, name: &'static str) -> Option<V> {
         let mut given = self.untaken.extract_if(.., |field| field.name == name);
         let first = given.next()?;
@@ -219,8 +222,8 @@ impl<'a, V> Fields<'a, V> {
     /// Checks that there are no problems and that all fields were taken.
     ///
     /// # Errors
-    /// All problems of the fields. If fields were not taken, one problem contains their names: at
-    /// most 20 different names.
+    /// All problems of the fields. If fields were not taken, one problem lists the names of these
+    /// fields, at most 20 different names.
     pub fn finish(mut self) -> Result<()> {
         let mut names: Vec<&str> = Vec::new();
         for field in &self.untaken {
@@ -291,8 +294,8 @@ impl<'a, V> Fields<'a, V> {
     }
 }
 
-/// The members of a JSON object in their order, including members with the same name. A
-/// `serde_json::Map` would contain only the last member with a name.
+/// The members of a JSON object in their order. If several members have the same name, all of these
+/// members are included. A `serde_json::Map` would contain only the last of them.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -386,8 +389,8 @@ pub fn no_json_body(request: &Request) -> Result<()> {
 /// Returns the decoded body.
 ///
 /// # Errors
-/// The body is longer than [`MAX_BODY`], or the event says that it is base64 but it cannot be
-/// decoded.
+/// The body is longer than [`MAX_BODY`], or the event says that the body is base64 but the body
+/// cannot be decoded.
 pub fn body(request: &Request) -> Result<&[u8]> {
     let undecodable = request
         .extensions()
@@ -409,22 +412,21 @@ mod tests {
 
     use super::*;
 
-    /// Returns the shortest of several measured times to reject this many fields with different
-    /// names.
+    /// Rejects this many fields with different names, several times. Returns the shortest time.
     #[expect(clippy::disallowed_methods, reason = "the test measures real time")]
     fn time_to_refuse(count: usize) -> Duration {
         let members: serde_json::Map<_, _> = (0..count)
             .map(|n| (format!("{n:x}"), Value::Null))
             .collect();
-        let body = serde_json::to_vec(&members).expect("JSON");
+        let body = serde_json::to_vec(&members).expect("cannot write the JSON");
         let times = (0..20).map(|_| {
             let started = Instant::now();
-            let mut fields = Fields::members(&body).expect("an object");
+            let mut fields = Fields::members(&body).expect("the body is not a JSON object");
             assert!(fields.text("x", |_| Ok::<_, String>(())).is_none());
             assert!(fields.finish().is_err());
             started.elapsed()
         });
-        times.min().expect("a time")
+        times.min().expect("no time was measured")
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>>> + Send
 /// The handler of an endpoint, as a function pointer.
 pub type Handler = for<'a> fn(&'a App, Request) -> Answer<'a>;
 
-/// Runs a handler and returns its response, or the response for its error or for a timeout.
+/// Runs a handler. Returns the handler's response, or an error response if the handler fails or
+/// takes too long.
 async fn answer(
     app: &App,
     handler: Handler,
@@ -59,7 +60,7 @@ async fn answer(
 
     let deadline = Deadline::of_now();
     request.extensions_mut().insert(deadline);
-    // Each log line of the handler contains the request id.
+    // The span adds the request id to each log line of the handler.
     let span = tracing::info_span!("request", endpoint, request_id);
     let handling = handler(app, request).instrument(span);
     let outcome = tokio::time::timeout_at(deadline.0, handling).await;

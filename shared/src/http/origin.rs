@@ -17,9 +17,9 @@ use crate::{
     },
 };
 
-/// Returns the ecosystem of the server token that a back end sends in the `Authorization` header
-/// with its clients' attempts. Returns `None` if the header contains no server token, or if the
-/// server token is invalid or has only the scope `read`.
+/// Returns the ecosystem of the back end that sends a client's attempt. The back end sends its
+/// server token in the `Authorization` header. Returns `None` if the header contains no server
+/// token, or if the server token is invalid or has only the scope `read`.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -39,9 +39,9 @@ pub async fn back_end(app: &App, request: &Request) -> Result<Option<EcosystemId
 /// The origin of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The ecosystem whose back end sends the attempt, or `None` if no back end sends it. With an
-    /// ecosystem, the ecosystem's own limits apply, and only users and codes of the ecosystem are
-    /// found.
+    /// The ecosystem whose back end sends the attempt, or `None` if the client sends the attempt
+    /// directly. If there is an ecosystem, the ecosystem's own limits apply, and users and codes of
+    /// other ecosystems are unknown.
     pub ecosystem: Option<EcosystemId>,
     /// The client's address in the format of [`rate_limit::source`], or `None` if a back end does
     /// not send the address.
@@ -50,8 +50,9 @@ pub struct Origin {
 
 impl Origin {
     /// Returns the origin of a request. If a back end sends the request, the client's address is
-    /// the field `clientAddress` in the body. Otherwise this field is an error, and the client's
-    /// address is the source address that API Gateway reports, never a header.
+    /// the field `clientAddress` in the body. If the client sends the request directly, this field
+    /// is not allowed, and the client's address is the source address that API Gateway reports. No
+    /// header is used.
     pub fn new(
         request: &Request,
         ecosystem: Option<EcosystemId>,

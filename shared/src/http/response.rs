@@ -67,8 +67,8 @@ fn not_stored(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Returns the response for an error, and the cause for the operator's log, if the error has a
-/// cause.
+/// Returns the response for an error. If the error has a cause, also returns the cause, for the
+/// operator's log.
 pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
     match error {
         Error::Unauthorized { token_sent } => {

@@ -90,8 +90,8 @@ pub struct Page {
 }
 
 /// Parses the requested page of this owner's tokens. `owner` is `None` if the id in the path is
-/// invalid. Then the cursor is ignored, because it cannot be checked. The request fails because of
-/// the invalid id.
+/// invalid. Then the cursor is ignored, because it cannot be checked without the owner. The request
+/// fails anyway, because the id is invalid.
 ///
 /// # Errors
 /// A query field is invalid, or there is a body.

@@ -1,9 +1,9 @@
 //! Authorization: what a caller may do, and which records a caller is allowed to see.
 //!
 //! A handler gets the records of its lookup only from a [`Permit`]. [`Caller::may`] checks a
-//! [`Right`] and returns the permit. A function that changes records requires a [`MayWrite`]. Only
-//! the permit for a right to write contains one. So a handler that does not check its caller does
-//! not compile.
+//! [`Right`] and returns the permit. A function that changes records requires a [`MayWrite`], and
+//! only the permit for a right to write contains a [`MayWrite`]. So a handler that does not check
+//! its caller does not compile.
 
 use crate::{
     domain::{
@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// The right that each endpoint requires. Three endpoints are not listed, because they require no
-/// credential in the `Authorization` header: exchanging a short code, logging in, and revoking the
-/// token in the body.
+/// credential in the `Authorization` header: `POST /api/auth/shortcode/consume`,
+/// `POST /_/user-token/value` and `POST /api/auth/revoke`.
 #[expect(missing_docs, reason = "each constant has the name of its endpoint")]
 pub mod rights {
     use super::{
@@ -55,8 +55,8 @@ pub mod rights {
     pub const LIST_EMAIL_TOKENS: Right<MayRead> = read(Administrator);
     pub const UPDATE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
     pub const DELETE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
-    /// An e-mail token can have the scope `read write`, so a caller whose token can only read must
-    /// not get the e-mail token's value.
+    /// An e-mail token can have the scope `read write`. So a caller whose token has only the scope
+    /// `read` must not get the e-mail token's value.
     pub const GET_EMAIL_TOKEN_VALUE: Right<MayRead> = Right {
         scope: Scope::ReadWrite,
         ..read(Administrator)
@@ -75,15 +75,16 @@ pub struct Right<A> {
     proof: A,
 }
 
-/// The kinds of caller. Their order matters: if a right requires a kind, [`Caller::may`] accepts
-/// callers of that kind and of all kinds listed before it.
+/// The kinds of caller, from the one with the most rights to the one with the fewest. If a right
+/// requires a kind, [`Caller::may`] accepts callers of that kind and of every kind listed above
+/// that kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
     /// An account.
     Account,
     /// The server of an ecosystem.
     Server,
-    /// An admin user, who may manage the e-mail tokens of the user's ecosystem.
+    /// An admin user, who may manage the e-mail tokens of the admin user's ecosystem.
     Administrator,
     /// Any other user.
     User,
@@ -177,16 +178,16 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// A caller whose right was checked. A permit gives access to the records that were looked up. Its
-/// methods return only records that the caller is allowed to see, unless their comments say
-/// otherwise.
+/// A caller whose right was checked. A permit gives access to the records that were looked up. A
+/// method of a permit returns only records that the caller is allowed to see, unless the comment of
+/// the method says otherwise.
 pub struct Permit<'a, A> {
     found: &'a Found,
     caller: Verified,
-    /// Whether every user has the right. If so, a user has the right only for itself, not for other
-    /// users.
+    /// Whether the caller has the right only for itself, not for other users. This is true if the
+    /// right requires the kind `Who::User`.
     only_own: bool,
-    /// The proof for functions that require one: [`MayRead`] or [`MayWrite`].
+    /// The proof, for functions that require a [`MayRead`] or a [`MayWrite`].
     pub proof: A,
 }
 
@@ -211,7 +212,7 @@ impl<A> Permit<'_, A> {
             .ok_or_else(|| Error::NotFound(format!("Ecosystem with id {id} does not exist.")))
     }
 
-    /// Returns a user id together with the user that has it, if that user exists.
+    /// Returns a user id, and the user with this id if the user exists.
     ///
     /// # Errors
     /// [`Error::Forbidden`] if the right is only for the calling user and `id` is the id of another
@@ -236,7 +237,7 @@ impl<A> Permit<'_, A> {
     /// Returns a user.
     ///
     /// # Errors
-    /// The errors of [`Permit::user_slot`], then [`Error::NotFound`] if the user does not exist.
+    /// The errors of [`Permit::user_slot`]; [`Error::NotFound`] if the user does not exist.
     pub fn user<'b>(&'b self, id: &'b UserId) -> Result<&'b User> {
         self.user_slot(id)?
             .current
@@ -331,19 +332,21 @@ impl Verified {
         }
     }
 
-    /// Returns whether the token can have rights in an ecosystem. Returns `true` for every account
-    /// token. [`Permit::ecosystem`] then checks that the ecosystem belongs to the account.
+    /// Returns whether the token can have rights in an ecosystem. For an account token, this
+    /// function returns `true` for every ecosystem, and [`Permit::ecosystem`] checks that the
+    /// ecosystem belongs to the account.
     fn reaches(&self, ecosystem: &EcosystemId) -> bool {
         self.ecosystem().is_none_or(|own| own == ecosystem)
     }
 
-    /// Checks that the caller may get the value of an e-mail token with this scope and this expiry
+    /// Checks that the caller may read, create or change an e-mail token with this scope and expiry
     /// time. If the caller is a user, the caller's token must have at least this scope and must not
-    /// expire before the e-mail token. For a sliding token of the caller, the current expiry time
-    /// is compared, because the token expires at that time if nobody uses it.
+    /// expire before the e-mail token. If the caller's token is sliding, its current expiry time is
+    /// compared, because the token expires at that time if nobody uses the token.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] if the caller is a user whose token has less scope or expires earlier.
+    /// [`Error::Forbidden`] if the caller is a user whose token has a smaller scope or an earlier
+    /// expiry time than the e-mail token.
     pub fn must_cover(&self, scope: Scope, expires_at: Option<UnixSeconds>) -> Result<()> {
         let outlives = match (self.expiry.expires_at(), expires_at) {
             (None, _) => true,

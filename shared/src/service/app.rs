@@ -90,14 +90,15 @@ impl App {
         }
     }
 
-    /// Sets the ephemeral table, for endpoints that use it.
+    /// Sets the ephemeral table. Pass `None` for an endpoint that does not use the table.
     #[must_use]
     pub fn with_ephemeral(mut self, ephemeral: Option<Ephemeral>) -> Self {
         self.ephemeral = ephemeral;
         self
     }
 
-    /// Sets the value key, for endpoints that use it. It encrypts the values of e-mail tokens.
+    /// Sets the value key, which encrypts the values of e-mail tokens. Pass `None` for an endpoint
+    /// that uses no such values.
     #[must_use]
     pub fn with_value_key(mut self, value_key: Option<ValueKey>) -> Self {
         self.value_key = value_key;
@@ -111,7 +112,7 @@ impl App {
         self
     }
 
-    /// Sets the metrics. They are `None` outside Lambda, where nothing reads them.
+    /// Sets the metrics. Pass `None` outside Lambda, where nothing reads metrics.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Option<Metrics>) -> Self {
         self.metrics = metrics;
@@ -161,7 +162,8 @@ impl App {
         if let Some(key) = &self.value_key
             && let Err(error) = key.warm_up(&self.identity).await
         {
-            // Not fatal: a request that needs the key reports the error to its caller.
+            // Continue: each request that needs the key tries again, and returns an error if the
+            // key still cannot be used.
             tracing::warn!(cause = ?error, "the value key cannot be used");
         }
     }

@@ -19,15 +19,16 @@ use crate::{
     store::identity::Identity,
 };
 
-/// For how many seconds verification treats a cached ecosystem or environment as existing without
-/// reading it again. Without the cache, every verification of a user token would read the item of
-/// the user's ecosystem, and a partition serves only 3,000 strongly consistent reads per second.
+/// How many seconds verification uses a cached ecosystem or environment before it reads the record
+/// again. Without the cache, every verification of a user token would read the item of the user's
+/// ecosystem. But one partition serves only 3,000 strongly consistent reads per second.
 const CACHE_SECONDS: u64 = 30;
 /// A map with this many entries is cleared before the next entry is added. The entries of a full
 /// map take a few hundred kilobytes.
 const CACHE_SIZE: usize = 4096;
 
-/// Ecosystems and environments that were read recently, and the renewals of the current second.
+/// Ecosystems and environments that were read recently, and the latest renewal of each sliding
+/// token.
 #[derive(Default)]
 pub(crate) struct Cache {
     ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Ecosystem)>>,
@@ -35,8 +36,8 @@ pub(crate) struct Cache {
     renewals: Mutex<HashMap<[u8; 32], Arc<Renewal>>>,
 }
 
-/// The one renewal of a token that an execution environment makes in one second. All uses of the
-/// token in that second share the result.
+/// A renewal of a token. An execution environment renews a token only once in each second. All uses
+/// of the token in that second share the result.
 struct Renewal {
     second: UnixSeconds,
     until: OnceCell<Option<UnixSeconds>>,
@@ -72,9 +73,9 @@ impl Cache {
         ecosystems.insert(key, (now, ecosystem));
     }
 
-    /// Returns the renewal of this token in this second. If the clock was set back, this function
-    /// returns the renewal of a later second, because the table would reject a renewal at an
-    /// earlier time.
+    /// Returns the renewal of this token in this second. If the clock was set back, the cache may
+    /// contain a renewal of a later second. Then this function returns that later renewal, because
+    /// the table would reject a renewal at an earlier time.
     fn renewal(&self, token: &PlainToken, now: UnixSeconds) -> Arc<Renewal> {
         let hash = *token.hashed().as_bytes();
         let mut renewals = lock(&self.renewals);

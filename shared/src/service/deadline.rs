@@ -22,7 +22,7 @@ impl Deadline {
         Self(tokio::time::Instant::now() + BUDGET)
     }
 
-    /// Runs `work`, and cancels it if it has not finished `margin` before the deadline.
+    /// Runs `work` until the time `margin` before the deadline, and cancels unfinished work then.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if `work` did not finish in time.

@@ -73,9 +73,9 @@ async fn create(app: &App, owner: &Owner) -> Result<()> {
     }
 }
 
-/// Deletes an ecosystem. Its server tokens become invalid at once. The tokens of its users become
-/// invalid within 30 seconds, because the ecosystem may be in the cache of an execution
-/// environment.
+/// Deletes an ecosystem. The server tokens of the ecosystem become invalid at once. The tokens of
+/// its users become invalid within 30 seconds, because an execution environment may have cached the
+/// ecosystem.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -106,8 +106,8 @@ pub async fn create_environment(
 /// ecosystem.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the environment does not exist, or if the caller may not delete it; the
-/// database is unavailable.
+/// [`Error::NotFound`] if the environment does not exist, or if the caller is not allowed to delete
+/// the environment; the database is unavailable.
 pub async fn delete_environment(
     app: &App,
     permit: &Permit<'_, MayWrite>,
@@ -172,9 +172,9 @@ impl UserChange {
     }
 }
 
-/// Returns whether the user's environment exists, or `true` if the user has no environment. Only
-/// users that were created by the exchange of a short code have an environment, so only for them is
-/// a read needed.
+/// Returns whether the user's environment exists, or `true` if the user has no environment. Only a
+/// user that a short code created has an environment. For any other user, this function reads
+/// nothing.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -189,8 +189,8 @@ pub(crate) async fn environment_exists(app: &App, user: &User) -> Result<bool> {
 /// Checks that a new token or code of this user would be valid.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the user is inactive or its environment was deleted; the database is
-/// unavailable.
+/// [`Error::Conflict`] if the user is inactive or the user's environment was deleted; the database
+/// is unavailable.
 pub async fn must_be_active(app: &App, user: &User) -> Result<()> {
     if !user.state.active {
         return Err(Error::Conflict("user is inactive"));
@@ -210,9 +210,9 @@ pub enum Put {
     Changed(User),
 }
 
-/// Creates the user of a slot, or changes the user if it exists. If another request changes the
-/// user at the same time, the change is applied again to the new record. So concurrent changes of
-/// different fields are all kept.
+/// Creates the user of a slot, or changes the user if the user exists. If another request changes
+/// the user at the same time, this function applies the change again, to the new record. So if two
+/// requests change different fields, both changes are stored.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a new user whose name starts with `short|`; [`Error::Conflict`] if
@@ -287,10 +287,10 @@ pub async fn put_user(
     }
 }
 
-/// Checks that a user may take an address. Returns the stored record of the address, or `None` if
-/// no record is stored. The record may be out of date: its user or ecosystem was deleted, or its
-/// user now has another address. The record may also contain the id of this user, if another
-/// request has just written the record.
+/// Checks that no other user has an address. Returns the stored record of the address, or `None` if
+/// no record is stored. The record may be out of date, because the user or the ecosystem in the
+/// record was deleted, or because the user now has another address. If another request has just
+/// written the record, the record may also contain the id of this user.
 ///
 /// # Errors
 /// [`Error::Conflict`] if another user has the address; the database is unavailable.
@@ -303,8 +303,8 @@ async fn reusable_address(app: &App, email: &Email, id: &UserId) -> Result<Optio
     let user = found
         .user_record(holder)
         .filter(|user| address.is_of(user, email));
-    let lives = user.is_some() && found.ecosystem_record(holder.ecosystem()).is_some();
-    if lives && holder != id {
+    let is_in_use = user.is_some() && found.ecosystem_record(holder.ecosystem()).is_some();
+    if is_in_use && holder != id {
         return Err(Error::Conflict("email address is in use"));
     }
     Ok(Some(address))
@@ -317,8 +317,9 @@ async fn reusable_address(app: &App, email: &Email, id: &UserId) -> Result<Optio
 pub async fn delete_user(app: &App, _right: MayWrite, user: &User) -> Result<()> {
     let mut user = user.clone();
     // If a user has no address and no password, only the user's record must be deleted. If another
-    // request adds an address or a password meanwhile, that item is not deleted. But it is never
-    // used, because it contains the incarnation of the deleted user.
+    // request adds an address or a password meanwhile, the item of the address or the password is
+    // not deleted. But that item is never used, because it contains the incarnation of the deleted
+    // user.
     while user.email.is_some() || user.has_password {
         match change(app, app.identity.user_deletion(&user)?).await? {
             Some(there) if there.state.incarnation == user.state.incarnation => user = there,

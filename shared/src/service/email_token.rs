@@ -21,13 +21,12 @@ use crate::{
     store::{identity::EmailTokenWrite, item::WriteResult},
 };
 
-/// A user with an e-mail address. Its records were just read.
+/// A user with an e-mail address, whose records were just read.
 pub struct EmailUser {
     /// The user.
     pub user: User,
     pub(super) account: AccountId,
-    /// The stored e-mail token, even if its epoch is not the user's epoch, or if it was created
-    /// before [`Settings::not_before`](crate::config::Settings::not_before).
+    /// The user's stored e-mail token, even if `EmailUser::accepts` returns `false` for the token.
     pub(super) stored: Option<StoredEmailToken>,
 }
 
@@ -39,19 +38,19 @@ impl EmailUser {
 
     fn stored(&self, app: &App) -> Option<&StoredEmailToken> {
         let stored = self.stored.as_ref();
-        stored.filter(|stored| self.counts(app, &stored.token))
+        stored.filter(|stored| self.accepts(app, &stored.token))
     }
 
-    /// Returns whether a stored e-mail token is treated as existing. It is treated as missing if
-    /// its epoch is not the user's epoch, or if it was created before
+    /// Returns `false` if a stored e-mail token must be treated as missing, because its epoch is
+    /// not the user's epoch, or because the token was created before
     /// [`Settings::not_before`](crate::config::Settings::not_before).
-    fn counts(&self, app: &App, token: &EmailToken) -> bool {
+    fn accepts(&self, app: &App, token: &EmailToken) -> bool {
         token.epoch == self.user.state.epoch && !app.is_rejected(token.token_id)
     }
 }
 
-/// Returns the text that a sealed value is bound to: the id of the user in whose partition the item
-/// was found, and the token id. The user id in the item is not used.
+/// Returns the text that a sealed value is bound to: a user id and a token id. `user` must be the
+/// user whose partition contains the item, not the user id in the item.
 fn bound_to(user: &UserId, token: TokenId) -> String {
     format!("{user} {token}")
 }
@@ -76,8 +75,8 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
         Error::NotFound(format!("User with email {given} does not exist."))
     };
     let (caller, address) = (permit.caller(), permit.address(email));
-    // For an unknown address, we read the same items of a partition that has no owner. So the
-    // response for an unknown address takes as long as the response for an address of another
+    // For an unknown address, we read the same items from a partition that has no owner. So the
+    // response for an unknown address takes as long as the response for an address in another
     // account.
     let key = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
     let found = Lookup::new(app).email_user(key).read().await?;
@@ -101,8 +100,8 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
     }
 }
 
-/// Returns the value of a user's e-mail token, even if the token has expired. The user's address
-/// must have been looked up. Returns `None` if the user has no e-mail token.
+/// Returns the value of a user's e-mail token, even if the token has expired. Returns `None` if the
+/// user has no e-mail token. The lookup of `permit` must contain the user's address.
 ///
 /// # Errors
 /// The errors of [`find`]; [`Error::Forbidden`] if the caller's token does not cover the e-mail
@@ -135,13 +134,13 @@ pub(super) enum Creation {
     New(EmailToken, PlainToken),
     /// The user has an e-mail token that has not expired.
     Existing(StoredEmailToken),
-    /// The user or its environment has changed since it was read.
+    /// The user has changed since the read, or the user's environment was deleted.
     UserChanged,
 }
 
-/// Creates a user's e-mail token, unless the user has one that has not expired. The new token
-/// replaces an invalid one. All writes are in one transaction, so only one of several concurrent
-/// attempts creates a token.
+/// Creates a user's e-mail token, unless the user has an e-mail token that has not expired. The new
+/// token replaces an expired or revoked e-mail token. All writes are in one transaction, so only
+/// one of several concurrent attempts creates a token.
 pub(super) async fn create_if_none(
     app: &App,
     user: &EmailUser,
@@ -151,7 +150,7 @@ pub(super) async fn create_if_none(
     loop {
         let now = app.now();
         if let Some(stored) = &there
-            && user.counts(app, &stored.token)
+            && user.accepts(app, &stored.token)
             && stored.token.is_valid_at(now)
         {
             return Ok(Creation::Existing(stored.clone()));
@@ -243,7 +242,7 @@ pub async fn update(
         let update = app.identity.email_token_update(key, &old, &new, ends_at)?;
         match tokens::change(app, update).await? {
             WriteResult::Written => return Ok(Some(new)),
-            WriteResult::Conflict(now) => there = now.filter(|token| user.counts(app, token)),
+            WriteResult::Conflict(now) => there = now.filter(|token| user.accepts(app, token)),
         }
     }
     Ok(None)
@@ -261,7 +260,7 @@ pub async fn delete(app: &App, _right: MayWrite, user: &EmailUser) -> Result<Opt
         let deletion = app.identity.email_token_deletion(key, token.token_id)?;
         match tokens::change(app, deletion).await? {
             WriteResult::Written => return Ok(Some(token)),
-            WriteResult::Conflict(now) => there = now.filter(|token| user.counts(app, token)),
+            WriteResult::Conflict(now) => there = now.filter(|token| user.accepts(app, token)),
         }
     }
     Ok(None)
@@ -293,10 +292,10 @@ pub async fn list(
         let id = &token.user_id;
         let ecosystem = found.ecosystem_record(id.ecosystem())?;
         let user = found.user_record(id)?;
-        let lives = ecosystem.account == caller.account
+        let is_listed = ecosystem.account == caller.account
             && token.epoch == user.state.epoch
             && !app.is_rejected(token.token_id);
-        lives.then(|| (token, user.clone()))
+        is_listed.then(|| (token, user.clone()))
     });
     Ok((listed.collect(), last))
 }

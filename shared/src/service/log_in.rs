@@ -16,8 +16,8 @@ use crate::{
     store::identity::{Key, LogInItems},
 };
 
-/// How many times the creation of a token is attempted if other requests change the user at the
-/// same time.
+/// How many times a log-in tries to create a token if other requests change the user at the same
+/// time.
 const TRIES: usize = 3;
 
 /// Returns the record of an address, for [`try_log_in`]. The record may be out of date.
@@ -41,9 +41,10 @@ pub struct LoggedIn {
 /// Checks the password of the user with this address.
 ///
 /// Returns `None` if the address is unknown, if the user has no password or is inactive, or if the
-/// password is wrong. All these cases make the same database operations and compute one hash. Its
-/// cost is the same unless the stored hash is weak. Also returns `None` if the password is correct
-/// but the user's environment was deleted.
+/// password is wrong. In all these cases, this function makes the same database operations and
+/// computes one hash. The hash takes the same time in all cases, unless the stored hash is weak.
+///
+/// Also returns `None` if the password is correct but the user's environment was deleted.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -66,10 +67,10 @@ pub async fn try_log_in(
     let Some((user, hash)) = user.zip(hash) else {
         return Ok(None);
     };
-    // Check the environment last, because this can cost one more read. A wrong password must cost
-    // as many reads as an unknown address.
-    let lives = environment_exists(app, &user.user).await?;
-    Ok(lives.then(|| LoggedIn {
+    // Check the environment last, because this check can need one more read. A wrong password must
+    // need as many reads as an unknown address.
+    let is_allowed = environment_exists(app, &user.user).await?;
+    Ok(is_allowed.then(|| LoggedIn {
         email: email.clone(),
         address,
         user,
@@ -86,10 +87,10 @@ async fn read(
     email: &Email,
     address: Option<&Address>,
 ) -> Result<Option<(EmailUser, String)>> {
-    // For an unknown address, we read the same items of a partition that has no owner.
+    // For an unknown address, we read the same items from a partition that has no owner.
     let key: OwnerKey = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
-    // Read the ecosystem outside the transaction. Many transactions use the ecosystem's item, and a
-    // transaction that reads it would conflict with them.
+    // Read the ecosystem outside the transaction. Many other transactions use the ecosystem's item,
+    // and would conflict with a transaction that reads this item.
     let ecosystem = [Key::owner(key.ecosystem())].into();
     let (items, ecosystem) = join(
         app.identity.log_in_items(key),
@@ -124,7 +125,7 @@ async fn read(
 
 impl LoggedIn {
     /// Returns the value of the user's e-mail token. Creates an e-mail token if the user has no
-    /// valid one. Returns `None` if the user may no longer log in.
+    /// valid one. Returns `None` if the user is no longer allowed to log in.
     ///
     /// # Errors
     /// The value key or the database is unavailable, or other requests keep changing the user.
@@ -153,8 +154,8 @@ impl LoggedIn {
                     Creation::Existing(stored) => {
                         return open(app, &user.user.id, &stored).await.map(Some);
                     }
-                    // For example, all tokens of the user were revoked. Try again if the stored
-                    // hash is still the same.
+                    // For example, another request revoked all tokens of the user. Try again if the
+                    // stored hash is still the same.
                     Creation::UserChanged => match read(app, &email, address.as_ref()).await? {
                         Some((again, same))
                             if same == hash && environment_exists(app, &again.user).await? =>

@@ -1,5 +1,5 @@
-//! Password hashing with Argon2id. Only one hash is computed at a time. Checking a password takes
-//! as long without a stored hash as with one.
+//! Password hashing with Argon2id. Only one hash is computed at a time. If a user has no stored
+//! hash, checking a password takes the same time as for a user with a stored hash.
 
 use std::{fmt, sync::Arc};
 
@@ -46,15 +46,16 @@ pub(crate) enum Verdict {
     Wrong,
 }
 
-/// The memory, which only one hash at a time uses, and the decoy: the hash that a password is
-/// checked against if no hash is stored.
+/// Computes and checks password hashes.
 pub(crate) struct Passwords {
+    /// The memory for computing a hash. Only one hash at a time uses the memory.
     memory: Arc<Mutex<Vec<Block>>>,
+    /// The hash that a password is checked against if no hash is stored.
     decoy: PasswordHash,
 }
 
 impl Passwords {
-    /// Creates the state. The decoy is random, so no password matches it.
+    /// Creates a random decoy, which no password matches.
     pub(crate) fn new(rng: &mut dyn CryptoRng) -> Self {
         let (mut salt, mut output) = ([0; SALT], [0; OUTPUT]);
         rng.fill_bytes(&mut salt);
@@ -84,7 +85,8 @@ impl Passwords {
                 *memory = Vec::new();
             }
             let done = fill(&mut memory, &password, params, &salt, output);
-            // Send the result before the memory is zeroed. Only the next hash has to wait for that.
+            // Send the result before zeroing the memory. Only the next hash must wait until the
+            // memory is zeroed.
             let _ = result.send(done);
             memory.iter_mut().zeroize();
             if memory.len() > PARAMS.block_count() {
@@ -127,7 +129,7 @@ impl Passwords {
     }
 
     /// Checks a password against the stored hash. If no usable hash is stored, the password is
-    /// checked against the decoy, so that the check takes as long.
+    /// checked against the decoy, so that the check takes the same time.
     ///
     /// # Errors
     /// [`Error::Internal`] if there is not enough memory.
@@ -171,8 +173,8 @@ impl Usable {
     }
 }
 
-/// Parses a stored hash. Returns `None` unless it is an Argon2id hash with parameters within the
-/// limits.
+/// Parses a stored hash. Returns `None` unless the text is an Argon2id hash with parameters within
+/// the limits.
 fn usable(text: &str) -> Option<Usable> {
     let record = PasswordHash::new(text).ok()?;
     let params = Params::try_from(&record).ok()?;
@@ -209,7 +211,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn memory_is_kept_for_the_next_hash_unless_it_is_larger_than_a_new_hash_needs() {
+    async fn memory_stays_allocated_after_a_hash_unless_it_is_larger_than_a_new_hash_needs() {
         let passwords = Passwords::new(&mut StdRng::seed_from_u64(0));
         let small = Params::new(8, 1, 1, Some(OUTPUT)).unwrap();
         let large = Params::new(PARAMS.m_cost() + 8, 1, 1, Some(OUTPUT)).unwrap();

@@ -1,10 +1,12 @@
 //! Limits on failed attempts to exchange a short code or to log in.
 //!
-//! [`count_attempt`] counts an attempt before it is made. If the attempt does not fail, [`take_back`] takes
-//! it back. So attempts that are sent in parallel cannot exceed the limit, and successful attempts
-//! do not use it up. A counter is an item of the ephemeral table for one subject and one time
-//! window. Its attribute `n` is the number of attempts that were counted and not taken back. Its
-//! attribute `failed` is the number of attempts that are known to have failed.
+//! [`count_attempt`] counts an attempt before the attempt starts. If the attempt does not fail,
+//! [`take_back`] removes the attempt from the count. So attempts that are sent in parallel cannot
+//! exceed the limit, and successful attempts do not use up the limit.
+//!
+//! A counter is an item of the ephemeral table for one subject and one time window. Its attribute
+//! `n` is the number of attempts that were counted and not taken back. Its attribute `failed` is
+//! the number of attempts that are known to have failed.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -22,11 +24,12 @@ use crate::{
     },
 };
 
-/// How long taking back an attempt may take. The response waits for it. A response that comes too
-/// late would lose a new token, which is worse than an attempt that stays counted.
+/// The time limit for taking back an attempt. The response waits until the attempt is taken back.
+/// If the response came too late, the client would not get its new token. This is worse than an
+/// attempt that stays counted.
 const TAKE_BACK_TIME: Duration = Duration::from_millis(300);
-/// An attempt is stopped this long before the deadline of its request, so that there is time to
-/// take the attempt back.
+/// An attempt is stopped this long before the deadline of its request. In the remaining time, the
+/// attempt can be taken back.
 pub const TAKE_BACK_MARGIN: Duration = Duration::from_millis(400);
 
 /// The limit on the failed attempts of one subject in a time window.
@@ -62,7 +65,7 @@ impl Budget {
     }
 }
 
-/// An attempt that was counted. It must be passed to [`take_back`] or to [`failed`], exactly once.
+/// An attempt that was counted. Pass it exactly once, either to [`take_back`] or to [`failed`].
 #[derive(Debug)]
 #[must_use]
 pub struct CountedAttempt(Vec<Counter>);
@@ -97,9 +100,8 @@ pub async fn count_attempt(
         match result {
             Ok((counter, CountResult::Counted, _)) => counters.push(counter),
             Ok((counter, CountResult::Full { failed }, limit)) => {
-                // If some of the counted attempts are still running, they may be taken back in a
-                // moment. Only if all of them have failed, the limit is used up until the window
-                // ends.
+                // If all counted attempts have failed, the limit is used up until the window ends.
+                // Otherwise, some attempts may still be running, and may be taken back in a moment.
                 let is_used_up = failed >= limit;
                 let seconds = if is_used_up {
                     counter.ends_at.0 - now.0
@@ -123,8 +125,8 @@ pub async fn count_attempt(
 }
 
 /// Takes back an attempt that did not fail. The database operation is never retried, because taking
-/// back one attempt twice would hide a failed attempt. The time of the operation is limited,
-/// because the response waits for it.
+/// back one attempt twice would hide a failed attempt. The operation has a time limit, because the
+/// response waits until the operation ends.
 pub async fn take_back(table: &Ephemeral, counted: CountedAttempt) {
     let operations = counted.0.iter().map(async |counter| {
         if let Err(error) = table.take_back(counter).await {
@@ -170,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv6_source_counts_as_its_64_network_and_an_ipv4_mapped_source_as_its_ipv4_address() {
+    fn an_ipv6_source_becomes_its_64_network_and_an_ipv4_mapped_source_becomes_its_ipv4_address() {
         let source = |address: &str| super::source(address.parse().ok());
         assert_eq!(source("192.0.2.1"), "192.0.2.1");
         assert_eq!(source("::ffff:192.0.2.1"), "192.0.2.1");

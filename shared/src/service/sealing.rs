@@ -1,11 +1,11 @@
-//! Encryption at rest of the values of e-mail tokens. They are encrypted, not hashed, because
-//! clients can read them again.
+//! Encrypts the stored values of e-mail tokens. The values are encrypted, not hashed, because
+//! clients can read the values again.
 //!
-//! A value is sealed (encrypted) with AES-256-GCM under a data key, and bound to its record: a
-//! value that is copied to another record cannot be opened (decrypted). The data key is stored in
-//! the identity table, wrapped (encrypted) by a key that is stored elsewhere: in AWS KMS, or in a
-//! local file. The first request that seals a value creates the data key. Each execution
-//! environment unwraps the data key once.
+//! A data key seals (encrypts) each value with AES-256-GCM. The value is bound to its record: a
+//! value that is copied to another record cannot be opened (decrypted). The identity table contains
+//! the data key, wrapped (encrypted) by a key that is stored elsewhere: in AWS KMS, or in a local
+//! file. The first request that seals a value creates the data key. Each execution environment
+//! unwraps the data key once.
 
 use std::{
     fmt,
@@ -254,8 +254,8 @@ fn cipher(key: &Key) -> Aes256Gcm {
     Aes256Gcm::new((&**key).into())
 }
 
-/// Returns the key in a file. Creates the file if it does not exist. Even if the process is
-/// interrupted, the file never contains only a part of the key.
+/// Returns the key in a file. Creates the file if the file does not exist. The file always contains
+/// the whole key, even if the process was interrupted while it created the file.
 fn file_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<Key> {
     let key = draw(rng);
     let new = path.with_extension(format!("{:016x}", rng.next_u64()));
@@ -269,8 +269,8 @@ fn file_key(path: &Path, rng: &mut dyn CryptoRng) -> Result<Key> {
         // Unlike a rename, a hard link never replaces an existing file.
         std::fs::hard_link(&new, path)
     });
-    // The temporary file is no longer needed: either the key file has its final name now, or the
-    // new key is not used.
+    // The temporary file is no longer needed: either the key file exists now, or an error occurred
+    // and the new key is not used.
     let _ = std::fs::remove_file(&new);
     match made {
         Ok(()) => Ok(key),

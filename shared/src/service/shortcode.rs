@@ -16,8 +16,8 @@ use crate::{
     store::ephemeral::{CodeWrite, ExchangeOwner, ExchangeWrite},
 };
 
-/// How many random codes are generated to find one that is not taken. With a million valid codes of
-/// six characters, one generated code in 700 is taken.
+/// The maximum number of random codes that are generated to find a free code. If a million codes of
+/// six characters are valid, about one generated code in 700 is not free.
 const DRAWS: usize = 10;
 
 /// Creates a code for a user that was just read.
@@ -54,8 +54,8 @@ pub async fn create_for_user(
 }
 
 /// Creates a code for an environment. Returns the code, and the id of the user that the exchange of
-/// the code will create. Returns `None` if the ecosystem does not belong to the account or was
-/// deleted.
+/// the code will create. Returns `None` if the ecosystem of the environment belongs to another
+/// account or was deleted.
 ///
 /// # Errors
 /// The database is unavailable, or no free code was found.
@@ -118,8 +118,8 @@ pub struct Exchanged {
     pub environment: Option<EnvironmentId>,
 }
 
-/// Exchanges a code for its token. After one read, one transaction deletes the code and stores the
-/// token. So only one of several concurrent attempts gets the token. If `ecosystem` is given, a
+/// Exchanges a code for a new token. After one read, one transaction deletes the code and stores
+/// the token. So only one of several concurrent attempts gets a token. If `ecosystem` is given, a
 /// code of another ecosystem counts as unknown.
 ///
 /// # Errors

@@ -28,9 +28,9 @@ const MARGIN: Duration = Duration::from_millis(200);
 /// Creates a token and stores it, alone or in one transaction with other writes. Every token is
 /// created by this function.
 ///
-/// `with` gets the generated token and builds the other writes. If there are no other writes,
-/// `with` returns the outcome. The token is valid only if the outcome says that the writes were
-/// stored.
+/// `with` gets the generated token and returns the other writes. If there are no other writes,
+/// `with` returns the outcome instead. The token is valid only if the outcome says that all writes
+/// were stored.
 ///
 /// # Errors
 /// The database is unavailable, or `with` fails.
@@ -123,12 +123,12 @@ async fn end(app: &App, token: &Token) -> Result<()> {
     change(app, revocation).await
 }
 
-/// Revokes all tokens of a user with one write, however many there are. Then deletes as many
-/// records of these tokens as it can in a limited time. The next call of this function, or the TTL
-/// of the records, deletes the rest.
+/// Revokes all tokens of a user with one write. Then deletes the records of these tokens until the
+/// time limit. The next call of this function, or the TTL of the records, deletes the remaining
+/// records.
 ///
 /// # Errors
-/// The database is unavailable when the write is sent. An error while deleting records is only
+/// The write fails because the database is unavailable. An error while records are deleted is only
 /// logged.
 pub async fn revoke_all(
     app: &App,
@@ -139,7 +139,7 @@ pub async fn revoke_all(
     let key = (&user.id).into();
     let incarnation = user.state.incarnation;
     let mut current = Some(user.clone());
-    // If the user was deleted meanwhile, all its tokens are invalid already.
+    // If the user was deleted meanwhile, all tokens of the user are already invalid.
     while let Some(now) = current.filter(|now| now.state.incarnation == incarnation) {
         let next = User {
             state: State {
@@ -175,8 +175,8 @@ pub async fn list_valid(
     limit: u32,
 ) -> Result<(Vec<Token>, Option<TokenId>)> {
     let now = app.now().seconds();
-    // If the owner is a user that a short code created, its tokens are invalid after its
-    // environment is deleted.
+    // If the owner is a user that a short code created, the user has an environment. The user's
+    // tokens are invalid if the environment was deleted.
     let environment = match owner {
         Owner::User(user) => user.environment.as_ref(),
         Owner::Account(_) | Owner::Ecosystem(_) => None,

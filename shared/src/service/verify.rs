@@ -1,5 +1,4 @@
-//! Verification of tokens: reads all records that are needed together, and renews sliding tokens in
-//! parallel.
+//! Verifies tokens. Reads all needed records together, and renews sliding tokens at the same time.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -19,8 +18,8 @@ use crate::{
     store::identity::{Items, Key},
 };
 
-/// The records of the identity table that one request needs. They are collected first and then
-/// read together.
+/// The records of the identity table that one request needs. A handler first adds all records to
+/// the lookup, and then reads them together.
 pub struct Lookup<'a> {
     app: &'a App,
     now: UnixSeconds,
@@ -123,8 +122,8 @@ impl<'a> Lookup<'a> {
     /// second. A second read follows if a user whose token is verified has an environment that is
     /// not cached.
     ///
-    /// The renewal does not wait for the read, so it takes no second round trip. The renewal needs
-    /// no other record, because whoever has the token may use it.
+    /// A renewal does not wait for the read, so no second round trip is needed. A renewal needs
+    /// only the token's own record, because everyone who has the token may use the token.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -157,16 +156,16 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// Returns the environments of these users that exist. Only a user that a short code created has an
-/// environment, and only the user's record contains the environment's id. So a second read is
-/// necessary, unless the environment is cached.
+/// Returns which environments of these users exist. Only a user that a short code created has an
+/// environment. The environment's id is known only after the user's record was read. So a second
+/// read is necessary, unless the environment is cached.
 async fn existing_environments(
     app: &App,
     items: &Items,
     users: &[OwnerKey],
     now: UnixSeconds,
 ) -> Result<HashSet<EnvironmentId>> {
-    let mut alive = HashSet::new();
+    let mut existing = HashSet::new();
     let mut unknown = HashSet::new();
     for user in users {
         let environment = match items.owner(*user) {
@@ -174,7 +173,7 @@ async fn existing_environments(
             _ => None,
         };
         match environment {
-            Some(id) if app.cache.environment(id, now) => alive.insert(id.clone()),
+            Some(id) if app.cache.environment(id, now) => existing.insert(id.clone()),
             Some(id) => unknown.insert(id.clone()),
             None => false,
         };
@@ -185,11 +184,11 @@ async fn existing_environments(
         for id in unknown {
             if items.environment(&id).is_some() {
                 app.cache.insert_environment(id.clone(), now);
-                alive.insert(id);
+                existing.insert(id);
             }
         }
     }
-    Ok(alive)
+    Ok(existing)
 }
 
 /// The result of a [`Lookup`].
@@ -199,8 +198,8 @@ pub struct Found {
     remembered: HashMap<OwnerKey, Ecosystem>,
     /// The existing environments of the users whose tokens were looked up.
     environments: HashSet<EnvironmentId>,
-    /// The new expiry time of each sliding token that was looked up, by the token's hash. `None`
-    /// for an invalid token.
+    /// The new expiry time of each sliding token that was looked up, or `None` if the token is
+    /// invalid. The key of the map is the token's hash.
     renewed: HashMap<[u8; 32], Option<UnixSeconds>>,
 }
 
@@ -266,8 +265,8 @@ impl Found {
         })
     }
 
-    /// Returns an ecosystem of any account, or `None` if it does not exist or if another id has the
-    /// same key (a hash collision).
+    /// Returns an ecosystem of any account. Returns `None` if the ecosystem does not exist, or if
+    /// another id has the same key (a hash collision).
     pub(crate) fn ecosystem_record(&self, id: &EcosystemId) -> Option<&Ecosystem> {
         let found = self.items.ecosystem(id);
         found.or_else(|| {
@@ -277,8 +276,8 @@ impl Found {
         })
     }
 
-    /// Returns a user of any account, or `None` if it does not exist or if another id has the same
-    /// key (a hash collision).
+    /// Returns a user of any account. Returns `None` if the user does not exist, or if another id
+    /// has the same key (a hash collision).
     pub(crate) fn user_record(&self, id: &UserId) -> Option<&User> {
         self.items.user(id)
     }
