@@ -17,14 +17,14 @@ use shared::{
 
 use crate::serve::said;
 
-/// Create an account with a token, or another token for an existing account, in the tables of a
-/// deployment
+/// Create an account with a token, or another token for an existing account. Writes directly to the
+/// tables of a deployment, without the API
 #[derive(Clone, Debug, Args)]
 pub struct Bootstrap {
-    /// The identity table
+    /// The name of the identity table
     #[arg(long, value_name = "NAME", env = config::IDENTITY_TABLE)]
     identity_table: String,
-    /// The ephemeral table; required with --create-tables, and otherwise ignored
+    /// The name of the ephemeral table; required with --create-tables, and otherwise ignored
     #[arg(
         long,
         value_name = "NAME",
@@ -44,14 +44,15 @@ pub struct Bootstrap {
     json: bool,
 }
 
-/// Creates the account if no id is given, creates a token for the account, and prints this token.
-/// The token is shown only once.
+/// Creates a new account if the arguments contain no account id. Then creates a token for the
+/// account and prints the token. The token is shown only once.
 ///
 /// # Errors
 /// The error is one line with the cause.
 pub async fn run(args: Bootstrap) -> Result<(), String> {
     let id = args.account.as_deref().map(AccountId::parse).transpose();
-    let id = id.map_err(|_invalid| "an account id is A and 24 lowercase hex digits")?;
+    let id =
+        id.map_err(|_invalid| "the account id must be \"A\" followed by 24 lowercase hex digits")?;
 
     let client = client::dynamodb(&client::operator_environment().await);
     if let Some(ephemeral) = args.ephemeral_table.filter(|_| args.create_tables) {

@@ -8,8 +8,8 @@ pub mod gateway;
 mod page;
 pub mod serve;
 
-/// The SDK allocates a lot, and the embedded database even more. With this allocator, the gateway
-/// serves 1.6 times as many requests as with the system's allocator
+/// The SDK allocates memory often, and the embedded database allocates even more often. With this
+/// allocator, the gateway serves 1.6 times as many requests as with the system's allocator
 /// (`cargo bench -p tests --bench gateway`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

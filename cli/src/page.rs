@@ -1,5 +1,5 @@
 //! Serves the API's page at `/`, and the file `openapi.yaml`, which the page shows. Only the local
-//! gateway serves them.
+//! gateway serves the page and the file.
 
 use std::{borrow::Cow, sync::Arc};
 

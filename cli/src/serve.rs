@@ -35,15 +35,16 @@ use crate::{
     gateway,
 };
 
-/// The files in the data directory: the database, the key that encrypts the values of e-mail
-/// tokens, and the ids and the token that the first start creates.
+/// The name of the database file in the data directory.
 const DATABASE: &str = "database.sqlite";
+/// The name of the file with the key that encrypts the key of e-mail tokens.
 const VALUE_KEY: &str = "value-key";
+/// The name of the file with the token and the ids that the first start creates.
 const START: &str = "start.json";
 
 /// How often expired items are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
-/// How long the command waits for requests in progress after a signal to stop.
+/// After a signal to stop, the command waits at most this long for requests in progress.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Serve every endpoint on this machine, with an embedded database
@@ -66,8 +67,8 @@ pub struct Serve {
     log: LevelFilter,
 }
 
-/// The account token, the ecosystem and the user that the first start creates. With them, the first
-/// request needs no preparation.
+/// The account token, the ecosystem and the user that the first start creates. With this data, the
+/// user of the command can send a first request immediately.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Start {
@@ -89,8 +90,8 @@ pub async fn run(args: Serve) -> Result<(), String> {
     };
     log::start(args.log, format);
 
-    // These steps come before the first step that creates a file: if one of them fails, the command
-    // leaves no files behind.
+    // The command checks the settings and the port before it creates any file. If a check fails,
+    // the command leaves no files behind.
     let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
     let address = ("127.0.0.1", args.port);
     let listener = TcpListener::bind(address)
@@ -145,7 +146,7 @@ pub async fn run(args: Serve) -> Result<(), String> {
         ended = &mut serving => return ended.map_err(|e| e.to_string())?.map_err(|e| e.to_string()),
         () = asked_to_stop() => stopping.notify_one(),
     }
-    // The timeout ends the command even if a client keeps its connection busy.
+    // Because of the timeout, the command ends even if a client keeps its connection busy.
     let _ = tokio::time::timeout(GRACE, serving).await;
     Ok(())
 }
@@ -159,8 +160,8 @@ fn private_directory(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Creates the database file if it does not exist, and gives every file of the server in this
-/// directory the mode 0600. SQLite creates its other files with the mode of the database file.
+/// Creates the database file if it does not exist, and sets the mode 0600 for every file of the
+/// server in this directory. SQLite creates its other files with the mode of the database file.
 #[cfg(unix)]
 fn private_files(directory: &Path) -> io::Result<()> {
     use std::{
@@ -216,8 +217,8 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     })
 }
 
-/// Returns the stored token and ids if the token is still valid. Otherwise creates and stores new
-/// ones.
+/// Returns the stored token and ids if the token is still valid. Otherwise creates and stores a new
+/// token and new ids.
 async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
     let cannot = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", file.display());
     match std::fs::read(file) {

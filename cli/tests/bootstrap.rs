@@ -97,7 +97,7 @@ async fn an_account_can_get_another_token() {
     assert_ne!(more["accountToken"], made["accountToken"]);
 }
 
-/// Runs the command with an AWS profile that has this content.
+/// Runs the command with credentials from an AWS profile. The profile has this content.
 async fn with_profile(endpoint: &str, profile: &str) -> Output {
     let home = tempfile::tempdir().expect("a directory");
     let config = home.path().join("config");
@@ -127,7 +127,7 @@ async fn an_operators_aws_profile_may_use_a_credential_process_or_sso() {
     let line = one_line(&with_profile(&endpoint, sso).await);
     assert!(
         line.contains("sso/cache"),
-        "without an SSO log-in, the SSO cache is missing: {line}"
+        "the error must name the missing file of the SSO cache: {line}"
     );
 }
 
@@ -142,7 +142,10 @@ async fn an_unknown_account_is_reported_in_one_line() {
         "Account with id A58521fd8a5d9b5cc21987501 does not exist.\n"
     );
     let line = one_line(&bootstrap(&endpoint, &["--account", "bob"]).await);
-    assert_eq!(line, "an account id is A and 24 lowercase hex digits\n");
+    assert_eq!(
+        line,
+        "the account id must be \"A\" followed by 24 lowercase hex digits\n"
+    );
 }
 
 #[tokio::test]

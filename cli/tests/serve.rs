@@ -1,5 +1,5 @@
-//! Runs `tokenry serve` as a process. Tests the output of the command, how the command ends, and
-//! which data is still there after a restart.
+//! Runs `tokenry serve` as a process. The tests check the output of the command, how the command
+//! ends, and which data a restart keeps.
 
 use std::{
     collections::HashSet,
@@ -249,8 +249,8 @@ async fn only_the_owner_can_read_the_files_in_the_data_directory() {
             now.values().all(|mode| *mode == 0o600),
             "{restart}: {now:?}"
         );
-        // An earlier release created its files with mode 0644. `drop` kills the server, so SQLite
-        // does not delete any of the files.
+        // `drop` kills the server, so SQLite does not delete any of the files. The loop sets the
+        // mode 0644, with which an earlier release created its files.
         drop(server);
         for name in now.keys() {
             let path = data.path().join(name);
@@ -410,8 +410,8 @@ async fn no_email_token_or_password_is_in_the_log_or_in_a_file() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let value = answer["data"][0]["token"].as_str().unwrap().to_owned();
     assert!(server.is_active(&value).await);
-    // Below, a new server starts without the key. It cannot decrypt the stored value, and its error
-    // response does not contain the cause.
+    // Below, a new server starts without the file `value-key`. That server cannot decrypt the
+    // stored value. Its error response must not contain the cause.
     server.signal("-TERM");
     let key = data.path().join("value-key");
     let kept = std::fs::read(&key).unwrap();

@@ -1,4 +1,5 @@
-# What the commands of docs/how-to share. Source it in bash, in the root of the repository, with STAGE set.
+# The functions that the commands of docs/how-to use.
+# Set STAGE, and source this file in bash, in the root of the repository.
 STACK=tokenry-$STAGE
 
 # output NAME: an output of the stack.
@@ -16,7 +17,7 @@ resource() {
 # field NAME: a field of the JSON on standard input.
 field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }
 
-# redeploy NAME=VALUE…: changes parameters of the stack, without a build. All others keep their values.
+# redeploy NAME=VALUE…: changes parameters of the stack, without a build. All other parameters keep their values.
 redeploy() {
   DEPLOYED=$(mktemp)
   aws cloudformation get-template --stack-name "$STACK" --template-stage Original \

@@ -82,7 +82,7 @@ impl Client {
         let roots = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let agent = Agent::config_builder()
             .tls_config(roots.build())
-            // Over http://, a proxy could read the token. Over TLS, a proxy cannot read it.
+            // A proxy could read the token of an http:// request, but not of an https:// request.
             .proxy(if url.starts_with("https:") {
                 Proxy::try_from_env()
             } else {
@@ -204,7 +204,7 @@ impl Client {
         let (url, body) = (&self.url, body.0.as_str());
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         // A 404 of Tokenry is one line of plain text. For an unknown path, API Gateway responds
-        // with JSON, and other servers with a web page.
+        // with JSON, and another server responds with a web page.
         let is_text = header(CONTENT_TYPE).is_some_and(|it| it.starts_with("text/plain"));
         if status == StatusCode::NOT_FOUND && is_text && body.lines().count() == 1 {
             return Failure::new(Kind::NotFound, body);
@@ -222,7 +222,7 @@ impl Client {
                     "{url} returned {status}, which is not from Tokenry: check the API's address"
                 )
             }
-            // API Gateway sent this response, not a function.
+            // This response comes from API Gateway, not from a function.
             Err(_) => format!("{url} returned {status}"),
         };
         if let Some(seconds) = header(RETRY_AFTER) {

@@ -16,13 +16,13 @@ const VALUE: &str = "/_/user-token/value";
 /// E-mail tokens
 #[derive(Clone, Debug, Subcommand)]
 pub enum EmailToken {
-    /// Create an e-mail token for a user. The scope is `read` with --write=false, and otherwise
-    /// `read write`
+    /// Create an e-mail token for a user. With --write=false, the scope is `read`. Otherwise, the
+    /// scope is `read write`
     Create(Wanted),
     /// List e-mail tokens, without their values
     List(Paging),
-    /// Replace the scope and the expiry of an e-mail token. The new scope is `read write` with
-    /// --write, and otherwise `read`. Without --expiration-date, the token never expires
+    /// Replace the scope and the expiry of an e-mail token. With --write, the new scope is
+    /// `read write`. Otherwise, it is `read`. Without --expiration-date, the token never expires
     Update(Wanted),
     /// Delete an e-mail token
     Delete(Owner),
@@ -45,7 +45,7 @@ pub struct Wanted {
     /// The token's scope: true means `read write`, and false means `read`
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     write: Option<bool>,
-    /// The time when the token expires, such as 2030-01-01T00:00:00Z, or in milliseconds since 1970
+    /// When the token expires: a time such as 2030-01-01T00:00:00Z, or milliseconds since 1970
     #[arg(long, value_name = "TIME", value_parser = millis)]
     expiration_date: Option<u64>,
 }

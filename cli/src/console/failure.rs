@@ -19,7 +19,7 @@ Exit codes of the commands that call the API:
 /// The kind of a failure. The value of the kind is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A failure of no other kind.
+    /// Any other failure.
     Other = 1,
     /// The input of the command is invalid, or the API rejects a value. clap also uses this code.
     Usage = 2,

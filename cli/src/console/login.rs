@@ -14,7 +14,7 @@ use super::{
     token::INTROSPECT,
 };
 
-/// The arguments of `login`. There are none, except for the options of all commands.
+/// The arguments of `login`: only the options that all commands have.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Login {}
 
@@ -25,7 +25,8 @@ impl Run for Login {
         let client = options.connect(&profile.url, Some(profile.token.clone()));
 
         // This request uses the token to introspect the same token. A user token does not have the
-        // right to introspect: the API returns 403 if the user token is valid, and otherwise 401.
+        // right to introspect. If the user token is valid, the API returns 403. If it is invalid,
+        // the API returns 401.
         let asked = Payload::Token(profile.token.clone());
         let (status, headers, body) = client.exchange(Method::POST, INTROSPECT, asked)?;
         let told = match status {

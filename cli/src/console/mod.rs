@@ -55,16 +55,17 @@ pub enum Console {
     Shortcode(Group<shortcode::Shortcode>),
     /// Manage e-mail tokens; each user with an e-mail address can have one
     EmailToken(Group<email_token::EmailToken>),
-    /// Print a user's e-mail token with the user's e-mail address and password, and create the
-    /// token if there is no valid one; prompts for the password
+    /// Log in with a user's e-mail address and password, and print the user's e-mail token; prompts
+    /// for the password. If the user has no valid e-mail token, the API creates one
     LogIn(Leaf<email_token::LogIn>),
-    /// Check whether a token is active (exit code 0) or not (exit code 4); prompts for the token
+    /// Check whether a token is active; prompts for the token. The exit code is 0 if the token is
+    /// active, and 4 if it is not
     Introspect(Leaf<token::Introspect>),
     /// Revoke a token; prompts for the token, and needs no other credential
     Revoke(Leaf<token::Revoke>),
 }
 
-/// How long an interrupted prompt may take to restore the terminal.
+/// After ctrl-C, a prompt has this much time to restore the terminal.
 const GRACE: Duration = Duration::from_millis(200);
 
 impl Console {
@@ -77,7 +78,8 @@ impl Console {
     /// The command panicked.
     pub async fn run(self) -> Result<(), Failure> {
         let (tell, mut running) = oneshot::channel();
-        // A thread of the runtime would keep the process alive until the command ends.
+        // The command runs in a separate thread. A thread of the runtime would keep the process
+        // alive until the command ends, also after ctrl-C.
         std::thread::spawn(|| tell.send(self.run_blocking()));
         tokio::select! {
             done = &mut running => done.expect("no command panics"),
@@ -143,20 +145,22 @@ impl<T: Subcommand + Run> Group<T> {
     }
 }
 
-// Ids are validated before they become part of a path: with an empty token id, the request would go
-// to another endpoint. clap prints the invalid argument before these messages.
+// These functions validate ids before the ids become part of a path. With an empty token id, for
+// example, the request would go to another endpoint. clap prints the invalid argument before the
+// messages of these functions.
 
 fn ecosystem_id(text: &str) -> Result<EcosystemId, &'static str> {
-    EcosystemId::parse(text).map_err(|_| "an ecosystem id is C and 24 lowercase hex digits")
+    EcosystemId::parse(text).map_err(|_| "must be \"C\" followed by 24 lowercase hex digits")
 }
 
 fn environment_id(text: &str) -> Result<EnvironmentId, &'static str> {
-    EnvironmentId::parse(text).map_err(|_| "an environment id is E and 24 lowercase hex digits")
+    EnvironmentId::parse(text).map_err(|_| "must be \"E\" followed by 24 lowercase hex digits")
 }
 
 fn user_id(text: &str) -> Result<UserId, &'static str> {
-    UserId::parse(text)
-        .map_err(|_| "must have the form ECOSYSTEM;NAME (quote it in a shell, for the semicolon)")
+    UserId::parse(text).map_err(
+        |_| "must have the form ECOSYSTEM;NAME (in a shell, quote it: it contains a semicolon)",
+    )
 }
 
 fn token_id(text: &str) -> Result<TokenId, &'static str> {

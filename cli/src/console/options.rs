@@ -31,8 +31,8 @@ pub struct Options {
     /// The API's address [default: the address in the profile]
     #[arg(long, global = true, env = URL, hide_env_values = true)]
     url: Option<String>,
-    /// Read the token from this file, or for `-` from a prompt or standard input [default: the
-    /// token in TOKENRY_TOKEN, otherwise the token in the profile]
+    /// The file that contains the token; with `-`, the token comes from a prompt or standard input
+    /// [default: the token in TOKENRY_TOKEN, or else the token in the profile]
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The file of the profile, which `tokenry login` writes [default: tokenry/profile.json in
@@ -149,8 +149,8 @@ impl Options {
             .map_or_else(profile::default_path, Ok)
     }
 
-    /// Returns the token from `--token-file`, otherwise from `TOKENRY_TOKEN`. Returns `None` if
-    /// neither is set.
+    /// Returns the token from `--token-file` if this option is set. Otherwise returns the token
+    /// from `TOKENRY_TOKEN`, or `None` if this variable is not set.
     fn given_token(&self) -> Result<Option<Secret>, Failure> {
         if let Some(file) = &self.token_file {
             let token = secret::from_file(file, "the token")?;

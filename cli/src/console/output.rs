@@ -35,7 +35,7 @@ pub struct Paging {
 }
 
 /// A page of a list. The field with the rows is `data` for e-mail tokens, and `tokens` for other
-/// tokens. `T` is the type of a row. It can be raw JSON.
+/// tokens. `T` is the type of a row, which can be raw JSON.
 #[derive(Deserialize)]
 struct Page<T> {
     #[serde(rename = "tokens", alias = "data")]
@@ -47,7 +47,7 @@ impl Output {
     /// Prints one record. The table has a row for each of the fields `names`.
     ///
     /// # Errors
-    /// The body is not a `T`, or it cannot be printed.
+    /// The body is not a `T`, or the record cannot be printed.
     pub fn record<T: DeserializeOwned + Serialize>(
         self,
         body: &Body,
@@ -59,11 +59,11 @@ impl Output {
     /// Prints a record with a secret that is shown only once. Unlike [`Output::record`], returns an
     /// error if the reader of standard output has closed the pipe.
     ///
-    /// A newer service may use values that this release does not know. Then the secret would be
-    /// lost, so the JSON is printed instead.
+    /// The response of a newer service may contain values that this release does not know. Then
+    /// this function prints the JSON of the response, because otherwise the secret would be lost.
     ///
     /// # Errors
-    /// The body is not a `T` and contains no secret, or it cannot be printed.
+    /// The body is not a `T` and contains no secret, or the record cannot be printed.
     pub fn record_once<T: DeserializeOwned + Serialize>(
         self,
         body: &Body,

@@ -36,7 +36,7 @@ pub fn ask(what: &str) -> Result<Secret, Failure> {
 /// typing errors.
 ///
 /// # Errors
-/// The same as in [`ask`], or the two entries differ.
+/// The line is empty or cannot be read, or the two entries differ.
 pub fn ask_new(what: &str) -> Result<Secret, Failure> {
     let secret = ask(what)?;
     if io::stdin().is_terminal() && ask(&format!("{what} again"))? != secret {
@@ -45,7 +45,7 @@ pub fn ask_new(what: &str) -> Result<Secret, Failure> {
     Ok(secret)
 }
 
-/// Reads the first line of a file. If the path is `-`, calls [`ask`].
+/// Reads the first line of a file. If the path is `-`, calls [`ask`] instead.
 ///
 /// # Errors
 /// The line is empty or cannot be read.
@@ -73,8 +73,8 @@ pub fn as_token(secret: &Secret, what: &str) -> Result<Secret, Failure> {
 
 /// Reads the next line. Removes the line break.
 fn line(reader: &mut impl BufRead, what: &str, place: &str) -> Result<Secret, Failure> {
-    // The capacity is enough for usual secrets: a reallocation would leave a copy of the secret in
-    // memory.
+    // The capacity is large enough for usual secrets, so that the text is not reallocated. A
+    // reallocation would leave a copy of the secret in memory.
     let mut text = Zeroizing::new(String::with_capacity(1024));
     let read = reader.take(MAX_LENGTH).read_line(&mut text);
     read.map_err(|error| unreadable(what, place, &error))?;

@@ -34,7 +34,7 @@ pub struct NewCode {
     /// How the token expires [default: FixedTtl]
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
     token_expiry_type: Option<ExpiryType>,
-    /// Seconds until the token expires, counted from its creation, or for SlidingTtl from its last
+    /// Seconds from the token's creation until it expires; for SlidingTtl, seconds from its last
     /// use [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,

@@ -32,7 +32,7 @@ pub struct NewToken {
     /// How the token expires [default: FixedTtl]
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
     expiry_type: Option<ExpiryType>,
-    /// Seconds until the token expires, counted from its creation, or for SlidingTtl from its last
+    /// Seconds from the token's creation until it expires; for SlidingTtl, seconds from its last
     /// use [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
@@ -171,8 +171,8 @@ fn list(client: &Client, output: Output, path: &str, paging: &Paging) -> Result<
     output.list::<ListedToken>(client, path, "tokens", paging, &shown)
 }
 
-/// Revokes a token of an owner. The API's response is the same if the owner has no token with this
-/// id, so the message says "If".
+/// Revokes a token of an owner. If the owner has no token with this id, the API's response is the
+/// same. So the message says "If".
 fn revoke_one(
     client: &Client,
     output: Output,

@@ -188,7 +188,7 @@ fn requests_have_the_path_query_and_headers_that_the_api_requires() {
     assert!(sent.starts_with(line), "{sent}");
     assert!(sent.contains("content-length: 0\r\n"), "{sent}");
 
-    // An e-mail address is sent in the body if the endpoint accepts the address in the body.
+    // If an endpoint accepts the e-mail address in the body, the address is not in the query.
     let (url, sent) = server(1, &answer("200 OK", r#"{"data":[{}]}"#));
     run(
         command(&url, &["email-token", "delete", "a@example.com"]),
@@ -202,7 +202,7 @@ fn requests_have_the_path_query_and_headers_that_the_api_requires() {
 }
 
 #[test]
-fn a_secret_is_printed_even_if_the_rest_of_the_response_is_unknown() {
+fn a_secret_is_printed_even_if_the_rest_of_the_response_cannot_be_parsed() {
     let minted = r#"{"token":"tk_new","tokenId":"01","expiryType":"Rolling","expiresAt":null}"#;
     let (url, _server) = server(1, &answer("200 OK", minted));
     let user = "C58521fd8a5d9b5cc21987501;bob";

@@ -126,7 +126,7 @@ fn a_users_tokens_are_minted_listed_and_revoked() {
         serve.ok(&["user", "revoke-token", user, id]),
         format!("If {user} had a token with the id {id}, it is revoked.\n")
     );
-    // The token of another user stays valid, and the message is the same.
+    // If the token belongs to another user, it stays valid, and the message is the same.
     let other = serve.json(&["user", "put", &format!("{};other", serve.ecosystem_id)]);
     let (other, infinite_id) = (text(&other, "id"), text(&infinite, "tokenId"));
     assert_eq!(
@@ -178,14 +178,14 @@ fn a_server_token_is_minted_used_listed_and_revoked() {
     let ecosystem = serve.ecosystem_id.as_str();
     let made = serve.json(&["server-token", "create", ecosystem, "--name", "backend"]);
     let (token, id) = (text(&made, "token"), text(&made, "tokenId"));
-    let with_it = |arguments: &[&str]| {
+    let with_server_token = |arguments: &[&str]| {
         let mut command = serve.command(arguments);
         command.env("TOKENRY_TOKEN", &token);
         run(command, "")
     };
-    assert_eq!(with_it(&["user", "get", &serve.user_id]).code, 0);
+    assert_eq!(with_server_token(&["user", "get", &serve.user_id]).code, 0);
     // A server token does not have the right to create an ecosystem.
-    let ran = with_it(&["ecosystem", "create"]);
+    let ran = with_server_token(&["ecosystem", "create"]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
         (3, "Forbidden: the token does not allow this\n")
@@ -194,14 +194,14 @@ fn a_server_token_is_minted_used_listed_and_revoked() {
     let table = serve.ok(&["server-token", "list", ecosystem]);
     assert_eq!(rows(&table)[1][..2], [id.as_str(), "backend"]);
     serve.ok(&["server-token", "revoke", ecosystem, &id]);
-    assert_eq!(with_it(&["user", "get", &serve.user_id]).code, 3);
+    assert_eq!(with_server_token(&["user", "get", &serve.user_id]).code, 3);
 }
 
 #[test]
 fn a_token_is_revoked_without_another_credential_and_is_not_active_afterwards() {
     let serve = Serve::start();
     let token = serve.token(&[]);
-    // The command has no credential except for the token that it revokes.
+    // The only credential of the command is the token that it revokes.
     let mut command = tokenry(serve.home.path(), &["revoke"]);
     command.env("TOKENRY_URL", &serve.url);
     let ran = run(command, &token);
@@ -252,8 +252,9 @@ fn a_short_code_is_created_and_exchanged_for_its_token() {
         (made[0][0], &made[2]),
         ("shortcode", &vec!["environmentId", &environment])
     );
-    // Does not use `run`, which fails if the output contains the input: the new user's name
-    // contains the code. After its use, the code is no longer a secret.
+    // This test does not use `run` here, because `run` fails if the output contains the input. The
+    // output contains the code, because the new user's name contains it. A used code is not a
+    // secret.
     let mut command = tokenry(
         serve.home.path(),
         &["shortcode", "consume", "--url", &serve.url],
@@ -274,7 +275,7 @@ fn piped(line: &str) -> std::process::Stdio {
         .args(["%s\n", line])
         .stdout(std::process::Stdio::piped())
         .spawn();
-    echo.expect("printf").stdout.expect("a pipe").into()
+    echo.expect("printf starts").stdout.expect("a pipe").into()
 }
 
 #[test]
@@ -379,7 +380,7 @@ fn each_shell_has_completions() {
         .args(["-c", script])
         .stdin(completions)
         .output();
-    let output = output.expect("bash");
+    let output = output.expect("bash runs");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
         "create-token\n",

@@ -10,7 +10,8 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use crate::{Serve, run, self_signed, tokenry};
 
-/// Starts a proxy that terminates TLS and forwards to this address. Returns the proxy's URL.
+/// Starts a proxy that terminates TLS and forwards each connection to this address. Returns the
+/// proxy's URL.
 async fn tls_before(address: String, config: Arc<ServerConfig>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();

@@ -41,7 +41,7 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[cfg(unix)]
 #[test]
-fn only_the_owner_can_read_the_profile_and_commands_need_nothing_else() {
+fn only_the_owner_can_read_the_profile_and_commands_need_only_the_profile() {
     let serve = Serve::start();
     let path = serve.profile();
     let ran = serve.log_in(&serve.account_token);

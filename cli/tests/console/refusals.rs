@@ -5,7 +5,7 @@ use std::{io::pipe, net::TcpListener, process::Command};
 use crate::{Serve, refusal, run, tokenry};
 
 #[test]
-fn a_value_that_the_api_rejects_exits_with_the_usage_code() {
+fn the_exit_code_is_2_if_the_api_rejects_a_value() {
     let serve = Serve::start();
     let line = serve.refusal(
         2,
@@ -27,7 +27,7 @@ fn a_value_that_the_api_rejects_exits_with_the_usage_code() {
 }
 
 #[test]
-fn an_invalid_argument_exits_with_the_usage_code() {
+fn the_exit_code_is_2_if_an_argument_is_invalid() {
     let home = tempfile::tempdir().unwrap();
     for arguments in [
         &["user"][..],
@@ -102,7 +102,7 @@ fn an_error_does_not_repeat_a_secret_argument() {
 }
 
 #[test]
-fn a_wrong_token_exits_with_the_refused_code() {
+fn the_exit_code_is_3_if_the_token_is_wrong() {
     let serve = Serve::start();
     let command = || serve.command(&["user", "get", &serve.user_id]);
     let mut wrong = command();
@@ -112,7 +112,7 @@ fn a_wrong_token_exits_with_the_refused_code() {
         "Unauthorized: a valid token is required"
     );
 
-    // A token with white space or a character that is not ASCII is not sent.
+    // The console does not send a token that contains white space or a character that is not ASCII.
     for token in ["two words", "tokén", "a\nb", " "] {
         let mut command = command();
         command.env("TOKENRY_TOKEN", token);
@@ -150,7 +150,7 @@ fn a_token_file_or_standard_input_overrides_the_environment() {
 }
 
 #[test]
-fn a_conflict_and_too_many_attempts_exit_with_the_refused_code() {
+fn the_exit_code_is_3_after_a_conflict_or_too_many_attempts() {
     let serve = Serve::start();
     serve.ok(&["user", "put", &serve.user_id, "--active=false"]);
     let line = serve.refusal(3, &["user", "create-token", &serve.user_id]);
@@ -167,7 +167,7 @@ fn a_conflict_and_too_many_attempts_exit_with_the_refused_code() {
 }
 
 #[test]
-fn an_unknown_short_code_exits_with_the_not_found_code() {
+fn the_exit_code_is_4_if_the_short_code_is_unknown() {
     let serve = Serve::start();
     let ran = run(serve.command(&["shortcode", "consume"]), "aaa-aaa\n");
     assert_eq!(
@@ -177,7 +177,7 @@ fn an_unknown_short_code_exits_with_the_not_found_code() {
 }
 
 #[test]
-fn a_missing_address_or_token_exits_with_the_usage_code() {
+fn the_exit_code_is_2_if_the_address_or_the_token_is_missing() {
     let home = tempfile::tempdir().unwrap();
     let user = ["user", "get", "C58521fd8a5d9b5cc21987501;bob"];
     let line = refusal(tokenry(home.path(), &user), 2, "");
@@ -218,7 +218,7 @@ fn the_error_for_an_unsafe_address_does_not_repeat_the_address() {
 }
 
 #[test]
-fn an_address_without_a_server_exits_with_the_unavailable_code() {
+fn the_exit_code_is_5_if_the_server_cannot_be_reached() {
     let home = tempfile::tempdir().unwrap();
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -239,7 +239,7 @@ fn an_address_without_a_server_exits_with_the_unavailable_code() {
 }
 
 #[test]
-fn a_server_that_does_not_respond_exits_with_the_unavailable_code() {
+fn the_exit_code_is_5_if_the_server_does_not_respond() {
     let home = tempfile::tempdir().unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -253,7 +253,7 @@ fn a_server_that_does_not_respond_exits_with_the_unavailable_code() {
 }
 
 #[test]
-fn a_closed_output_is_a_failure_only_if_a_secret_is_lost() {
+fn if_standard_output_is_closed_a_command_fails_only_if_a_secret_is_lost() {
     let serve = Serve::start();
     let closed = |mut command: Command| {
         let (reader, writer) = pipe().unwrap();
@@ -285,7 +285,7 @@ fn a_closed_output_is_a_failure_only_if_a_secret_is_lost() {
     );
     assert_eq!(ran.stderr.lines().count(), 1);
 
-    // A closed standard error does not change the exit code.
+    // If standard error is closed, the exit code is the same.
     let mut command = serve.command(&["user", "get", &format!("{user}2")]);
     let (reader, writer) = pipe().unwrap();
     drop(reader);

@@ -50,8 +50,8 @@ fn asked(session: &mut PtySession, prompt: &str) {
     panic!("echo is still on");
 }
 
-/// Returns what the terminal shows until the command ends, and the exit code. Checks that echo is
-/// on again.
+/// Returns the text that the terminal shows until the command ends, and the exit code. Checks that
+/// echo is on again.
 fn rest(mut session: PtySession) -> (String, i32) {
     let shown = session
         .exp_eof()
