@@ -4,7 +4,8 @@
 docs/reference/compatibility.md has the rules. A release is a tag `v…`. The script fails if an
 operation, a response, a response field or an allowed input is removed, or if an input becomes
 required. A new major version may contain any of these changes. If there is no tag, the script
-prints a message and succeeds. It needs a Python environment with PyYAML, and a clone that has the tags.
+prints a message and succeeds. The script needs a Python environment with PyYAML, and a clone that
+has the tags.
 """
 
 import pathlib
@@ -49,20 +50,20 @@ class Comparison:
 
     def gone(self, where, old, new):
         """Adds a problem for each name that only `old` has. Returns the names that both have."""
-        self.problems += [f"{where}: {name} is gone" for name in old if name not in new]
+        self.problems += [f"{where}: {name} is missing" for name in old if name not in new]
         return [name for name in old if name in new]
 
     def schema(self, where, old, new, is_input):
         old, new = self.both(old, new)
         for document, schema in (("old", old), ("new", new)):
             if unknown := {"oneOf", "anyOf", "allOf", "not"} & set(schema):
-                sys.exit(f"{where}: .ci/compatibility.py cannot compare {unknown}, which the {document} document uses")
+                sys.exit(f"{where}: .ci/compatibility.py cannot compare {unknown}, but the {document} document uses it")
         types = [[one.get("type")] if isinstance(one.get("type"), str) else one.get("type", []) for one in (old, new)]
         # An input must accept all types that it accepted before. A response must have only types
         # that it had before.
         lost, kept = types if is_input else reversed(types)
         if not set(lost) <= set(kept):
-            self.problems.append(f"{where}: its type was {types[0]} and is now {types[1]}")
+            self.problems.append(f"{where}: the type was {types[0]} and is now {types[1]}")
         if is_input and "enum" in new:
             self.gone(where, old.get("enum", ["any value"]), new["enum"])
         properties = [one.get("properties", {}) for one in (old, new)]
@@ -84,7 +85,7 @@ class Comparison:
             self.schema(f"{where} ({kind})", *schemas, is_input)
 
     def parameters(self, where, old, new):
-        """Compares parameters. `old` and `new` contain the item of the path and the operation."""
+        """Compares parameters. `old` and `new` are pairs of a path item and its operation."""
         named = []
         for document, items in ((self.old, old), (self.new, new)):
             found = [self.resolve(document, one) for item in items for one in item.get("parameters", [])]
@@ -133,7 +134,7 @@ def main():
         old = yaml.safe_load(git("show", f"{release}:{FILE}"))
         majors = [int(document["info"]["version"].split(".")[0]) for document in (old, new)]
         if majors[1] > majors[0]:
-            print(f"{FILE} has a new major version since {release}, which may break clients")
+            print(f"{FILE} has a new major version since {release}, so it may break clients")
             continue
         problems = Comparison(old, new).run()
         failed = failed or problems

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Deploys the output of `sam build` and tests it with smoke.sh. If the test fails, but passed before
-# the deployment, the script deploys the previous version again.
+# Deploys the output of `sam build`. Runs smoke.sh before and after the deployment. If smoke.sh
+# succeeds before and fails after the deployment, the script deploys the previous version again.
 #
 #     TOKENRY_TOKEN=tk_… TOKENRY_USER='C…;smoke' deploy.sh STAGE
 #
-# STAGE is an environment in samconfig.toml. Its stack is `tokenry-STAGE`. smoke.sh needs both
-# variables. The first deployment of a stack does not need the variables, because there is no token
-# yet.
+# STAGE is an environment in samconfig.toml. The name of the stack is `tokenry-STAGE`. smoke.sh
+# needs both variables. The first deployment of a stack does not need the variables, because it does
+# not run smoke.sh: there is no token yet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stage=$1 stack=tokenry-$1
@@ -21,14 +21,13 @@ if ! status=$(stack_says StackStatus 2>"$before/error"); then
   grep -q 'does not exist' "$before/error" || { cat "$before/error" >&2 && exit 1; }
   status=none
 fi
-# The first deployment of a stack in REVIEW_IN_PROGRESS has not started. A first deployment is not
-# tested.
+# In the status REVIEW_IN_PROGRESS, the stack's first deployment has not started.
 if [[ $status == none || $status == REVIEW_IN_PROGRESS ]]; then
   was=absent
 else
   : "${TOKENRY_TOKEN:?is required to test the deployment}" "${TOKENRY_USER:?is required to test the deployment}"
-  # Save the submitted template, which contains the S3 locations of the code. Also save the
-  # parameters, with each value in the quotes that `sam deploy` requires.
+  # Save the template of the previous deployment. It contains the S3 locations of the code. Also
+  # save the parameters. `sam deploy` requires quotes around each value.
   aws cloudformation get-template --stack-name "$stack" --template-stage Original \
     --query TemplateBody --output text >"$before/template.yaml"
   stack_says "Parameters[?ParameterKey!='Canary'].join('', [ParameterKey, '=\"', ParameterValue, '\"'])" \
@@ -36,8 +35,8 @@ else
   if works; then was=working; else was=broken; fi
 fi
 
-# If an alarm starts during the canary, or if the deployment fails, CloudFormation rolls the stack
-# back, and this command fails.
+# If an alarm starts during the canary deployment, or if the deployment fails for another reason,
+# CloudFormation rolls the stack back, and this command fails.
 sam deploy --config-env "$stage"
 if [ $was = absent ] || works; then exit 0; fi
 if [ $was = broken ]; then

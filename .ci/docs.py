@@ -10,8 +10,8 @@ TOKENRY is the built command. The script compares:
 - the table of errors with openapi.yaml
 
 The script also fails if a file mentions a document that does not exist, or if a document mentions a
-file that does not exist. With --write, it updates the marked parts. It needs a Python environment
-with `aws-sam-cli`.
+file that does not exist. With --write, the script updates the marked parts. The script needs a
+Python environment with `aws-sam-cli`.
 """
 
 import os
@@ -27,8 +27,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "docs/reference/configuration.md"
 CONSOLE = ROOT / "docs/reference/console.md"
 PATH = re.compile(r"`((?:api|cli|docs|functions|shared|tests|\.ci|\.github)/[\w./-]*)`")
-# The part of a help text with the options that all commands have. The document contains this part
-# once.
+# The end of a help text: the options of all commands that call the API. The document shows these
+# options only once.
 CONNECTION = re.compile(r"\nConnection:\n.*", re.S)
 
 
@@ -82,7 +82,7 @@ def main(tokenry, write=False):
     ]
     for path, name, expected in parts:
         if differs(path, name, expected, write):
-            problems.append(f"{path.relative_to(ROOT)}: update it with .ci/docs.py --write")
+            problems.append(f"{path.relative_to(ROOT)}: the part `{name}` is out of date, run .ci/docs.py --write")
 
     config = (ROOT / "shared/src/config.rs").read_text()
     variables = set(re.findall(r'&str = "(TOKENRY_\w+)"', config))

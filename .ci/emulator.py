@@ -59,7 +59,10 @@ def free_ports(count):
 
 
 def wait_for(port, process):
-    """Waits until the process listens on the port. Exits if the process ends, or after a minute."""
+    """Waits until the process listens on the port.
+
+    Exits if the process ends, or if it does not listen after a minute.
+    """
     for _ in range(300):
         if process.poll() is not None:
             break
@@ -86,7 +89,7 @@ def running(arguments, port, environment, log):
 
 
 def ministack(stack):
-    """Starts ministack. Returns its URL and the variables for a function that uses it."""
+    """Starts ministack. Returns its URL, and the variables for a function that uses ministack."""
     (port,) = free_ports(1)
     services = {"SERVICES": "dynamodb,kms", "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
     arguments = [sys.executable, "-m", "ministack"]
@@ -107,8 +110,8 @@ def ministack(stack):
 def recorded(url, calls):
     """Starts a proxy of KMS that forwards requests to `url`.
 
-    Yields the URL of the proxy. Each function must use its own name as the path of this URL. For
-    each request, the proxy adds the function's name and the KMS action to `calls`.
+    Yields the URL of the proxy. Each function must use this URL with the function's name as the
+    path. For each request, the proxy adds the function's name and the KMS action to `calls`.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -199,9 +202,9 @@ class Function:
         return event
 
     def invoke(self, event):
-        """Sends an event: an object or JSON text. Returns the parsed response, or the exception.
+        """Sends an event. Returns the parsed response. If the request fails, returns the exception.
 
-        Send only one event at a time.
+        The event is an object or JSON text. Send only one event at a time.
         """
         text = event if isinstance(event, str) else json.dumps(event)
         url = f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations"

@@ -3,10 +3,11 @@
 
     examples.py TOKENRY
 
-TOKENRY is the built command. The examples are for Express, FastAPI and axum. Each example is the
-unchanged code of the document, with unmodified packages of its framework. The commands of the
-document set its variables and send it requests. The script needs Node.js with npm, Python 3 with
-venv, Rust, bash and curl. It writes only to target/examples.
+TOKENRY is the built command. The examples are for Express, FastAPI and axum. The script runs the
+code of the document without changes, with packages from npm, PyPI and crates.io. It also runs the
+commands of the document, which set the variables of an example and send requests to the example.
+The script needs Node.js with npm, Python 3 with venv, Rust, bash and curl. It writes only to
+target/examples.
 """
 
 import contextlib
@@ -29,8 +30,7 @@ DOCUMENT = ROOT / "docs/how-to/protect-your-api.md"
 WORK = ROOT / "target/examples"
 PORT = "38080"
 EXAMPLE = f"http://127.0.0.1:{PORT}"
-# The document does not name exact versions. CI does, so that the tested versions change only with
-# this file.
+# The document does not state exact versions, but CI must always test the same versions.
 NPM = ["express@5.3.0"]
 PIP = ["fastapi==0.165.0", "httpx==0.28.1", "uvicorn==0.54.0"]
 WAIT = 30  # The seconds that an example may take to start.
@@ -48,7 +48,8 @@ def blocks(section, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
-# Sets the variables of an example, and sends requests to the port that the document uses.
+# The two scripts of this section. The first script sets the variables of an example. The second
+# script sends requests to the port that the document uses.
 VARIABLES, REQUESTS = blocks("What each example does", "sh")
 
 
@@ -74,8 +75,8 @@ def fastapi(directory):
 def axum(directory):
     (directory / "src").mkdir()
     (directory / "src/main.rs").write_text(code("axum", "rust"))
-    # Cargo.lock makes the example use the versions of Tokenry's dependencies. `[workspace]` keeps
-    # the example out of Tokenry's workspace.
+    # With Tokenry's Cargo.lock, the example uses the same versions of crates as Tokenry. With
+    # `[workspace]`, the example is not a part of Tokenry's workspace.
     (directory / "Cargo.toml").write_text(code("axum", "toml") + "\n[workspace]\n")
     shutil.copy(ROOT / "Cargo.lock", directory)
     run("cargo", "build", "--quiet", "--target-dir", WORK / "cargo", cwd=directory)
@@ -83,7 +84,7 @@ def axum(directory):
 
 
 def request(url, token=None, method="GET", form=None):
-    """Sends a request. Returns the status, the challenge and the body."""
+    """Sends a request. Returns the status, the header `WWW-Authenticate` and the body."""
     body = urllib.parse.urlencode(form).encode() if form else None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
@@ -96,7 +97,7 @@ def request(url, token=None, method="GET", form=None):
 
 @contextlib.contextmanager
 def started(command, directory, environment):
-    """Runs an example while it is tested."""
+    """Starts an example. Stops the example at the end of the `with` block."""
     command = ["bash", "-euc", f'{VARIABLES}exec "$@"', "bash", *command]
     process = subprocess.Popen(command, cwd=directory, env=os.environ | environment | {"PORT": PORT})
     try:
@@ -119,7 +120,7 @@ def mint(start, path):
 
 
 def read_token(start):
-    """Returns a user token with the scope `read`, which is the value of an e-mail token."""
+    """Returns a user token with the scope `read`: the value of a new e-mail token."""
     user = urllib.request.Request(
         f"{start['url']}/api/users/{start['userId']}",
         b'{"email":"demo@example.com"}',
@@ -138,7 +139,7 @@ def read_token(start):
 
 
 def attempt(name, start, server, reader):
-    """Checks the responses of an example that runs."""
+    """Sends requests to a running example, and checks the responses."""
     orders = f"{EXAMPLE}/orders"
     token = mint(start, f"users/{start['userId']}")
     status, _, body = request(orders, token)
@@ -146,13 +147,13 @@ def attempt(name, start, server, reader):
     script = REQUESTS.replace("http://127.0.0.1:8080", EXAMPLE)
     ran = subprocess.run(["bash", "-euc", script], env=os.environ | {"TOKEN": token}, stdout=subprocess.PIPE, text=True, check=True)
     statuses = re.findall(r"HTTP/[0-9.]+ (\d+)", ran.stdout)
-    must(statuses == ["200", "401"], f"{name}: the document's requests get 200 and 401", ran.stdout)
-    must(request(orders, token, "POST")[0] == 201, f"{name}: a token with the scope write may write")
-    must(request(orders, reader)[0] == 200, f"{name}: a token with the scope read may read")
+    must(statuses == ["200", "401"], f"{name}: the requests in the document get 200 and 401", ran.stdout)
+    must(request(orders, token, "POST")[0] == 201, f"{name}: a POST with the scope write gets 201")
+    must(request(orders, reader)[0] == 200, f"{name}: a GET with the scope read gets 200")
     status, challenge, _ = request(orders, reader, "POST")
-    must(status == 403 and "insufficient_scope" in challenge, f"{name}: a token with the scope read may not write: 403", (status, challenge))
+    must(status == 403 and "insufficient_scope" in challenge, f"{name}: a POST with the scope read gets 403", (status, challenge))
     status, challenge, _ = request(orders)
-    must((status, challenge) == (401, "Bearer"), f"{name}: no token gets 401", (status, challenge))
+    must((status, challenge) == (401, "Bearer"), f"{name}: a request without a token gets 401", (status, challenge))
     invalid = (401, 'Bearer error="invalid_token"')
     must(request(orders, "tk_uf_x")[:2] == invalid, f"{name}: an invalid token gets 401")
     must(request(orders, server)[:2] == invalid, f"{name}: a server token gets 401")
@@ -174,7 +175,7 @@ def main(tokenry):
                 attempt(example.__name__, start, server, read_token(start))
         with started(command, directory, variables):
             status, _, _ = request(f"{EXAMPLE}/orders", server)
-            must(status == 503, f"{example.__name__}: if Tokenry does not run, it answers 503", status)
+            must(status == 503, f"{example.__name__}: the example answers 503 while Tokenry does not run", status)
 
 
 main(*sys.argv[1:])

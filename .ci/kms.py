@@ -3,10 +3,10 @@
 
     kms.py FUNCTIONS TOKENRY RIGHTS
 
-The first two arguments are built binaries. The script appends a line to the file RIGHTS for each
-KMS operation of each function. template.py reads this file. emulator.py lists the other
-requirements. Each endpoint runs in its own process under its own emulator, so that one process
-wraps the data key and other processes unwrap it.
+FUNCTIONS and TOKENRY are built binaries. For each KMS operation of each function, the script
+appends a line to the file RIGHTS, which template.py reads. emulator.py lists the required Python
+packages. Each endpoint runs in its own process under its own emulator, so that one process wraps
+the data key and other processes unwrap it.
 """
 
 import base64
@@ -28,7 +28,7 @@ UNAVAILABLE = {
 
 
 class Deployment:
-    """A deployment that has no data key yet, with a user who has an address and a password."""
+    """A deployment without a data key. It has one user, with an e-mail address and a password."""
 
     def __init__(self, stack, functions, tokenry, calls):
         self.stack, self.functions = stack, functions
@@ -118,7 +118,7 @@ def values(deployment):
     must_fail(late, "with a disabled KMS key", "KMS: DisabledException")
     must(
         reader.succeed(**ask)["data"][0]["token"] == value,
-        "a process that has already unwrapped the data key still reads the value",
+        "with a disabled KMS key, a process that has already unwrapped the data key reads the value",
     )
     kms.enable_key(KeyId=key)
     for endpoint in (late, deployment.start("get-email-token-value")):
@@ -130,9 +130,9 @@ def values(deployment):
 
 
 def first_log_in(deployment):
-    """Checks that a log-in creates the data key if there is none."""
+    """Checks that a log-in creates the data key if no data key exists."""
     value = deployment.log_in()
-    must(deployment.log_in() == value, "the first log-in creates the value that the second one returns")
+    must(deployment.log_in() == value, "the second log-in returns the value that the first log-in created")
     deployment.create(409)
     deployment.must_log_no([value])
 

@@ -3,10 +3,10 @@
 
     lambda.py FUNCTIONS TOKENRY
 
-Both arguments are built binaries. emulator.py lists the other requirements. Each function runs in
-its own process with the variables that template.yaml gives it, and must answer a valid request. The
-script then sends events that must not crash a function, makes the table unavailable, and starts the
-binary with invalid settings.
+Both arguments are built binaries. emulator.py lists the required Python packages. Each function
+runs in its own process, with the variables that template.yaml sets for the function. Each function
+must answer a valid request. The script then sends events that must not crash a function, makes the
+table unavailable, and starts the binary with invalid settings.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ EMAIL, PASSWORD = "bob@example.com", "correct horse battery"
 # The ids in the examples of openapi.yaml.
 SHOWN_ECOSYSTEM, SHOWN_ENVIRONMENT = "C58521fd8a5d9b5cc21987501", "E58521fd8a5d9b5cc21987502"
 LIMIT = 6 * 1024 * 1024  # The maximum size of an event, in bytes.
-WITHIN = 4  # The maximum duration of a request whose table is unavailable, in seconds.
+WITHIN = 4  # The maximum duration of a request while the table is unavailable, in seconds.
 
 
 class Run:
@@ -51,7 +51,7 @@ class Run:
 
     @contextlib.contextmanager
     def function(self, name, **more):
-        """Starts a function that has only the variables that it uses."""
+        """Starts a function with only the tables and the key that the function uses."""
         given = self.environment | more
         if "TOKENRY_EPHEMERAL_TABLE" not in variables(name):
             del given["TOKENRY_EPHEMERAL_TABLE"]
@@ -219,13 +219,13 @@ def allows(decision, event):
 
 
 def proxy_events(run, function, token):
-    """Sends each of AWS's example events, first unchanged and then changed to a valid request."""
+    """Sends each of AWS's example events twice: unchanged, and changed to a valid request."""
     examples = sorted((ROOT / "tests/events").glob("proxy-*.json"))
     must(examples, "there are example events")
     for example in examples:
         event = json.loads(example.read_text())
         seen = function.answer(event)
-        must(seen[0] == 401, f"{function.name} answers {example.stem} without a credential with 401", seen)
+        must(seen[0] == 401, f"{function.name} answers 401 to {example.stem} without a credential", seen)
         headers = {"authorization": run.account, "content-type": "application/x-www-form-urlencoded"}
         event["headers"] |= headers
         if "multiValueHeaders" in event:
@@ -234,7 +234,7 @@ def proxy_events(run, function, token):
         queries = {"rawQueryString": "", "queryStringParameters": None, "multiValueQueryStringParameters": None}
         answer = function.invoke(event | queries | {"body": f"token={token}"})
         granted = answer["statusCode"] == 200 and '"active":true' in answer["body"]
-        must(granted, f"{function.name} answers {example.stem} with a credential with 200", answer)
+        must(granted, f"{function.name} answers 200 to {example.stem} with a credential", answer)
 
 
 def odd_events(run, function):
@@ -242,26 +242,26 @@ def odd_events(run, function):
 
     def answers(status, why, event):
         seen = function.answer(event)
-        must(seen[0] == status, f"{function.name} answers {why} with {status}", seen)
+        must(seen[0] == status, f"{function.name} answers {status} to {why}", seen)
 
     def event(**more):
         return function.event(authorization=run.account, form="token=rubbish") | more
 
     answers(400, "an event that is not an HTTP request", {"Records": []})
     for raw in (" ", '"', "\x01", ' "\x01'):
-        answers(400, f"the query {raw!r}", event(rawQueryString=f"a{raw}b=1"))
+        answers(400, f"a query with the text {raw!r}", event(rawQueryString=f"a{raw}b=1"))
     answers(400, "a body that is not base64", event(isBase64Encoded=True, body="*"))
     for host in ("a b", "[::1", "a/b?c#d"):
-        for credential, status in [(run.account, 200), ("rubbish", 401)]:
+        for kind, credential, status in [("a valid", run.account, 200), ("an invalid", "rubbish", 401)]:
             headers = event()["headers"] | {"host": host, "authorization": credential}
-            answers(status, f"the host {host!r} and a credential", event(headers=headers))
+            answers(status, f"the host {host!r} with {kind} credential", event(headers=headers))
     empty = len(json.dumps(event(body="")))
     answers(413, "an event of almost 6 MB", event(body="a" * (LIMIT - 1 - empty)))
-    answers(200, "a valid request after all of these", event())
+    answers(200, "a valid request after all these events", event())
 
 
 def table_unavailable(run):
-    """Calls a function whose table refuses connections, and one whose table never answers."""
+    """Calls a function while the table refuses connections, and while the table never answers."""
     (closed,) = free_ports(1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for why, port in [("refuses connections", closed), ("never answers", silent.getsockname()[1])]:
@@ -271,7 +271,7 @@ def table_unavailable(run):
                     start = time.monotonic()
                     seen = function.call(authorization=run.account, form="token=rubbish")
                     took = time.monotonic() - start
-                    claim = f"if its table {why}, the {which} response is 503"
+                    claim = f"if the table {why}, the {which} response is 503"
                     must(seen[0] == 503 and seen[1].get("retry-after") == "1", claim, seen)
                     counted = list(metrics(function))
                     must(counted == ["ServiceUnavailable"] * times, "a metric counts each 503", function.logged())
@@ -289,13 +289,13 @@ def metrics(function):
             (described,) = line["_aws"]["CloudWatchMetrics"]
             (metric,) = described["Metrics"]
             seen = (described["Namespace"], described["Dimensions"], line["FunctionName"], line[metric["Name"]])
-            # The emulator gives this name to every function.
+            # In the emulator, every function has the name `test_function`.
             must(seen == ("Tokenry", [["FunctionName"]], "test_function", 1), "a metric counts one response", line)
             yield metric["Name"]
 
 
 def wrong_start(run, name, why, without=""):
-    """Starts the binary as Lambda does, but with invalid settings. The binary must exit."""
+    """Starts the binary as Lambda does, but with invalid settings. The binary must fail."""
     variables = run.environment | {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "_HANDLER": name}
     variables.pop(without, None)
     process = subprocess.run(
@@ -303,7 +303,7 @@ def wrong_start(run, name, why, without=""):
     )
     lines = process.stderr.splitlines()
     holds = process.returncode != 0 and len(lines) == 1 and why in lines[0]
-    must(holds, f"the binary exits and prints one line with {why!r}", f"{process}")
+    must(holds, f"the binary fails and prints exactly one line, which contains {why!r}", f"{process}")
     must(not process.stdout, "the binary prints nothing to standard output", process.stdout)
 
 

@@ -1,8 +1,9 @@
 """Checks that the metrics of the alarms and the dashboard in template.yaml exist.
 
-AWS or the functions must write each metric. CloudWatch accepts any name, but an alarm on a metric
-that does not exist never starts. Sources: the AWS pages "Working with metrics for HTTP APIs" (API
-Gateway), "Types of metrics for Lambda functions" and "DynamoDB metrics and dimensions".
+A metric exists if AWS or the functions write it. CloudWatch accepts an alarm on a metric that does
+not exist, but such an alarm never starts. The names of AWS's metrics are from the AWS pages
+"Working with metrics for HTTP APIs" (API Gateway), "Types of metrics for Lambda functions" and
+"DynamoDB metrics and dimensions".
 """
 
 import json
@@ -16,7 +17,7 @@ KNOWN = {
     "AWS/ApiGateway": ({"4xx", "5xx", "Count", "Latency", "IntegrationLatency"}, {("ApiId",)}),
     "AWS/Lambda": (
         {"Errors", "Throttles", "Duration", "Invocations", "ConcurrentExecutions"},
-        # Without a dimension, the metric is about all functions of the account in the region.
+        # Without a dimension, a metric is the total of all functions of the account in the region.
         {("FunctionName",), ()},
     ),
     "AWS/DynamoDB": (
@@ -36,9 +37,10 @@ TYPES = {
     "FunctionName": {"AWS::Serverless::Function"},
     "TableName": {"AWS::DynamoDB::Table"},
 }
-# The dashboard's body uses this name for the identity table that is in use.
+# In the dashboard's body, this name stands for the table that the functions use: IdentityTable or a
+# restored table.
 IN_USE = "Identity"
-# A search for a metric of each function whose name contains the stack's name.
+# A search for one metric. It finds all functions whose names contain the stack's name.
 SEARCH = re.compile(
     r"SEARCH\('\{([\w/]+),FunctionName\} MetricName=\"(\w+)\" FunctionName=\$\{AWS::StackName\}', '\w+', \d+\)"
 )
@@ -77,22 +79,22 @@ def problems(template):
             else:
                 found.append(f"dashboard, {of['title']}: this search does not find the stack's functions")
             if "each function" in of["title"] and fields:
-                found.append(f"dashboard, {of['title']}: {fields} is not a search for each function")
-    # The searches find a function only if CloudFormation generates its name. A generated name
-    # starts with the stack's name.
+                found.append(f"dashboard, {of['title']}: the title says `each function`, but {fields} is not a search")
+    # CloudFormation generates the name of a function without FunctionName. A generated name starts
+    # with the stack's name, so the searches find the function.
     named = {name for name in functions if "FunctionName" in resources[name]["Properties"]}
     if named:
-        found.append(f"dashboard: its searches do not find {named}, which set FunctionName")
-    # The template refers to these alarms by `AlarmName` or by `Ref`.
+        found.append(f"dashboard: the searches do not find {named}, because these functions set FunctionName")
+    # DeploymentPreference refers to an alarm by its `AlarmName` or by `Ref`.
     names = [of["Properties"].get("AlarmName") for of in resources.values()]
     for alarm in template["Globals"]["Function"]["DeploymentPreference"]["Alarms"]:
         if alarm not in names and alarm.get("Ref") not in resources:
             found.append(f"DeploymentPreference: there is no alarm {alarm}")
     alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
     if alarms != set(re.findall(r"\$\{(\w+)\.Arn\}", body)):
-        found.append(f"dashboard: it must contain exactly the alarms {alarms}")
+        found.append(f"the dashboard must contain exactly the alarms {alarms}")
     watch = re.search(r"^## Alarms$(.*?)(?=^## |\Z)", WATCH, re.M | re.S)[1]
     documented = set(re.findall(r"^\| `(\w+)` \|", watch, re.M))
     if alarms != documented:
-        found.append(f"docs/how-to/watch.md, Alarms: it must contain exactly the alarms {alarms}")
+        found.append(f"docs/how-to/watch.md: the section Alarms must contain exactly the alarms {alarms}")
     return found

@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
-"""Holds docs/how-to, deployment and dashboard to what can be known without an account.
+"""Checks template.yaml, the guides in docs/how-to and deploy.sh without an AWS account.
 
     operations.py [TOKENRY]
 
-Without TOKENRY (the built command) it checks metrics and resources alone. With it, it also runs every block
-marked `sh` of the guides that need a stack, one guide after the other in one shell, the `sam` commands for trying out
-and for x86_64, and the deployment with its roll-back. `aws` and `sam` are stand-ins that parse and check as the real
-ones do (stand_in.py), the API is `tokenry serve`, and the table is a DynamoDB of another maker.
+TOKENRY is the built command. The script always checks the metrics and the resources of
+template.yaml. If TOKENRY is given, the script also runs:
+
+- each block marked `sh` in the guides that need a stack, in one shell for all guides
+- the `sam` commands in deploy.md for a first try and for x86_64
+- deploy.sh, including a deployment that is rolled back
+
+stand_in.py replaces `aws`, `sam` and `cargo`. It parses and checks arguments as the real commands
+do. `tokenry serve` replaces the API, and ministack replaces DynamoDB. emulator.py lists the
+required Python packages.
 """
 
 import contextlib
@@ -25,16 +31,17 @@ import metrics
 import resources
 from emulator import ROOT, TEMPLATE, bootstrap, ministack, must
 
-# CloudWatch Logs Insights' own words in the queries.
+# The keywords and functions of CloudWatch Logs Insights that the queries use.
 INSIGHTS = set("and as by count display filter fields ispresent like limit not or pct sort stats".split())
-# The guides that need a stack, in an order in which each finds what it needs.
+# The guides that need a stack. They run in this order, because a guide may need the results of the
+# guides before it.
 GUIDES = ("deploy", "watch", "upgrade", "rotate", "restore")
-# Seconds for a script, on a machine that has other work.
+# The maximum duration of a script in seconds, on a machine with other work.
 TIMEOUT = 1800
 
 
 class Run:
-    """What the commands find: the stand-ins before all else on the path, and the service."""
+    """Replaces an AWS account for the commands: stand-ins first in PATH, and a local server."""
 
     def __init__(self, stack, tokenry):
         self.directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -73,7 +80,7 @@ class Run:
         }
 
     def bash(self, script, *arguments, **more):
-        """Runs a script; returns its exit code and what it printed."""
+        """Runs a script. Returns its exit code and its output."""
         self.log.write_text("")
         ran = subprocess.run(
             ["bash", "-c", f"set -euo pipefail\n{script}", "bash", *arguments],
@@ -87,20 +94,20 @@ class Run:
         return ran.returncode, ran.stdout
 
     def logged(self, key):
-        """What the stand-ins have noted under a key, in order."""
+        """Returns the values that the stand-ins logged for a key, in order."""
         lines = map(json.loads, self.log.read_text().splitlines())
         return [line[key] for line in lines if key in line]
 
 
 def blocks(file, language):
-    """The code blocks of a document that are marked so."""
+    """Returns the code blocks of a document that are marked with this language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / file).read_text(), re.M | re.S)
 
 
 def documents(run):
-    """The commands of the documents run, and the queries name fields that lines have."""
+    """Runs the commands of the guides. Checks that each field in a query occurs in log lines."""
     steps = [step for guide in GUIDES for step in blocks(f"docs/how-to/{guide}.md", "sh")]
-    # Nothing is worth waiting for.
+    # The stand-ins need no time, so `sleep` does nothing.
     script = "sleep() { :; }\n" + "\n".join(steps)
     code, printed = run.bash(script)
     must(code == 0, f"the {len(steps)} blocks of docs/how-to run", printed)
@@ -111,19 +118,19 @@ def documents(run):
     changed = [one for one in overrides if "LogLevel" in one]
     must(
         "sam deploy --config-env production --parameter-overrides Canary=false".split() in commands,
-        "an upgrade without a canary deploys the build, and changes nothing else",
+        "an upgrade without a canary sets only the parameter Canary",
         commands,
     )
     must(
         changed == [{"LogLevel": "debug", "Canary": "true"}],
-        "a parameter is changed by a canary unless another way is asked for",
+        "`redeploy` of stack.sh changes a parameter with a canary by default",
         changed,
     )
     must(
         deployed[0]["RestoredTableArn"]
         and deployed[0]["NotBefore"]
         and not deployed[1]["RestoredTableArn"],
-        "a restored table comes with a NotBefore, and goes again",
+        "the switch to a restored table sets NotBefore, and a later command switches back",
         deployed,
     )
 
@@ -133,28 +140,28 @@ def documents(run):
     fields |= set(json.loads(access))
     for query in queries:
         words = set(re.findall(r"@?[A-Za-z_]+", re.sub(r'"[^"]*"', "", query)))
-        must(words <= fields | INSIGHTS, f"lines have the fields of {query!r}", words - fields)
+        must(words <= fields | INSIGHTS, f"log lines have all fields of the query {query!r}", words - fields)
 
 
 def variants(run):
-    """The alternative `sam` commands parse, and name the stage of a new stack."""
+    """Checks the other `sam` commands of deploy.md. For a new stack, they must set Stage."""
     scripts = [block for block in blocks("docs/how-to/deploy.md", "text") if block.startswith("sam ")]
     code, printed = run.bash("STAGE=production\n" + "".join(scripts))
     must(
         code == 0 and len(run.logged("command")) == 4,
-        "the sam commands for trying out and for x86_64 parse",
+        "the sam commands for a first try and for x86_64 are valid",
         printed,
     )
     overrides = run.logged("overrides")
     must(
         overrides[-2:] == [{"Architecture": "x86_64"}, {"Stage": "production", "Architecture": "x86_64"}],
-        "a new stack for x86_64 has the name of its stage",
+        "the commands for x86_64 set Architecture, and the deployment also sets Stage",
         overrides,
     )
 
 
 def deployment(run):
-    """A deployment that works stays, one that does not goes back, a first one is not tried."""
+    """Checks the steps of deploy.yml. Checks deploy.sh with deployments that succeed or fail."""
     user = f"{run.start['ecosystemId']};smoke"
     good = {"TOKENRY_TOKEN": run.start["accountToken"], "TOKENRY_USER": user}
     workflow = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())
@@ -168,7 +175,7 @@ def deployment(run):
         checked = subprocess.run(["bash", "-n", "-c", script], capture_output=True, text=True)
         must(
             checked.returncode == 0,
-            f"deploy.yml's {script.splitlines()[0]!r} is bash",
+            f"in deploy.yml, the step {script.splitlines()[0]!r} is valid bash",
             checked.stderr,
         )
     steps = [script for script in scripts if re.match(r"sam |\.ci/deploy\.sh ", script)]
@@ -181,11 +188,11 @@ def deployment(run):
     )
     must(
         run.logged("stack")[1:] == ["tokenry-staging", "tokenry-production"],
-        "staging is before production",
+        "deploy.yml deploys to staging before production",
     )
     must(
-        printed.count("ok: it is inactive after its revocation") == 4,
-        "each time a token is minted and revoked, before and after",
+        printed.count("ok: the minted token is inactive after its revocation") == 4,
+        "smoke.sh runs before and after each of the two deployments",
         printed,
     )
 
@@ -194,17 +201,17 @@ def deployment(run):
     before = {name: str(of["Default"]) for name, of in TEMPLATE["Parameters"].items()}
     must(
         code != 0 and len(overrides) == 2,
-        "what does not work is followed by another deployment, and fails",
+        "if the new version does not work, deploy.sh deploys once more and fails",
         printed,
     )
     must(
-        printed.count("ok: it is inactive after its revocation") == 2,
-        "what was there before works again",
+        printed.count("ok: the minted token is inactive after its revocation") == 2,
+        "the previous version works before the deployment and after the roll-back",
         printed,
     )
     must(
         overrides[1] == before | {"Canary": "false"},
-        "of the parameters before, at once",
+        "the roll-back uses the previous parameters, without a canary",
         overrides[1],
     )
     (template,) = [
@@ -214,7 +221,7 @@ def deployment(run):
     ]
     must(
         template.endswith("/template.yaml") and ".aws-sam" not in template,
-        "and of the template before",
+        "the roll-back uses the previous template",
         template,
     )
 
@@ -222,37 +229,41 @@ def deployment(run):
     code, printed = run.bash(".ci/deploy.sh production", **bad)
     must(
         code != 0 and len(run.logged("overrides")) == 1 and "and did not work before" in printed,
-        "what did not work before either stays",
+        "if the previous version also did not work, deploy.sh does not roll back",
         printed,
     )
 
     code, printed = run.bash(".ci/deploy.sh production", STAND_IN_FAIL="sam deploy", **good)
-    must(code != 0 and printed.count("ok: it is inactive") == 1, "what is not deployed is not tried", printed)
+    must(
+        code != 0 and printed.count("ok: the minted token is inactive") == 1,
+        "if the deployment fails, deploy.sh does not run smoke.sh again",
+        printed,
+    )
     away = {"STAND_IN_FAIL": "aws cloudformation describe-stacks"}
     said = "An error occurred (ValidationError): Stack with id tokenry-production does not exist"
     code, printed = run.bash(".ci/deploy.sh production", STAND_IN_SAYS=said, **away)
     must(
         code == 0 and len(run.logged("overrides")) == 1,
-        "a first deployment needs no token",
+        "the first deployment of a stack needs no token",
         printed,
     )
     said = "An error occurred (AccessDenied): not authorized"
     code, printed = run.bash(".ci/deploy.sh production", STAND_IN_SAYS=said, **away)
     must(
         code != 0 and not run.logged("overrides") and said in printed,
-        "a stack that cannot be looked at is not changed",
+        "if deploy.sh cannot read the stack, it deploys nothing",
         printed,
     )
     code, printed = run.bash(".ci/deploy.sh production")
     must(
         code != 0 and not run.logged("overrides"),
-        "a later one does, before anything is changed",
+        "a later deployment without a token fails before it changes the stack",
         printed,
     )
 
 
 def stand_ins(run):
-    """The stand-ins refuse what the real ones would."""
+    """Checks that the stand-ins reject commands that the real commands would reject."""
     for wrong in [
         "aws dynamodb restore-table --target-table-name table",
         "aws dynamodb update-table --table-name table --protected",
@@ -265,25 +276,25 @@ def stand_ins(run):
         "cargo run -- bootstrap --token",
     ]:
         code, printed = run.bash(wrong)
-        must(code != 0, f"it is refused: {wrong}", printed)
+        must(code != 0, f"the stand-in rejects: {wrong}", printed)
 
 
 def main(tokenry=None):
     problems = metrics.problems(TEMPLATE) + resources.problems(TEMPLATE)
     must(
         not problems,
-        "metrics are written, resources are in order",
+        "template.yaml has no mistakes in its metrics and resources",
         "\n".join(problems),
     )
     if tokenry is None:
         return
-    must(shutil.which("curl"), "there is curl")
+    must(shutil.which("curl"), "curl is installed")
     with contextlib.ExitStack() as stack:
         run = Run(stack, tokenry)
         stand_ins(run)
         deployment(run)
         variants(run)
-        # The last, since it revokes the token that all work with.
+        # This check must be last, because it revokes the token that all checks use.
         documents(run)
 
 

@@ -24,8 +24,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from serve import must, serving
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# The script uses the first browser that is installed. The driver on GitHub's machines is for
-# google-chrome.
+# The script uses the first of these browsers that is installed. google-chrome comes first, because
+# the driver on GitHub's machines is for google-chrome.
 BROWSERS = ("google-chrome", "chromium")
 FLAGS = (
     "--headless",
@@ -116,7 +116,7 @@ def main(tokenry):
         own = [url for url in urls if url.startswith(f"{start['url']}/")]
         # The browser's own pages have `chrome:` URLs, and the page's icons have `data:` URLs.
         elsewhere = [url for url in urls if url not in own and url.split(":")[0] not in ("chrome", "data")]
-        must(own and not elsewhere, f"all {len(own)} requests went to this server", elsewhere)
+        must(own and not elsewhere, f"the browser sent all {len(own)} requests to this server", elsewhere)
         ids = [each["requestId"] for each in sent if each["request"]["url"] in own]
         ends = [entry["params"] for entry in log if entry["method"] == "Network.loadingFailed"]
         failed = [each for each in ends if each["requestId"] in ids]

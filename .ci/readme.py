@@ -3,10 +3,14 @@
 
     readme.py [TOKENRY]
 
-It starts one server with `cargo run`, and stops it at the end. In each document, the blocks marked `sh` run from top to
-bottom, in one shell for each document. The README and the tutorial also contain `cargo run` as a block: that block is only
-counted. If TOKENRY is given (the path of the built command), a stand-in for `cargo` runs this command for `cargo run`. The
-responses that a document shows must have the same fields as the responses of its commands.
+The script starts a server with `cargo run`, which it stops at the end. It then runs the blocks
+marked `sh` of each document from top to bottom, in one shell for each document. The README and the
+tutorial also have a block that contains only `cargo run`. The script does not run this block again.
+
+If TOKENRY is given, it must be the path of the built command. A script then replaces `cargo`, so
+that `cargo run` runs this command.
+
+A document also shows responses. Each of them must have the same fields as a response of a command.
 """
 
 import contextlib
@@ -22,11 +26,11 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Each document, and how many of its blocks start the server.
+# For each document, the number of blocks that contain only `cargo run`.
 DOCUMENTS = {"README.md": 1, "docs/tutorial.md": 1, "docs/reference/console.md": 0}
 SERVER = "cargo run"
-# The script that replaces `cargo` if the path of the built command is given. It accepts only `cargo run`, and passes the
-# arguments after `--` to the command.
+# The script that replaces `cargo` if TOKENRY is given. It accepts only `cargo run`. It passes the
+# arguments after `--` to the built command.
 STAND_IN = """#!/bin/sh
 [ "$1" = run ] || { echo "cargo $*: only \`cargo run\` is expected" >&2; exit 1; }
 shift
@@ -39,7 +43,7 @@ URL = "http://127.0.0.1:3000"
 
 
 def answers():
-    """Whether anything answers at the address of the documents."""
+    """Returns whether a server answers at URL."""
     try:
         urllib.request.urlopen(URL).close()
     except urllib.error.HTTPError:
@@ -50,7 +54,7 @@ def answers():
 
 
 def wait_for_server(server):
-    """Returns once the server answers anything; gives up when it ends."""
+    """Waits until the server answers. Exits if the server ends before that."""
     while server.poll() is None:
         if answers():
             return
@@ -60,7 +64,7 @@ def wait_for_server(server):
 
 @contextlib.contextmanager
 def cargo(tokenry):
-    """Yields environment variables with which `cargo run` runs this command."""
+    """Yields environment variables. With them, `cargo run` runs the built command."""
     with tempfile.TemporaryDirectory() as directory:
         stand_in = pathlib.Path(directory) / "cargo"
         stand_in.write_text(STAND_IN)
@@ -76,7 +80,7 @@ def main(tokenry=None):
 
 def run_documents(environment):
     if answers():
-        sys.exit(f"{URL} is taken")
+        sys.exit(f"another server already uses {URL}")
     server = subprocess.Popen(
         ["bash", "-c", f"exec {SERVER}"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -89,18 +93,18 @@ def run_documents(environment):
         printed = server.communicate()[0]
 
     if not re.search(r"curl -X POST -H 'Authorization: tk_ai_\w+' '\S+;demo/tokens'", printed):
-        sys.exit(f"no curl line in what the server printed:\n{printed}")
+        sys.exit(f"the server printed no curl command:\n{printed}")
     if server.returncode != 0:
-        sys.exit(f"the server ended with {server.returncode}")
+        sys.exit(f"the server ended with the exit code {server.returncode}")
 
 
 def run_commands(document, servers, environment):
-    """Runs the commands of a document, and compares the responses that it shows."""
+    """Runs the commands of a document. Compares their responses with those in the document."""
     text = (ROOT / document).read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
     commands = [block for block in blocks if block.strip() != SERVER]
     if len(blocks) - len(commands) != servers:
-        sys.exit(f"{document}: {len(blocks) - len(commands)} blocks are `{SERVER}`, expected {servers}")
+        sys.exit(f"{document}: {servers} blocks must be `{SERVER}`, but {len(blocks) - len(commands)} are")
     print(f"-- {document}: {len(commands)} blocks", flush=True)
     script = "set -euo pipefail\n" + "\necho\n".join(commands)
     run = subprocess.Popen(
@@ -116,7 +120,7 @@ def run_commands(document, servers, environment):
     shown = [set(json.loads(line)) for line in re.findall(r"^{.*}$", text, re.M)]
     for shape in shown:
         if shape not in given:
-            sys.exit(f"{document}: no command answered with the fields {sorted(shape)}")
+            sys.exit(f"{document}: no response had exactly the fields {sorted(shape)}, which the document shows")
 
 
 main(*sys.argv[1:])

@@ -33,7 +33,7 @@ def transformed(template, **parameters):
 
 
 def references(value):
-    """Yields the names that a value refers to, such as a resource with its update policy."""
+    """Yields the names that a value of the template refers to, for example in a resource."""
     if isinstance(value, list):
         for one in value:
             yield from references(one)
@@ -57,7 +57,7 @@ def problems(template):
 
     - a cycle of references
     - a role with a managed policy that is not in MANAGED
-    - a function that does not log to FunctionLog, because its log would never be deleted
+    - a function that does not log to FunctionLog, so that its log lines would never be deleted
     - too many resources
     """
     found = []

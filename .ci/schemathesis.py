@@ -3,11 +3,11 @@
 
     schemathesis.py TOKENRY REQUESTS [SEED]
 
-TOKENRY is the built command. The script generates at least REQUESTS requests from openapi.yaml. One
-of its runs follows links between operations, for one minute per 10,000 of REQUESTS. The script
-needs a Python environment with `schemathesis`. The settings are in schemathesis.toml. Without SEED,
-the script always uses the same seed, so that it does not fail by chance. A different seed generates
-different requests.
+TOKENRY is the built command. The script runs schemathesis several times, and generates at least
+REQUESTS requests from openapi.yaml. One run follows links between operations. If REQUESTS is
+10,000, this run takes one minute. The script needs a Python environment with `schemathesis`. The
+settings are in schemathesis.toml. Without SEED, the script always uses the same seed, so that it
+does not fail by chance. A different seed generates different requests.
 """
 
 import collections
@@ -29,9 +29,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = (ROOT / ".ci/schemathesis.toml").read_text()
 REPORTS = ROOT / "target/schemathesis"
 SEED = 20261122
-# The links that schemathesis cannot infer from names, each from some operations to other
-# operations. The links are not in openapi.yaml, because OpenAPI Generator rejects a link that has a
-# body.
+# The links that schemathesis cannot infer from names. Each entry has the operations that send a
+# value, the operations that take this value, and the place of the value in both. The links are not
+# in openapi.yaml, because OpenAPI Generator rejects a link that has a body.
 LINKS = [
     (
         "create-user-token create-server-token consume-shortcode",
@@ -72,7 +72,7 @@ LINKS = [
         {"requestBody": {"email": "$request.body#/email", "password": "$request.body#/password"}},
     ),
 ]
-# The callers. For each 1,000 of REQUESTS, a caller sends this number of examples of each operation.
+# The callers. If REQUESTS is 1,000, a caller sends this number of examples of each operation.
 EXAMPLES = {"account": 24, "server": 14, "nobody": 8}
 BY_LINKS = "account-by-links"
 
@@ -173,8 +173,8 @@ def run(tokenry, seed, who, options):
             command += ["run", directory / "openapi.json", "--url", start["url"], "--no-color"]
             command += ["--seed", str(seed), *options, "--report-json-path", directory / "report.json"]
             command += ["--header", f"Authorization: {header}"] if header else []
-            # The directory is not .ci, because there Python would import this script instead of the
-            # package.
+            # In the directory .ci, Python would import this script instead of the package
+            # schemathesis. So the command runs in another directory.
             ran = subprocess.run(command, cwd=directory, capture_output=True, text=True)
         log.seek(0)
         lines = (json.loads(line) for line in log)

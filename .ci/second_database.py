@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs the black-box tests against ministack, a second emulator of DynamoDB.
 
-The script starts ministack and gives its URL to the tests in the variable `TOKENRY_TEST_ENDPOINT`,
-which also accepts the URL of any other DynamoDB. SKIPPED lists the tests that fail on ministack.
-emulator.py lists the requirements.
+The script starts ministack, and gives its URL to the tests in the variable `TOKENRY_TEST_ENDPOINT`.
+The tests also accept the URL of any other DynamoDB in this variable. SKIPPED lists the tests that
+fail on ministack. emulator.py lists the required Python packages.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ SKIPPED = {
     "not_before::a_token_issued_before_the_configured_time_is_rejected_without_a_read": NO_UNITS,
 }
 TESTS = ["cargo", "test", "--locked", "--workspace", "--test", "black_box", "--"]
-# ministack handles only one call at a time, and each call takes milliseconds. So more threads would
-# only wait, and the heavy tests run only a twentieth of their rounds.
+# ministack handles only one database operation at a time, so more threads would only wait. Each
+# operation takes milliseconds, so the heavy tests run only a twentieth of their rounds.
 THREADS, FEWER = 2, 20
 
 
@@ -47,8 +47,8 @@ def main():
         run = subprocess.run(arguments, cwd=ROOT, env=variables)
         must(run.returncode == 0, "the black-box tests pass on ministack")
 
-        # A table belongs to a region. The tests use the region "local" (cli/src/embedded.rs), for
-        # which the SDK signs requests with the region us-east-1.
+        # A table belongs to a region. The tests use the region "local" (cli/src/embedded.rs). The
+        # SDK signs the requests of this region with us-east-1, so the tables are in us-east-1.
         session = boto3.Session("local", "local", region_name="us-east-1")
         tables = session.client("dynamodb", endpoint_url=url).get_paginator("list_tables")
         count = sum(len(page["TableNames"]) for page in tables.paginate())

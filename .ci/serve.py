@@ -1,4 +1,4 @@
-"""Functions for the scripts that run `tokenry`. They start a server and check claims."""
+"""Functions that start a server and check claims, for the scripts that run `tokenry`."""
 
 import contextlib
 import json

@@ -4,8 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p target
 
-# An incremental build takes more time, and is useless here, because no crate is built again after a
-# change.
+# Incremental builds are off. They take more time, and would help only if CI built a crate again
+# after a change.
 export CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export SAM_CLI_TELEMETRY=0
 # Python stores compiled modules here, not beside the scripts.
@@ -13,9 +13,8 @@ export PYTHONPYCACHEPREFIX=$PWD/target/pycache
 export UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system
 ARCHITECTURE=$(uname -m | sed s/aarch64/arm64/)
 
-# Selects an installed toolchain that has the version in rust-toolchain.toml. rustup finds a
-# toolchain only by the name under which it was installed. For example, `stable` may have this
-# version.
+# Selects an installed toolchain that has the version in rust-toolchain.toml. The toolchain may have
+# another name, such as `stable`, and rustup finds a toolchain only by its name.
 use_installed_toolchain() {
   local channel name
   channel=$(sed -nE 's/^channel = "(.*)"$/\1/p' rust-toolchain.toml)
@@ -29,7 +28,8 @@ use_installed_toolchain() {
 }
 use_installed_toolchain
 
-# install PACKAGE…: installs the packages if it runs as root on Debian. Otherwise does nothing.
+# install PACKAGE…: installs the packages if the script runs as root on Debian. Otherwise does
+# nothing.
 install() {
   if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then return; fi
   apt-get update -qq
@@ -57,8 +57,8 @@ venv() {
 # the tests.
 build_binaries() { cargo build --workspace --bins --examples --locked; }
 
-# Does the same as build_binaries and, at the same time, builds the functions for deployment.
-# Linking these functions uses only one core.
+# Runs build_binaries. Also builds the functions for deployment at the same time, because linking
+# the functions uses only one core.
 build_all_binaries() {
   build_binaries &
   PATH=$PWD/target/venv/aws/bin:$PATH sam build --parameter-overrides "Architecture=$ARCHITECTURE"
@@ -79,7 +79,7 @@ step() {
 # minutes SECONDS: prints a duration as minutes and seconds.
 minutes() { printf '%3d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
-# Prints the duration of each step. Use it as a trap for EXIT.
+# Prints the duration of each step. Use this function as a trap for EXIT.
 summary() {
   local code=$?
   printf '\nminutes  step\n'

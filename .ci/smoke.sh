@@ -5,13 +5,13 @@
 #     TOKENRY_TOKEN=tk_… smoke.sh URL USER
 #
 # TOKENRY_TOKEN is an account token, or a server token of the ecosystem of USER (`ECOSYSTEM;NAME`).
-# The script creates the user if the user does not exist. It revokes the minted token. If it fails
-# before that, the minted token expires within a minute.
+# The script creates the user if the user does not exist. The minted token expires within a minute,
+# even if the script fails before it revokes the token.
 set -euo pipefail
 url=${1%/} user=$2
 
-# call METHOD PATH [ARGUMENT…]: sends a request and prints the response's body. Fails if the status
-# is 400 or higher.
+# call METHOD PATH [ARGUMENT…]: sends a request and prints the response's body. Fails if the
+# response's status is 400 or higher.
 call() {
   curl --silent --show-error --fail-with-body --max-time 10 --request "$1" "${@:3}" \
     --config <(printf 'header = "Authorization: Bearer %s"\n' "$TOKENRY_TOKEN") "$url$2"
@@ -35,7 +35,7 @@ must "the minted token is active" [ "${claims:0:15}" = '{"active":true,' ]
 must "the minted token belongs to the user" grep -qF "\"sub\":\"$user\"" <<<"$claims"
 
 printf %s "$token" | call POST /api/auth/revoke --data-urlencode token@-
-must "it is inactive after its revocation" [ "$(introspect)" = '{"active":false}' ]
+must "the minted token is inactive after its revocation" [ "$(introspect)" = '{"active":false}' ]
 
 status=$(curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' \
   --request POST "$url/api/users/$user/tokens")

@@ -3,11 +3,13 @@
 
     stand_in.py aws|sam|cargo ARGUMENT…
 
-The parser of the real command reads the arguments. For `aws`, the real command also checks every
-field against the service's model, but no request is sent. The response has the structure of the
-service's response, with the names of the fields as values. A stack has the outputs and the
-parameters of template.yaml. So a `--query` is wrong if it finds nothing in the response. The script
-needs a Python environment with `aws-sam-cli` and `awscli`.
+The script parses the arguments of `aws` and `sam` with the code of the real commands. `sam` also
+checks the settings in samconfig.toml, and then does nothing. `aws` also checks every field against
+the service's model. It sends no request, and prints a generated response. This response has the
+structure of a real response, and the value of each field is the field's name. A stack has the
+outputs and the parameters of template.yaml. So if a `--query` finds nothing in the response, the
+query is wrong, and the script fails. The script needs a Python environment with `aws-sam-cli` and
+`awscli`.
 
 Variables:
 
@@ -15,8 +17,8 @@ Variables:
 - STAND_IN_OUTPUTS: values for some of the stack's outputs, as a JSON object
 - STAND_IN_FAIL: each command that begins with this text fails
 - STAND_IN_SAYS: the error message of a command that fails because of STAND_IN_FAIL
-- STAND_IN_BREAKS: if this is set, the stack does not work after the first deployment
-- STAND_IN_TOKENRY: the `tokenry` that `cargo run` runs
+- STAND_IN_BREAKS: if this is set, the stack does not work after exactly one deployment
+- STAND_IN_TOKENRY: the path of the `tokenry` command that `cargo run` runs
 - STAND_IN_TOKEN: the account token that `cargo run` prints
 """
 
@@ -34,12 +36,12 @@ from samcli.yamlhelper import yaml_parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "template.yaml"
-# A service refers to the next page with a field whose name ends with one of these texts.
+# A response with a next page has a field whose name ends with one of these texts.
 PAGE = ("token", "marker", "lastevaluatedbackuparn")
 
 
 def broken():
-    """Returns whether the stack is broken: STAND_IN_BREAKS is set, and one deployment has run."""
+    """Returns whether STAND_IN_BREAKS is set and exactly one deployment has run."""
     deployed = pathlib.Path(os.environ["STAND_IN_LOG"]).read_text().count('"command": ["sam", "deploy"')
     return "STAND_IN_BREAKS" in os.environ and deployed == 1
 
@@ -64,7 +66,7 @@ def stack():
 
 
 def answer(operation):
-    """Returns a possible response of the service."""
+    """Returns a response that the service could send."""
     from botocore.utils import ArgumentGenerator
 
     if operation.name == "DescribeStacks":
@@ -82,7 +84,7 @@ def answer(operation):
         return {}
 
     class Sample(ArgumentGenerator):
-        """Uses field names as values, padded to the minimum length of the value."""
+        """Uses field names as values. Pads a value to its minimum length."""
 
         def _generate_skeleton(self, shape, stack, name=""):
             value = super()._generate_skeleton(shape, stack, name)
@@ -90,7 +92,7 @@ def answer(operation):
             return value.ljust(least, "-") if least else value
 
     said = Sample(use_member_names=True).generate_skeleton(operation.output_shape)
-    # Without the fields that refer to a next page, this is the last page.
+    # Remove the fields for a next page, so that the command does not ask for one.
     return {key: value for key, value in said.items() if not key.lower().endswith(PAGE)}
 
 

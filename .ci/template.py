@@ -45,7 +45,7 @@ def same(what, said, expected):
 
 
 def named(resource):
-    """Returns the name of a statement's resource. For an index of a table, appends its path."""
+    """Returns the name of a statement's resource. The name of an index is `TABLE/index/INDEX`."""
     if "Fn::If" in resource:
         condition, restored, own = resource["Fn::If"]
         name = named(own)
@@ -64,7 +64,7 @@ def named(resource):
 
 
 def parameters(value):
-    """Returns the parameters that a value depends on, by `Ref` or within a `Sub`."""
+    """Returns the parameters that a value refers to with `Ref` or `Sub`."""
     text = json.dumps(value)
     found = re.findall(r'"Ref": "(\w+)"', text) + re.findall(r"\$\{(\w+)\}", text)
     return set(found) & PARAMETERS
@@ -102,8 +102,8 @@ def main():
         described = parameters(function["VersionDescription"])
         same(f"{name}'s version description", described, parameters(VARIABLES | variables(name)))
 
-    # CloudFormation rejects anchors and aliases. `sam build` and `sam package` write a template
-    # with yaml_dump.
+    # CloudFormation rejects anchors and aliases. `sam build` and `sam package` write the template
+    # with yaml_dump, which must not write anchors and aliases.
     names = {getattr(event, "anchor", None) for event in yaml.parse(yaml_dump(TEMPLATE))} - {None}
     if names:
         problems.append(f"SAM writes the template with anchors or aliases: {names}")

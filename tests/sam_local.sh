@@ -4,8 +4,8 @@
 #
 # Requires a Rust toolchain, Python 3, and root on Debian or a derivative. Installs missing
 # packages. If the script cannot run, it prints the reason and exits with 77. The functions run in a
-# separate Docker engine in separate namespaces. Whenever the script ends, no process, mount,
-# network or file of this engine is left.
+# separate Docker engine in separate namespaces. After the script ends for any reason, no process,
+# mount, network or file of this engine remains.
 source "$(dirname "$0")/../.ci/setup.sh"
 
 say() { printf 'sam local: %s\n' "$*"; }
@@ -16,7 +16,7 @@ broken() { tail -n 40 /run/sam.log >&2; fail "$@"; }
 
 VENV=$PWD/target/venv/aws
 BUILT=.aws-sam/build
-# Every address and port is free, because the network namespace is new.
+# In the new network namespace, no address or port is in use.
 HERE=10.0.0.1
 DATABASE=http://$HERE:4566
 API=http://127.0.0.1:3000
@@ -24,8 +24,8 @@ API=http://127.0.0.1:3000
 export PATH=$VENV/bin:$PATH
 export AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 
-# Prepares everything that is outside the namespaces: the packages, the functions as they are
-# deployed, and the `tokenry` command.
+# Installs the packages. Builds the functions for deployment, and the `tokenry` command. Runs
+# outside the namespaces.
 prepare() {
   if ! command -v dockerd >/dev/null || ! command -v busybox >/dev/null; then
     command -v apt-get >/dev/null || cannot "there is no apt-get to install docker.io and busybox-static"
@@ -44,9 +44,9 @@ prepare() {
   build_all_binaries
 }
 
-# Imports a base image with only the files that a function needs, under the name that SAM expects.
-# The image sets the URL of the database, because SAM passes only variables that are in the
-# template.
+# Imports a base image under the name that SAM expects. The image contains only the files that a
+# function needs. The image also sets the URL of the database, because SAM sets only the variables
+# that the template contains.
 import_image() {
   local root=/run/root applet
   mkdir -p $root/{bin,tmp,var/task}
@@ -78,7 +78,7 @@ wait_for() {
 }
 
 # call STATUS METHOD PATH [CURL'S ARGUMENTS]: sends a request and prints the response's body. Fails
-# if the response has another status.
+# if the response has a different status.
 call() {
   local status=$1 method=$2 path=$3 answer
   shift 3
@@ -95,7 +95,8 @@ introspect() { call 200 POST /api/auth/introspect --data-urlencode "token=$1"; }
 
 # Runs the checks inside the namespaces.
 run() {
-  # All files of Docker, SAM and this script are here. They disappear with the namespace.
+  # Docker, SAM and this script write all their files to /run. The files disappear when the
+  # namespace ends.
   mount -t tmpfs tmpfs /run
   mkdir /run/home /run/tmp
   export HOME=/run/home TMPDIR=/run/tmp DOCKER_HOST=unix:///run/docker.sock
@@ -157,8 +158,8 @@ NAMESPACES=(unshare --mount --net --pid --fork --kill-child --mount-proc)
 "${NAMESPACES[@]}" true || cannot "namespaces cannot be created"
 prepare
 export CGROUP=/tokenry-sam-local-$$
-# When the first process in the namespaces ends, all other processes in them end. The empty control
-# groups of the containers remain, and can be removed a moment later.
+# When the first process in the namespaces ends, all other processes in the namespaces end. The
+# empty control groups of the containers remain, and can be removed a moment later.
 finish() {
   kill -KILL "$INSIDE" 2>/dev/null || true
   for _ in {1..50}; do
