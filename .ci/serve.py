@@ -14,12 +14,13 @@ def must(holds, claim, seen=""):
 
 
 @contextlib.contextmanager
-def serving(tokenry, log):
-    """Starts a server that stores data in memory and logs to `log`.
+def serving(tokenry, log, data=None):
+    """Starts a server that logs to `log`. It stores data in the directory `data`, or in memory.
 
     Yields the JSON object that the server prints when it is ready.
     """
-    arguments = [tokenry, "serve", "--memory", "--port", "0", "--json", "--log", "info"]
+    where = ["--data", str(data)] if data else ["--memory"]
+    arguments = [tokenry, "serve", *where, "--port", "0", "--json", "--log", "info"]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         yield json.loads(process.stdout.readline())
