@@ -26,7 +26,7 @@ from samcli.yamlhelper import yaml_dump
 from emulator import FUNCTIONS, TEMPLATE, variables
 
 TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTable"}
-# Every function uses this operation during init (shared/src/store/identity/mod.rs, `warm_up`).
+# Every function uses this operation during init (functions/src/main.rs).
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
 # The parameter with the ARN of the table that replaces IdentityTable after a restore.
 RESTORED = "RestoredTableArn"

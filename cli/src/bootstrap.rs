@@ -11,7 +11,7 @@ use shared::{
         owner::Owner,
         token::{ExpiryType, NewToken},
     },
-    service::{access::MayWrite, directory::create_account, tokens::mint},
+    service::{access::MayWrite, deployment, directory::create_account, tokens::mint},
     store::{client, identity::Identity, schema::create_tables},
 };
 
@@ -62,8 +62,16 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
     }
     let app = App::new(Identity::new(client, args.identity_table));
     let right = MayWrite::of_operator();
+    deployment::create_if_none(&app, right)
+        .await
+        .map_err(said)?;
     let account = match id {
-        None => create_account(&app, right).await.map_err(said)?,
+        None => {
+            let account = create_account(&app, right).await.map_err(said)?;
+            let first = deployment::set_first_account(&app, right, &account.id);
+            first.await.map_err(said)?;
+            account
+        }
         Some(id) => match app.identity().owner((&id).into()).await.map_err(said)? {
             Some(Owner::Account(account)) if account.id == id => account,
             _ => return Err(format!("Account with id {id} does not exist.")),

@@ -224,7 +224,7 @@ async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
     match std::fs::read(file) {
         Ok(bytes) => {
             let start: Start = serde_json::from_slice(&bytes).map_err(|e| cannot(&e))?;
-            if let Some(token) = app.token(&start.account_token) {
+            if let Some(token) = app.token(&start.account_token).await.map_err(said)? {
                 let found = Lookup::new(app).token(&token).read().await.map_err(said)?;
                 if found.verified(&token).is_some() {
                     return Ok(start);

@@ -149,7 +149,7 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
     if event.method_arn.is_none() && event.route_arn.is_none() {
         return Err(unknown);
     }
-    let verified = match event.token(app) {
+    let verified = match event.token(app).await? {
         None => None,
         Some(token) => Lookup::new(app)
             .token(&token)
@@ -186,14 +186,21 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
 impl Event {
     /// Returns the token in the event if the token is well-formed. If the event has a cache key,
     /// the token is in the cache key. Otherwise the token is in the `Authorization` header.
-    fn token(&self, app: &App) -> Option<PlainToken> {
+    async fn token(&self, app: &App) -> Result<Option<PlainToken>> {
         let sent = match (&self.authorization_token, &self.identity_source) {
-            (Some(token), _) => token,
-            (None, Some(Sources::Several(sources))) => sources.first()?,
-            (None, Some(Sources::One(source))) => source,
-            (None, None) => self.header()?,
+            (Some(token), _) => Some(token),
+            (None, Some(Sources::Several(sources))) => sources.first(),
+            (None, Some(Sources::One(source))) => Some(source),
+            (None, None) => self.header(),
         };
-        of_header(app, Some(sent)).ok()
+        let Some(sent) = sent else {
+            return Ok(None);
+        };
+        match of_header(app, Some(sent)).await {
+            Ok(token) => Ok(Some(token)),
+            Err(error @ (Error::Unavailable { .. } | Error::Internal { .. })) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Returns the `Authorization` header if there is exactly one.

@@ -15,8 +15,8 @@ use tokenry_api::CreatedEcosystem;
 /// 400 if there is any query field or body; 401; 403 if the credential is not an account token;
 /// 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
-    let found = Lookup::new(app).token(&credential).read().await?;
+    let credential = credential(app, &request).await?;
+    let found = Lookup::new(app).caller(&credential).read().await?;
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::CREATE_ECOSYSTEM, None)?;

@@ -14,10 +14,10 @@ use tokenry_api::CreatedEnvironment;
 /// # Errors
 /// 400 if the id is invalid, or if there is any query field or body; 401; 403; 404; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let id = ecosystem_id(&request);
     let lookup = Lookup::new(app)
-        .token(&credential)
+        .caller(&credential)
         .ecosystem(id.as_ref().ok());
     let found = lookup.read().await?;
 

@@ -17,10 +17,10 @@ use shared::{
 /// 400 if the id or a query field is invalid, or if there is a JSON body; 401; 403 if the
 /// credential is not an account token; 404; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let id = ecosystem_id(&request);
     let lookup = Lookup::new(app)
-        .token(&credential)
+        .caller(&credential)
         .ecosystem(id.as_ref().ok());
     let found = lookup.read().await?;
 

@@ -33,14 +33,14 @@ enum Target {
 /// requests a code for another user; 404 if the environment, the ecosystem or the user is unknown;
 /// 409 if the user is inactive or belongs to a deleted environment; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let (named, target, wanted) = asked(&request);
     let (user, environment) = match &target {
         Ok(Target::User(id)) => (Some(id), None),
         Ok(Target::Environment(id)) => (None, Some(id)),
         Err(_) => (None, None),
     };
-    let lookup = Lookup::new(app).token(&credential);
+    let lookup = Lookup::new(app).caller(&credential);
     let found = lookup.user(user).environment(environment).read().await?;
 
     let caller = found.caller(&credential)?;

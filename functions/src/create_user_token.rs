@@ -19,9 +19,9 @@ use shared::{
 /// ecosystem or the user is unknown; 409 if the user is inactive or belongs to a deleted
 /// environment; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let id = user_id(&request);
-    let lookup = Lookup::new(app).token(&credential).user(id.as_ref().ok());
+    let lookup = Lookup::new(app).caller(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -14,10 +14,10 @@ use shared::{
 /// 400 if the id is invalid, or if there is any query field or body; 401; 403 if the caller is a
 /// user; 404 if the environment does not exist or does not belong to the caller; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let id = environment_id(&request);
     let lookup = Lookup::new(app)
-        .token(&credential)
+        .caller(&credential)
         .environment(id.as_ref().ok());
     let found = lookup.read().await?;
 

@@ -20,10 +20,10 @@ use shared::{
 /// 400 if a query field is invalid, or if there is a body; 401; 403; 404 if the address is unknown
 /// or the user has no e-mail token; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let email = email_of_query(&request);
     let lookup = Lookup::new(app)
-        .token(&credential)
+        .caller(&credential)
         .address(email.as_ref().ok());
     let found = lookup.read().await?;
 

@@ -14,9 +14,9 @@ use shared::{
 /// 400 if the id is invalid, or if there is any query field or body; 401; 403; 404 if the ecosystem
 /// or the user is unknown; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let id = user_id(&request);
-    let lookup = Lookup::new(app).token(&credential).user(id.as_ref().ok());
+    let lookup = Lookup::new(app).caller(&credential).user(id.as_ref().ok());
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -20,21 +20,27 @@ use tokenry_api::Introspection;
 /// 400 if the form is invalid, or if there is any query field; 401; 403 if the caller is a user;
 /// 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let asked =
-        to_introspect(&request).map(|token| token.filter(|token| !app.is_rejected(token.id())));
-    let credential = credential(app, &request)?;
-    let mut lookup = Lookup::new(app).token(&credential);
+    let asked = to_introspect(&request);
+    let credential = credential(app, &request).await?;
     // A user is not allowed to introspect, so a user's request must not renew the token in the
     // form.
-    if let (Ok(Some(token)), Holder::Account | Holder::Server) = (&asked, credential.holder()) {
-        lookup = lookup.token(token);
-    }
+    let token = match (&asked, credential.holder()) {
+        (Ok(Some(token)), Holder::Account | Holder::Server)
+            if !app.is_rejected(token.id()) && app.has_valid_tag(token).await? =>
+        {
+            Some(token)
+        }
+        _ => None,
+    };
+    let lookup = Lookup::new(app).caller(&credential);
+    let lookup = token.into_iter().fold(lookup, Lookup::token);
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::INTROSPECT_TOKEN, None)?;
-    let token = asked?.and_then(|token| permit.introspect(&token));
-    ok_secret(&token.as_ref().map(claims).unwrap_or_default())
+    let verified = token.and_then(|token| permit.introspect(token));
+    asked?;
+    ok_secret(&verified.as_ref().map(claims).unwrap_or_default())
 }
 
 fn claims(token: &Verified) -> Introspection {

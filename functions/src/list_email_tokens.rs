@@ -31,8 +31,8 @@ use tokenry_api::EmailTokenList;
 /// 400 if a query field is invalid, such as the cursor of another list, or if there is a body; 401;
 /// 403; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
-    let found = Lookup::new(app).token(&credential).read().await?;
+    let credential = credential(app, &request).await?;
+    let found = Lookup::new(app).caller(&credential).read().await?;
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::LIST_EMAIL_TOKENS, None)?;

@@ -8,6 +8,7 @@ use lambda_http::{lambda_runtime, service_fn};
 use shared::{
     App,
     config::{Config, ValueKeySource},
+    domain::error::Error,
     http::respond,
     log::{self, Format},
     metrics::Metrics,
@@ -51,16 +52,24 @@ async fn run() -> Result<(), String> {
     // Lambda sets this variable to the function's name:
     // <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
     let metrics = env::var("AWS_LAMBDA_FUNCTION_NAME").ok();
-    let app = &App::new(Identity::new(client, config.identity_table))
+    let identity = Identity::new(client, config.identity_table);
+    // This read also opens the connection to the database. During init, this is faster: Lambda then
+    // provides a whole CPU, and later only a share of a CPU.
+    let deployment = match identity.deployment().await {
+        Ok(deployment) => Some(deployment),
+        Err(Error::Internal { cause }) => return Err(cause),
+        // Not fatal: the first request reads the record again.
+        Err(error) => {
+            tracing::warn!(cause = ?error, "the identity table is unavailable");
+            None
+        }
+    };
+    let app = &App::new(identity)
         .with_ephemeral(ephemeral)
         .with_value_key(value_key)
         .with_settings(config.settings)
-        .with_metrics(metrics.map(Metrics::of_function));
-    if let Err(error) = app.identity().warm_up().await {
-        // Continue: each request tries again, and returns an error if the table is still
-        // unavailable.
-        tracing::warn!(cause = ?error, "the identity table is unavailable");
-    }
+        .with_metrics(metrics.map(Metrics::of_function))
+        .with_deployment(deployment);
     app.warm_up_value_key().await;
     let ended = match function.kind {
         Kind::Route { handler, .. } => {

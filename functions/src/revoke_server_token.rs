@@ -14,11 +14,11 @@ use shared::{
 /// 400 if an id is invalid, or if there is any query field or body; 401; 403 if the credential is
 /// not an account token; 404 if the ecosystem is unknown; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let id = ecosystem_id(&request);
     let token_id = token_id(&request);
     let (ecosystem, token) = (id.as_ref().ok(), token_id.as_ref().ok().copied());
-    let lookup = Lookup::new(app).token(&credential).ecosystem(ecosystem);
+    let lookup = Lookup::new(app).caller(&credential).ecosystem(ecosystem);
     let found = lookup.token_of(ecosystem, token).read().await?;
 
     let caller = found.caller(&credential)?;

@@ -13,7 +13,9 @@ use shared::{
 /// # Errors
 /// 400 if the field `token` is missing or repeated, 413, 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    if let Some(token) = to_revoke(&request)? {
+    if let Some(token) = to_revoke(&request)?
+        && app.has_valid_tag(&token).await?
+    {
         revoke_itself(app, &token).await?;
     }
     Ok(ok_empty())

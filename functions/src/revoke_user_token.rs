@@ -14,10 +14,10 @@ use shared::{
 /// 400 if an id is invalid, or if there is any query field or body; 401; 403; 404 if the ecosystem
 /// or the user is unknown; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request)?;
+    let credential = credential(app, &request).await?;
     let (id, token_id) = (user_id(&request), token_id(&request));
     let (user, token) = (id.as_ref().ok(), token_id.as_ref().ok().copied());
-    let lookup = Lookup::new(app).token(&credential).user(user);
+    let lookup = Lookup::new(app).caller(&credential).user(user);
     let found = lookup.token_of(user, token).read().await?;
 
     let caller = found.caller(&credential)?;

@@ -31,6 +31,13 @@ pub const SHORTCODE_FAILURES: &str = "TOKENRY_SHORTCODE_FAILURES_PER_MINUTE";
 /// tokens that were revoked after the backup.
 pub const NOT_BEFORE: &str = "TOKENRY_NOT_BEFORE";
 
+/// The variable for how many seconds an execution environment remembers the verification of an
+/// account or server token that calls an endpoint: 0 (default) to 5.
+///
+/// Without this memory, the partition of an account or ecosystem limits its back ends to 1,500
+/// calls per second. With it, a revoked token may call endpoints for this many seconds more.
+pub const CALLER_MEMORY_SECONDS: &str = "TOKENRY_CALLER_MEMORY_SECONDS";
+
 /// The optional settings of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -40,6 +47,8 @@ pub struct Settings {
     pub shortcode_failures_per_minute: u32,
     /// Tokens and short codes that were created before this time are rejected.
     pub not_before: Option<Timestamp>,
+    /// For how many seconds the verification of a caller is remembered.
+    pub caller_memory_seconds: u64,
 }
 
 impl Default for Settings {
@@ -51,6 +60,7 @@ impl Default for Settings {
             code_space: CodeSpace::default(),
             shortcode_failures_per_minute: 60,
             not_before: None,
+            caller_memory_seconds: 0,
         }
     }
 }
@@ -84,6 +94,11 @@ impl Settings {
                 format!("{NOT_BEFORE} is not a time such as 2026-01-01T00:00:00Z")
             })?;
             settings.not_before = Some(time);
+        }
+        if let Some(seconds) = variable(CALLER_MEMORY_SECONDS) {
+            let seconds = seconds.parse().ok().filter(|seconds| *seconds <= 5);
+            settings.caller_memory_seconds = seconds
+                .ok_or_else(|| format!("{CALLER_MEMORY_SECONDS} is not a number from 0 to 5"))?;
         }
         Ok(settings)
     }
@@ -237,6 +252,8 @@ mod tests {
             (SHORTCODE_LENGTH, "six"),
             (SHORTCODE_FAILURES, "0"),
             (SHORTCODE_FAILURES, "-1"),
+            (CALLER_MEMORY_SECONDS, "6"),
+            (CALLER_MEMORY_SECONDS, "-1"),
             (NOT_BEFORE, "yesterday"),
             (NOT_BEFORE, "1767225600"),
         ] {
@@ -247,11 +264,13 @@ mod tests {
             (IDENTITY_TABLE, "t"),
             (SHORTCODE_LENGTH, "8"),
             (SHORTCODE_FAILURES, "7"),
+            (CALLER_MEMORY_SECONDS, "5"),
             (NOT_BEFORE, "2026-01-01T00:00:00Z"),
         ];
         let settings = with(&set).unwrap().settings;
         assert_eq!(settings.code_space, CodeSpace::of_length(8).unwrap());
         assert_eq!(settings.shortcode_failures_per_minute, 7);
+        assert_eq!(settings.caller_memory_seconds, 5);
         assert_eq!(
             settings.not_before,
             Timestamp::parse("2026-01-01T00:00:00Z")

@@ -164,7 +164,7 @@ impl Bench {
     fn new_item(&self) -> Item {
         let (now, mut rng) = (self.app.now(), self.app.rng());
         let draft = Draft::new((&self.user).into(), NewToken::default(), now);
-        let (token, _) = Token::generate(draft, &mut *rng);
+        let (token, _) = Token::generate(draft, None, &mut *rng);
         serde_dynamo::to_item(token).expect("an item")
     }
 }

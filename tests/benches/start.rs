@@ -172,7 +172,7 @@ async fn warm_up(database: &Database) -> f64 {
         .endpoint_url(&database.url)
         .build();
     let identity = Identity::new(dynamodb(&environment), IDENTITY.to_owned());
-    identity.warm_up().await.expect("an answer");
+    identity.deployment().await.expect("an answer");
     millis(started.elapsed())
 }
 

@@ -192,7 +192,7 @@ async fn a_right_in_one_ecosystem_does_not_apply_in_another() {
     let service = Service::start().await;
     let (own, other) = (&service.ecosystem.id, service.another_ecosystem().await.id);
     let (_, server) = service.server_token(&service.ecosystem).await;
-    let credential = service.app.token(&server).unwrap();
+    let credential = service.app.token(&server).await.unwrap().unwrap();
     let lookup = Lookup::new(&service.app).token(&credential);
     let found = lookup.ecosystem(Some(&other)).ecosystem(Some(own)).read();
     let found = found.await.unwrap();

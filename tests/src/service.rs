@@ -14,12 +14,14 @@ use shared::{
     App,
     config::Settings,
     domain::{
+        deployment::Deployment,
         id::UserId,
         owner::{Account, Ecosystem},
         token::{ExpiryType, NewToken, TokenOwner},
     },
     service::{
         access::{MayWrite, UserSlot},
+        deployment,
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
         tokens::mint,
@@ -77,6 +79,7 @@ pub struct Service {
     pub account_token: String,
     /// An ecosystem of the account.
     pub ecosystem: Ecosystem,
+    deployment: Deployment,
     url: String,
     http: reqwest::Client,
 }
@@ -101,8 +104,12 @@ impl Service {
         let clock = TestClock::new();
         let app = another_environment(&client, &tables, &clock).with_settings(settings);
         let app = Arc::new(app);
+        let created = deployment::create_if_none(&app, RIGHT).await;
+        created.expect("the record of the deployment");
 
         let account = create_account(&app, RIGHT).await.expect("an account");
+        let first = deployment::set_first_account(&app, RIGHT, &account.id).await;
+        first.expect("the first account");
         let account_token = token_of(&app, &account, ExpiryType::Infinite).await;
         let ecosystem = create_ecosystem(&app, RIGHT, &account.id).await;
         let ecosystem = ecosystem.expect("an ecosystem");
@@ -110,8 +117,13 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(gateway::run(app.clone(), listener, std::future::pending()));
+        let deployment = app
+            .deployment()
+            .await
+            .expect("the record of the deployment");
         database.take_calls();
         Self {
+            deployment: Arc::unwrap_or_clone(deployment),
             app,
             clock,
             database,
@@ -130,6 +142,7 @@ impl Service {
     pub fn another_environment(&self) -> App {
         another_environment(&self.client, &self.tables, &self.clock)
             .with_settings(self.app.settings().clone())
+            .with_deployment(Some(self.deployment.clone()))
     }
 
     /// Creates a user of the ecosystem and returns the user's id.

@@ -1,5 +1,6 @@
 //! Values and rules: no I/O, no async code, no AWS SDK. Constructors validate their input.
 
+pub mod deployment;
 pub mod email;
 pub mod email_token;
 pub mod error;

@@ -23,7 +23,7 @@ const MAX_HEADER: usize = 256;
 /// [`Error::Unauthorized`] if the header is missing or contains no token that [`App::token`]
 /// accepts; [`Error::Invalid`] if the header was sent more than once (API Gateway joins the values
 /// with a comma).
-pub fn credential(app: &App, request: &Request) -> Result<PlainToken> {
+pub async fn credential(app: &App, request: &Request) -> Result<PlainToken> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Error::Unauthorized { token_sent: false });
@@ -35,7 +35,7 @@ pub fn credential(app: &App, request: &Request) -> Result<PlainToken> {
             message: "field must be given once".into(),
         }));
     }
-    of_header(app, value.to_str().ok())
+    of_header(app, value.to_str().ok()).await
 }
 
 /// Parses the token in the value of an `Authorization` header. `value` is `None` if the header's
@@ -43,7 +43,7 @@ pub fn credential(app: &App, request: &Request) -> Result<PlainToken> {
 ///
 /// # Errors
 /// [`Error::Unauthorized`] if the value contains no token that [`App::token`] accepts.
-pub fn of_header(app: &App, value: Option<&str>) -> Result<PlainToken> {
+pub async fn of_header(app: &App, value: Option<&str>) -> Result<PlainToken> {
     let refused = Error::Unauthorized { token_sent: true };
     let Some(text) = value.filter(|text| text.len() <= MAX_HEADER) else {
         return Err(refused);
@@ -58,7 +58,7 @@ pub fn of_header(app: &App, value: Option<&str>) -> Result<PlainToken> {
     if token.is_empty() {
         return Err(Error::Unauthorized { token_sent: false });
     }
-    app.token(token).ok_or(refused)
+    app.token(token).await?.ok_or(refused)
 }
 
 fn is_bearer(scheme: &str) -> bool {

@@ -93,10 +93,10 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
     right: Right<MayWrite>,
     ask: impl FnOnce(&Request) -> Result<(Email, T)>,
 ) -> Result<(MayWrite, EmailUser, Email, T)> {
-    let credential = credential(app, request)?;
+    let credential = credential(app, request).await?;
     let asked = ask(request);
     let email = asked.as_ref().ok().map(|(email, _)| email);
-    let lookup = Lookup::new(app).token(&credential).address(email);
+    let lookup = Lookup::new(app).caller(&credential).address(email);
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;

@@ -8,7 +8,11 @@ use serde_json::Value;
 
 use super::{credential, fields::Fields};
 use crate::{
-    domain::{error::Result, id::EcosystemId, token::Holder},
+    domain::{
+        error::{Error, Result},
+        id::EcosystemId,
+        token::Holder,
+    },
     service::{
         access::rights,
         app::App,
@@ -24,9 +28,10 @@ use crate::{
 /// # Errors
 /// The database is unavailable.
 pub async fn back_end(app: &App, request: &Request) -> Result<Option<EcosystemId>> {
-    let token = credential(app, request).ok();
-    let Some(token) = token.filter(|token| token.holder() == Holder::Server) else {
-        return Ok(None);
+    let token = match credential(app, request).await {
+        Ok(token) if token.holder() == Holder::Server => token,
+        Err(error @ (Error::Unavailable { .. } | Error::Internal { .. })) => return Err(error),
+        Ok(_) | Err(_) => return Ok(None),
     };
     let found = Lookup::new(app).token(&token).read().await?;
     let caller = found.caller(&token);

@@ -128,7 +128,8 @@ impl Found {
     /// # Errors
     /// [`Error::Unauthorized`] if the credential is not a valid token.
     pub fn caller(&self, credential: &PlainToken) -> Result<Caller<'_>> {
-        let token = self.verified(credential);
+        let remembered = self.remembered_caller.clone();
+        let token = remembered.or_else(|| self.verified(credential));
         let token = token.ok_or(Error::Unauthorized { token_sent: true })?;
         Ok(Caller { found: self, token })
     }

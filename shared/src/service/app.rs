@@ -13,13 +13,17 @@ use zeroize::Zeroizing;
 use crate::{
     config::Settings,
     domain::{
+        deployment::{Deployment, TagKey},
         email_token::Sealed,
         error::{Error, Result},
         time::Timestamp,
         token::{PlainToken, TokenId},
     },
     metrics::Metrics,
-    service::{cache::Cache, password::Passwords, random::Random, sealing::ValueKey},
+    service::{
+        cache::Cache, deployment::Remembered, password::Passwords, random::Random,
+        sealing::ValueKey,
+    },
     store::{ephemeral::Ephemeral, identity::Identity},
 };
 
@@ -61,6 +65,7 @@ pub struct App {
     settings: Settings,
     pub(crate) metrics: Option<Metrics>,
     pub(crate) cache: Cache,
+    pub(super) deployments: Remembered,
     pub(crate) passwords: Passwords,
     pub(crate) value_key: Option<ValueKey>,
 }
@@ -87,6 +92,7 @@ impl App {
             settings: Settings::default(),
             metrics: None,
             cache: Cache::default(),
+            deployments: Remembered::default(),
         }
     }
 
@@ -119,15 +125,63 @@ impl App {
         self
     }
 
+    /// Sets the record of the deployment that was just read. `None` means that the first request
+    /// reads it.
+    #[must_use]
+    pub fn with_deployment(self, deployment: Option<Deployment>) -> Self {
+        if let Some(deployment) = deployment {
+            let now = self.now().seconds();
+            self.deployments.set(now, Arc::new(deployment));
+        }
+        self
+    }
+
     /// Returns the current time. A handler reads the time once for each decision.
     pub fn now(&self) -> Timestamp {
         (self.clock.0)().into()
     }
 
-    /// Parses the text of a token without reading its record. Returns `None` if the text is
-    /// malformed, or if the token was created before [`Settings::not_before`].
-    pub fn token(&self, text: &str) -> Option<PlainToken> {
-        PlainToken::parse(text).filter(|token| !self.is_rejected(token.id()))
+    /// Returns the record of the deployment. It is read once, and again every
+    /// [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS) while the stored data has an
+    /// earlier version than this release writes.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if this release cannot read the stored data; the database is unavailable.
+    pub async fn deployment(&self) -> Result<Arc<Deployment>> {
+        let now = self.now().seconds();
+        self.deployments.current(&self.identity, now).await
+    }
+
+    /// Parses a token and checks its tag. Returns `None` if the text is malformed, if no key of the
+    /// deployment created the tag, or if the token was created before [`Settings::not_before`]. Does
+    /// not read the token's record.
+    ///
+    /// # Errors
+    /// The record of the deployment must be read, and the database is unavailable.
+    pub async fn token(&self, text: &str) -> Result<Option<PlainToken>> {
+        match PlainToken::parse(text) {
+            Some(token) if !self.is_rejected(token.id()) && self.has_valid_tag(&token).await? => {
+                Ok(Some(token))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns whether a key of the deployment created the token's tag. In schema version 1, tokens
+    /// without a tag are accepted too.
+    ///
+    /// # Errors
+    /// The record of the deployment must be read, and the database is unavailable.
+    pub async fn has_valid_tag(&self, token: &PlainToken) -> Result<bool> {
+        let now = self.now().seconds();
+        self.deployments.accepts(token, &self.identity, now).await
+    }
+
+    /// Returns the key that creates the tag of a new token, or `None` if the deployment has no key
+    /// yet.
+    pub(super) async fn tag_key(&self) -> Result<Option<TagKey>> {
+        let now = self.now().seconds();
+        self.deployments.tag_key(&self.identity, now).await
     }
 
     /// Returns whether a token is invalid because it was created before [`Settings::not_before`].

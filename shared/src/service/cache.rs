@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use lru::LruCache;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
         time::UnixSeconds,
         token::PlainToken,
     },
+    service::verify::Verified,
     store::identity::Identity,
 };
 
@@ -26,14 +28,43 @@ const CACHE_SECONDS: u64 = 30;
 /// A map with this many entries is cleared before the next entry is added. The entries of a full
 /// map take a few hundred kilobytes.
 const CACHE_SIZE: usize = 4096;
+/// How many dead tokens and how many callers are remembered. If the memory is full, the entry that
+/// was not used for the longest time is removed. The entries take about 2 MB.
+const MEMORY_SIZE: usize = 16_384;
+
+/// Entries by the hash of a token.
+type Memory<T> = Mutex<LruCache<[u8; 32], T>>;
+
+/// When a token is dead (invalid for all time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dead {
+    /// Always: the token was revoked, or no record exists, or its owner has another epoch.
+    Always,
+    /// From this second on: the token expired.
+    From(UnixSeconds),
+}
 
 /// Ecosystems and environments that were read recently, and the latest renewal of each sliding
 /// token.
-#[derive(Default)]
 pub(crate) struct Cache {
     ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Ecosystem)>>,
     environments: Mutex<HashMap<EnvironmentId, UnixSeconds>>,
     renewals: Mutex<HashMap<[u8; 32], Arc<Renewal>>>,
+    dead: Memory<Dead>,
+    callers: Memory<(UnixSeconds, Verified)>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            ecosystems: Mutex::default(),
+            environments: Mutex::default(),
+            renewals: Mutex::default(),
+            // These maps grow only when entries are added.
+            dead: Mutex::new(LruCache::unbounded()),
+            callers: Mutex::new(LruCache::unbounded()),
+        }
+    }
 }
 
 /// A renewal of a token. An execution environment renews a token only once in each second. All uses
@@ -114,6 +145,49 @@ impl Cache {
             .get_or_try_init(|| identity.renew(token, now))
             .await
             .copied()
+    }
+}
+
+impl Cache {
+    /// Returns whether the token is known to be dead. Such a token needs no read.
+    pub(super) fn is_dead(&self, token: &PlainToken, now: UnixSeconds) -> bool {
+        match lock(&self.dead).get(token.hashed().as_bytes()) {
+            Some(Dead::Always) => true,
+            Some(Dead::From(end)) => *end <= now,
+            None => false,
+        }
+    }
+
+    /// Remembers that a token is dead.
+    pub(super) fn insert_dead(&self, token: &PlainToken, dead: Dead) {
+        insert(&self.dead, token, dead);
+    }
+
+    /// Returns the verification of a caller's token, if it is at most `seconds` old. The caller must
+    /// check that the token has not expired since.
+    pub(super) fn caller(
+        &self,
+        token: &PlainToken,
+        now: UnixSeconds,
+        seconds: u64,
+    ) -> Option<Verified> {
+        let mut callers = lock(&self.callers);
+        let (seen, verified) = callers.get(token.hashed().as_bytes())?;
+        let age = now.0.checked_sub(seen.0)?;
+        (age < seconds).then(|| verified.clone())
+    }
+
+    /// Remembers the verification of a caller's token.
+    pub(super) fn insert_caller(&self, token: &PlainToken, now: UnixSeconds, verified: Verified) {
+        insert(&self.callers, token, (now, verified));
+    }
+}
+
+fn insert<T>(memory: &Memory<T>, token: &PlainToken, entry: T) {
+    let mut memory = lock(memory);
+    memory.put(*token.hashed().as_bytes(), entry);
+    if memory.len() > MEMORY_SIZE {
+        memory.pop_lru();
     }
 }
 

@@ -4,6 +4,7 @@ pub mod access;
 pub mod app;
 pub(crate) mod cache;
 pub mod deadline;
+pub mod deployment;
 pub mod directory;
 pub mod email_token;
 pub mod log_in;

@@ -39,7 +39,8 @@ pub(super) async fn create<R>(
     draft: Draft,
     with: impl AsyncFnOnce(&Token, &PlainToken) -> Result<OtherWrites<R>>,
 ) -> Result<(R, Token, PlainToken)> {
-    let (token, plain) = Token::generate(draft, &mut *app.rng());
+    let tag_key = app.tag_key().await?;
+    let (token, plain) = Token::generate(draft, tag_key.as_ref(), &mut *app.rng());
     let outcome = match with(&token, &plain).await? {
         OtherWrites::None(outcome) => {
             app.identity.insert_token(&token).await?;

@@ -14,7 +14,7 @@ use crate::{
         time::UnixSeconds,
         token::{Expiry, ExpiryType, Holder, PlainToken, Scope, Token, TokenId},
     },
-    service::app::App,
+    service::{app::App, cache::Dead},
     store::identity::{Items, Key},
 };
 
@@ -27,7 +27,12 @@ pub struct Lookup<'a> {
     remembered: HashMap<OwnerKey, Ecosystem>,
     to_remember: Vec<OwnerKey>,
     users: Vec<OwnerKey>,
-    sliding: Vec<&'a PlainToken>,
+    /// The tokens to verify.
+    tokens: Vec<&'a PlainToken>,
+    /// The caller's token, if its verification may be remembered.
+    caller: Option<&'a PlainToken>,
+    /// The caller, if its verification was remembered.
+    remembered_caller: Option<Verified>,
 }
 
 impl<'a> Lookup<'a> {
@@ -40,13 +45,42 @@ impl<'a> Lookup<'a> {
             remembered: HashMap::new(),
             to_remember: Vec::new(),
             users: Vec::new(),
-            sliding: Vec::new(),
+            tokens: Vec::new(),
+            caller: None,
+            remembered_caller: None,
         }
     }
 
-    /// Adds a token to verify. This counts as a use of the token.
+    /// Adds the token of the caller. If
+    /// [`Settings::caller_memory_seconds`](crate::config::Settings::caller_memory_seconds) is not 0,
+    /// the verification of an account or server token is remembered for this time, and the token
+    /// needs no read in that time. A sliding token is never remembered, because each use renews it.
+    #[must_use]
+    pub fn caller(mut self, token: &'a PlainToken) -> Self {
+        let seconds = self.app.settings().caller_memory_seconds;
+        let may_be_remembered = seconds > 0
+            && token.holder() != Holder::User
+            && token.expiry_type() != ExpiryType::SlidingTtl;
+        if !may_be_remembered {
+            return self.token(token);
+        }
+        let remembered = self.app.cache.caller(token, self.now, seconds);
+        self.remembered_caller = remembered.filter(|caller| caller.expiry.is_valid_at(self.now));
+        if self.remembered_caller.is_some() {
+            return self;
+        }
+        self.caller = Some(token);
+        self.token(token)
+    }
+
+    /// Adds a token to verify. This counts as a use of the token. If the token is known to be dead,
+    /// nothing is read for it.
     #[must_use]
     pub fn token(mut self, token: &'a PlainToken) -> Self {
+        if self.app.cache.is_dead(token, self.now) {
+            return self;
+        }
+        self.tokens.push(token);
         self.keys.insert(Key::of(token));
         self.keys.insert(Key::owner(token.owner()));
         if token.holder() == Holder::User {
@@ -58,9 +92,6 @@ impl<'a> Lookup<'a> {
                 self.keys.insert(Key::owner(ecosystem));
                 self.to_remember.push(ecosystem);
             }
-        }
-        if token.expiry_type() == ExpiryType::SlidingTtl {
-            self.sliding.push(token);
         }
         self
     }
@@ -129,7 +160,11 @@ impl<'a> Lookup<'a> {
     /// The database is unavailable.
     pub async fn read(self) -> Result<Found> {
         let (app, now) = (self.app, self.now);
-        let renewals = self.sliding.iter().map(async |token| {
+        let sliding = self
+            .tokens
+            .iter()
+            .filter(|token| token.expiry_type() == ExpiryType::SlidingTtl);
+        let renewals = sliding.map(async |token| {
             let renewal = app.cache.renew_once(token, now, &app.identity);
             let until = renewal.await?;
             Ok((*token.hashed().as_bytes(), until))
@@ -146,13 +181,25 @@ impl<'a> Lookup<'a> {
         // ecosystem may have been deleted.
         let mut remembered = self.remembered;
         remembered.retain(|key, _| !self.keys.contains(&Key::owner(*key)));
-        Ok(Found {
+        let found = Found {
             now,
             items,
             remembered,
             environments,
             renewed: renewed.into_iter().collect(),
-        })
+            remembered_caller: self.remembered_caller,
+        };
+        for token in self.tokens {
+            if let Some(dead) = found.dead(token) {
+                app.cache.insert_dead(token, dead);
+            }
+        }
+        if let Some(token) = self.caller
+            && let Some(verified) = found.verified(token)
+        {
+            app.cache.insert_caller(token, now, verified);
+        }
+        Ok(found)
     }
 }
 
@@ -201,6 +248,8 @@ pub struct Found {
     /// The new expiry time of each sliding token that was looked up, or `None` if the token is
     /// invalid. The key of the map is the token's hash.
     renewed: HashMap<[u8; 32], Option<UnixSeconds>>,
+    /// The caller, if its verification was remembered and nothing was read for it.
+    pub(super) remembered_caller: Option<Verified>,
 }
 
 /// A valid token, and the facts about its owner.
@@ -263,6 +312,32 @@ impl Found {
             issued_at: record.created_at,
             expiry: record.expiry,
         })
+    }
+
+    /// Returns since when a token that was looked up is dead (invalid for all time). Returns `None`
+    /// if the token is valid, or if it may become valid.
+    ///
+    /// Only the stored records decide. A token whose hash differs from the stored hash is not called
+    /// dead. The same applies to an e-mail token, which can get a later end, and to the token of an
+    /// inactive owner.
+    fn dead(&self, token: &PlainToken) -> Option<Dead> {
+        let Some(record) = self.items.token(token.owner(), token.id()) else {
+            return Some(Dead::Always);
+        };
+        if record.token_hash != token.hashed() {
+            return None;
+        }
+        let owner = self.items.owner(token.owner());
+        if owner.is_none_or(|owner| owner.state().epoch != record.epoch) {
+            return Some(Dead::Always);
+        }
+        match record.expiry {
+            Expiry::Infinite | Expiry::Email { .. } => None,
+            Expiry::FixedTtl { .. } | Expiry::SlidingTtl { .. } => {
+                let end = record.expiry.expires_at()?;
+                (end <= self.now).then_some(Dead::From(end))
+            }
+        }
     }
 
     /// Returns an ecosystem of any account. Returns `None` if the ecosystem does not exist, or if

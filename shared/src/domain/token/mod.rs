@@ -16,6 +16,7 @@ pub use self::{
 pub use tokenry_api::{ExpiryType, Holder};
 
 use crate::domain::{
+    deployment::TagKey,
     id::InvalidId,
     owner::{Account, Ecosystem, Epoch, OwnerKey, State, User},
     time::{Timestamp, UnixSeconds},
@@ -244,6 +245,9 @@ pub struct Token {
     pub name: Option<TokenName>,
     /// The owner's epoch when the token was created.
     pub epoch: Epoch,
+    /// The number of the key that created the token's tag, or `None` for a token without a tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag_key: Option<u32>,
 }
 
 /// A token's item, for deserialisation only. If we deserialised [`Token`] with `#[serde(flatten)]`,
@@ -263,6 +267,7 @@ struct TokenItem {
     scope: Scope,
     name: Option<TokenName>,
     epoch: Epoch,
+    tag_key: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -302,6 +307,7 @@ impl TryFrom<TokenItem> for Token {
             scope: item.scope,
             name: item.name,
             epoch: item.epoch,
+            tag_key: item.tag_key,
         })
     }
 }
@@ -313,12 +319,17 @@ impl Token {
         owner.active && self.epoch == owner.epoch && self.expiry.is_valid_at(now)
     }
 
-    /// Generates a token. Returns the token's record and the token's text. The record does not
-    /// contain the text.
-    pub fn generate(draft: Draft, rng: &mut dyn CryptoRng) -> (Self, PlainToken) {
+    /// Generates a token, with a tag if a key is given. Returns its record and its text. The record
+    /// does not contain the text.
+    pub fn generate(
+        draft: Draft,
+        tag_key: Option<&TagKey>,
+        rng: &mut dyn CryptoRng,
+    ) -> (Self, PlainToken) {
         let Draft { owner, expiry, .. } = draft;
+        let (holder, kind) = (owner.holder, expiry.expiry_type());
         let id = TokenId::generate(draft.created_at, rng);
-        let plain = PlainToken::generate(owner.holder, expiry.expiry_type(), owner.key, id, rng);
+        let plain = PlainToken::generate(holder, kind, owner.key, id, tag_key, rng);
         let token = Self {
             owner: owner.key,
             id,
@@ -328,6 +339,7 @@ impl Token {
             scope: draft.scope,
             name: draft.name,
             epoch: owner.epoch,
+            tag_key: tag_key.map(|key| key.id),
         };
         (token, plain)
     }

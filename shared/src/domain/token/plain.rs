@@ -2,16 +2,21 @@
 //!
 //! The text has five parts:
 //!
-//! - `tk_`
+//! - a prefix, which is `tk_`
 //! - one letter for the holder (`a`, `s` or `u`) and one letter for the expiry type (`i`, `f` or
 //!   `s`)
 //! - `_`
-//! - 77 letters and digits: 56 bytes in base62. The bytes are the owner key (20), the token id (16)
-//!   and the secret (20).
+//! - 77 letters and digits: 56 bytes in base62. The bytes are the owner key (20), the token id
+//!   (16), random bytes (16) and the tag (4).
 //! - 6 letters and digits: the CRC-32 of all characters before them
 //!
-//! A token always has 89 characters. A secret scanner can find leaked tokens with the pattern
+//! A token has 89 characters. A secret scanner can find leaked tokens with the pattern
 //! `tk_[asu][ifs]_[0-9A-Za-z]{83}`. A malformed text is rejected before the database is read.
+//!
+//! The tag is the first 4 bytes of the HMAC-SHA256 over the prefix, the two letters and all other
+//! bytes, under a key of the deployment. A text whose tag is wrong is rejected before the database
+//! is read, so invented tokens cost no read. The tag does not make a token valid: the whole text
+//! must have the stored hash. Tokens of schema version 1 have 4 more random bytes instead of a tag.
 
 use std::fmt::{self, Write};
 
@@ -22,13 +27,18 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{ExpiryType, Holder, TokenId};
-use crate::domain::owner::OwnerKey;
+use crate::domain::{
+    deployment::{TAG, TagKey},
+    owner::OwnerKey,
+};
 
-const PREFIX: &str = "tk_";
-/// The length of `tk_`, two letters and `_`.
-const HEAD: usize = 6;
-const SECRET: usize = 20;
-const BYTES: usize = OwnerKey::LENGTH + 16 + SECRET;
+/// The prefix of new tokens. Any prefix of this form is parsed.
+const PREFIX: &str = "tk";
+/// The length of a prefix, without `_`.
+const PREFIX_LENGTH: std::ops::RangeInclusive<usize> = 2..=10;
+/// The length of `_`, two letters and `_`.
+const LETTERS: usize = 4;
+const BYTES: usize = OwnerKey::LENGTH + 16 + 16 + TAG;
 /// How the 56 bytes are split into big-endian numbers. Each pair is the number of bytes and the
 /// number of base62 digits. 16 bytes always have 22 digits, and 8 bytes always have 11 digits.
 const DIGITS: [(usize, usize); 4] = [(16, 22), (16, 22), (16, 22), (8, 11)];
@@ -43,28 +53,22 @@ pub struct PlainToken {
     text: Zeroizing<String>,
     holder: Holder,
     expiry_type: ExpiryType,
-    owner: OwnerKey,
-    id: TokenId,
+    bytes: Zeroizing<[u8; BYTES]>,
 }
 
 impl PlainToken {
-    /// The length of a token in bytes. All characters are ASCII.
-    pub const LENGTH: usize = HEAD + BODY + CHECKSUM;
+    /// The length of a new token in bytes. All characters are ASCII.
+    pub const LENGTH: usize = PREFIX.len() + LETTERS + BODY + CHECKSUM;
 
+    /// Generates a token. Without a tag key, the token has 4 more random bytes instead of a tag.
     pub(super) fn generate(
         holder: Holder,
         expiry_type: ExpiryType,
         owner: OwnerKey,
         id: TokenId,
+        tag_key: Option<&TagKey>,
         rng: &mut dyn CryptoRng,
     ) -> Self {
-        let mut bytes = Zeroizing::new([0; BYTES]);
-        let (key, rest) = bytes.split_at_mut(OwnerKey::LENGTH);
-        let (token_id, secret) = rest.split_at_mut(16);
-        key.copy_from_slice(owner.as_bytes());
-        token_id.copy_from_slice(&id.to_bytes());
-        rng.fill_bytes(secret);
-
         let holder_letter = match holder {
             Holder::Account => 'a',
             Holder::Server => 's',
@@ -78,10 +82,21 @@ impl PlainToken {
         // Allocate the final size. A string that grows leaves copies of the text in memory, which
         // are not cleared.
         let mut text = Zeroizing::new(String::with_capacity(Self::LENGTH));
+        write!(text, "{PREFIX}_{holder_letter}{expiry_letter}_").expect("String writes never fail");
+
+        let mut bytes = Zeroizing::new([0; BYTES]);
+        let (key, rest) = bytes.split_at_mut(OwnerKey::LENGTH);
+        let (token_id, secret) = rest.split_at_mut(16);
+        key.copy_from_slice(owner.as_bytes());
+        token_id.copy_from_slice(&id.to_bytes());
+        rng.fill_bytes(secret);
+        if let Some(key) = tag_key {
+            let (tagged, tag) = bytes.split_at_mut(BYTES - TAG);
+            tag.copy_from_slice(&key.tag([text.as_bytes(), tagged]));
+        }
         let mut write = |part: fmt::Arguments<'_>| {
             text.write_fmt(part).expect("String writes never fail");
         };
-        write(format_args!("{PREFIX}{holder_letter}{expiry_letter}_"));
         let mut rest = &bytes[..];
         for (size, digits) in DIGITS {
             let (chunk, after) = rest.split_at(size);
@@ -97,22 +112,27 @@ impl PlainToken {
             text,
             holder,
             expiry_type,
-            owner,
-            id,
+            bytes,
         }
     }
 
     /// Parses a token. Returns `None` unless the text has exactly the form that `generate` writes.
     /// Therefore two different texts are never parsed as the same token.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != Self::LENGTH || !text.is_ascii() {
+        let prefix_length = text.len().checked_sub(LETTERS + BODY + CHECKSUM)?;
+        if !PREFIX_LENGTH.contains(&prefix_length) || !text.is_ascii() {
             return None;
         }
-        let (covered, sum) = text.split_at(HEAD + BODY);
-        let (head, body) = covered.split_at(HEAD);
-        let [b't', b'k', b'_', holder, expiry, b'_'] = head.as_bytes() else {
+        let (covered, sum) = text.split_at(text.len() - CHECKSUM);
+        let (head, body) = covered.split_at(covered.len() - BODY);
+        let (prefix, letters) = head.split_at(prefix_length);
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let [b'_', holder, expiry, b'_'] = letters.as_bytes() else {
             return None;
         };
+        if !prefix.bytes().all(is_allowed) {
+            return None;
+        }
         let holder = match holder {
             b'a' => Holder::Account,
             b's' => Holder::Server,
@@ -144,19 +164,23 @@ impl PlainToken {
             place.copy_from_slice(fits);
             number.zeroize();
         }
-        let (owner, rest) = bytes.split_first_chunk()?;
-        let (id, _secret) = rest.split_first_chunk()?;
         Some(Self {
             text: Zeroizing::new(text.to_owned()),
             holder,
             expiry_type,
-            owner: OwnerKey::from_bytes(*owner),
-            id: TokenId::from_bytes(*id),
+            bytes,
         })
     }
 
-    /// Returns the SHA-256 hash of the text. Tokenry stores the hash instead of the text. A fast
-    /// hash is safe here, because the secret has 160 random bits.
+    /// Returns whether this key created the token's tag. Compares in constant time.
+    pub fn has_tag_of(&self, key: &TagKey) -> bool {
+        let (tagged, tag) = self.bytes.split_at(BYTES - TAG);
+        let head = &self.text.as_bytes()[..self.text.len() - BODY - CHECKSUM];
+        key.tag([head, tagged]).ct_eq(tag).into()
+    }
+
+    /// Returns the SHA-256 hash of the text. The hash is stored, and the text is not. A fast hash
+    /// is safe, because the secret has 128 random bits.
     pub fn hashed(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.text.as_bytes()).into())
     }
@@ -177,13 +201,16 @@ impl PlainToken {
     }
 
     /// Returns the owner's partition key, according to the text.
-    pub const fn owner(&self) -> OwnerKey {
-        self.owner
+    pub fn owner(&self) -> OwnerKey {
+        let (owner, _) = self.bytes.split_first_chunk().expect("56 bytes");
+        OwnerKey::from_bytes(*owner)
     }
 
     /// Returns the token id, according to the text.
-    pub const fn id(&self) -> TokenId {
-        self.id
+    pub fn id(&self) -> TokenId {
+        let (_, rest) = self.bytes.split_at(OwnerKey::LENGTH);
+        let (id, _) = rest.split_first_chunk().expect("36 bytes");
+        TokenId::from_bytes(*id)
     }
 }
 
@@ -240,6 +267,7 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
+    use crate::domain::{deployment::Deployment, time::UnixSeconds};
 
     fn token(seed: u64, holder: Holder, expiry_type: ExpiryType) -> PlainToken {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -252,8 +280,21 @@ mod tests {
             expiry_type,
             OwnerKey::from_bytes(key),
             TokenId::from_bytes(id),
+            Some(&tag_key(0)),
             &mut rng,
         )
+    }
+
+    fn tag_key(seed: u64) -> TagKey {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let deployment = Deployment::new(UnixSeconds(0), &mut rng);
+        deployment.tag_keys.into_iter().next().unwrap()
+    }
+
+    /// Returns a text with the right checksum.
+    fn with_checksum(covered: String) -> String {
+        let sum = checksum(&covered);
+        covered + &sum
     }
 
     proptest! {
@@ -296,6 +337,49 @@ mod tests {
         fn parsing_any_text_never_panics(text in "(tk_[asu][ifs]_)?\\PC{0,100}") {
             prop_assert!(PlainToken::parse(&text).is_none());
         }
+
+        #[test]
+        fn only_the_key_that_created_a_tag_matches_it(seed: u64) {
+            let made = token(seed, Holder::User, ExpiryType::FixedTtl);
+            prop_assert!(made.has_tag_of(&tag_key(0)));
+            prop_assert!(!made.has_tag_of(&tag_key(1)));
+        }
+
+        #[test]
+        fn the_tag_covers_the_prefix_the_letters_and_every_byte(seed: u64, at in 0..52_usize) {
+            let made = token(seed, Holder::User, ExpiryType::FixedTtl);
+            let (covered, _) = made.reveal().split_at(PlainToken::LENGTH - CHECKSUM);
+            let other = |text: String| PlainToken::parse(&with_checksum(text)).unwrap();
+            for changed in [
+                covered.replacen("tk_", "tl_", 1),
+                covered.replacen("tk_", "acme1_", 1),
+                covered.replacen("tk_u", "tk_a", 1),
+                covered.replacen("tk_uf", "tk_ui", 1),
+            ] {
+                prop_assert!(!other(changed).has_tag_of(&tag_key(0)));
+            }
+            let mut bytes = made.bytes.clone();
+            bytes[at] ^= 1;
+            let changed = PlainToken { bytes, ..made };
+            prop_assert!(!changed.has_tag_of(&tag_key(0)));
+        }
+    }
+
+    #[test]
+    fn a_prefix_has_2_to_10_lower_case_letters_and_digits() {
+        let made = token(1, Holder::User, ExpiryType::FixedTtl);
+        let (covered, _) = made.reveal().split_at(PlainToken::LENGTH - CHECKSUM);
+        let parsed = |prefix: &str| {
+            let text = covered.replacen("tk", prefix, 1);
+            PlainToken::parse(&with_checksum(text))
+        };
+        for prefix in ["ab", "a1", "12", "abcdefghij"] {
+            let token = parsed(prefix).expect(prefix);
+            assert_eq!((token.owner(), token.id()), (made.owner(), made.id()));
+        }
+        for prefix in ["", "a", "abcdefghijk", "Ab", "a-", "a_b", "\u{e4}", "a b"] {
+            assert!(parsed(prefix).is_none(), "{prefix}");
+        }
     }
 
     #[test]
@@ -307,10 +391,10 @@ mod tests {
             "0".repeat(66) + &"z".repeat(11),
         ] {
             let covered = format!("tk_uf_{body}");
-            assert!(PlainToken::parse(&(covered.clone() + &checksum(&covered))).is_none());
+            assert!(PlainToken::parse(&with_checksum(covered)).is_none());
         }
         let covered = format!("tk_uf_{}", "0".repeat(77));
-        assert!(PlainToken::parse(&(covered.clone() + &checksum(&covered))).is_some());
+        assert!(PlainToken::parse(&with_checksum(covered)).is_some());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The identity table: owners and their tokens. Each owner has one partition.
 
+mod deployment;
 mod email_tokens;
 mod owners;
 mod tokens;
@@ -62,6 +63,9 @@ const EMAIL_TOKEN_ITEM: &str = "email-token";
 /// The sort key of the item with the wrapped data key for the values of e-mail tokens. The
 /// partition key of this item is `OwnerKey::NOBODY`.
 const VALUE_KEY_ITEM: &str = "value-key";
+/// The sort key of the record of the deployment. The partition key of this item is
+/// `OwnerKey::NOBODY`.
+const DEPLOYMENT_ITEM: &str = "deployment";
 
 /// The maximum number of keys in one `BatchGetItem`.
 const BATCH: usize = 100;
@@ -125,6 +129,14 @@ impl Key {
         Self {
             owner: OwnerKey::NOBODY,
             item: VALUE_KEY_ITEM.to_owned(),
+        }
+    }
+
+    /// Returns the key of the record of the deployment.
+    pub fn deployment() -> Self {
+        Self {
+            owner: OwnerKey::NOBODY,
+            item: DEPLOYMENT_ITEM.to_owned(),
         }
     }
 
@@ -308,19 +320,6 @@ impl Identity {
         let call = self.client.get_item().table_name(&self.table);
         let call = call.set_key(Some(key.to_item()?)).consistent_read(true);
         Ok(call.send().await?.item)
-    }
-
-    /// Opens the connection to the database before the first request: reads an item that does not
-    /// exist. This is faster during init than later, because Lambda provides a whole CPU during
-    /// init, but only a share of a CPU later.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn warm_up(&self) -> Result<()> {
-        let nobody = Key::owner(OwnerKey::NOBODY);
-        let call = self.client.get_item().table_name(&self.table);
-        call.set_key(Some(nobody.to_item()?)).send().await?;
-        Ok(())
     }
 
     /// Sends prepared writes and returns their result.

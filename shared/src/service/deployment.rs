@@ -1,0 +1,193 @@
+//! The record of the deployment in the memory of an execution environment, and the check of token
+//! tags.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{
+    domain::{
+        deployment::{Deployment, Schema, TagKey},
+        error::{Error, Result},
+        id::AccountId,
+        time::UnixSeconds,
+        token::PlainToken,
+    },
+    service::{access::MayWrite, app::App},
+    store::identity::Identity,
+};
+
+/// After this many seconds, the record is read again if a token's tag matches no key, or if the
+/// stored data has an earlier version than this release writes.
+pub const REREAD_SECONDS: u64 = 10;
+
+/// The record that was read last, and when.
+#[derive(Default)]
+pub(super) struct Remembered(Mutex<Option<(UnixSeconds, Arc<Deployment>)>>);
+
+impl Remembered {
+    /// Returns the record, unless it was read too long ago. A time in the future counts as too long
+    /// ago: the clock was set back after the read.
+    fn get(&self, now: UnixSeconds, max_age: Option<u64>) -> Option<Arc<Deployment>> {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read_at, deployment) = remembered.as_ref()?;
+        let age = now.0.checked_sub(read_at.0);
+        let is_fresh = max_age.is_none_or(|max| age.is_some_and(|age| age < max));
+        is_fresh.then(|| deployment.clone())
+    }
+
+    pub(super) fn set(&self, now: UnixSeconds, deployment: Arc<Deployment>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, deployment));
+    }
+}
+
+impl Remembered {
+    /// Returns the record. It is read once, and again every [`REREAD_SECONDS`] while the stored data
+    /// has an earlier version than this release writes.
+    pub(super) async fn current(
+        &self,
+        identity: &Identity,
+        now: UnixSeconds,
+    ) -> Result<Arc<Deployment>> {
+        match self.get(now, None) {
+            Some(deployment) if deployment.schema == Schema::CURRENT => Ok(deployment),
+            _ => self.read_within(REREAD_SECONDS, identity, now).await,
+        }
+    }
+
+    /// Returns the record. Reads it, unless the last read was less than `max_age` seconds ago.
+    async fn read_within(
+        &self,
+        max_age: u64,
+        identity: &Identity,
+        now: UnixSeconds,
+    ) -> Result<Arc<Deployment>> {
+        if let Some(deployment) = self.get(now, Some(max_age)) {
+            return Ok(deployment);
+        }
+        let deployment = Arc::new(identity.deployment().await?);
+        self.set(now, deployment.clone());
+        Ok(deployment)
+    }
+
+    /// Returns whether a key of the deployment created the token's tag. In schema version 1, tokens
+    /// without a tag are accepted too.
+    pub(super) async fn accepts(
+        &self,
+        token: &PlainToken,
+        identity: &Identity,
+        now: UnixSeconds,
+    ) -> Result<bool> {
+        let matches = |deployment: &Deployment| {
+            let mut keys = deployment.tag_keys.iter();
+            keys.any(|key| token.has_tag_of(key))
+        };
+        if matches(&*self.current(identity, now).await?) {
+            return Ok(true);
+        }
+        // The key may be new.
+        let deployment = self.read_within(REREAD_SECONDS, identity, now).await?;
+        Ok(matches(&deployment) || deployment.schema == Schema::One)
+    }
+
+    /// Returns the key that creates the tag of a new token, or `None` if the deployment has no key
+    /// yet. While there is no key, the record is read each time.
+    pub(super) async fn tag_key(
+        &self,
+        identity: &Identity,
+        now: UnixSeconds,
+    ) -> Result<Option<TagKey>> {
+        let mut deployment = self.current(identity, now).await?;
+        if deployment.tag_keys.is_empty() {
+            deployment = self.read_within(0, identity, now).await?;
+        }
+        Ok(deployment.minting_key(now).cloned())
+    }
+}
+
+/// Reads the record of the deployment, even if it was just read.
+///
+/// # Errors
+/// [`Error::Internal`] if this release cannot read the stored data; the database is unavailable.
+pub(super) async fn read(app: &App) -> Result<Arc<Deployment>> {
+    let now = app.now().seconds();
+    app.deployments.read_within(0, &app.identity, now).await
+}
+
+/// Creates the record of the deployment if there is none. If the table is empty, the stored data
+/// has the version that this release writes. Otherwise an earlier release created the data, which
+/// then has version 1.
+///
+/// # Errors
+/// The database is unavailable.
+pub async fn create_if_none(app: &App, _right: MayWrite) -> Result<Arc<Deployment>> {
+    let there = read(app).await?;
+    if there.revision > 0 {
+        return Ok(there);
+    }
+    let schema = if app.identity.is_empty().await? {
+        Schema::CURRENT
+    } else {
+        Schema::One
+    };
+    let new = Deployment {
+        schema,
+        ..Deployment::new(app.now().seconds(), &mut *app.rng())
+    };
+    // If another process has created the record, use that record.
+    app.identity.put_deployment(&new).await?;
+    read(app).await
+}
+
+/// Changes the record of the deployment. If another process changes it at the same time, `change`
+/// is applied again.
+///
+/// # Errors
+/// The database is unavailable, or `change` fails.
+pub(super) async fn change(
+    app: &App,
+    change: impl Fn(Deployment) -> Result<Deployment>,
+) -> Result<Arc<Deployment>> {
+    loop {
+        let there = read(app).await?;
+        let next = change((*there).clone())?;
+        if next == *there {
+            return Ok(there);
+        }
+        let next = Deployment {
+            revision: there.revision + 1,
+            ..next
+        };
+        if app.identity.put_deployment(&next).await? {
+            return read(app).await;
+        }
+    }
+}
+
+/// Makes an account the first account of the deployment, if there is none.
+///
+/// # Errors
+/// The database is unavailable.
+pub async fn set_first_account(app: &App, _right: MayWrite, account: &AccountId) -> Result<()> {
+    let set = |deployment: Deployment| {
+        let first_account = deployment.first_account.or_else(|| Some(account.clone()));
+        Ok(Deployment {
+            first_account,
+            ..deployment
+        })
+    };
+    change(app, set).await.map(|_| ())
+}
+
+/// Adds a tag key. It creates tags after a minute.
+///
+/// # Errors
+/// [`Error::Internal`] if the deployment has no record yet; the database is unavailable.
+pub async fn add_tag_key(app: &App, _right: MayWrite) -> Result<Arc<Deployment>> {
+    let now = app.now().seconds();
+    let add = |deployment: Deployment| match deployment.revision {
+        0 => Err(Error::Internal {
+            cause: "the deployment has no record: run `tokenry migrate`".to_owned(),
+        }),
+        _ => Ok(deployment.with_new_tag_key(now, &mut *app.rng())),
+    };
+    change(app, add).await
+}
