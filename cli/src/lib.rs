@@ -1,10 +1,11 @@
 //! The parts of the `tokenry` command: the local gateway, the embedded database, `serve`,
-//! `bootstrap`, and the console for the API.
+//! `bootstrap`, `migrate`, and the console for the API.
 
 pub mod bootstrap;
 pub mod console;
 pub mod embedded;
 pub mod gateway;
+pub mod migrate;
 mod page;
 pub mod serve;
 

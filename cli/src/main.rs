@@ -14,6 +14,7 @@ use tokenry::{
         failure::{EXIT_CODES, Failure, Kind},
         output,
     },
+    migrate::{self, Migrate},
     serve::{self, Serve},
 };
 
@@ -31,6 +32,7 @@ struct Cli {
 enum Command {
     Serve(Serve),
     Bootstrap(Bootstrap),
+    Migrate(Migrate),
     #[command(flatten)]
     Console(Console),
     /// Print the completion script for a shell
@@ -45,6 +47,7 @@ async fn main() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(args).await.map_err(other),
         Command::Bootstrap(args) => bootstrap::run(args).await.map_err(other),
+        Command::Migrate(args) => migrate::run(args).await.map_err(other),
         Command::Console(console) => console.run().await,
         Command::Completions { shell } => completions(shell),
     };

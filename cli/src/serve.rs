@@ -1,6 +1,7 @@
 //! `tokenry serve`: serves all endpoints on one local port, with the database in this process.
 
 use std::{
+    collections::BTreeMap,
     io::{self, ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -8,19 +9,23 @@ use std::{
 };
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shared::{
     App,
     config::Settings,
     domain::{
+        deployment::Schema,
         error::Error,
         id::{EcosystemId, UserId},
-        token::{ExpiryType, NewToken},
+        owner::{Account, OwnerKey},
+        token::{ExpiryType, NewToken, PlainToken},
     },
     log::{self, Format},
     service::{
         access::{MayWrite, UserSlot},
+        deployment,
         directory::{UserChange, create_account, create_ecosystem, put_user},
+        migrate,
         sealing::ValueKey,
         tokens::mint,
         verify::Lookup,
@@ -33,6 +38,7 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     embedded::{self, EPHEMERAL, Embedded, IDENTITY},
     gateway,
+    migrate::new_token,
 };
 
 /// The name of the database file in the data directory.
@@ -41,6 +47,9 @@ const DATABASE: &str = "database.sqlite";
 const VALUE_KEY: &str = "value-key";
 /// The name of the file with the token and the ids that the first start creates.
 const START: &str = "start.json";
+/// The file in the data directory with the new tokens of the accounts that are not in [`START`],
+/// after a migration: a JSON object of account ids and tokens.
+const NEW_TOKENS: &str = "new-account-tokens.json";
 
 /// How often expired items are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -131,6 +140,7 @@ pub async fn run(args: Serve) -> Result<(), String> {
     let start = if args.memory {
         first_start(&app).await.map_err(said)?
     } else {
+        migrate(&app, &args.data).await?;
         kept_start(&app, &args.data.join(START)).await?
     };
 
@@ -175,7 +185,7 @@ fn private_files(directory: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(directory.join(DATABASE))?;
     let beside = ["-wal", "-shm", "-journal"].map(|suffix| format!("{DATABASE}{suffix}"));
-    for file in [DATABASE, VALUE_KEY, START]
+    for file in [DATABASE, VALUE_KEY, START, NEW_TOKENS]
         .into_iter()
         .chain(beside.iter().map(String::as_str))
     {
@@ -195,7 +205,9 @@ fn private_files(_directory: &Path) -> io::Result<()> {
 /// Creates an account with a token, an ecosystem, and the user `demo`.
 async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     let right = MayWrite::of_operator();
+    deployment::create_if_none(app, right).await?;
     let account = create_account(app, right).await?;
+    deployment::set_first_account(app, right, &account.id).await?;
     let wanted = NewToken {
         expiry_type: ExpiryType::Infinite,
         ..NewToken::default()
@@ -217,30 +229,104 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     })
 }
 
-/// Returns the stored token and ids if the token is still valid. Otherwise creates and stores a new
-/// token and new ids.
-async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
-    let cannot = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", file.display());
-    match std::fs::read(file) {
-        Ok(bytes) => {
-            let start: Start = serde_json::from_slice(&bytes).map_err(|e| cannot(&e))?;
-            if let Some(token) = app.token(&start.account_token).await.map_err(said)? {
-                let found = Lookup::new(app).token(&token).read().await.map_err(said)?;
-                if found.verified(&token).is_some() {
-                    return Ok(start);
+/// Migrates the data of an earlier release. All tokens of earlier releases end. Replaces the account
+/// token in `start.json`. Writes a new token of every other account to `new-account-tokens.json`.
+async fn migrate(app: &App, directory: &Path) -> Result<(), String> {
+    let right = MayWrite::of_operator();
+    let deployment = deployment::create_if_none(app, right).await.map_err(said)?;
+    if deployment.schema == Schema::CURRENT {
+        // If the last start was interrupted during the clean-up, some unused records are left.
+        return Ok(());
+    }
+    let file = directory.join(START);
+    let mut start = read_json::<Start>(&file)?;
+    let started = start.as_ref().map(|start| &start.account_token);
+    let owner = started.and_then(|token| PlainToken::parse(token).map(|token| token.owner()));
+    let is_started = |account: &Account| Some(OwnerKey::from(&account.id)) == owner;
+    let choose = |accounts: &[Account]| {
+        let started = accounts.iter().find(|account| is_started(account));
+        let first = started
+            .or_else(|| accounts.first())
+            .map(|first| first.id.clone());
+        first.ok_or(Error::Conflict("there is no account"))
+    };
+    let accounts = migrate::prepare(app, right, choose).await.map_err(said)?;
+    let others = directory.join(NEW_TOKENS);
+    let mut new = read_json::<BTreeMap<String, String>>(&others)?.unwrap_or_default();
+    let deployment = app.deployment().await.map_err(said)?;
+    let has_tag = |token: &String| {
+        PlainToken::parse(token).is_some_and(|token| deployment.created_tag_of(&token))
+    };
+    for account in &accounts {
+        match &mut start {
+            Some(start) if is_started(account) => {
+                if !has_tag(&start.account_token) {
+                    start.account_token = new_token(app, account).await.map_err(said)?;
+                    write_json(&file, start)?;
+                }
+            }
+            _ => {
+                let id = account.id.to_string();
+                if !new.get(&id).is_some_and(has_tag) {
+                    new.insert(id, new_token(app, account).await.map_err(said)?);
+                    write_json(&others, &new)?;
                 }
             }
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(cannot(&error)),
+    }
+    migrate::finish(app, right).await.map_err(said)?;
+    migrate::clean_up(app, right).await.map_err(said)?;
+    tracing::warn!(
+        "an earlier release created this data: it was migrated, and all earlier tokens are invalid \
+         now. {START} contains a new account token"
+    );
+    if !new.is_empty() {
+        tracing::warn!("{NEW_TOKENS} contains new tokens of the other accounts");
+    }
+    Ok(())
+}
+
+/// Returns the stored token and ids if the token is still valid. Otherwise creates and stores new
+/// ones.
+async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
+    if let Some(start) = read_json::<Start>(file)?
+        && let Some(token) = app.token(&start.account_token).await.map_err(said)?
+    {
+        let found = Lookup::new(app).token(&token).read().await.map_err(said)?;
+        if found.verified(&token).is_some() {
+            return Ok(start);
+        }
     }
     let start = first_start(app).await.map_err(said)?;
+    write_json(file, &start)?;
+    Ok(start)
+}
+
+fn cannot_use(file: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("cannot use {}: {error}", file.display())
+}
+
+/// Reads a JSON file. Returns `None` if the file does not exist.
+fn read_json<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, String> {
+    match std::fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| cannot_use(file, &error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(cannot_use(file, &error)),
+    }
+}
+
+/// Replaces a JSON file. Only the file's owner can read the file.
+fn write_json(file: &Path, value: &impl Serialize) -> Result<(), String> {
     let directory = file.parent().unwrap_or(Path::new("."));
     // The temporary file has mode 0600, and the rename is atomic.
-    let mut new = tempfile::NamedTempFile::new_in(directory).map_err(|e| cannot(&e))?;
-    serde_json::to_writer(&mut new, &start).map_err(|e| cannot(&e))?;
-    new.persist(file).map_err(|e| cannot(&e))?;
-    Ok(start)
+    let mut new =
+        tempfile::NamedTempFile::new_in(directory).map_err(|error| cannot_use(file, &error))?;
+    serde_json::to_writer(&mut new, value).map_err(|error| cannot_use(file, &error))?;
+    new.persist(file)
+        .map_err(|error| cannot_use(file, &error))?;
+    Ok(())
 }
 
 /// Prints the address and an example request. Ignores errors, because standard output may be
@@ -309,6 +395,7 @@ pub(crate) fn said(error: Error) -> String {
     match error {
         Error::Unavailable { cause } | Error::Internal { cause } => cause,
         Error::NotFound(text) => text,
+        Error::Conflict(text) => text.to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -127,7 +127,11 @@ pub enum ValueKeySource {
 }
 
 impl ValueKeySource {
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Parses the ARN of a KMS key, or `file:PATH`.
+    ///
+    /// # Errors
+    /// One line that says which forms are valid.
+    pub fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix("file:") {
             Some(path) if !path.is_empty() => Ok(Self::File(path.into())),
             None if text.starts_with("arn:") => Ok(Self::Kms(text.to_owned())),

@@ -23,7 +23,12 @@ impl TestClock {
     pub const START: u64 = 4_102_444_800;
 
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(Self::START * 1000 + 500)))
+        Self::at(Self::START)
+    }
+
+    /// Returns a clock that starts half a second after this Unix time in seconds.
+    pub(crate) fn at(seconds: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(seconds * 1000 + 500)))
     }
 
     /// Moves the clock forward by this many seconds.
@@ -34,6 +39,11 @@ impl TestClock {
     /// Moves the clock back by this many seconds.
     pub fn go_back(&self, seconds: u64) {
         self.0.fetch_sub(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// Returns the time in whole seconds since 1970.
+    pub fn seconds(&self) -> u64 {
+        self.0.load(Ordering::SeqCst) / 1000
     }
 
     pub(crate) fn clock(&self) -> Clock {

@@ -74,6 +74,8 @@ struct State {
     faults: VecDeque<(&'static str, Fault)>,
     /// The fault for each call for which the queue contains no fault.
     always: Option<Fault>,
+    /// How many calls are executed before all calls are denied, or `None` if no call is denied.
+    calls_left: Option<usize>,
 }
 
 /// The database that executes the calls.
@@ -104,6 +106,20 @@ impl Database {
             state: Arc::default(),
             arrival: Arc::default(),
         }
+    }
+
+    /// Returns a database that stores its data in this embedded database.
+    pub(crate) fn of(embedded: Embedded) -> Self {
+        Self {
+            store: Store::Embedded(embedded),
+            state: Arc::default(),
+            arrival: Arc::default(),
+        }
+    }
+
+    /// Executes this many more calls, and denies all calls after them. `None` ends the denial.
+    pub fn deny_after(&self, calls: Option<usize>) {
+        self.state().calls_left = calls;
     }
 
     /// Injects these faults into the next calls of these operations, in this order.
@@ -151,6 +167,11 @@ impl Database {
             request: request.clone(),
             capacity: 0.0,
         });
+        match &mut state.calls_left {
+            Some(0) => return Some(Fault::Denied),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let next = state.faults.iter().position(|(of, _)| *of == operation);
         let fault = next
             .and_then(|at| state.faults.remove(at))

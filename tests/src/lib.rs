@@ -9,6 +9,7 @@ pub mod api;
 mod database;
 mod endpoint;
 mod event;
+mod fixture;
 pub mod fuzz;
 pub mod openapi;
 mod past;
@@ -19,6 +20,7 @@ mod service;
 pub use answer::{Answer, TestClock};
 pub use database::{Call, Database, Fault};
 pub use event::{Event, invoke};
+pub use fixture::Fixture;
 pub use pause::{Pause, pause};
 pub use service::{Service, Tables};
 

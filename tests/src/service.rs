@@ -357,17 +357,20 @@ fn another_environment(
     tables: &Tables,
     clock: &TestClock,
 ) -> App {
-    // Each environment gets a different seed, so that no two environments generate the same random
-    // values.
-    static SEED: AtomicU64 = AtomicU64::new(0);
-    let seed = SEED.fetch_add(1, Ordering::Relaxed);
     let identity = Identity::new(client.clone(), tables.identity.clone());
     let ephemeral = Ephemeral::new(client.clone(), tables.ephemeral.clone());
     // All environments of a test share one key, like all environments of a deployment.
     let value_key = ValueKey::in_memory(&mut StdRng::seed_from_u64(0));
-    App::with(identity, clock.clock(), StdRng::seed_from_u64(seed))
+    App::with(identity, clock.clock(), StdRng::seed_from_u64(next_seed()))
         .with_ephemeral(Some(ephemeral))
         .with_value_key(Some(value_key))
+}
+
+/// Returns a seed for the random values of an environment. Each environment gets a different seed,
+/// so that no two environments generate the same values.
+pub(crate) fn next_seed() -> u64 {
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    SEED.fetch_add(1, Ordering::Relaxed)
 }
 
 async fn token_of(app: &App, owner: impl Into<TokenOwner>, expiry_type: ExpiryType) -> String {

@@ -8,7 +8,7 @@ use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::domain::{id::AccountId, time::UnixSeconds};
+use crate::domain::{id::AccountId, time::UnixSeconds, token::PlainToken};
 
 /// The length of a tag in bytes.
 pub(crate) const TAG: usize = 4;
@@ -103,6 +103,11 @@ impl Deployment {
         let mut next = self.clone();
         next.tag_keys.push(TagKey::generate(id, now, rng));
         next
+    }
+
+    /// Returns whether one of the deployment's keys created the tag of this token.
+    pub fn created_tag_of(&self, token: &PlainToken) -> bool {
+        self.tag_keys.iter().any(|key| token.has_tag_of(key))
     }
 
     /// Returns the key that creates the tags of new tokens: the newest key that is old enough, or

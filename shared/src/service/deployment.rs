@@ -68,24 +68,20 @@ impl Remembered {
         Ok(deployment)
     }
 
-    /// Returns whether a key of the deployment created the token's tag. In schema version 1, tokens
-    /// without a tag are accepted too.
+    /// Returns whether a token's tag is valid: a key of the deployment created it, or the stored
+    /// data has schema version 1, in which tokens without a tag are valid.
     pub(super) async fn accepts(
         &self,
         token: &PlainToken,
         identity: &Identity,
         now: UnixSeconds,
     ) -> Result<bool> {
-        let matches = |deployment: &Deployment| {
-            let mut keys = deployment.tag_keys.iter();
-            keys.any(|key| token.has_tag_of(key))
-        };
-        if matches(&*self.current(identity, now).await?) {
+        if self.current(identity, now).await?.created_tag_of(token) {
             return Ok(true);
         }
         // The key may be new.
         let deployment = self.read_within(REREAD_SECONDS, identity, now).await?;
-        Ok(matches(&deployment) || deployment.schema == Schema::One)
+        Ok(deployment.created_tag_of(token) || deployment.schema == Schema::One)
     }
 
     /// Returns the key that creates the tag of a new token, or `None` if the deployment has no key

@@ -299,3 +299,59 @@ pub async fn list(
     });
     Ok((listed.collect(), last))
 }
+
+/// Replaces a user's e-mail token with a new token that has the same properties, if its value has
+/// no valid tag. Returns whether the token was replaced. Does nothing if the user has no e-mail
+/// token, if the user is inactive, or if the token's epoch is not the user's epoch.
+///
+/// # Errors
+/// The value key or the database is unavailable.
+pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -> Result<bool> {
+    loop {
+        let found = Lookup::new(app).email_user(id.into()).read().await?;
+        let Some((owner, ecosystem)) = found
+            .user_record(id)
+            .filter(|user| user.state.active)
+            .zip(found.ecosystem_record(id.ecosystem()))
+        else {
+            return Ok(false);
+        };
+        let user = EmailUser {
+            user: owner.clone(),
+            account: ecosystem.account.clone(),
+            stored: found.email_token(id).cloned(),
+        };
+        let Some(stored) = user.stored(app) else {
+            return Ok(false);
+        };
+        let value = open(app, id, stored).await?;
+        let deployment = app.deployment().await?;
+        if PlainToken::parse(&value).is_some_and(|value| deployment.created_tag_of(&value)) {
+            return Ok(false);
+        }
+        let old = &stored.token;
+        let draft = Draft {
+            owner: owner.into(),
+            expiry: old.properties().expiry(),
+            scope: old.scope,
+            name: None,
+            created_at: app.now(),
+        };
+        let with_record = async |token: &Token, plain: &PlainToken| {
+            let new = StoredEmailToken {
+                sealed: app.seal(plain.reveal(), &bound_to(id, token.id)).await?,
+                token: EmailToken {
+                    token_id: token.id,
+                    revision: old.revision + 1,
+                    ..old.clone()
+                },
+            };
+            let insertion = app.identity.email_token_insertion(&new, Some(old), None)?;
+            Ok(OtherWrites::Some(insertion))
+        };
+        let (written, _, _) = tokens::create(app, draft, with_record).await?;
+        if let EmailTokenWrite::Written = written {
+            return Ok(true);
+        }
+    }
+}

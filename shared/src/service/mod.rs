@@ -8,6 +8,7 @@ pub mod deployment;
 pub mod directory;
 pub mod email_token;
 pub mod log_in;
+pub mod migrate;
 pub(crate) mod password;
 pub mod random;
 pub mod rate_limit;

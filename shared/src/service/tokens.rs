@@ -6,6 +6,7 @@ use futures_util::future::try_join;
 
 use crate::{
     domain::{
+        deployment::Schema,
         error::Result,
         owner::{Epoch, Owner, State, User},
         token::{Draft, Expiry, NewToken, PlainToken, Token, TokenId, TokenOwner},
@@ -189,9 +190,15 @@ pub async fn list_valid(
     )
     .await?;
     let (mut tokens, last) = tokens;
+    // After a migration, the records of tokens without a tag are deleted. Until then, these tokens
+    // are already invalid.
+    let untagged_are_valid = app.deployment().await?.schema == Schema::One;
     let ended = environment.is_some_and(|id| found.environment(id).is_none());
     tokens.retain(|token| {
-        !ended && token.is_valid_for(owner.state(), now) && !app.is_rejected(token.id)
+        !ended
+            && (untagged_are_valid || token.tag_key.is_some())
+            && token.is_valid_for(owner.state(), now)
+            && !app.is_rejected(token.id)
     });
     Ok((tokens, last))
 }

@@ -3,6 +3,7 @@
 mod deployment;
 mod email_tokens;
 mod owners;
+mod scan;
 mod tokens;
 mod users;
 
@@ -25,6 +26,7 @@ pub use self::{
 pub(crate) use self::{
     email_tokens::{EmailTokenWrite, LogInItems},
     owners::{owner_item, user_unchanged},
+    scan::Stored,
     users::{AddressChange, PasswordChange, UserWrite},
 };
 use crate::{

@@ -228,7 +228,7 @@ impl Identity {
     }
 
     /// Deletes these items. Returns `false` if DynamoDB left a deletion unprocessed.
-    async fn delete_all(&self, keys: &[&Key]) -> Result<bool> {
+    pub(super) async fn delete_all(&self, keys: &[&Key]) -> Result<bool> {
         let deletions = keys.iter().map(|key| {
             let delete = DeleteRequest::builder().set_key(Some(key.to_item()?));
             let delete = delete
@@ -267,7 +267,7 @@ const REVOCATION_MARK_SECONDS: u32 = 3600;
 /// How many tokens one query of a sweep reads.
 const SWEEP_PAGE: i32 = 100;
 /// How many items one `BatchWriteItem` deletes: DynamoDB's maximum.
-const DELETE_BATCH: usize = 25;
+pub(super) const DELETE_BATCH: usize = 25;
 
 /// The result of an update of a token's item.
 enum Updated {

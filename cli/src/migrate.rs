@@ -1,0 +1,152 @@
+//! `tokenry migrate`: migrates the stored data of a deployment to the version of this release, in
+//! the table directly, without the API.
+
+use std::{io::Write, time::Duration};
+
+use clap::Args;
+use serde_json::json;
+use shared::{
+    App,
+    config::{self, ValueKeySource},
+    domain::{
+        error::Error,
+        id::AccountId,
+        owner::Account,
+        token::{ExpiryType, NewToken, TokenName},
+    },
+    service::{
+        access::MayWrite, deployment::REREAD_SECONDS, migrate, sealing::ValueKey, tokens::mint,
+    },
+    store::{client, identity::Identity},
+};
+
+use crate::serve::said;
+
+/// Migrate the stored data of a deployment to the version of this release. Run this command after
+/// every function has the new release
+///
+/// In the migration from version 1 to 2, all tokens without a tag end. These are the tokens that
+/// earlier releases created. The command prints a new token for each account, and gives each e-mail
+/// token a new value. If the command is interrupted, run it again.
+#[derive(Clone, Debug, Args)]
+pub struct Migrate {
+    /// The identity table
+    #[arg(long, value_name = "NAME", env = config::IDENTITY_TABLE)]
+    identity_table: String,
+    /// The key that encrypts the values of e-mail tokens: the ARN of a KMS key, or file:PATH.
+    /// Required if the deployment has e-mail tokens
+    #[arg(long, value_name = "KEY", env = config::VALUE_KEY, value_parser = ValueKeySource::parse)]
+    value_key: Option<ValueKeySource>,
+    /// The account of log-ins that name no ecosystem; required if there are several accounts
+    #[arg(long, value_name = "ID", value_parser = account_id)]
+    first_account: Option<AccountId>,
+    /// Only create the new account tokens. All old tokens stay valid. Replace the tokens of your
+    /// back ends, then run the command again without this option
+    #[arg(long)]
+    prepare: bool,
+    /// Print JSON: one line for each new account token, and one line with the result
+    #[arg(long)]
+    json: bool,
+}
+
+fn account_id(text: &str) -> Result<AccountId, String> {
+    AccountId::parse(text).map_err(|_invalid| {
+        r#"the account id must be "A" followed by 24 lowercase hex digits"#.to_owned()
+    })
+}
+
+/// Migrates the data, and prints the new account tokens. They are shown only once.
+///
+/// # Errors
+/// The error is one line with the cause.
+pub async fn run(args: Migrate) -> Result<(), String> {
+    let environment = client::operator_environment().await;
+    let identity = Identity::new(client::dynamodb(&environment), args.identity_table);
+    let value_key = args.value_key.map(|source| match source {
+        ValueKeySource::Kms(arn) => ValueKey::kms(client::kms(&environment), arn),
+        ValueKeySource::File(path) => ValueKey::file(path),
+    });
+    let app = App::new(identity).with_value_key(value_key);
+    let right = MayWrite::of_operator();
+
+    let choose = |accounts: &[Account]| first_account(accounts, args.first_account.as_ref());
+    let accounts = migrate::prepare(&app, right, choose).await.map_err(said)?;
+    for account in &accounts {
+        if !migrate::has_tagged_token(&app, account)
+            .await
+            .map_err(said)?
+        {
+            let id = account.id.as_str();
+            let token = new_token(&app, account).await.map_err(said)?;
+            print(&if args.json {
+                json!({ "accountId": id, "accountToken": token }).to_string()
+            } else {
+                format!(
+                    "Account:   {id}\nNew token: {token}\n\
+                     The token is shown only once. Store it like a password.\n"
+                )
+            })?;
+        }
+    }
+    if args.prepare {
+        return print(&if args.json {
+            json!({ "prepared": true }).to_string()
+        } else {
+            "New tokens have a tag now, and old tokens are still valid. Replace the tokens of your \
+             back ends. Then run this command again without --prepare."
+                .to_owned()
+        });
+    }
+    let replaced = migrate::finish(&app, right).await.map_err(said)?;
+    // Then every execution environment knows the new version.
+    wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
+    let deleted = migrate::clean_up(&app, right).await.map_err(said)?;
+    print(&if args.json {
+        json!({ "schema": 2, "replacedEmailTokens": replaced, "endedTokens": deleted }).to_string()
+    } else {
+        format!(
+            "The stored data has version 2.\nE-mail tokens with a new value: {replaced}\n\
+             Tokens without a tag that ended: {deleted}"
+        )
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command must wait until every execution environment knows the new version"
+)]
+async fn wait(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+fn first_account(accounts: &[Account], named: Option<&AccountId>) -> Result<AccountId, Error> {
+    match (named, accounts) {
+        (Some(id), _) if accounts.iter().any(|account| account.id == *id) => Ok(id.clone()),
+        (Some(_), _) => Err(Error::Conflict(
+            "the account of --first-account does not exist",
+        )),
+        (None, [only]) => Ok(only.id.clone()),
+        (None, _) => Err(Error::Conflict(
+            "the deployment has several accounts: name one with --first-account",
+        )),
+    }
+}
+
+/// Creates a token for an account. Returns the token's text.
+pub(crate) async fn new_token(app: &App, account: &Account) -> Result<String, Error> {
+    let wanted = NewToken {
+        expiry_type: ExpiryType::Infinite,
+        name: TokenName::parse("created by tokenry migrate").ok(),
+        ..NewToken::default()
+    };
+    let (_, token) = mint(app, MayWrite::of_operator(), account, wanted).await?;
+    Ok(token.reveal().to_owned())
+}
+
+fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    // This error must be reported: a token that was not printed is lost.
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(|error| error.to_string())
+}

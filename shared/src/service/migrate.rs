@@ -1,0 +1,144 @@
+//! Migrates the stored data of a deployment from schema version 1 to version 2.
+//!
+//! A migration has three steps: [`prepare`], [`finish`] and [`clean_up`]. Each step can be
+//! interrupted at any point and run again.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    domain::{
+        deployment::{Deployment, Schema},
+        error::{Error, Result},
+        id::AccountId,
+        owner::Account,
+    },
+    service::{access::MayWrite, app::App, deployment, email_token},
+    store::identity::{Key, Stored},
+};
+
+/// Calls `each` for every item of the identity table.
+async fn scan(app: &App, mut each: impl AsyncFnMut(Stored) -> Result<()>) -> Result<()> {
+    let mut after = None;
+    loop {
+        let page = app.identity.scan(after).await?;
+        for item in page.items {
+            each(item).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Creates the record of the deployment with a tag key, if there is none. From then on, every new
+/// token has a tag. If the deployment has accounts but no first account, `choose` gets the accounts
+/// and returns the first one. Returns all accounts.
+///
+/// # Errors
+/// The error of `choose`; [`Error::Internal`] if this release cannot read the stored data; the
+/// database is unavailable.
+pub async fn prepare(
+    app: &App,
+    right: MayWrite,
+    choose: impl FnOnce(&[Account]) -> Result<AccountId>,
+) -> Result<Vec<Account>> {
+    let deployment = deployment::create_if_none(app, right).await?;
+    let mut accounts = Vec::new();
+    scan(app, async |item| {
+        if let Stored::Account(account) = item {
+            accounts.push(account);
+        }
+        Ok(())
+    })
+    .await?;
+    if deployment.first_account.is_none() && !accounts.is_empty() {
+        deployment::set_first_account(app, right, &choose(&accounts)?).await?;
+    }
+    Ok(accounts)
+}
+
+/// Returns whether an account has a valid token with a tag.
+///
+/// # Errors
+/// The database is unavailable.
+pub async fn has_tagged_token(app: &App, account: &Account) -> Result<bool> {
+    let now = app.now().seconds();
+    let mut after = None;
+    loop {
+        let (tokens, last) = app
+            .identity
+            .tokens((&account.id).into(), after, 100)
+            .await?;
+        let mut tokens = tokens.iter();
+        if tokens.any(|token| token.tag_key.is_some() && token.is_valid_for(&account.state, now)) {
+            return Ok(true);
+        }
+        match last {
+            Some(_) => after = last,
+            None => return Ok(false),
+        }
+    }
+}
+
+/// Replaces each e-mail token without a tag with a new token that has the same properties. Then
+/// raises the schema version. Every token without a tag becomes invalid in at most
+/// [`REREAD_SECONDS`](deployment::REREAD_SECONDS). Returns the number of replaced e-mail tokens.
+///
+/// # Errors
+/// The value key or the database is unavailable.
+pub async fn finish(app: &App, right: MayWrite) -> Result<u64> {
+    let replaced = replace_email_tokens(app, right).await?;
+    let raise = |deployment: Deployment| {
+        Ok(Deployment {
+            schema: Schema::CURRENT,
+            ..deployment
+        })
+    };
+    deployment::change(app, raise).await?;
+    Ok(replaced)
+}
+
+async fn replace_email_tokens(app: &App, right: MayWrite) -> Result<u64> {
+    let mut replaced = 0;
+    scan(app, async |item| {
+        if let Stored::EmailToken(stored) = item
+            && email_token::replace_untagged(app, right, &stored.token.user_id).await?
+        {
+            replaced += 1;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(replaced)
+}
+
+/// Deletes the records that version 2 does not use: tokens without a tag. Returns the number of
+/// deleted tokens. Call this function when every execution environment knows the new version: at
+/// least [`REREAD_SECONDS`](deployment::REREAD_SECONDS) after [`finish`].
+///
+/// # Errors
+/// [`Error::Internal`] if the schema version is not raised yet; the value key or the database is
+/// unavailable.
+pub async fn clean_up(app: &App, right: MayWrite) -> Result<u64> {
+    if deployment::read(app).await?.schema != Schema::CURRENT {
+        return Err(Error::Internal {
+            cause: "the schema version is not raised yet".to_owned(),
+        });
+    }
+    // A request that began before the deployment had a tag key may have stored an e-mail token
+    // without a tag after `finish` looked for such tokens.
+    replace_email_tokens(app, right).await?;
+    let mut untagged = BTreeSet::new();
+    scan(app, async |item| {
+        if let Stored::Token(token) = item
+            && token.tag_key.is_none()
+        {
+            untagged.insert(Key::token(token.owner, token.id));
+        }
+        Ok(())
+    })
+    .await?;
+    app.identity.delete_items(&untagged).await?;
+    Ok(untagged.len() as u64)
+}

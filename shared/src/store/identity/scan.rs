@@ -1,0 +1,79 @@
+//! Reads all items of the identity table, for a migration.
+
+use std::collections::BTreeSet;
+
+use super::{
+    ADDRESS_ITEM, EMAIL_TOKEN_ITEM, Identity, Key, OWNER_ITEM, SORT_KEY, is_revoked, partition,
+    tokens::DELETE_BATCH,
+};
+use crate::{
+    domain::{
+        email_token::StoredEmailToken,
+        error::Result,
+        owner::{Account, Address, Owner, OwnerKey},
+        token::{Token, TokenId},
+    },
+    store::item::{Item, from_item, unavailable},
+};
+
+/// An item that a migration reads.
+pub(crate) enum Stored {
+    Account(Account),
+    /// The record of an e-mail address, with its partition key.
+    Address(OwnerKey, Address),
+    /// The record of a user's e-mail token.
+    EmailToken(Box<StoredEmailToken>),
+    /// A token that was not revoked.
+    Token(Box<Token>),
+    /// Any other item.
+    Other,
+}
+
+/// A page of a scan, and the key after which the next page starts.
+pub(crate) struct ScannedPage {
+    pub(crate) items: Vec<Stored>,
+    pub(crate) next: Option<Item>,
+}
+
+impl Identity {
+    /// Reads a page of the table with strong consistency. The page starts after the key `after`.
+    pub(crate) async fn scan(&self, after: Option<Item>) -> Result<ScannedPage> {
+        let scan = self.client.scan().table_name(&self.table);
+        let scan = scan.set_exclusive_start_key(after).consistent_read(true);
+        let output = scan.send().await?;
+        let items = output
+            .items
+            .ok_or_else(|| unavailable("the response contains no items"))?;
+        Ok(ScannedPage {
+            items: items.into_iter().map(stored).collect::<Result<_>>()?,
+            next: output.last_evaluated_key,
+        })
+    }
+
+    /// Deletes items, such as those of invalid tokens.
+    pub(crate) async fn delete_items(&self, keys: &BTreeSet<Key>) -> Result<()> {
+        let keys: Vec<_> = keys.iter().collect();
+        for keys in keys.chunks(DELETE_BATCH) {
+            if !self.delete_all(keys).await? {
+                return Err(unavailable("some items were not deleted"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stored(item: Item) -> Result<Stored> {
+    let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
+    Ok(match sort_key.map_or("", String::as_str) {
+        OWNER_ITEM => match from_item(item)? {
+            Owner::Account(account) => Stored::Account(account),
+            Owner::Ecosystem(_) | Owner::User(_) => Stored::Other,
+        },
+        ADDRESS_ITEM => Stored::Address(partition(&item)?, from_item(item)?),
+        EMAIL_TOKEN_ITEM => Stored::EmailToken(Box::new(from_item(item)?)),
+        key if key.starts_with(TokenId::ITEM_PREFIX) && !is_revoked(&item) => {
+            Stored::Token(Box::new(from_item(item)?))
+        }
+        _ => Stored::Other,
+    })
+}

@@ -1,0 +1,204 @@
+//! The migration of stored data from schema version 1 to version 2.
+
+use serde_json::{Value, json};
+use shared::{
+    App,
+    domain::{
+        error::{Error, Result},
+        owner::Account,
+        token::PlainToken,
+    },
+    service::{access::MayWrite, migrate, tokens::mint},
+};
+use tests::{Answer, Event, Fixture};
+
+const RIGHT: MayWrite = MayWrite::of_operator();
+
+fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
+    entry[field].as_str().expect("the field is a string")
+}
+
+async fn introspect(app: &App, caller: &str, token: &str) -> Answer {
+    let introspection = Event::to("introspect-token").header("authorization", caller);
+    introspection
+        .form(&format!("token={token}"))
+        .send(app)
+        .await
+}
+
+/// Migrates the data as `tokenry migrate` does. Returns a new token of each account.
+async fn migrated(app: &App) -> Result<Vec<String>> {
+    let choose = |accounts: &[Account]| Ok(accounts[0].id.clone());
+    let mut tokens = Vec::new();
+    for account in migrate::prepare(app, RIGHT, choose).await? {
+        let (_, token) = mint(app, RIGHT, &account, Default::default()).await?;
+        tokens.push(token.reveal().to_owned());
+    }
+    migrate::finish(app, RIGHT).await?;
+    migrate::clean_up(app, RIGHT).await?;
+    Ok(tokens)
+}
+
+#[tokio::test]
+async fn data_of_schema_version_1_is_read_before_the_migration() {
+    let fixture = Fixture::copy_of("schema-1");
+    let app = fixture.environment();
+    for account in fixture.list("accounts") {
+        let caller = text(account, "accountToken");
+        let of_account = |token: &&Value| token["accountId"] == account["id"];
+        for token in fixture.list("tokens").iter().filter(of_account) {
+            let answer = introspect(&app, caller, text(token, "token")).await.json();
+            assert_eq!(answer["active"], token["active"], "{token}");
+        }
+    }
+}
+
+/// Checks a migrated fixture with one of its new account tokens.
+async fn check(fixture: &Fixture, tokens: &[String]) {
+    let app = fixture.environment();
+    for token in fixture
+        .list("tokens")
+        .iter()
+        .chain(fixture.list("emailTokens"))
+    {
+        for caller in tokens {
+            let answer = introspect(&app, caller, text(token, "token")).await;
+            assert_eq!(answer.json(), json!({ "active": false }), "{token}");
+        }
+    }
+    for token in fixture.list("emailTokens") {
+        let answers = value_of(&app, tokens, text(&token["record"], "email")).await;
+        let found: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 200)
+            .collect();
+        assert_eq!(found.len(), usize::from(token["exists"] == true), "{token}");
+        if let [value] = found[..] {
+            let value = value.json()["data"][0]["token"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            assert_ne!(value, text(token, "token"));
+            let ends = token["record"]["expiration_date"].as_u64().unwrap();
+            let is_infinite = token["record"]["expiryType"] == "Infinite";
+            let active = is_infinite || ends / 1000 > fixture.clock.seconds();
+            let mut results = Vec::new();
+            for caller in tokens {
+                results.push(introspect(&app, caller, &value).await.json());
+            }
+            let known: Vec<_> = results
+                .iter()
+                .filter(|said| said["active"] == true)
+                .collect();
+            assert_eq!(known.len(), usize::from(active), "{token}");
+            if let [said] = known[..] {
+                let scope = if token["record"]["write"] == true {
+                    "read write"
+                } else {
+                    "read"
+                };
+                assert_eq!(
+                    (&said["sub"], said["scope"].as_str()),
+                    (&token["sub"], Some(scope))
+                );
+            }
+        }
+    }
+    // A user's tokens of before are not listed either.
+    for token in fixture.list("tokens") {
+        if token["holder"] == "user" {
+            for caller in tokens {
+                let list = Event::to("list-user-tokens")
+                    .header("authorization", caller)
+                    .parameter("id", text(token, "sub"))
+                    .send(&app)
+                    .await;
+                assert!(!list.body.contains(text(token, "tokenId")), "{token}");
+            }
+        }
+    }
+}
+
+async fn value_of(app: &App, tokens: &[String], email: &str) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for caller in tokens {
+        let ask = Event::to("get-email-token-value").header("authorization", caller);
+        answers.push(ask.query(&format!("email={email}")).send(app).await);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_migration_ends_tokens_without_a_tag_and_gives_e_mail_tokens_a_new_value() {
+    let fixture = Fixture::copy_of("schema-1");
+    let warm = fixture.environment();
+    let old = text(&fixture.list("accounts")[0], "accountToken");
+    assert_eq!(introspect(&warm, old, "x").await.status, 200);
+    let tokens = migrated(&fixture.environment()).await.unwrap();
+    check(&fixture, &tokens).await;
+    // A warm environment knows the new version after 10 seconds.
+    fixture.clock.advance(10);
+    fixture.database.take_calls();
+    assert_eq!(introspect(&warm, old, "x").await.status, 401);
+    assert_eq!(fixture.database.take_operations(), ["GetItem"]);
+}
+
+#[tokio::test]
+async fn a_migration_that_stops_after_any_call_can_be_run_again() {
+    let mut calls = 0;
+    loop {
+        let fixture = Fixture::copy_of("schema-1");
+        fixture.database.deny_after(Some(calls));
+        let stopped = migrated(&fixture.environment()).await;
+        fixture.database.deny_after(None);
+        let tokens = migrated(&fixture.environment()).await.unwrap();
+        if calls % 7 == 0 || stopped.is_ok() {
+            check(&fixture, &tokens).await;
+        }
+        if stopped.is_ok() {
+            break;
+        }
+        calls += 1;
+    }
+    assert!(calls > 40, "the migration made only {calls} calls");
+}
+
+#[tokio::test]
+async fn new_tokens_have_a_tag_before_the_old_tokens_end() {
+    let fixture = Fixture::copy_of("schema-1");
+    let app = fixture.environment();
+    let account = &fixture.list("accounts")[0];
+    let (old, user) = (text(account, "accountToken"), text(account, "userId"));
+    let mint = async || {
+        let mint = Event::to("create-user-token").header("authorization", old);
+        mint.parameter("id", user).send(&app).await.token()
+    };
+    let untagged = mint().await;
+    let choose = |accounts: &[Account]| Ok(accounts[0].id.clone());
+    migrate::prepare(&fixture.environment(), RIGHT, choose)
+        .await
+        .unwrap();
+    let record = fixture.environment().deployment().await.unwrap();
+    let tagged = mint().await;
+    let has_tag = |token: &str| record.created_tag_of(&PlainToken::parse(token).unwrap());
+    assert_eq!((has_tag(&untagged), has_tag(&tagged)), (false, true));
+    for token in [&untagged, &tagged] {
+        assert_eq!(introspect(&app, old, token).await.json()["active"], true);
+    }
+}
+
+#[tokio::test]
+async fn data_of_an_unknown_schema_version_is_refused_with_the_remedy() {
+    let fixture = Fixture::copy_of("schema-1");
+    migrated(&fixture.environment()).await.unwrap();
+    fixture.set_schema(3).await;
+    let app = fixture.environment();
+    let Err(Error::Internal { cause }) = app.deployment().await else {
+        panic!("the data was accepted");
+    };
+    assert!(cause.contains("schema version 3") && cause.contains("deploy the release"));
+    let old = text(&fixture.list("accounts")[0], "accountToken");
+    assert_eq!(introspect(&app, old, "x").await.status, 500);
+    let run = migrated(&fixture.environment()).await;
+    assert!(matches!(run, Err(Error::Internal { .. })));
+}

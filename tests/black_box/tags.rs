@@ -1,0 +1,287 @@
+//! Token tags: a token with a wrong tag costs no read.
+
+use serde_json::Value;
+use shared::{
+    domain::token::PlainToken,
+    service::{access::MayWrite, deployment},
+};
+use tests::{Event, Fault, Service};
+
+/// Changes the last random byte of a token, and corrects the checksum. The tag is then wrong.
+fn forged(token: &str) -> String {
+    let (covered, _) = token.split_at(token.len() - 6);
+    // The last 11 digits are 4 random bytes and the tag.
+    let (rest, last) = covered.split_at(covered.len() - 11);
+    let number = base62::decode(last).expect("base62") ^ (1 << 32);
+    let covered = format!("{rest}{:0>11}", base62::encode_fmt(number));
+    let sum = crc32fast::hash(covered.as_bytes());
+    let forged = format!("{covered}{:0>6}", base62::encode_fmt(sum));
+    assert!(PlainToken::parse(&forged).is_some());
+    forged
+}
+
+#[tokio::test]
+async fn a_forged_token_costs_no_call_at_any_endpoint() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "").await.token();
+    let (_, server) = service.server_token(&service.ecosystem).await;
+    service.database.take_calls();
+    for token in [&token, &server, &service.account_token] {
+        let forged = forged(token);
+        let answer = service
+            .call(&forged, "GET", &format!("/api/users/{bob}"), "")
+            .await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+        let answer = service.introspect_as(&forged, token).await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+        let revoke = Event::to("revoke-token").form(&format!("token={forged}"));
+        assert_eq!(revoke.send(&service.app).await.status, 200);
+        assert_eq!(service.database.take_operations(), Vec::<String>::new());
+    }
+    // The introspection reads only the records of the caller.
+    let answer = service.introspect(&forged(&token)).await;
+    assert_eq!(answer.json(), serde_json::json!({ "active": false }));
+    assert_eq!(service.database.take_calls()[0].capacity, 2.0);
+    assert!(service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn a_token_of_another_deployment_costs_no_call() {
+    let (service, other) = (Service::start().await, Service::start().await);
+    service.database.take_calls();
+    let answer = service
+        .call(&other.account_token, "POST", "/api/ecosystems", "")
+        .await;
+    assert_eq!(answer.status, 401);
+    assert_eq!(service.database.take_operations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_record_of_the_deployment_is_read_again_for_an_unknown_tag_at_most_every_10_seconds() {
+    let service = Service::start().await;
+    let forged = forged(&service.account_token);
+    let attack = async || {
+        let answer = service.call(&forged, "POST", "/api/ecosystems", "").await;
+        assert_eq!(answer.status, 401);
+        service.database.take_operations()
+    };
+    let none = Vec::<String>::new();
+    service.clock.advance(9);
+    assert_eq!(attack().await, none);
+    service.clock.advance(1);
+    assert_eq!(attack().await, ["GetItem"]);
+    assert_eq!(attack().await, none);
+    // The clock is set back: the time of the last read is in the future.
+    service.clock.go_back(20);
+    assert_eq!(attack().await, ["GetItem"]);
+    assert_eq!(attack().await, none);
+}
+
+#[tokio::test]
+async fn an_unknown_tag_gets_a_503_while_the_record_of_the_deployment_cannot_be_read() {
+    let service = Service::start().await;
+    let forged = forged(&service.account_token);
+    service.clock.advance(10);
+    service.database.fail_always(Some(Fault::Throttled));
+    for _ in 0..2 {
+        let answer = service.call(&forged, "POST", "/api/ecosystems", "").await;
+        assert_eq!(answer.status, 503);
+    }
+    service.database.fail_always(None);
+    let answer = service.call(&forged, "POST", "/api/ecosystems", "").await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn a_new_tag_key_creates_tags_after_a_minute_and_every_environment_accepts_them() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let warm = service.another_environment();
+    let record = deployment::add_tag_key(&service.app, MayWrite::of_operator())
+        .await
+        .unwrap();
+    let key_of_new_token = async || {
+        let token = service.mint(&bob, "").await.token();
+        let plain = PlainToken::parse(&token).unwrap();
+        let mut keys = record.tag_keys.iter();
+        let key = keys
+            .find(|key| plain.has_tag_of(key))
+            .expect("a key created the tag");
+        (token, key.id)
+    };
+    let (_, key) = key_of_new_token().await;
+    assert_eq!(key, 1);
+    service.clock.advance(60);
+    let (token, key) = key_of_new_token().await;
+    assert_eq!(key, 2);
+    // The other environment reads the record again, because it does not know the key.
+    service.database.take_calls();
+    let answer = service.introspection(&token).send(&warm).await;
+    assert_eq!(answer.json()["active"], Value::Bool(true));
+    assert_eq!(
+        service.database.take_operations(),
+        ["BatchGetItem", "GetItem"]
+    );
+}
+
+#[tokio::test]
+async fn a_dead_token_is_read_once_and_then_costs_no_call() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let (one, all, expired, sliding) = (
+        service.mint(&bob, "expiryType=Infinite").await,
+        service.mint(&bob, "expiryType=Infinite").await.token(),
+        service.mint(&bob, "ttl=5").await.token(),
+        service
+            .mint(&bob, "expiryType=SlidingTtl&ttl=5")
+            .await
+            .token(),
+    );
+    let path = format!(
+        "/api/users/{bob}/tokens/{}",
+        one.json()["tokenId"].as_str().unwrap()
+    );
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    service.clock.advance(5);
+    let cost = async |token: &str| {
+        service.database.take_calls();
+        let answer = service.call(token, "POST", "/api/ecosystems", "").await;
+        assert_eq!(answer.status, 401);
+        service.database.take_calls().len()
+    };
+    for token in [&one.token(), &expired, &sliding] {
+        assert!(cost(token).await >= 1);
+        assert_eq!(cost(token).await, 0);
+    }
+    let path = format!("/api/users/{bob}/tokens");
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    assert_eq!((cost(&all).await, cost(&all).await), (1, 0));
+}
+
+#[tokio::test]
+async fn an_expired_token_is_read_again_after_the_clock_is_set_back() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "ttl=5").await.token();
+    service.clock.advance(6);
+    assert!(!service.is_active(&token).await);
+    service.clock.go_back(3);
+    assert!(service.is_active(&token).await);
+    service.clock.advance(2);
+    assert!(!service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn the_token_of_a_user_that_is_only_inactive_or_of_a_failed_read_is_not_called_dead() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let token = service.mint(&bob, "").await.token();
+    service.database.fail([("BatchGetItem", Fault::Denied)]);
+    assert_eq!(service.introspect(&token).await.status, 500);
+    assert!(service.is_active(&token).await);
+
+    // A sliding token is expired, but the write that ends it permanently fails.
+    let sliding = service
+        .mint(&bob, "expiryType=SlidingTtl&ttl=5")
+        .await
+        .token();
+    service.clock.advance(5);
+    let (update, denied) = ("UpdateItem", Fault::Denied);
+    service
+        .database
+        .fail([(update, Fault::None), (update, denied)]);
+    assert_eq!(service.introspect(&sliding).await.status, 500);
+    service.database.take_calls();
+    assert!(!service.is_active(&sliding).await);
+    let operations = service.database.take_operations();
+    assert_eq!(operations, ["BatchGetItem", "UpdateItem", "UpdateItem"]);
+}
+
+#[tokio::test]
+async fn an_expired_e_mail_token_that_gets_a_new_end_is_valid_again() {
+    let service = Service::start().await;
+    service
+        .person("bob", "bob@example.com", "correct horse")
+        .await;
+    let put = async |date: u64| {
+        let body =
+            format!(r#"{{"email":"bob@example.com","write":true,"expiration_date":{date}}}"#);
+        service.manage("PUT", "/_/user-token", &body).await
+    };
+    let token = service
+        .log_in("192.0.2.1", "bob@example.com", "correct horse")
+        .await;
+    let token = token.json()["data"][0]["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(put(1).await.status, 200);
+    assert!(!service.is_active(&token).await);
+    assert!(!service.is_active(&token).await);
+    assert_eq!(put(4_200_000_000_000).await.status, 200);
+    assert!(service.is_active(&token).await);
+}
+
+#[tokio::test]
+async fn the_memory_of_callers_saves_reads_and_ends_after_its_time() {
+    let settings = shared::config::Settings {
+        caller_memory_seconds: 3,
+        ..Default::default()
+    };
+    let service = Service::start_with(settings).await;
+    let bob = service.user("bob").await;
+    let (id, server) = service.server_token(&service.ecosystem).await;
+    let token = service.mint(&bob, "expiryType=Infinite").await.token();
+    let cost = async |caller: &str| {
+        service.database.take_calls();
+        let answer = service.introspect_as(caller, &token).await;
+        let calls = service.database.take_calls();
+        let capacity: f64 = calls.iter().map(|call| call.capacity).sum();
+        (answer.status, capacity)
+    };
+    assert_eq!(cost(&server).await, (200, 4.0));
+    // The ecosystem is cached, and the caller is remembered.
+    assert_eq!(cost(&server).await, (200, 2.0));
+    // The token that is asked about is not remembered: its own records are read as a caller.
+    assert_eq!(cost(&token).await, (403, 2.0));
+    let path = format!("/api/ecosystems/{}/tokens/{id}", service.ecosystem.id);
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    service.clock.advance(2);
+    assert_eq!(cost(&server).await.0, 200);
+    // The revoked token itself is not active, even as long as it may still call.
+    assert!(!service.is_active(&server).await);
+    service.clock.advance(1);
+    assert_eq!(cost(&server).await.0, 401);
+}
+
+#[tokio::test]
+async fn a_remembered_caller_may_call_until_it_expires_and_a_sliding_caller_is_renewed() {
+    let settings = shared::config::Settings {
+        caller_memory_seconds: 5,
+        ..Default::default()
+    };
+    let service = Service::start_with(settings).await;
+    let path = format!("/api/ecosystems/{}/tokens", service.ecosystem.id);
+    let server = service
+        .manage("POST", &format!("{path}?ttl=3"), "")
+        .await
+        .token();
+    let sliding = service
+        .manage("POST", &format!("{path}?expiryType=SlidingTtl"), "")
+        .await
+        .token();
+    service.clock.advance(2);
+    assert_eq!(service.introspect_as(&server, "x").await.status, 200);
+    service.clock.advance(1);
+    assert_eq!(service.introspect_as(&server, "x").await.status, 401);
+    for _ in 0..2 {
+        service.clock.advance(1);
+        service.database.take_calls();
+        assert_eq!(service.introspect_as(&sliding, "x").await.status, 200);
+        assert_eq!(
+            service.database.take_operations(),
+            ["BatchGetItem", "UpdateItem"]
+        );
+    }
+}
