@@ -1,4 +1,4 @@
-"""Code for the scripts that run the Lambda binary under Lambda's runtime interface emulator.
+"""Contains the code for the scripts that run the Lambda binary under Lambda's runtime interface emulator.
 
 The scripts need a Python environment with `ministack` and `aws-sam-cli`. ministack emulates KMS and
 DynamoDB. aws-sam-cli contains the runtime interface emulator and boto3.

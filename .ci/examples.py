@@ -48,8 +48,9 @@ def blocks(section, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
-# The two scripts of this section. The first script sets the variables of an example. The second
-# script sends requests to the port that the document uses.
+# The two scripts in the section "What each example does" of protect-your-api.md. The first script
+# sets the variables of an example. The second script sends requests to the port that the examples
+# use.
 VARIABLES, REQUESTS = blocks("What each example does", "sh")
 
 

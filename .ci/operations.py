@@ -41,7 +41,9 @@ TIMEOUT = 1800
 
 
 class Run:
-    """Replaces an AWS account for the commands: stand-ins first in PATH, and a local server."""
+    """Provides what the tested commands use instead of an AWS account: the stand-ins, which come
+    first in PATH, ministack, and a local server.
+    """
 
     def __init__(self, stack, tokenry):
         self.directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -123,7 +125,7 @@ def documents(run):
     )
     must(
         changed == [{"LogLevel": "debug", "Canary": "true"}],
-        "`redeploy` of stack.sh changes a parameter with a canary by default",
+        "the function `redeploy` in stack.sh sets the given parameter, and sets Canary=true by default",
         changed,
     )
     must(
@@ -144,7 +146,11 @@ def documents(run):
 
 
 def variants(run):
-    """Checks the other `sam` commands of deploy.md. For a new stack, they must set Stage."""
+    """Checks the other `sam` commands of deploy.md.
+
+    The deployment command for x86_64 must also set Stage, because `--parameter-overrides` replaces
+    the parameters of samconfig.toml, and a new stack would get the default Stage.
+    """
     scripts = [block for block in blocks("docs/how-to/deploy.md", "text") if block.startswith("sam ")]
     code, printed = run.bash("STAGE=production\n" + "".join(scripts))
     must(
@@ -201,7 +207,7 @@ def deployment(run):
     before = {name: str(of["Default"]) for name, of in TEMPLATE["Parameters"].items()}
     must(
         code != 0 and len(overrides) == 2,
-        "if the new version does not work, deploy.sh deploys once more and fails",
+        "if the new version does not work, deploy.sh runs a second deployment and exits with an error",
         printed,
     )
     must(

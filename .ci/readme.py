@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the commands of the README, the tutorial and the console's page.
+"""Runs the commands in the README, in the tutorial and in docs/reference/console.md.
 
     readme.py [TOKENRY]
 

@@ -1,4 +1,4 @@
-"""Functions that start a server and check claims, for the scripts that run `tokenry`."""
+"""Contains functions that start a server and check claims, for the scripts that run `tokenry`."""
 
 import contextlib
 import json

@@ -1,5 +1,5 @@
-# Functions and settings for .ci/run, .ci/nightly, .ci/fuzz and tests/sam_local.sh. Source it in
-# bash, from any directory.
+# Defines functions and settings for .ci/run, .ci/nightly, .ci/fuzz and tests/sam_local.sh. Source
+# this file in bash, from any directory.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p target

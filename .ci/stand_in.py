@@ -3,13 +3,13 @@
 
     stand_in.py aws|sam|cargo ARGUMENT…
 
-The script parses the arguments of `aws` and `sam` with the code of the real commands. `sam` also
-checks the settings in samconfig.toml, and then does nothing. `aws` also checks every field against
-the service's model. It sends no request, and prints a generated response. This response has the
-structure of a real response, and the value of each field is the field's name. A stack has the
-outputs and the parameters of template.yaml. So if a `--query` finds nothing in the response, the
-query is wrong, and the script fails. The script needs a Python environment with `aws-sam-cli` and
-`awscli`.
+The script parses the arguments of `aws` and `sam` with the code of the real commands. The stand-in
+for `sam` also checks the settings in samconfig.toml, and then does nothing. The stand-in for `aws`
+also checks every field of the request against the model of the AWS service. It sends no request,
+and prints a generated response. This response has the structure of a real response, and the value
+of each field is the field's name. A stack has the outputs and the parameters of template.yaml. So
+if a `--query` finds nothing in the response, the query is wrong, and the script fails. The script
+needs a Python environment with `aws-sam-cli` and `awscli`.
 
 Variables:
 
@@ -17,7 +17,8 @@ Variables:
 - STAND_IN_OUTPUTS: values for some of the stack's outputs, as a JSON object
 - STAND_IN_FAIL: each command that begins with this text fails
 - STAND_IN_SAYS: the error message of a command that fails because of STAND_IN_FAIL
-- STAND_IN_BREAKS: if this is set, the stack does not work after exactly one deployment
+- STAND_IN_BREAKS: if this is set, the stack does not work after the first deployment, and works
+  again after the second
 - STAND_IN_TOKENRY: the path of the `tokenry` command that `cargo run` runs
 - STAND_IN_TOKEN: the account token that `cargo run` prints
 """

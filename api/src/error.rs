@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiError {
-    /// The kind of the error, such as `InvalidParams` or `Conflict`. A newer service may send kinds
-    /// that this version of `openapi.yaml` does not list.
+    /// The kind of the error, such as `InvalidParams` or `Conflict`. `openapi.yaml` lists the
+    /// kinds. A service that is newer than this crate may send other kinds.
     pub error_type: String,
     /// At least one problem.
     pub errors: Vec<Problem>,

@@ -77,8 +77,8 @@ pub struct ExchangedToken {
     pub token_id: String,
     /// The expiry type of the token.
     pub expiry_type: ExpiryType,
-    /// The first second in which the token is expired, in UTC and RFC 3339 format; `None` if the
-    /// token never expires.
+    /// The time at which the token expires, in UTC and RFC 3339 format. From this second on, the
+    /// token is invalid. `None` if the token never expires.
     pub expires_at: Option<String>,
     /// The ecosystem of the user.
     pub ecosystem_id: String,

@@ -62,8 +62,9 @@ pub struct MintedToken {
     pub token_id: String,
     /// The expiry type of the token.
     pub expiry_type: ExpiryType,
-    /// The first second in which the token is expired, in UTC and RFC 3339 format, such as
-    /// `2026-01-01T00:00:00Z`; `None` if the token never expires.
+    /// The time at which the token expires, in UTC and RFC 3339 format (for example,
+    /// `2026-01-01T00:00:00Z`). From this second on, the token is invalid. `None` if the token
+    /// never expires.
     pub expires_at: Option<String>,
 }
 
@@ -91,7 +92,8 @@ pub struct ListedToken {
     pub created_at: String,
     /// When the token was last used. `None` if the token is not sliding, or if it was never used.
     pub last_used_at: Option<String>,
-    /// The first second in which the token is expired; `None` if the token never expires.
+    /// The time at which the token expires. From this second on, the token is invalid. `None` if
+    /// the token never expires.
     pub expires_at: Option<String>,
 }
 
@@ -128,8 +130,8 @@ pub struct Introspection {
     /// When the token was created, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// The first second in which the token is expired, in seconds since 1970; `None` if the token
-    /// never expires.
+    /// The time at which the token expires, in seconds since 1970. From this second on, the token
+    /// is invalid. `None` if the token never expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
 }

@@ -18,7 +18,7 @@ use tokenry::{
     serve::{self, Serve},
 };
 
-/// User tokens on your own cloud account
+/// Run Tokenry on this computer, create the accounts of a deployment, and call the API
 #[derive(Debug, Parser)]
 #[command(name = "tokenry", version, args_conflicts_with_subcommands = true, after_long_help = EXIT_CODES)]
 struct Cli {

@@ -36,15 +36,20 @@ async fn output(mut command: Command) -> Output {
 
 /// Starts a database server. Returns the database and the server's URL.
 async fn database() -> (Database, String) {
-    let database = Database::memory().expect("a database");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let database = Database::memory().expect("the database is created");
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let endpoint = format!(
+        "http://{}",
+        listener.local_addr().expect("the listener has an address")
+    );
     tokio::spawn(dynoxide::server::serve_on(listener, database.clone()));
     (database, endpoint)
 }
 
 fn one_line(output: &Output) -> String {
-    let line = String::from_utf8(output.stderr.clone()).expect("UTF-8");
+    let line = String::from_utf8(output.stderr.clone()).expect("the error output is UTF-8");
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(output.stdout.is_empty());
     assert_eq!(line.lines().count(), 1, "{line}");
@@ -66,7 +71,8 @@ async fn bootstrap_creates_an_account_a_token_and_tables_with_a_ttl_attribute() 
     for _ in 0..2 {
         let output = bootstrap(&endpoint, CREATE).await;
         assert!(output.status.success(), "{output:?}");
-        let made: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+        let made: Value =
+            serde_json::from_slice(&output.stdout).expect("the output is one line of JSON");
         assert_eq!(made.as_object().unwrap().len(), 2);
         assert!(made["accountToken"].as_str().unwrap().starts_with("tk_ai_"));
         accounts.push(made["accountId"].as_str().unwrap().to_owned());
@@ -99,9 +105,9 @@ async fn an_account_can_get_another_token() {
 
 /// Runs the command with credentials from an AWS profile. The profile has this content.
 async fn with_profile(endpoint: &str, profile: &str) -> Output {
-    let home = tempfile::tempdir().expect("a directory");
+    let home = tempfile::tempdir().expect("the directory is created");
     let config = home.path().join("config");
-    fs::write(&config, format!("[profile operator]\n{profile}\n")).expect("a file");
+    fs::write(&config, format!("[profile operator]\n{profile}\n")).expect("the file is written");
     let mut command = command(endpoint, CREATE);
     command
         .env_remove("AWS_ACCESS_KEY_ID")
@@ -115,9 +121,9 @@ async fn with_profile(endpoint: &str, profile: &str) -> Output {
 #[tokio::test]
 async fn an_operators_aws_profile_may_use_a_credential_process_or_sso() {
     let (_database, endpoint) = database().await;
-    let credentials = tempfile::NamedTempFile::new().expect("a file");
+    let credentials = tempfile::NamedTempFile::new().expect("the file is created");
     let json = r#"{"Version":1,"AccessKeyId":"id","SecretAccessKey":"secret"}"#;
-    fs::write(&credentials, json).expect("a file");
+    fs::write(&credentials, json).expect("the file is written");
     let process = format!("credential_process = cat {}", credentials.path().display());
     let output = with_profile(&endpoint, &process).await;
     assert!(output.status.success(), "{output:?}");

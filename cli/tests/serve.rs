@@ -28,8 +28,10 @@ impl Server {
     fn start(arguments: &[&str]) -> Self {
         let mut child = tokenry(arguments).spawn().expect("the command starts");
         let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().expect("standard output"));
-        stdout.read_line(&mut line).expect("a line");
+        let mut stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
+        stdout
+            .read_line(&mut line)
+            .expect("the command prints a line");
         Self {
             child,
             line: serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}")),
@@ -38,7 +40,7 @@ impl Server {
     }
 
     fn on(data: &Path) -> Self {
-        let data = data.to_str().expect("a path in UTF-8");
+        let data = data.to_str().expect("the path is UTF-8");
         Self::start(&["serve", "--data", data, "--port", "0", "--json"])
     }
 
@@ -71,11 +73,11 @@ impl Server {
             .form(&[("token", token)])
             .send()
             .await
-            .expect("a response");
+            .expect("the server sends a response");
         answer
             .text()
             .await
-            .expect("text")
+            .expect("the body is text")
             .contains(r#""active":true"#)
     }
 
@@ -96,7 +98,7 @@ impl Drop for Server {
 fn kill(signal: &str, pid: u32) {
     let kill = format!("kill {signal} {pid}");
     let sent = Command::new("sh").args(["-c", &kill]).status();
-    assert!(sent.expect("a shell").success());
+    assert!(sent.expect("the shell runs").success());
 }
 
 fn tokenry(arguments: &[&str]) -> Command {
@@ -111,7 +113,7 @@ fn tokenry(arguments: &[&str]) -> Command {
 /// Runs a command, checks that it fails, and returns its line of error output.
 fn refusal(arguments: &[&str]) -> String {
     let output = tokenry(arguments).output().expect("the command runs");
-    let line = String::from_utf8(output.stderr).expect("UTF-8");
+    let line = String::from_utf8(output.stderr).expect("the error output is UTF-8");
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(output.stdout.is_empty());
     assert_eq!(line.lines().count(), 1, "{line}");
@@ -125,7 +127,7 @@ async fn a_restart_prints_the_same_ids_and_tokens_stay_valid() {
     let keys: HashSet<_> = first.line.as_object().unwrap().keys().cloned().collect();
     let expected = ["url", "accountToken", "ecosystemId", "userId"];
     assert_eq!(keys, expected.map(str::to_owned).into());
-    let token = first.mint("").await.expect("a token");
+    let token = first.mint("").await.expect("the server creates a token");
     assert!(first.signal("-INT").success());
 
     let second = Server::on(data.path());
@@ -348,7 +350,7 @@ async fn a_database_in_memory_is_lost_when_the_process_ends() {
 #[tokio::test]
 async fn the_log_has_a_line_for_each_request_and_no_secret() {
     let mut server = Server::start(&["--memory", "--port", "0", "--json", "--log", "trace"]);
-    let token = server.mint("").await.expect("a token");
+    let token = server.mint("").await.expect("the server creates a token");
     assert!(server.is_active(&token).await);
     assert!(!server.is_active("tk_uf_rubbish").await);
     server.signal("-INT");
@@ -464,7 +466,7 @@ async fn serve_without_json_prints_a_curl_command_that_works_unchanged() {
         .lines()
         .map(|line| line.unwrap())
         .find(|line| line.trim().starts_with("curl "))
-        .expect("a curl line");
+        .expect("the output contains a curl command");
     let parts: Vec<&str> = curl.trim().split('\'').collect();
     let ["curl -X POST -H ", header, " ", url, ""] = parts[..] else {
         panic!("{curl}");

@@ -1,4 +1,4 @@
-# The functions that the commands of docs/how-to use.
+# Defines the functions that the commands of docs/how-to use.
 # Set STAGE, and source this file in bash, in the root of the repository.
 STACK=tokenry-$STAGE
 
@@ -17,7 +17,8 @@ resource() {
 # field NAME: a field of the JSON on standard input.
 field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/"; }
 
-# redeploy NAME=VALUE…: changes parameters of the stack, without a build. All other parameters keep their values.
+# redeploy NAME=VALUE…: changes parameters of the stack, without a build. Also sets Canary=true, unless you give
+# another value for Canary. All other parameters keep their values.
 redeploy() {
   DEPLOYED=$(mktemp)
   aws cloudformation get-template --stack-name "$STACK" --template-stage Original \

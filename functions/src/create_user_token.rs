@@ -1,4 +1,4 @@
-//! `POST /api/users/{ecosystemId};{userId}/tokens`: creates a token for a user.
+//! `POST /api/users/{id}/tokens`: creates a token for a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

@@ -1,4 +1,4 @@
-//! `DELETE /api/users/{ecosystemId};{userId}`: deletes a user and revokes all its tokens.
+//! `DELETE /api/users/{id}`: deletes a user and revokes all its tokens.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

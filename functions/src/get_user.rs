@@ -1,4 +1,4 @@
-//! `GET /api/users/{ecosystemId};{userId}`: returns a user.
+//! `GET /api/users/{id}`: returns a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

@@ -28,8 +28,8 @@ use tokenry_api::EmailTokenList;
 /// or an admin user's token, the list contains the e-mail tokens of the caller's ecosystem.
 ///
 /// # Errors
-/// 400 if a query field is invalid, such as the cursor of another list, or if there is a body; 401;
-/// 403; 413.
+/// 400 if a query field is invalid (for example, if the cursor is from another list), or if there
+/// is a body; 401; 403; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let found = Lookup::new(app).caller(&credential).read().await?;

@@ -11,8 +11,9 @@ use shared::{
 /// Returns 200 with a page of the list, newest token first, without the secrets of the tokens.
 ///
 /// # Errors
-/// 400 if the id or a query field is invalid, such as the cursor of another list, or if there is a
-/// body; 401; 403 if the credential is not an account token; 404; 413.
+/// 400 if the id is invalid, if a query field is invalid (for example, if the cursor is from
+/// another list), or if there is a body; 401; 403 if the credential is not an account token; 404;
+/// 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = ecosystem_id(&request);

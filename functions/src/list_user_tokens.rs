@@ -1,4 +1,4 @@
-//! `GET /api/users/{ecosystemId};{userId}/tokens`: lists the valid tokens of a user.
+//! `GET /api/users/{id}/tokens`: lists the valid tokens of a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -11,8 +11,9 @@ use shared::{
 /// Returns 200 with a page of the list, newest token first, without the secrets of the tokens.
 ///
 /// # Errors
-/// 400 if the id or a query field is invalid, such as the cursor of another list, or if there is a
-/// body; 401; 403; 404 if the ecosystem or the user is unknown; 413.
+/// 400 if the id is invalid, if a query field is invalid (for example, if the cursor is from
+/// another list), or if there is a body; 401; 403; 404 if the ecosystem or the user is unknown;
+/// 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = user_id(&request);

@@ -1,4 +1,4 @@
-//! `PUT /api/users/{ecosystemId};{userId}`: creates or changes a user.
+//! `PUT /api/users/{id}`: creates or changes a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

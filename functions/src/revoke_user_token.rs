@@ -1,4 +1,4 @@
-//! `DELETE /api/users/{ecosystemId};{userId}/tokens/{tokenId}`: revokes one token of a user.
+//! `DELETE /api/users/{id}/tokens/{tokenId}`: revokes one token of a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

@@ -1,4 +1,4 @@
-//! `DELETE /api/users/{ecosystemId};{userId}/tokens`: revokes all tokens of a user.
+//! `DELETE /api/users/{id}/tokens`: revokes all tokens of a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

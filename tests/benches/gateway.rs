@@ -1,11 +1,11 @@
-//! Measures how many mints and how many verifications per second the local gateway completes.
-//! Compares these rates with the rates of the same database calls, made with the SDK alone:
-//! `cargo bench -p tests --bench gateway`.
+//! Measures how many tokens per second the local gateway creates, and how many it verifies.
+//! Compares these rates with the rates of the same database calls, which the bench makes directly
+//! with the AWS SDK: `cargo bench -p tests --bench gateway`.
 //!
 //! Sixteen clients share this process, its runtime and its processors with the gateway. For the
-//! comparison, sixteen tasks make the database calls with the SDK alone. Measurements of the
-//! gateway and of the SDK take turns, so that other work on the machine slows both. The bench
-//! compares the median rates.
+//! comparison, sixteen tasks make the database calls directly with the AWS SDK, without the
+//! gateway. Measurements of the gateway and of the SDK take turns, so that other work on the
+//! machine slows both. The bench compares the median rates.
 
 mod common {
     pub(crate) mod demo;
@@ -42,16 +42,24 @@ use tokio::net::TcpListener;
 const REQUESTS: usize = 2400;
 /// The number of measurements of each kind.
 const ROUNDS: usize = 5;
-/// The minimum rate of the gateway, divided by the rate of the SDK alone.
+/// The minimum rate of the gateway, divided by the rate of the direct SDK calls.
 const GOAL: f64 = 0.5;
 
 // One thread per processor, as in `tokenry`.
 #[tokio::main]
 async fn main() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir().expect("the directory is created");
     let file = directory.path().join("database.sqlite");
-    compare("in memory", Embedded::in_memory().expect("a database")).await;
-    compare("in a file", Embedded::open(&file).expect("a database")).await;
+    compare(
+        "in memory",
+        Embedded::in_memory().expect("the database is created"),
+    )
+    .await;
+    compare(
+        "in a file",
+        Embedded::open(&file).expect("the database is created"),
+    )
+    .await;
 }
 
 async fn compare(place: &str, database: Embedded) {
@@ -100,8 +108,13 @@ impl Bench {
         let client = embedded::client(database);
         let (app, account_token, user, user_token) = demo::start(client.clone()).await;
         let app = Arc::new(app);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let address = listener
+            .local_addr()
+            .expect("the listener has an address")
+            .to_string();
         tokio::spawn(gateway::run(app.clone(), listener, pending()));
         Self {
             address,
@@ -160,12 +173,13 @@ impl Bench {
         .await
     }
 
-    /// Returns the item of a new token. A mint through the gateway creates the same kind of item.
+    /// Returns the item of a new token. If a client creates a token through the gateway, the
+    /// service writes the same kind of item.
     fn new_item(&self) -> Item {
         let (now, mut rng) = (self.app.now(), self.app.rng());
         let draft = Draft::new((&self.user).into(), NewToken::default(), now);
         let (token, _) = Token::generate(draft, None, &mut *rng);
-        serde_dynamo::to_item(token).expect("an item")
+        serde_dynamo::to_item(token).expect("the token can be written as an item")
     }
 }
 
@@ -177,5 +191,5 @@ async fn put(client: &Client, item: Item) {
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         .send()
         .await
-        .expect("a new item");
+        .expect("the item is new");
 }

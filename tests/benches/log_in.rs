@@ -60,9 +60,11 @@ static INSIDE: AtomicU64 = AtomicU64::new(0);
 // One thread, as in a Lambda function.
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let client = embedded::client(Timed(Embedded::in_memory().expect("a database")));
+    let client = embedded::client(Timed(
+        Embedded::in_memory().expect("the database is created"),
+    ));
     let tables = create_tables(&client, IDENTITY, EPHEMERAL).await;
-    tables.expect("tables");
+    tables.expect("the tables are created");
     let identity = Identity::new(client.clone(), IDENTITY.to_owned());
     let clock = Clock::new(|| UNIX_EPOCH + WINDOW * (2_000_000 + ATTEMPTS.load(Relaxed) / 50));
     let mut rng = StdRng::seed_from_u64(0);
@@ -115,17 +117,21 @@ async fn main() {
 
 async fn make_user(app: &App) {
     let right = MayWrite::of_operator();
-    let account = create_account(app, right).await.expect("an account");
+    let account = create_account(app, right)
+        .await
+        .expect("the account is created");
     let ecosystem = create_ecosystem(app, right, &account.id).await;
-    let ecosystem = ecosystem.expect("an ecosystem").id;
-    let id = UserId::parse(&format!("{ecosystem};user")).expect("an id");
+    let ecosystem = ecosystem.expect("the ecosystem is created").id;
+    let id = UserId::parse(&format!("{ecosystem};user")).expect("the id is valid");
     let change = UserChange {
-        email: Some(Some(Email::parse(KNOWN).expect("an address"))),
-        password: Some(Some(Password::parse_new(RIGHT).expect("a password"))),
+        email: Some(Some(Email::parse(KNOWN).expect("the address is valid"))),
+        password: Some(Some(
+            Password::parse_new(RIGHT).expect("the password is valid"),
+        )),
         ..UserChange::default()
     };
     let user = put_user(app, right, UserSlot::of_new(&id), change).await;
-    user.expect("a user");
+    user.expect("the user is created");
 }
 
 /// Returns the time of a log-in, and the part of this time that the database took.
@@ -149,7 +155,7 @@ async fn log_in(app: &App, email: &str, password: &str, status: u16) -> [Duratio
 /// allocated. After each hash, the returned function wipes the memory, as the service does. It
 /// returns the time of the hash and the time of the wiping.
 fn bare_hash() -> impl FnMut() -> [Duration; 2] {
-    let params = Params::new(19_456, 2, 1, None).expect("parameters");
+    let params = Params::new(19_456, 2, 1, None).expect("the parameters are valid");
     let mut memory = vec![Block::new(); params.block_count()];
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     move || {
@@ -157,7 +163,7 @@ fn bare_hash() -> impl FnMut() -> [Duration; 2] {
         let started = Instant::now();
         argon2
             .hash_password_into_with_memory(password, &[0; 16], &mut out, &mut memory)
-            .expect("a hash");
+            .expect("the hash is computed");
         let hashed = Instant::now();
         black_box(&mut memory).fill(Block::new());
         [hashed - started, hashed.elapsed()]
@@ -181,7 +187,8 @@ impl HttpConnector for Timed {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let started = Instant::now();
         let answer = self.0.call(request).now_or_never();
-        let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than 500 years");
+        let inside =
+            u64::try_from(started.elapsed().as_nanos()).expect("the time is less than 500 years");
         INSIDE.fetch_add(inside, Relaxed);
         HttpConnectorFuture::ready(answer.expect("the embedded database answers at once"))
     }
@@ -199,11 +206,14 @@ impl HttpClient for Timed {
 
 /// Returns the resident memory of this process and its peak (`VmRSS` and `VmHWM`), in MiB.
 fn resident() -> (f64, f64) {
-    let status = fs::read_to_string("/proc/self/status").expect("a status");
+    let status =
+        fs::read_to_string("/proc/self/status").expect("the status of the process can be read");
     let read = |name| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse::<f64>().ok()).expect("kB") / 1024.0
+        kib.and_then(|kib| kib.parse::<f64>().ok())
+            .expect("the status contains the size in kB")
+            / 1024.0
     };
     (read("VmRSS:"), read("VmHWM:"))
 }

@@ -50,7 +50,7 @@ const GOAL_SIZE: [f64; 2] = [7.0, 3.5];
 #[tokio::main]
 async fn main() {
     let binaries = built();
-    let artifact = fs::read(binaries.join("functions")).expect("the artifact");
+    let artifact = fs::read(binaries.join("functions")).expect("the artifact can be read");
     println!(
         "artifact: {:.2} MB, compressed {:.2} MB (goals: under {} MB and under {} MB)",
         megabytes(artifact.len()),
@@ -58,7 +58,7 @@ async fn main() {
         GOAL_SIZE[0],
         GOAL_SIZE[1],
     );
-    let embedded = Embedded::in_memory().expect("a database");
+    let embedded = Embedded::in_memory().expect("the database is created");
     let (_, account_token, _, user_token) = demo::start(embedded::client(embedded.clone())).await;
     let database = Database::serve(embedded).await;
     let event = Event::to("introspect-token")
@@ -147,8 +147,10 @@ fn megabytes(bytes: usize) -> f64 {
 /// Returns the size of these bytes when they are compressed as in a zip file.
 fn deflated(bytes: &[u8]) -> usize {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("memory");
-    encoder.finish().expect("memory").len()
+    encoder
+        .write_all(bytes)
+        .expect("a write to memory succeeds");
+    encoder.finish().expect("a write to memory succeeds").len()
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -172,7 +174,10 @@ async fn warm_up(database: &Database) -> f64 {
         .endpoint_url(&database.url)
         .build();
     let identity = Identity::new(dynamodb(&environment), IDENTITY.to_owned());
-    identity.deployment().await.expect("an answer");
+    identity
+        .deployment()
+        .await
+        .expect("the database returns a response");
     millis(started.elapsed())
 }
 
@@ -195,7 +200,7 @@ fn built() -> PathBuf {
         .expect("cargo runs");
     assert!(status.success(), "the functions do not build");
     // The bench is the file target/release/deps/start-….
-    let bench = env::current_exe().expect("a bench is a file");
+    let bench = env::current_exe().expect("the bench has a path");
     bench
         .ancestors()
         .nth(2)

@@ -5,7 +5,7 @@
 //! A verification is the introspection of a user's FixedTtl token with the account's token, from
 //! the event to the bytes of the response. Time inside the SDK's HTTP connector belongs to the
 //! database and is not counted. For the SDK's share of the time, the bench makes the same database
-//! call with the SDK alone. It measures this call in the same way.
+//! call directly with the AWS SDK. The bench measures the direct call in the same way.
 //!
 //! The bench uses two databases: the embedded database, and a database that only repeats a
 //! response. The work of the embedded database evicts data from the processor's caches, so this
@@ -59,7 +59,7 @@ const GOAL: f64 = 50.0;
 // One thread, as in a Lambda function.
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let database = Timed::new(Embedded::in_memory().expect("a database"));
+    let database = Timed::new(Embedded::in_memory().expect("the database is created"));
     let client = embedded::client(database.clone());
     let (app, account_token, _, user_token) = demo::start(client.clone()).await;
     let keys = verification(&account_token, &user_token);
@@ -70,22 +70,24 @@ async fn main() {
     let event = Event::to(endpoint.name)
         .header("authorization", account_token.reveal())
         .form(&format!("token={}", user_token.reveal()));
-    let payload = to_raw_value(&event.json).expect("JSON");
+    let payload = to_raw_value(&event.json).expect("the event serializes to JSON");
     let verify = async || {
         let event = LambdaEvent::new(payload.clone(), Context::default());
         let Ok(answer) = respond(&app, endpoint.name, endpoint.handler, event).await;
-        serde_json::to_string(&answer).expect("JSON")
+        serde_json::to_string(&answer).expect("the response serializes to JSON")
     };
 
     // The event that an HTTP API sends to the authorizer, with the user's token.
     let text = include_str!("../events/authorizer-http-2.0.json");
-    let mut event: Value = serde_json::from_str(text).expect("JSON");
+    let mut event: Value = serde_json::from_str(text).expect("the example event is JSON");
     event["identitySource"] = json!([user_token.reveal()]);
-    let payload = to_raw_value(&event).expect("JSON");
+    let payload = to_raw_value(&event).expect("the event serializes to JSON");
     let authorize = async || {
         let event = LambdaEvent::new(payload.clone(), Context::default());
-        let decision = authorize::handle(&app, event).await.expect("a decision");
-        serde_json::to_string(&decision).expect("JSON")
+        let decision = authorize::handle(&app, event)
+            .await
+            .expect("the authorizer returns a decision");
+        serde_json::to_string(&decision).expect("the decision serializes to JSON")
     };
     let own = [Key::owner(user_token.owner()), Key::of(&user_token)];
 
@@ -167,8 +169,12 @@ impl Timed {
             let answer = self.embedded.call(request).now_or_never();
             let answer = answer
                 .expect("the database answers at once")
-                .expect("a response");
-            *last = answer.body().bytes().expect("a body").to_vec();
+                .expect("the database returns a response");
+            *last = answer
+                .body()
+                .bytes()
+                .expect("the body is in memory")
+                .to_vec();
         }
         last.clone()
     }
@@ -178,9 +184,10 @@ impl HttpConnector for Timed {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let started = Instant::now();
         let answer = SdkBody::from(self.answer(request));
-        let ok = StatusCode::try_from(200).expect("a status");
+        let ok = StatusCode::try_from(200).expect("the status is valid");
         let answer = HttpConnectorFuture::ready(Ok(HttpResponse::new(ok, answer)));
-        let inside = u64::try_from(started.elapsed().as_nanos()).expect("less than 500 years");
+        let inside =
+            u64::try_from(started.elapsed().as_nanos()).expect("the time is less than 500 years");
         self.state.nanoseconds.store(inside, Ordering::Relaxed);
         answer
     }

@@ -246,7 +246,7 @@ async fn changing_the_address_of_a_user_during_the_deletion_of_the_user_leaves_n
 }
 
 #[tokio::test]
-async fn deleting_a_user_does_not_delete_its_old_address_if_another_user_has_the_address() {
+async fn a_delayed_deletion_of_a_user_does_not_free_the_address_if_another_user_has_taken_it() {
     let (service, bob) = with_bob().await;
     let (stranger, ecosystem) = service.another_account().await;
     let eve = format!("{};eve", ecosystem.id.as_str());
@@ -258,8 +258,9 @@ async fn deleting_a_user_does_not_delete_its_old_address_if_another_user_has_the
     let takes_over = to("put-user", &stranger)
         .parameter("id", &eve)
         .json_body(&json!({ "email": BOB }).to_string());
-    // Delay the transaction that deletes bob until both other requests are done. The `Scan` of
-    // `look_ups` ends the delay.
+    // Delay the transaction that deletes bob until both other requests are done. `look_ups` reads
+    // the table with a `Scan`. So the first call of `look_ups`, at the end of `meanwhile`, ends the
+    // delay.
     let held_up = ("TransactWriteItems", Fault::NotBefore("Scan"));
     service.database.fail([held_up]);
     let _paused = pause();

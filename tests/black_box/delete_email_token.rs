@@ -62,7 +62,7 @@ async fn the_address_may_be_in_the_body_or_the_query_but_not_in_both() {
 }
 
 #[tokio::test]
-async fn no_token_item_is_left_if_a_token_is_deleted_during_a_log_in_and_again_after_the_log_in() {
+async fn after_a_deletion_during_a_log_in_a_second_deletion_leaves_no_token_item() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB });
     for round in 0..20 {

@@ -67,7 +67,8 @@ struct Token {
 }
 
 impl Token {
-    /// Returns the first second in which the token is expired, or `None` if it never expires.
+    /// Returns the time at which the token expires, or `None` if the token never expires. From this
+    /// second on, the token is invalid.
     fn end(&self) -> Option<u64> {
         match self.kind {
             ExpiryType::Infinite => None,

@@ -38,7 +38,8 @@ pub(crate) enum Refusals {
     },
     /// No credential is required, and an invalid credential is ignored. The fields are statuses.
     Open {
-        /// The status of the first request, which has no credential.
+        /// The status of the request without a credential. The test sends this request before all
+        /// other requests.
         first: u16,
         /// The status of a request with a valid server token of another ecosystem. With this token,
         /// the request finds only users and codes of the token's ecosystem.
@@ -267,8 +268,8 @@ async fn each_caller_gets_the_response_in_the_row() {
                 }
             }
         }
-        // The account sends the request last. The response shows that the request is valid, and
-        // that the rejected requests changed nothing.
+        // The account sends the request last. If the endpoint requires a credential, this response
+        // shows that the request is valid, and that the rejected requests changed nothing.
         case.says("the account", &service.account_token, &Said(row.good, ""))
             .await;
     }

@@ -123,8 +123,11 @@ fn text(text: &str) -> AttributeValue {
 /// Returns whether the bytes contain a key, raw or in hex. The parameter `hex` is the key in hex.
 fn hold(bytes: &[u8], hex: &str) -> bool {
     let digits = hex.as_bytes().chunks(2);
-    let byte = |digits| u8::from_str_radix(str::from_utf8(digits).expect("ASCII"), 16);
-    let key: Vec<_> = digits.map(|digits| byte(digits).expect("hex")).collect();
+    let byte =
+        |digits| u8::from_str_radix(str::from_utf8(digits).expect("the digits are ASCII"), 16);
+    let key: Vec<_> = digits
+        .map(|digits| byte(digits).expect("the text is hexadecimal"))
+        .collect();
     let is_in = |key: &[u8]| bytes.windows(key.len()).any(|part| part == key);
     is_in(&key) || is_in(hex.as_bytes())
 }

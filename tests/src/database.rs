@@ -60,11 +60,13 @@ pub enum Fault {
     Empty,
     /// The database cancels the transaction because another transaction is using one of the items.
     TransactionCancelled,
-    /// The database does not execute the call until this many calls of this operation have arrived.
+    /// The database does not execute the call until the given number of calls of the given
+    /// operation have arrived since the last `take_calls`.
     NotBeforeAll(&'static str, usize),
     /// No fault. A test uses this value to let one call succeed before the next fault.
     None,
-    /// The database does not execute the call until a call of this operation has arrived.
+    /// The database does not execute the call until a call of the given operation has arrived since
+    /// the last `take_calls`.
     NotBefore(&'static str),
 }
 
@@ -72,7 +74,7 @@ pub enum Fault {
 struct State {
     calls: Vec<Call>,
     faults: VecDeque<(&'static str, Fault)>,
-    /// The fault for each call for which the queue contains no fault.
+    /// The fault of a call if `faults` contains no fault for the call's operation.
     always: Option<Fault>,
     /// How many calls are executed before all calls are denied, or `None` if no call is denied.
     calls_left: Option<usize>,
@@ -122,12 +124,14 @@ impl Database {
         self.state().calls_left = calls;
     }
 
-    /// Injects these faults into the next calls of these operations, in this order.
+    /// Injects each fault into a coming call of its operation. Faults of the same operation are
+    /// injected in this order.
     pub fn fail(&self, faults: impl IntoIterator<Item = (&'static str, Fault)>) {
         self.state().faults.extend(faults);
     }
 
-    /// Injects this fault into every call from now on. `None` ends the injection.
+    /// From now on, injects this fault into every call that gets no fault from [`Self::fail`].
+    /// `None` ends this.
     pub fn fail_always(&self, fault: Option<Fault>) {
         self.state().always = fault;
     }

@@ -20,7 +20,7 @@ static HTTP: LazyLock<(Runtime, reqwest::Client)> = LazyLock::new(|| {
         .worker_threads(1)
         .enable_all()
         .build();
-    (runtime.expect("a runtime"), reqwest::Client::new())
+    (runtime.expect("the runtime starts"), reqwest::Client::new())
 });
 
 /// The database at the URL in `TOKENRY_TEST_ENDPOINT`, such as `http://127.0.0.1:8000`. This
@@ -42,7 +42,7 @@ impl Endpoint {
         let (_until_dropped, blocked) = mpsc::channel::<()>();
         spawn_blocking(move || blocked.recv());
         let answer = HTTP.0.spawn(send(self.0.clone(), request)).await;
-        let answer = answer.expect("a call does not panic");
+        let answer = answer.expect("the call does not panic");
         answer.map_err(|error| ConnectorError::io(error.into()))
     }
 }
@@ -57,7 +57,7 @@ async fn send(url: String, request: HttpRequest) -> reqwest::Result<HttpResponse
     }
     let body = request.body().bytes().unwrap_or_default().to_vec();
     let answer = call.body(body).send().await?;
-    let status = StatusCode::try_from(answer.status().as_u16()).expect("a valid status");
+    let status = StatusCode::try_from(answer.status().as_u16()).expect("the status is valid");
     let body = answer.bytes().await?;
     Ok(HttpResponse::new(status, SdkBody::from(body.to_vec())))
 }

@@ -124,7 +124,12 @@ pub async fn invoke(app: &App, endpoint: &str, sent: &Value) -> Answer {
         }
     }
     let answer = Answer {
-        status: u16::try_from(answer["statusCode"].as_u64().expect("a status")).expect("a status"),
+        status: u16::try_from(
+            answer["statusCode"]
+                .as_u64()
+                .expect("the response has a status"),
+        )
+        .expect("the status is valid"),
         headers,
         body: answer["body"].as_str().unwrap_or_default().to_owned(),
     };

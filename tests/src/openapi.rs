@@ -22,8 +22,9 @@ pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 
 /// More rules for responses and requests, which `openapi.yaml` does not contain. `exact.yaml`
 /// groups them by operation and status.
-static EXACT: LazyLock<Value> =
-    LazyLock::new(|| serde_saphyr::from_str(include_str!("exact.yaml")).expect("YAML"));
+static EXACT: LazyLock<Value> = LazyLock::new(|| {
+    serde_saphyr::from_str(include_str!("exact.yaml")).expect("exact.yaml is YAML")
+});
 
 /// The URIs by which schemas refer to the two documents.
 const URI: &str = "urn:tokenry:openapi";
@@ -168,7 +169,7 @@ fn validator(schema: String) -> Arc<Validator> {
 fn is_whole_seconds_in_utc(text: &str) -> bool {
     static TIME: LazyLock<Regex> = LazyLock::new(|| {
         let time = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$";
-        Regex::new(time).expect("a pattern")
+        Regex::new(time).expect("the pattern is valid")
     });
     TIME.is_match(text)
 }
@@ -189,7 +190,7 @@ fn without_what_varies(value: &Value) -> String {
             "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z",
             "[0-9]{10,13}",
         ];
-        Regex::new(&varying.join("|")).expect("a pattern")
+        Regex::new(&varying.join("|")).expect("the pattern is valid")
     });
     VARYING.replace_all(&value.to_string(), "*").into_owned()
 }

@@ -61,12 +61,19 @@ impl Service {
     /// # Panics
     /// If the user has no password.
     pub async fn password_hash(&self, user: &str) -> String {
-        let key = serde_dynamo::to_item(Key::password(key_of(user))).expect("a key");
+        let key = serde_dynamo::to_item(Key::password(key_of(user)))
+            .expect("the key can be written as an item");
         let call = self.client.get_item().table_name(&self.tables.identity);
         let read = call.set_key(Some(key)).send().await;
         self.database.take_calls();
-        let item = read.expect("the item is read").item.expect("a password");
-        item["password_hash"].as_s().expect("a string").clone()
+        let item = read
+            .expect("the item is read")
+            .item
+            .expect("the user has a password");
+        item["password_hash"]
+            .as_s()
+            .expect("the hash is a string")
+            .clone()
     }
 
     /// Returns all items of the ephemeral table.
@@ -109,7 +116,9 @@ impl Service {
         self.client
             .update_item()
             .table_name(&self.tables.identity)
-            .set_key(Some(serde_dynamo::to_item(key).expect("a key")))
+            .set_key(Some(
+                serde_dynamo::to_item(key).expect("the key can be written as an item"),
+            ))
             .update_expression("SET #name = :value")
             .expression_attribute_names("#name", name)
             .expression_attribute_values(":value", value)
@@ -127,7 +136,9 @@ impl Service {
         let read = self.app.identity().owner(key_of(user)).await;
         self.database.take_calls();
         let owner = read.expect("the user is read");
-        owner.and_then(Owner::into_user).expect("a user")
+        owner
+            .and_then(Owner::into_user)
+            .expect("the owner is a user")
     }
 
     /// Returns the stored item of a user's record.
@@ -135,7 +146,8 @@ impl Service {
     /// # Panics
     /// If the item cannot be read.
     pub async fn owner_item(&self, user: &str) -> Option<Item> {
-        let key = serde_dynamo::to_item(Key::owner(key_of(user))).expect("a key");
+        let key = serde_dynamo::to_item(Key::owner(key_of(user)))
+            .expect("the key can be written as an item");
         let call = self.client.get_item().table_name(&self.tables.identity);
         let read = call
             .set_key(Some(key))
@@ -152,8 +164,10 @@ impl Service {
     /// If the items cannot be read.
     pub async fn token_items(&self, user: &str) -> Vec<Item> {
         let key = Key::owner(key_of(user));
-        let mut key: Item = serde_dynamo::to_item(key).expect("a key");
-        let owner = key.remove(PARTITION_KEY).expect("a partition");
+        let mut key: Item = serde_dynamo::to_item(key).expect("the key can be written as an item");
+        let owner = key
+            .remove(PARTITION_KEY)
+            .expect("the key has a partition key");
         let items = self
             .client
             .query()
@@ -165,12 +179,12 @@ impl Service {
             .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
             .send()
             .await
-            .expect("the user's items");
+            .expect("the user's items are read");
         self.database.take_calls();
         items.items.unwrap_or_default()
     }
 }
 
 fn key_of(user: &str) -> OwnerKey {
-    (&UserId::parse(user).expect("a user's id")).into()
+    (&UserId::parse(user).expect("the text is the id of a user")).into()
 }

@@ -100,27 +100,34 @@ impl Service {
         let client = embedded::client(database.clone());
         let tables = Tables::unique();
         let made = create_tables(&client, &tables.identity, &tables.ephemeral).await;
-        made.expect("tables");
+        made.expect("the tables are created");
         let clock = TestClock::new();
         let app = another_environment(&client, &tables, &clock).with_settings(settings);
         let app = Arc::new(app);
         let created = deployment::create_if_none(&app, RIGHT).await;
-        created.expect("the record of the deployment");
+        created.expect("the record of the deployment is created");
 
-        let account = create_account(&app, RIGHT).await.expect("an account");
+        let account = create_account(&app, RIGHT)
+            .await
+            .expect("the account is created");
         let first = deployment::set_first_account(&app, RIGHT, &account.id).await;
-        first.expect("the first account");
+        first.expect("the record of the deployment is changed");
         let account_token = token_of(&app, &account, ExpiryType::Infinite).await;
         let ecosystem = create_ecosystem(&app, RIGHT, &account.id).await;
-        let ecosystem = ecosystem.expect("an ecosystem");
+        let ecosystem = ecosystem.expect("the ecosystem is created");
 
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let url = format!(
+            "http://{}",
+            listener.local_addr().expect("the listener has an address")
+        );
         tokio::spawn(gateway::run(app.clone(), listener, std::future::pending()));
         let deployment = app
             .deployment()
             .await
-            .expect("the record of the deployment");
+            .expect("the record of the deployment is read");
         database.take_calls();
         Self {
             deployment: Arc::unwrap_or_clone(deployment),
@@ -151,7 +158,7 @@ impl Service {
     /// If the user cannot be created.
     pub async fn user(&self, name: &str) -> String {
         let id = format!("{};{name}", self.ecosystem.id.as_str());
-        let user = UserId::parse(&id).expect("a user's name");
+        let user = UserId::parse(&id).expect("the name of the user is valid");
         let put = put_user(
             &self.app,
             RIGHT,
@@ -159,7 +166,7 @@ impl Service {
             UserChange::default(),
         )
         .await;
-        put.expect("a user");
+        put.expect("the user is created");
         self.database.take_calls();
         id
     }
@@ -202,9 +209,11 @@ impl Service {
     /// # Panics
     /// If the account or the ecosystem cannot be created.
     pub async fn another_account(&self) -> (String, Ecosystem) {
-        let account = create_account(&self.app, RIGHT).await.expect("an account");
+        let account = create_account(&self.app, RIGHT)
+            .await
+            .expect("the account is created");
         let ecosystem = create_ecosystem(&self.app, RIGHT, &account.id).await;
-        let ecosystem = ecosystem.expect("an ecosystem");
+        let ecosystem = ecosystem.expect("the ecosystem is created");
         let token = self.token_of(&account, ExpiryType::Infinite).await;
         (token, ecosystem)
     }
@@ -215,7 +224,7 @@ impl Service {
     /// If the ecosystem cannot be created.
     pub async fn another_ecosystem(&self) -> Ecosystem {
         let ecosystem = create_ecosystem(&self.app, RIGHT, &self.account.id).await;
-        let ecosystem = ecosystem.expect("an ecosystem");
+        let ecosystem = ecosystem.expect("the ecosystem is created");
         self.database.take_calls();
         ecosystem
     }
@@ -225,7 +234,7 @@ impl Service {
     /// # Panics
     /// If the method is not valid.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        let method = method.parse().expect("a method");
+        let method = method.parse().expect("the method is valid");
         self.http.request(method, format!("{}{path}", self.url))
     }
 
@@ -234,9 +243,15 @@ impl Service {
     /// # Panics
     /// If there is no response, or if the response differs from `openapi.yaml`.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let request = request.build().expect("a request");
-        let sent = request.try_clone().expect("a body in memory");
-        let response = self.http.execute(request).await.expect("a response");
+        let request = request.build().expect("the request is valid");
+        let sent = request
+            .try_clone()
+            .expect("the body of the request is in memory");
+        let response = self
+            .http
+            .execute(request)
+            .await
+            .expect("the service sends a response");
         let header = |(name, value): (&reqwest::header::HeaderName, &_)| {
             let value: &reqwest::header::HeaderValue = value;
             (
@@ -247,7 +262,7 @@ impl Service {
         let answer = Answer {
             status: response.status().as_u16(),
             headers: response.headers().iter().map(header).collect(),
-            body: response.text().await.expect("text"),
+            body: response.text().await.expect("the body is text"),
         };
         if let Some((endpoint, sent)) = openapi::Sent::over_http(&sent) {
             openapi::check(&self.app, &endpoint, &sent, &answer);
@@ -320,7 +335,9 @@ impl Service {
     pub async fn is_active(&self, token: &str) -> bool {
         let answer = self.introspect(token).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()["active"].as_bool().expect("active")
+        answer.json()["active"]
+            .as_bool()
+            .expect("the response has the field `active`")
     }
 
     /// Mints a server token of an ecosystem over HTTP. Returns the token's id and the token.
@@ -330,7 +347,10 @@ impl Service {
     pub async fn server_token(&self, ecosystem: &Ecosystem) -> (String, String) {
         let path = format!("/api/ecosystems/{}/tokens", ecosystem.id.as_str());
         let made = self.manage("POST", &path, "").await;
-        let id = made.json()["tokenId"].as_str().expect("an id").to_owned();
+        let id = made.json()["tokenId"]
+            .as_str()
+            .expect("the response has the id of the token")
+            .to_owned();
         self.database.take_calls();
         (id, made.token())
     }
@@ -343,7 +363,10 @@ impl Service {
         let path = format!("/api/ecosystems/{}/environments", ecosystem.id.as_str());
         let made = self.manage("POST", &path, "").await.json();
         self.database.take_calls();
-        made["id"].as_str().expect("an id").to_owned()
+        made["id"]
+            .as_str()
+            .expect("the response has an id")
+            .to_owned()
     }
 
     /// Returns the address on which the service listens, such as `127.0.0.1:40000`.
@@ -378,6 +401,8 @@ async fn token_of(app: &App, owner: impl Into<TokenOwner>, expiry_type: ExpiryTy
         expiry_type,
         ..NewToken::default()
     };
-    let (_, token) = mint(app, RIGHT, owner, wanted).await.expect("a token");
+    let (_, token) = mint(app, RIGHT, owner, wanted)
+        .await
+        .expect("the token is created");
     token.reveal().to_owned()
 }

@@ -152,7 +152,7 @@ fn a_list_has_the_rows_of_all_pages_unless_one_page_is_requested() {
     let path = format!("{}/api/users/{}/tokens", serve.url, serve.user_id);
     for _ in 0..101 {
         let request = ureq::post(&path).header("authorization", &serve.account_token);
-        request.send_empty().expect("a token");
+        request.send_empty().expect("the server creates a token");
     }
     let list = ["user", "list-tokens", &serve.user_id];
     let whole = serve.json(&list);
@@ -275,7 +275,10 @@ fn piped(line: &str) -> std::process::Stdio {
         .args(["%s\n", line])
         .stdout(std::process::Stdio::piped())
         .spawn();
-    echo.expect("printf starts").stdout.expect("a pipe").into()
+    echo.expect("printf starts")
+        .stdout
+        .expect("standard output is a pipe")
+        .into()
 }
 
 #[test]

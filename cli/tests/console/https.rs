@@ -13,8 +13,13 @@ use crate::{Serve, run, self_signed, tokenry};
 /// Starts a proxy that terminates TLS and forwards each connection to this address. Returns the
 /// proxy's URL.
 async fn tls_before(address: String, config: Arc<ServerConfig>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let port = listener
+        .local_addr()
+        .expect("the listener has an address")
+        .port();
     let acceptor = TlsAcceptor::from(config);
     tokio::spawn(async move {
         loop {

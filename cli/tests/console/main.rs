@@ -38,17 +38,24 @@ impl Serve {
             .spawn()
             .expect("the server starts");
         let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().expect("standard output"));
-        stdout.read_line(&mut line).expect("a line");
-        let start: Value = serde_json::from_str(&line).expect("one line of JSON");
-        let text = |name: &str| start[name].as_str().expect("a string").to_owned();
+        let mut stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
+        stdout
+            .read_line(&mut line)
+            .expect("the server prints a line");
+        let start: Value = serde_json::from_str(&line).expect("the line is JSON");
+        let text = |name: &str| {
+            start[name]
+                .as_str()
+                .expect("the field is a string")
+                .to_owned()
+        };
         Self {
             child,
             url: text("url"),
             account_token: text("accountToken"),
             ecosystem_id: text("ecosystemId"),
             user_id: text("userId"),
-            home: tempfile::tempdir().expect("a directory"),
+            home: tempfile::tempdir().expect("the directory is created"),
         }
     }
 
@@ -82,7 +89,7 @@ impl Serve {
     fn json_with(&self, input: &str, arguments: &[&str]) -> Value {
         let line = self.ok_with(input, &[arguments, &["--json"]].concat());
         assert_eq!(line.lines().count(), 1, "{line}");
-        serde_json::from_str(&line).expect("JSON")
+        serde_json::from_str(&line).expect("the line is JSON")
     }
 
     /// Runs a command, checks that it fails with this exit code, and returns its line of error
@@ -130,15 +137,15 @@ fn tokenry(home: &Path, arguments: &[&str]) -> Command {
 /// does not contain any of the lines.
 fn run(mut command: Command, input: &str) -> Ran {
     let mut child = command.spawn().expect("the command starts");
-    let mut stdin = child.stdin.take().expect("standard input");
+    let mut stdin = child.stdin.take().expect("standard input is a pipe");
     // Ignores the error: a command that does not read its input may already have ended.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("the command ends");
     let ran = Ran {
-        code: output.status.code().expect("an exit code"),
-        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
-        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        code: output.status.code().expect("no signal ends the command"),
+        stdout: String::from_utf8(output.stdout).expect("the output is UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("the error output is UTF-8"),
     };
     for secret in input.lines().filter(|line| !line.is_empty()) {
         let repeated = ran.stdout.contains(secret) || ran.stderr.contains(secret);

@@ -27,17 +27,22 @@ impl Serve {
             .env("HOME", self.home.path())
             .env("TOKENRY_URL", &self.url)
             .env("TOKENRY_TOKEN", &self.account_token);
-        spawn_command(command, Some(20_000)).expect("a terminal")
+        spawn_command(command, Some(20_000)).expect("the command starts")
     }
 }
 
 /// Waits until the terminal shows this prompt and echo is off.
 fn asked(session: &mut PtySession, prompt: &str) {
-    session.exp_string(prompt).expect("a prompt");
-    let terminal = session.process().get_file_handle().expect("a terminal");
+    session
+        .exp_string(prompt)
+        .expect("the terminal shows the prompt");
+    let terminal = session
+        .process()
+        .get_file_handle()
+        .expect("the process has a terminal");
     let echoes = || {
         let modes = tcgetattr(&terminal)
-            .expect("a terminal's modes")
+            .expect("the modes of the terminal can be read")
             .local_modes;
         modes.contains(LocalModes::ECHO)
     };
@@ -60,7 +65,7 @@ fn rest(mut session: PtySession) -> (String, i32) {
     let Ok(WaitStatus::Exited(_, code)) = session.process().wait() else {
         panic!("the command did not exit normally: {shown}");
     };
-    let shown = shown.strip_suffix("\necho\n").expect("echo is on");
+    let shown = shown.strip_suffix("\necho\n").expect("echo is on again");
     (shown.trim_start().to_owned(), code)
 }
 

@@ -85,8 +85,10 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
 /// token and then extend the lifetime of the e-mail token.
 ///
 /// # Errors
-/// [`Error::Unauthorized`], [`Error::Forbidden`], the errors of `ask`, [`Error::NotFound`], or the
-/// database is unavailable.
+/// [`Error::Unauthorized`] if the caller's credential is not valid; [`Error::Forbidden`] if the
+/// caller does not have the right; [`Error::NotFound`] if no user that the caller is allowed to see
+/// has the address; [`Error::Unavailable`] if the database is unavailable. Also returns the errors
+/// of `ask`.
 pub async fn managed<T: Copy + Into<Option<Properties>>>(
     app: &App,
     request: &Request,

@@ -373,7 +373,7 @@ pub fn no_body(request: &Request) -> Result<()> {
 
 /// Checks a body with a JSON content type as [`no_body`] does. Ignores a body with any other
 /// content type, because clients of the first API send a body of another type when they create a
-/// token. A content type is JSON if it contains `json`, such as `text/json` or
+/// token. A content type is JSON if it contains `json`, for example `text/json` or
 /// `application/problem+json`.
 ///
 /// # Errors

@@ -97,8 +97,9 @@ pub fn user_id(request: &Request) -> Result<UserId> {
     path_id(request, "id", Error::USER_ID, UserId::parse)
 }
 
-/// Returns the ecosystem id at the start of the path parameter `{id}`, even if the rest of the
-/// parameter is invalid, because authorization comes before validation.
+/// Returns the ecosystem id at the start of the path parameter `{id}`. The rest of the parameter
+/// may be invalid: authorization needs only the ecosystem id, and it comes before the check of the
+/// whole parameter.
 pub fn user_ecosystem(request: &Request) -> Option<EcosystemId> {
     let of_user = |text: &str| EcosystemId::parse(text.split(';').next().unwrap_or_default());
     path_id(request, "id", "", of_user).ok()

@@ -213,11 +213,11 @@ impl<A> Permit<'_, A> {
             .ok_or_else(|| Error::NotFound(format!("Ecosystem with id {id} does not exist.")))
     }
 
-    /// Returns a user id, and the user with this id if the user exists.
+    /// Returns a slot with the given user id and, if a user with this id exists, that user.
     ///
     /// # Errors
     /// [`Error::Forbidden`] if the right is only for the calling user and `id` is the id of another
-    /// user; the errors of [`Permit::ecosystem`] for the user's ecosystem.
+    /// user. Also returns the errors of [`Permit::ecosystem`] for the ecosystem in `id`.
     pub fn user_slot<'b>(&'b self, id: &'b UserId) -> Result<UserSlot<'b>> {
         if !self.reaches_user(id) {
             return Err(Error::Forbidden);
@@ -238,7 +238,8 @@ impl<A> Permit<'_, A> {
     /// Returns a user.
     ///
     /// # Errors
-    /// The errors of [`Permit::user_slot`]; [`Error::NotFound`] if the user does not exist.
+    /// [`Error::NotFound`] if the user does not exist. Also returns the errors of
+    /// [`Permit::user_slot`].
     pub fn user<'b>(&'b self, id: &'b UserId) -> Result<&'b User> {
         self.user_slot(id)?
             .current
@@ -342,8 +343,9 @@ impl Verified {
 
     /// Checks that the caller may read, create or change an e-mail token with this scope and expiry
     /// time. If the caller is a user, the caller's token must have at least this scope and must not
-    /// expire before the e-mail token. If the caller's token is sliding, its current expiry time is
-    /// compared, because the token expires at that time if nobody uses the token.
+    /// expire before the e-mail token. If the caller's token has the expiry type `SlidingTtl`, its
+    /// present expiry time is compared with the expiry time of the e-mail token, because it is
+    /// possible that nobody uses the caller's token again.
     ///
     /// # Errors
     /// [`Error::Forbidden`] if the caller is a user whose token has a smaller scope or an earlier

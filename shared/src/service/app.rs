@@ -146,7 +146,8 @@ impl App {
     /// earlier version than this release writes.
     ///
     /// # Errors
-    /// [`Error::Internal`] if this release cannot read the stored data; the database is unavailable.
+    /// [`Error::Internal`] if this release cannot read the stored data; [`Error::Unavailable`] if
+    /// the database is unavailable.
     pub async fn deployment(&self) -> Result<Arc<Deployment>> {
         let now = self.now().seconds();
         self.deployments.current(&self.identity, now).await
@@ -157,7 +158,8 @@ impl App {
     /// not read the token's record.
     ///
     /// # Errors
-    /// The record of the deployment must be read, and the database is unavailable.
+    /// [`Error::Unavailable`] if the database is unavailable and the record of the deployment must
+    /// be read.
     pub async fn token(&self, text: &str) -> Result<Option<PlainToken>> {
         match PlainToken::parse(text) {
             Some(token) if !self.is_rejected(token.id()) && self.has_valid_tag(&token).await? => {
@@ -171,7 +173,8 @@ impl App {
     /// without a tag are accepted too.
     ///
     /// # Errors
-    /// The record of the deployment must be read, and the database is unavailable.
+    /// [`Error::Unavailable`] if the database is unavailable and the record of the deployment must
+    /// be read.
     pub async fn has_valid_tag(&self, token: &PlainToken) -> Result<bool> {
         let now = self.now().seconds();
         self.deployments.accepts(token, &self.identity, now).await

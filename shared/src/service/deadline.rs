@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::domain::error::{Error, Result};
 
-/// A request that takes longer than this gets a 503. So a client gets a response within 3 seconds,
-/// even if the database does not respond.
+/// A request that takes longer than this gets a 503. This limit is 200 milliseconds shorter than 3
+/// seconds, so that the client gets the response within 3 seconds, even if the database does not
+/// respond.
 pub const BUDGET: Duration = Duration::from_millis(2800);
 
 /// The time by which a request must be answered.
@@ -22,7 +23,8 @@ impl Deadline {
         Self(tokio::time::Instant::now() + BUDGET)
     }
 
-    /// Runs `work` until the time `margin` before the deadline, and cancels unfinished work then.
+    /// Runs `work`. If `work` is not finished when only `margin` is left before the deadline,
+    /// cancels it.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if `work` did not finish in time.

@@ -102,7 +102,8 @@ impl Remembered {
 /// Reads the record of the deployment, even if it was just read.
 ///
 /// # Errors
-/// [`Error::Internal`] if this release cannot read the stored data; the database is unavailable.
+/// [`Error::Internal`] if this release cannot read the stored data; [`Error::Unavailable`] if the
+/// database is unavailable.
 pub(super) async fn read(app: &App) -> Result<Arc<Deployment>> {
     let now = app.now().seconds();
     app.deployments.read_within(0, &app.identity, now).await
@@ -176,7 +177,8 @@ pub async fn set_first_account(app: &App, _right: MayWrite, account: &AccountId)
 /// Adds a tag key. It creates tags after a minute.
 ///
 /// # Errors
-/// [`Error::Internal`] if the deployment has no record yet; the database is unavailable.
+/// [`Error::Internal`] if the deployment has no record yet; [`Error::Unavailable`] if the database
+/// is unavailable.
 pub async fn add_tag_key(app: &App, _right: MayWrite) -> Result<Arc<Deployment>> {
     let now = app.now().seconds();
     let add = |deployment: Deployment| match deployment.revision {

@@ -107,7 +107,7 @@ pub async fn create_environment(
 ///
 /// # Errors
 /// [`Error::NotFound`] if the environment does not exist, or if the caller is not allowed to delete
-/// the environment; the database is unavailable.
+/// the environment; [`Error::Unavailable`] if the database is unavailable.
 pub async fn delete_environment(
     app: &App,
     permit: &Permit<'_, MayWrite>,
@@ -189,8 +189,8 @@ pub(crate) async fn environment_exists(app: &App, user: &User) -> Result<bool> {
 /// Checks that a new token or code of this user would be valid.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the user is inactive or the user's environment was deleted; the database
-/// is unavailable.
+/// [`Error::Conflict`] if the user is inactive or the user's environment was deleted;
+/// [`Error::Unavailable`] if the database is unavailable.
 pub async fn must_be_active(app: &App, user: &User) -> Result<()> {
     if !user.state.active {
         return Err(Error::Conflict("user is inactive"));
@@ -216,7 +216,8 @@ pub enum Put {
 ///
 /// # Errors
 /// [`Error::Invalid`] for a new user whose name starts with `short|`; [`Error::Conflict`] if
-/// another id has the same key, or if another user has the address; the database is unavailable.
+/// another id has the same key, or if another user has the address; [`Error::Unavailable`] if the
+/// database is unavailable.
 pub async fn put_user(
     app: &App,
     _right: MayWrite,
@@ -293,7 +294,8 @@ pub async fn put_user(
 /// written the record, the record may also contain the id of this user.
 ///
 /// # Errors
-/// [`Error::Conflict`] if another user has the address; the database is unavailable.
+/// [`Error::Conflict`] if another user has the address; [`Error::Unavailable`] if the database is
+/// unavailable.
 async fn reusable_address(app: &App, email: &Email, id: &UserId) -> Result<Option<Address>> {
     let Some(address) = app.identity.address(email).await? else {
         return Ok(None);

@@ -67,8 +67,8 @@ pub(super) async fn open(
 /// Returns the user of an address that was looked up, if the caller is allowed to see that user.
 ///
 /// # Errors
-/// [`Error::NotFound`] if no user that the caller is allowed to see has the address; the database
-/// is unavailable.
+/// [`Error::NotFound`] if no user that the caller is allowed to see has the address;
+/// [`Error::Unavailable`] if the database is unavailable.
 pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result<EmailUser> {
     let unknown = || {
         let given = email.as_given();
@@ -104,9 +104,9 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
 /// user has no e-mail token. The lookup of `permit` must contain the user's address.
 ///
 /// # Errors
-/// The errors of [`find`]; [`Error::Forbidden`] if the caller's token does not cover the e-mail
-/// token ([`Verified::must_cover`](super::verify::Verified::must_cover)); the value key or the
-/// database is unavailable.
+/// [`Error::Forbidden`] if the caller's token does not cover the e-mail token
+/// ([`Verified::must_cover`](super::verify::Verified::must_cover)); [`Error::Unavailable`] if the
+/// value key or the database is unavailable. Also returns the errors of [`find`].
 pub async fn value(
     app: &App,
     permit: &Permit<'_, MayRead>,
@@ -201,8 +201,8 @@ pub(super) async fn create_if_none(
 ///
 /// # Errors
 /// [`Error::Conflict`] if the user has an e-mail token that has not expired, or if the user is
-/// inactive, belongs to a deleted environment, or has changed since the read; the value key or the
-/// database is unavailable.
+/// inactive, belongs to a deleted environment, or has changed since the read;
+/// [`Error::Unavailable`] if the value key or the database is unavailable.
 pub async fn create(
     app: &App,
     _right: MayWrite,

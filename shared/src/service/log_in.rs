@@ -128,7 +128,8 @@ impl LoggedIn {
     /// valid one. Returns `None` if the user is no longer allowed to log in.
     ///
     /// # Errors
-    /// The value key or the database is unavailable, or other requests keep changing the user.
+    /// [`Error::Unavailable`] if the value key or the database is unavailable, or if other requests
+    /// keep changing the user.
     pub async fn value(self, app: &App) -> Result<Option<Zeroizing<String>>> {
         let Self {
             email,

@@ -81,8 +81,8 @@ impl CountedAttempt {
 /// Counts an attempt in all these budgets, in parallel.
 ///
 /// # Errors
-/// [`Error::TooManyRequests`] if one of the budgets is used up; the database is unavailable. In
-/// both cases the attempt is taken back from the other budgets.
+/// [`Error::TooManyRequests`] if one of the budgets is used up; [`Error::Unavailable`] if the
+/// database is unavailable. In both cases, the attempt is taken back from the other budgets.
 pub async fn count_attempt(
     table: &Ephemeral,
     budgets: &[Budget],

@@ -23,8 +23,8 @@ const DRAWS: usize = 10;
 /// Creates a code for a user that was just read.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the user has changed since the read; the database is unavailable, or no
-/// free code was found.
+/// [`Error::Conflict`] if the user has changed since the read; [`Error::Unavailable`] if the
+/// database is unavailable or if no free code was found.
 pub async fn create_for_user(
     app: &App,
     _right: MayWrite,
@@ -140,8 +140,9 @@ pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -
         return Ok(Exchange::Invalid);
     }
 
-    // The owner of the token is a user that has not changed since the code was created, or a new
-    // user.
+    // The new token will belong to the user of the code, or to a new user if the code is for an
+    // environment. The transaction below fails if the user of the code has changed since the code
+    // was created.
     let new;
     let (epoch, environment, owner) = match &record.grantee {
         Grantee::User {

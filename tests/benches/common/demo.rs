@@ -1,4 +1,4 @@
-//! A database that contains an account, a user, and a token for each of them.
+//! Fills a database with an account, a user, and a token for each of them.
 
 use aws_sdk_dynamodb::Client;
 use shared::{
@@ -25,13 +25,15 @@ const RIGHT: MayWrite = MayWrite::of_operator();
 pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken) {
     create_tables(&client, IDENTITY, EPHEMERAL)
         .await
-        .expect("tables");
+        .expect("the tables are created");
     let app = App::new(Identity::new(client, IDENTITY.to_owned()));
 
-    let account = create_account(&app, RIGHT).await.expect("an account");
+    let account = create_account(&app, RIGHT)
+        .await
+        .expect("the account is created");
     let ecosystem = create_ecosystem(&app, RIGHT, &account.id).await;
-    let ecosystem = ecosystem.expect("an ecosystem").id;
-    let id = UserId::parse(&format!("{ecosystem};demo")).expect("an id");
+    let ecosystem = ecosystem.expect("the ecosystem is created").id;
+    let id = UserId::parse(&format!("{ecosystem};demo")).expect("the id is valid");
     let Ok(Put::Created(user)) =
         put_user(&app, RIGHT, UserSlot::of_new(&id), UserChange::default()).await
     else {
@@ -45,5 +47,8 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken)
 /// database.
 async fn token_of(app: &App, owner: impl Into<TokenOwner>) -> PlainToken {
     let wanted = NewToken::default();
-    mint(app, RIGHT, owner, wanted).await.expect("a token").1
+    mint(app, RIGHT, owner, wanted)
+        .await
+        .expect("the token is created")
+        .1
 }

@@ -1,5 +1,5 @@
-//! A simulation of Lambda's [Runtime API][1], through which the process of a function asks for
-//! events and responds to them.
+//! Simulates Lambda's [Runtime API][1]. Through this API, the process of a function asks for events
+//! and responds to them.
 //!
 //! [1]: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
@@ -45,22 +45,36 @@ impl Database {
 
 async fn call(State(database): State<Embedded>, request: Request) -> Response<axum::body::Body> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, usize::MAX).await.expect("a body");
+    let body = to_bytes(body, usize::MAX)
+        .await
+        .expect("the body can be read");
     let request = axum::http::Request::from_parts(parts, SdkBody::from(body));
-    let request = HttpRequest::try_from(request).expect("a request");
-    let answer = database.call(request).await.expect("an answer");
+    let request = HttpRequest::try_from(request).expect("the request is valid");
+    let answer = database
+        .call(request)
+        .await
+        .expect("the database returns a response");
     let status = answer.status().as_u16();
-    let body = answer.body().bytes().expect("a body").to_vec();
+    let body = answer
+        .body()
+        .bytes()
+        .expect("the body is in memory")
+        .to_vec();
     Response::builder()
         .status(status)
         .body(body.into())
-        .expect("a response")
+        .expect("the response is valid")
 }
 
 /// Serves on a free port until the process ends. Returns the address.
 async fn serve(router: Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let address = listener
+        .local_addr()
+        .expect("the listener has an address")
+        .to_string();
     tokio::spawn(async { axum::serve(listener, router).await });
     address
 }
@@ -140,9 +154,13 @@ impl Function {
             .send(event.to_owned())
             .await
             .expect("the function waits for an event");
-        let answer = self.answers.recv().await.expect("an answer");
+        let answer = self
+            .answers
+            .recv()
+            .await
+            .expect("the function sends a response");
         let took = started.elapsed();
-        let text = str::from_utf8(&answer).expect("text");
+        let text = str::from_utf8(&answer).expect("the response is text");
         assert!(text.contains(r#""statusCode":200"#), "{text}");
         self.questions
             .recv()
@@ -172,8 +190,8 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> (HeaderMap, String) {
     ];
     let headers = headers.map(|(name, value)| {
         (
-            name.parse().expect("a name"),
-            value.parse().expect("a value"),
+            name.parse().expect("the name of the header is valid"),
+            value.parse().expect("the value of the header is valid"),
         )
     });
     (headers.into_iter().collect(), event.unwrap_or_default())

@@ -1,6 +1,6 @@
-//! Sixteen clients of a gateway. They share the processors with the gateway, so they must use very
-//! little processor time. Therefore the bytes of a request are prepared only once, and each client
-//! keeps its connection open.
+//! Provides sixteen clients of a gateway. The clients share the processors with the gateway, so
+//! they must use very little processor time. Therefore the bytes of a request are prepared only
+//! once, and each client keeps its connection open.
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures durations")]
 
@@ -25,7 +25,9 @@ struct Connection {
 impl Connection {
     /// Connects to an address such as `127.0.0.1:3000`.
     async fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a connection");
+        let stream = TcpStream::connect(address)
+            .await
+            .expect("the gateway accepts the connection");
         let received = Vec::new();
         Self { stream, received }
     }
@@ -39,8 +41,12 @@ impl Connection {
         self.received.clear();
         loop {
             let read = self.stream.read_buf(&mut self.received).await;
-            assert_ne!(read.expect("a response"), 0, "the connection was closed");
-            let text = str::from_utf8(&self.received).expect("text");
+            assert_ne!(
+                read.expect("the response can be read"),
+                0,
+                "the connection was closed"
+            );
+            let text = str::from_utf8(&self.received).expect("the response is text");
             if let Some((head, body)) = text.split_once("\r\n\r\n")
                 && body.len() == content_length(head)
             {
@@ -55,7 +61,9 @@ fn content_length(head: &str) -> usize {
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: "));
-    length.and_then(|n| n.parse().ok()).expect("a length")
+    length
+        .and_then(|n| n.parse().ok())
+        .expect("the response states the length of its body")
 }
 
 /// Returns the bytes of a POST request with a form, which may be empty.

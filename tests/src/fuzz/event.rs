@@ -19,7 +19,7 @@ use crate::{Event, Service};
 /// One service for all runs, because a fuzzer makes hundreds of runs per second.
 static SERVICE: LazyLock<Mutex<(Runtime, Service, String)>> = LazyLock::new(|| {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().expect("a runtime");
+    let runtime = runtime.enable_all().build().expect("the runtime starts");
     let service = runtime.block_on(Service::start());
     let bob = runtime.block_on(service.user("bob"));
     Mutex::new((runtime, service, bob))
@@ -48,7 +48,9 @@ pub fn event(data: &[u8]) {
     };
     let answer = answered(runtime, &service.app, endpoint.handler, payload);
     service.database.take_calls();
-    let status = answer["statusCode"].as_u64().expect("a status");
+    let status = answer["statusCode"]
+        .as_u64()
+        .expect("the response has a status");
     assert!((200..500).contains(&status), "{}: {answer}", endpoint.name);
     let header = |name: &str| {
         answer["headers"]
@@ -80,11 +82,17 @@ pub fn fields(data: &[u8]) {
     let (runtime, service, _) = &*service;
 
     let read = |event: Event, handler: Handler| {
-        let payload = RawValue::from_string(event.json.to_string()).expect("JSON");
+        let payload = RawValue::from_string(event.json.to_string()).expect("the event is JSON");
         let answer = answered(runtime, &service.app, handler, payload);
         let body: Value =
-            serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
-        (answer["statusCode"].as_u64().expect("a status"), body)
+            serde_json::from_str(answer["body"].as_str().expect("the response has a body"))
+                .expect("the body is JSON");
+        (
+            answer["statusCode"]
+                .as_u64()
+                .expect("the response has a status"),
+            body,
+        )
     };
 
     let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes()).collect();

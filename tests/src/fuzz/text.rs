@@ -57,7 +57,7 @@ pub fn token(data: &[u8]) {
     for at in 0..text.len() {
         let mut other = text.clone().into_bytes();
         other[at] = if other[at] == b'0' { b'1' } else { b'0' };
-        let other = String::from_utf8(other).expect("ASCII");
+        let other = String::from_utf8(other).expect("the token is ASCII");
         assert!(
             !token_text(&other),
             "a text with one changed character is accepted: {other}"
@@ -77,7 +77,7 @@ fn token_text(text: &str) -> bool {
     assert_eq!(format!("{checksum:0>6}"), sum);
     let id = token.id().to_string();
     assert_eq!(TokenId::parse(&id), Ok(token.id()));
-    let again = PlainToken::parse(text).expect("the same text");
+    let again = PlainToken::parse(text).expect("the text is still a token");
     assert!(again.hashed() == token.hashed());
     assert!(again.owner() == token.owner());
     assert_eq!(format!("{token:?}"), "***");
@@ -117,7 +117,7 @@ pub fn ids(data: &[u8]) {
         // texts must give the same id.
         let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         for raw in [text, &encoded] {
-            let decoded = decode_path_parameter(raw).expect("UTF-8");
+            let decoded = decode_path_parameter(raw).expect("the parameter decodes to UTF-8");
             assert_eq!(UserId::parse(&decoded), Ok(user.clone()));
         }
     }
@@ -154,8 +154,8 @@ pub fn cursor(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
     let hex = hex::encode(data);
     let ecosystem = format!("C{hex:0<24.24}");
-    let ecosystem = EcosystemId::parse(&ecosystem).expect("an id");
-    let user = UserId::parse(&format!("{ecosystem};{hex:0<8.64}")).expect("an id");
+    let ecosystem = EcosystemId::parse(&ecosystem).expect("the id is valid");
+    let user = UserId::parse(&format!("{ecosystem};{hex:0<8.64}")).expect("the id is valid");
     let (owner, other) = (OwnerKey::from(&user), OwnerKey::from(&ecosystem));
     let _ = parse_limit(text);
 
@@ -166,7 +166,7 @@ pub fn cursor(data: &[u8]) {
     let crockford = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let digit = |byte: &u8| char::from(crockford[usize::from(*byte % 32)]);
     let id: String = data.iter().map(digit).chain(['0'; 26]).take(25).collect();
-    let id = TokenId::parse(&format!("7{id}")).expect("a ULID");
+    let id = TokenId::parse(&format!("7{id}")).expect("the id is a ULID");
     let made = cursor_of(owner, id);
     assert_eq!(parse_cursor(&made, owner), Ok(id));
     assert!(parse_cursor(&made, other).is_err());
@@ -178,7 +178,7 @@ pub fn cursor(data: &[u8]) {
         assert_eq!(place.as_str(), text);
     }
     let key = hex::encode(owner.as_bytes());
-    let place = ListKey::parse(&format!("{ecosystem};{key}")).expect("a place");
+    let place = ListKey::parse(&format!("{ecosystem};{key}")).expect("the list key is valid");
     let made = list_key_cursor("list", &place);
     assert_eq!(parse_list_key_cursor(&made, "list"), Ok(place));
     assert!(parse_list_key_cursor(&made, "another").is_err());

@@ -202,14 +202,19 @@ impl PlainToken {
 
     /// Returns the owner's partition key, according to the text.
     pub fn owner(&self) -> OwnerKey {
-        let (owner, _) = self.bytes.split_first_chunk().expect("56 bytes");
+        let (owner, _) = self
+            .bytes
+            .split_first_chunk()
+            .expect("a token has 56 bytes");
         OwnerKey::from_bytes(*owner)
     }
 
     /// Returns the token id, according to the text.
     pub fn id(&self) -> TokenId {
         let (_, rest) = self.bytes.split_at(OwnerKey::LENGTH);
-        let (id, _) = rest.split_first_chunk().expect("36 bytes");
+        let (id, _) = rest
+            .split_first_chunk()
+            .expect("36 bytes follow the owner key");
         TokenId::from_bytes(*id)
     }
 }

@@ -19,7 +19,8 @@ impl Identity {
     /// is stored: an earlier release created the deployment.
     ///
     /// # Errors
-    /// [`Error::Internal`] if this release cannot read the stored data; the database is unavailable.
+    /// [`Error::Internal`] if this release cannot read the stored data; [`Error::Unavailable`] if
+    /// the database is unavailable.
     pub async fn deployment(&self) -> Result<Deployment> {
         let item = self.get(&Key::deployment()).await?;
         item.map_or_else(|| Ok(Deployment::default()), deployment_in)

@@ -1,4 +1,5 @@
-//! The identity table: owners and their tokens. Each owner has one partition.
+//! The identity table. Each owner of tokens (an account, an ecosystem or a user) has a partition
+//! with its record and its tokens. Each environment and each e-mail address also has a partition.
 
 mod deployment;
 mod email_tokens;
@@ -44,12 +45,13 @@ use crate::{
     },
 };
 
-/// The name of the partition key: the owner key.
+/// The name of the attribute that is the partition key. Its value is an [`OwnerKey`].
 pub const PARTITION_KEY: &str = "owner";
 /// The name of the sort key.
 pub const SORT_KEY: &str = "item";
-/// An attribute that every token's item has. When a token is revoked, another item replaces the
-/// token's item: the mark of a revoked token. The mark does not have this attribute.
+/// An attribute that every token's item has. When a token is revoked, its item is replaced with
+/// another item, which is called the mark of a revoked token. The mark does not have this
+/// attribute.
 const TOKEN_HASH: &str = "token_hash";
 /// The sort key of an owner's record.
 pub const OWNER_ITEM: &str = "owner";
@@ -62,8 +64,8 @@ const ADDRESS_ITEM: &str = "address";
 const PASSWORD_ITEM: &str = "password";
 /// The sort key of the record of a user's e-mail token.
 const EMAIL_TOKEN_ITEM: &str = "email-token";
-/// The sort key of the item with the wrapped data key for the values of e-mail tokens. The
-/// partition key of this item is `OwnerKey::NOBODY`.
+/// The sort key of the item that contains the data key, in wrapped (encrypted) form. The data key
+/// encrypts the values of e-mail tokens. The partition key of this item is `OwnerKey::NOBODY`.
 const VALUE_KEY_ITEM: &str = "value-key";
 /// The sort key of the record of the deployment. The partition key of this item is
 /// `OwnerKey::NOBODY`.
@@ -176,8 +178,8 @@ impl Items {
         self.owners.get(&key)
     }
 
-    /// Returns an ecosystem. Returns `None` if no ecosystem was found, or if the key belongs to an
-    /// owner with a different id (hash collision).
+    /// Returns an ecosystem. Returns `None` if the read found no ecosystem, or if it found an owner
+    /// with a different id whose partition key is the same (hash collision).
     pub(crate) fn ecosystem(&self, id: &EcosystemId) -> Option<&Ecosystem> {
         match self.owner(id.into()) {
             Some(Owner::Ecosystem(ecosystem)) if ecosystem.id == *id => Some(ecosystem),
@@ -185,8 +187,8 @@ impl Items {
         }
     }
 
-    /// Returns a user. Returns `None` if no user was found, or if the key belongs to an owner with
-    /// a different id (hash collision).
+    /// Returns a user. Returns `None` if the read found no user, or if it found an owner with a
+    /// different id whose partition key is the same (hash collision).
     pub(crate) fn user(&self, id: &UserId) -> Option<&User> {
         match self.owner(id.into()) {
             Some(Owner::User(user)) if user.id == *id => Some(user),
