@@ -105,7 +105,7 @@ class Account:
         return self.add("shortcodes", about, **code, expiresAt=text_of(end), active=True)
 
     def exchange(self, code):
-        """Exchanges a short code of an environment, and adds its user and its token."""
+        """Exchanges a short code of an environment. Adds the new user and the new token."""
         status, minted = self.api.exchange(code["shortcode"])
         must(status == 200, "a short code can be exchanged", minted)
         code["active"] = False
@@ -185,7 +185,8 @@ def fill(api, contents, starts):
     change_record(changed, own.ok("PUT", "/_/user-token", body)["data"][0])
     gil = person("logged in", "gil")
     own.email_token("created by a log-in", gil)
-    must(api.log_in(gil["email"], "wrong password")[0] == 401, "a log-in is refused")
+    status, _ = api.log_in(gil["email"], "wrong password")
+    must(status == 401, "a log-in with a wrong password gets 401")
     person("has an address and a password, and no token", "hal")
     own.user("has an address without a password", "ian", email="ian@example.com")
     own.user("has a password without an address", "jo", password="password of jo")
@@ -220,7 +221,7 @@ def fill(api, contents, starts):
     environment = own.environment("has a user")
     code = own.shortcode("exchanged", environmentId=environment["id"])
     own.exchange(code)
-    must(api.exchange(code["shortcode"])[0] == 404, "a short code works once")
+    must(api.exchange(code["shortcode"])[0] == 404, "a short code cannot be exchanged twice")
     own.shortcode("of an environment, not exchanged", environmentId=environment["id"])
     own.shortcode("of a user, not exchanged", userId=ada["id"])
     first = next(each for each in contents["tokens"] if each["sub"] == ada["id"])
@@ -249,7 +250,7 @@ def fill(api, contents, starts):
     other.token("a server token in the second account", ecosystem, expiryType="Infinite")
     environment = other.environment("in the second account")
     other.exchange(other.shortcode("exchanged", environmentId=environment["id"]))
-    # The token with a ttl of 1 expires meanwhile.
+    # During this pause, the token with a ttl of 1 expires.
     time.sleep(2)
 
 

@@ -86,7 +86,7 @@ def check(tokenry, directory):
         with serving(tokenry, sys.stderr, copy) as server:
             first, api = contents["accounts"][0], Api(server["url"])
             same = all(server[field] == first[field] for field in START)
-            must(same, "start.json has the first account", server)
+            must(same, "start.json contains the first account", server)
             keys = {each["id"]: each["accountToken"] for each in contents["accounts"]}
             check_tokens(api, keys, contents)
             check_users(api, keys, contents)
@@ -116,10 +116,11 @@ def check_tokens(api, keys, contents):
                 wanted["exp"] = end
             if item["holder"] != "account":
                 wanted["ecosystem_id"] = item["sub"].split(";")[0]
-        must(claims == wanted, f"token: {item['about']}: active is {wanted['active']}", claims)
+        claim = f"this token has the expected claims: {item['about']}; active: {wanted['active']}"
+        must(claims == wanted, claim, claims)
         for stranger in keys.keys() - {item["accountId"]}:
             claims = api.introspect(keys[stranger], item["token"])
-            must(claims == {"active": False}, "token: inactive for another account", claims)
+            must(claims == {"active": False}, "for another account, the token is inactive", claims)
 
 
 def check_users(api, keys, contents):
@@ -130,18 +131,18 @@ def check_users(api, keys, contents):
         status, seen = api.send(key, "GET", f"/api/users/{id}")
         if user["exists"]:
             wanted = {field: user[field] for field in ("id", "email", "admin", "active")}
-            must((status, seen) == (200, wanted), f"user: {user['about']}", seen)
+            must((status, seen) == (200, wanted), f"this user exists: {user['about']}", seen)
             listed = api.ok(key, "GET", f"/api/users/{id}/tokens")["tokens"]
             fields = ("tokenId", "name", "expiryType")
             seen, wanted = (sorted([each[field] for field in fields] for each in some)
                             for some in (listed, [each for each in tokens if each["sub"] == id]))
-            must(seen == wanted, f"user: {len(wanted)} tokens are listed", seen)
+            must(seen == wanted, f"the list contains {len(wanted)} tokens of the user", seen)
         else:
             ecosystem = id.split(";")[0]
             gone = ecosystem in deleted
             missing = f"Ecosystem with id {ecosystem}" if gone else f"User with id {id}"
             wanted = 404, f"{missing} does not exist."
-            must((status, seen) == wanted, f"user: {user['about']}", seen)
+            must((status, seen) == wanted, f"this user does not exist: {user['about']}", seen)
 
 
 def check_email_tokens(api, keys, contents):
@@ -150,26 +151,27 @@ def check_email_tokens(api, keys, contents):
         listed = api.ok(key, "GET", "/_/user-token")["data"]
         seen = {each["userId"]: each for each in listed}
         wanted = {id: each["record"] for id, each in tokens.items() if each["accountId"] == account}
-        must(seen == wanted, f"e-mail tokens: {len(wanted)} are listed", seen)
+        must(seen == wanted, f"the list contains {len(wanted)} e-mail tokens", seen)
     for user in contents["users"]:
         token = tokens.get(user["id"])
         stored, valid = token and token["token"], token and is_valid(token)
         for email in user["spellings"]:
             status, seen = api.send(keys[user["accountId"]], "GET", VALUE, query={"email": email})
             must(status == 200 and value_of(seen) == stored if stored else status == 404,
-                 f"e-mail address: {email}: {'a' if stored else 'no'} value", seen)
+                 f"the API returns {'the' if stored else 'no'} value for {email}", seen)
             if user["password"]:
                 status, seen = api.log_in(email, user["password"])
                 works = user["exists"] and user["active"]
-                must(status == (200 if works else 401), f"log-in: {email}: {status}", seen)
+                must(status == (200 if works else 401), f"a log-in with {email} gets {status}", seen)
                 # The first log-in replaces a token that is not valid.
                 if works:
                     same = value_of(seen) == stored
-                    must(same == bool(valid), f"log-in: {email}: the stored token: {same}", seen)
+                    returned = "the stored token" if same else "a new token"
+                    must(same == bool(valid), f"a log-in with {email} returns {returned}", seen)
                     stored, valid = value_of(seen), True
         for email in user.get("formerEmails", []):
             status, seen = api.log_in(email, user["password"])
-            must(status == 401, f"log-in: {email}: {status}", seen)
+            must(status == 401, f"a log-in with {email} gets {status}", seen)
 
 
 def check_codes(api, keys, contents):
@@ -177,13 +179,14 @@ def check_codes(api, keys, contents):
         key, body = keys[environment["accountId"]], {"environmentId": environment["id"]}
         status, seen = api.send(key, "POST", "/api/auth/shortcode/create", body)
         wanted = 201 if environment["exists"] else 404
-        must(status == wanted, f"environment: {environment['about']}: {status}", seen)
+        claim = f"a new code for this environment gets {status}: {environment['about']}"
+        must(status == wanted, claim, seen)
     codes = contents["shortcodes"]
     for code in filter(is_valid, codes):
         status, seen = api.exchange(code["shortcode"])
         good = status == 200 and seen["userId"] == code["userId"]
-        must(good, f"code: {code['about']}: {status}", seen)
+        must(good, f"the exchange of this code gets {status}: {code['about']}", seen)
     # Five failed attempts block an address. fixture.py made one.
     for code in [each for each in codes if not is_valid(each)][:4]:
         status, seen = api.exchange(code["shortcode"])
-        must(status == 404, f"code: {code['about']}: {status}", seen)
+        must(status == 404, f"the exchange of this code gets {status}: {code['about']}", seen)

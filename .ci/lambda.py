@@ -114,7 +114,8 @@ def every_endpoint(run, introspect):
     must(is_active(devices["token"]), "the device's token is active")
 
     (record,) = run.ask("create-email-token", 201, body={"email": EMAIL})["data"]
-    must(record["userId"] == bob and record["write"] is True, "an e-mail token has write access by default", record)
+    must(record["userId"] == bob, "the e-mail token belongs to the user", record)
+    must(record["write"] is True, "if the request does not contain write, the e-mail token has write access", record)
     (value,) = run.ask("get-email-token-value", query=f"email={EMAIL}")["data"]
     must(is_active(value["token"]), "the e-mail token is active")
     (record,) = run.ask("update-email-token", body={"email": EMAIL, "write": False})["data"]

@@ -149,7 +149,7 @@ def sam(arguments):
     overrides = context.params.get("parameter_overrides") or {}
     unknown = set(overrides) - {one["ParameterKey"] for one in stack()["Parameters"]}
     if unknown:
-        sys.exit(f"the template has no parameters {unknown}")
+        sys.exit(f"the template does not have the parameters {unknown}")
     log({"overrides": overrides, "stack": context.params.get("stack_name")})
     return 0
 

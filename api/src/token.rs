@@ -22,7 +22,7 @@ impl ExpiryType {
     /// Parses an expiry type.
     ///
     /// # Errors
-    /// The message for the client, if the text is not an expiry type.
+    /// If the text is not an expiry type, the error is the message for the client.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "Infinite" => Ok(Self::Infinite),

@@ -37,7 +37,7 @@ impl Embedded {
     /// Opens the database in this file. Creates the file if it does not exist.
     ///
     /// # Errors
-    /// SQLite's error for the file.
+    /// If SQLite cannot open the file, the error is SQLite's error.
     pub fn open(file: &Path) -> Result<Self, String> {
         let path = file.to_str().ok_or("the path is not UTF-8")?;
         Database::new(path)
@@ -48,7 +48,7 @@ impl Embedded {
     /// Creates a database in memory. Its data is lost when the process ends.
     ///
     /// # Errors
-    /// SQLite's error.
+    /// If SQLite fails, the error is SQLite's error.
     pub fn in_memory() -> Result<Self, String> {
         Database::memory()
             .map(Self)
@@ -59,7 +59,7 @@ impl Embedded {
     /// expired items automatically.
     ///
     /// # Errors
-    /// SQLite's error.
+    /// If SQLite fails, the error is SQLite's error.
     pub fn sweep(&self) -> Result<usize, String> {
         self.0.sweep_ttl().map_err(|error| error.to_string())
     }

@@ -44,7 +44,7 @@ const MAX_PAYLOAD: usize = 10 * 1024 * 1024;
 /// requests in progress and returns.
 ///
 /// # Errors
-/// The listener's error.
+/// If the listener fails, the error is the listener's error.
 pub async fn run(
     app: Arc<App>,
     listener: TcpListener,

@@ -35,7 +35,8 @@ pub const NOT_BEFORE: &str = "TOKENRY_NOT_BEFORE";
 /// account or server token that calls an endpoint: 0 (default) to 5.
 ///
 /// Without this memory, the partition of an account or ecosystem limits its back ends to 1,500
-/// calls per second. With it, a revoked token may call endpoints for this many seconds more.
+/// calls per second. With this memory, a revoked token can still call endpoints for up to this many
+/// seconds.
 pub const CALLER_MEMORY_SECONDS: &str = "TOKENRY_CALLER_MEMORY_SECONDS";
 
 /// The optional settings of a deployment.
@@ -75,7 +76,7 @@ impl Settings {
     /// set.
     ///
     /// # Errors
-    /// One line that contains the name of the invalid variable.
+    /// If a variable is invalid, the error is one line that contains the name of this variable.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut settings = Settings::default();
@@ -162,7 +163,8 @@ impl Config {
     /// tables and the key that the endpoint uses are required. All other values have defaults.
     ///
     /// # Errors
-    /// One line that contains the name of the missing or invalid variable.
+    /// If a variable is missing or invalid, the error is one line that contains the name of this
+    /// variable.
     pub fn from_variables(
         uses: Uses,
         variable: impl Fn(&str) -> Option<String>,

@@ -82,7 +82,7 @@ async fn compare(place: &str, database: Embedded) {
 fn print(place: &str, what: &str, gateway: Vec<f64>, bare: Vec<f64>) {
     let (gateway, bare) = (median(gateway), median(bare));
     println!(
-        "database {place}, {what:6}: gateway {gateway:5.0}/s, SDK alone {bare:5.0}/s, \
+        "database {place}, {what:6}: gateway {gateway:5.0}/s, direct SDK calls {bare:5.0}/s, \
          ratio {:.2} (goal: at least {GOAL})",
         gateway / bare,
     );

@@ -1,4 +1,4 @@
-//! The Lambda authorizer `authorize`, tested with the example events that AWS publishes.
+//! Tests of the Lambda authorizer `authorize`, with the example events that AWS publishes.
 
 use functions::authorize;
 use lambda_http::{Context, LambdaEvent};

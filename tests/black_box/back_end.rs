@@ -1,5 +1,5 @@
-//! Log-in and the exchange of short codes through a back end. The back end sends its own server
-//! token and the address of its client.
+//! Tests of log-in and of the exchange of short codes through a back end. The back end sends its
+//! own server token and the address of its client.
 
 use serde_json::{Value, json};
 use shared::domain::{owner::Ecosystem, token::ExpiryType};

@@ -1,5 +1,5 @@
-//! The database operations of each request. Round trips determine the latency, and capacity units
-//! determine the bill.
+//! Tests of the database operations of each request. Round trips determine the latency, and
+//! capacity units determine the bill.
 
 use functions::{FUNCTIONS, authorize};
 use lambda_http::{Context, LambdaEvent};

@@ -1,4 +1,4 @@
-//! `POST /api/auth/shortcode/consume`
+//! Tests of `POST /api/auth/shortcode/consume`.
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use futures_util::future::join_all;

@@ -1,4 +1,4 @@
-//! `POST /api/ecosystems`
+//! Tests of `POST /api/ecosystems`.
 
 use tests::Service;
 

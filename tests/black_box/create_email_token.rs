@@ -1,4 +1,4 @@
-//! `POST /_/user-token`.
+//! Tests of `POST /_/user-token`.
 
 use serde_json::{Value, json};
 use shared::domain::{owner::Ecosystem, token::ExpiryType};

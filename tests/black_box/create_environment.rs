@@ -1,4 +1,4 @@
-//! `POST /api/ecosystems/{ecosystemId}/environments`
+//! Tests of `POST /api/ecosystems/{ecosystemId}/environments`.
 
 use tests::{Fault, Service};
 

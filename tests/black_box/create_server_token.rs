@@ -1,4 +1,4 @@
-//! `POST /api/ecosystems/{ecosystemId}/tokens`
+//! Tests of `POST /api/ecosystems/{ecosystemId}/tokens`.
 
 use tests::Service;
 

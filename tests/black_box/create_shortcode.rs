@@ -1,4 +1,4 @@
-//! `POST /api/auth/shortcode/create`
+//! Tests of `POST /api/auth/shortcode/create`.
 
 use serde_json::{Value, json};
 use shared::{

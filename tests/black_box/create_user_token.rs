@@ -1,4 +1,4 @@
-//! `POST /api/users/{ecosystemId};{userId}/tokens`
+//! Tests of `POST /api/users/{id}/tokens`.
 
 use shared::domain::token::ExpiryType;
 use tests::{Service, TestClock};

@@ -1,4 +1,4 @@
-//! `DELETE /api/ecosystems/{ecosystemId}`
+//! Tests of `DELETE /api/ecosystems/{ecosystemId}`.
 
 use serde_json::json;
 use tests::Service;

@@ -1,4 +1,4 @@
-//! `DELETE /_/user-token`.
+//! Tests of `DELETE /_/user-token`.
 
 use serde_json::json;
 

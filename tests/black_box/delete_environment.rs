@@ -1,4 +1,4 @@
-//! `DELETE /api/environments/{environmentId}`
+//! Tests of `DELETE /api/environments/{environmentId}`.
 
 use serde_json::json;
 use tests::Service;

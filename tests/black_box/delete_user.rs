@@ -1,4 +1,4 @@
-//! `DELETE /api/users/{ecosystemId};{userId}`
+//! Tests of `DELETE /api/users/{id}`.
 
 use tests::{Event, Fault, Service, pause};
 

@@ -1,4 +1,5 @@
-//! The Lambda events of HTTP APIs and REST APIs, and events that `lambda_http` cannot convert.
+//! Tests of the Lambda events of HTTP APIs and REST APIs, and of events that `lambda_http` cannot
+//! convert.
 
 use lambda_http::{Context, LambdaEvent, Request};
 use serde_json::{Value, json, value::to_raw_value};

@@ -1,4 +1,4 @@
-//! The expiry of tokens. A token that was reported as expired stays invalid.
+//! Tests of the expiry of tokens. A token that was reported as expired stays invalid.
 
 use serde_json::json;
 use shared::domain::token::ExpiryType;

@@ -1,5 +1,5 @@
-//! The generated blocks of the documentation. Their sources are `openapi.yaml`, `template.yaml`,
-//! and the tables in the Rust code.
+//! Checks the generated blocks of the documentation. Their sources are `openapi.yaml`,
+//! `template.yaml`, and the tables in the Rust code.
 //!
 //! The test fails if a block is out of date. This command updates the blocks:
 //! `UPDATE=1 cargo test -p tests --test black_box generated`.
@@ -181,7 +181,7 @@ fn what_they_cost() -> String {
     table
 }
 
-/// Returns the database operations as Markdown, such as `` `BatchGetItem`, 2 × `UpdateItem` ``.
+/// Returns the database operations as Markdown, for example `` `BatchGetItem`, 2 × `UpdateItem` ``.
 fn named(calls: Calls) -> String {
     let names = calls.chunk_by(|(one, _), (next, _)| one == next);
     let names: Vec<_> = names

@@ -1,4 +1,4 @@
-//! `GET /_/user-token/value`.
+//! Tests of `GET /_/user-token/value`.
 
 use serde_json::json;
 use tests::TestClock;

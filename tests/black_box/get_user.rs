@@ -1,4 +1,4 @@
-//! `GET /api/users/{ecosystemId};{userId}`
+//! Tests of `GET /api/users/{id}`.
 
 use serde_json::json;
 use tests::Service;

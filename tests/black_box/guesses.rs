@@ -1,4 +1,4 @@
-//! The limits on guessing short codes at `POST /api/auth/shortcode/consume`.
+//! Tests of the limits on guessing short codes at `POST /api/auth/shortcode/consume`.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};

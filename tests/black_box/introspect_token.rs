@@ -1,4 +1,4 @@
-//! `POST /api/auth/introspect`
+//! Tests of `POST /api/auth/introspect`.
 
 use serde_json::json;
 use shared::domain::token::ExpiryType;

@@ -1,4 +1,4 @@
-//! `GET /_/user-token`.
+//! Tests of `GET /_/user-token`.
 
 use serde_json::{Value, json};
 use shared::{

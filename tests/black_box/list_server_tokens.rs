@@ -1,4 +1,4 @@
-//! `GET /api/ecosystems/{ecosystemId}/tokens`
+//! Tests of `GET /api/ecosystems/{ecosystemId}/tokens`.
 
 use serde_json::{Value, json};
 use tests::Service;

@@ -1,4 +1,4 @@
-//! `GET /api/users/{id}/tokens`.
+//! Tests of `GET /api/users/{id}/tokens`.
 
 use std::collections::HashSet;
 

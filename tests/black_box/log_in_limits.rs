@@ -1,4 +1,4 @@
-//! The limits on failed log-ins with `POST /_/user-token/value`.
+//! Tests of the limits on failed log-ins with `POST /_/user-token/value`.
 
 use futures_util::future::{join, join_all};
 use tests::Answer;

@@ -1,4 +1,4 @@
-//! `POST /_/user-token/value`.
+//! Tests of `POST /_/user-token/value`.
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use futures_util::future::join_all;

@@ -1,5 +1,5 @@
-//! `TOKENRY_NOT_BEFORE`: tokens issued before this time are rejected without a read of the
-//! database.
+//! Tests of `TOKENRY_NOT_BEFORE`. Tokens that were issued before this time are rejected without a
+//! read of the database.
 
 use serde_json::json;
 use shared::{

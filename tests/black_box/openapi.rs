@@ -1,4 +1,5 @@
-//! `openapi.yaml` documents every endpoint, and each example in it works.
+//! Checks that `openapi.yaml` documents every endpoint, and that each example in `openapi.yaml`
+//! works.
 //!
 //! These tests do not check that all responses are documented. `tests::openapi` checks this: it
 //! compares every response in any test with the document. The requests of these tests bypass the

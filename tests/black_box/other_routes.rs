@@ -1,4 +1,5 @@
-//! Requests that match no endpoint, and requests that a test can send only through a socket.
+//! Tests of requests that match no endpoint, and of requests that a test can send only through a
+//! socket.
 
 use tests::Service;
 use tokio::{

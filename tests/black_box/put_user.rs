@@ -1,4 +1,4 @@
-//! `PUT /api/users/{ecosystemId};{userId}`
+//! Tests of `PUT /api/users/{id}`.
 
 use futures_util::future::join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};

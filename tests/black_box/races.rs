@@ -1,4 +1,4 @@
-//! Concurrent renewal, revocation and verification of one token.
+//! Tests of concurrent renewals, revocations and verifications of one token.
 
 use futures_util::future::{join, join_all};
 use shared::{

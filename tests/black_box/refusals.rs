@@ -1,6 +1,6 @@
-//! The responses of each endpoint to the callers that it rejects. Each endpoint has a row in
-//! [`ROWS`], and the row contains these responses. If an endpoint has no row, a test fails and
-//! prints the name of the endpoint.
+//! Tests of the responses of each endpoint to the callers that the endpoint rejects. Each endpoint
+//! has a row in [`ROWS`], and the row contains these responses. If an endpoint has no row, a test
+//! fails and prints the name of the endpoint.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Request bodies for endpoints that take no body, and requests with many unknown fields.
+//! Tests of request bodies for endpoints that take no body, and of requests with many unknown
+//! fields.
 
 use serde_json::json;
 use tests::Event;

@@ -1,4 +1,4 @@
-//! `DELETE /api/ecosystems/{ecosystemId}/tokens/{tokenId}`
+//! Tests of `DELETE /api/ecosystems/{ecosystemId}/tokens/{tokenId}`.
 
 use tests::Service;
 

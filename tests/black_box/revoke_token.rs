@@ -1,4 +1,4 @@
-//! `POST /api/auth/revoke`.
+//! Tests of `POST /api/auth/revoke`.
 
 use serde_json::json;
 use shared::domain::token::ExpiryType;

@@ -1,4 +1,4 @@
-//! `DELETE /api/users/{id}/tokens/{tokenId}`.
+//! Tests of `DELETE /api/users/{id}/tokens/{tokenId}`.
 
 use serde_json::json;
 use tests::Service;

@@ -1,5 +1,6 @@
-//! `DELETE /api/users/{id}/tokens`. The request first writes a new epoch of the user. This one
-//! write invalidates all tokens of the user. A sweep then deletes the items of these tokens.
+//! Tests of `DELETE /api/users/{id}/tokens`. This request first writes a new epoch of the user.
+//! This one write invalidates all tokens of the user. A sweep then deletes the items of these
+//! tokens.
 
 use serde_json::json;
 use shared::{

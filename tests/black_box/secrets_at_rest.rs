@@ -1,4 +1,5 @@
-//! The tables contain no secrets in plain text. The test dumps both tables and searches all values.
+//! Checks that the tables contain no secrets in plain text. The test dumps both tables and searches
+//! all values.
 
 use serde_json::json;
 use shared::store::item::Item;

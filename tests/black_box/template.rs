@@ -1,4 +1,5 @@
-//! `template.yaml` declares exactly the existing functions, with their events and variables.
+//! Checks that `template.yaml` declares exactly the existing functions, with their events and
+//! variables.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 

@@ -1,4 +1,4 @@
-//! `PUT /_/user-token`.
+//! Tests of `PUT /_/user-token`.
 
 use serde_json::json;
 use tests::{Fault, TestClock};

@@ -1,7 +1,7 @@
-//! The data key that seals (encrypts) the values of e-mail tokens. All execution environments of a
-//! deployment share one data key. A file contains another key, which wraps (encrypts) the data key.
-//! The table contains the wrapped data key. If the file contains a wrong key, the service does not
-//! create another data key.
+//! Tests of the data key that seals (encrypts) the values of e-mail tokens. All execution
+//! environments of a deployment share one data key. A file contains another key, which wraps
+//! (encrypts) the data key. The table contains the wrapped data key. If the file contains a wrong
+//! key, the service does not create another data key.
 
 use std::{fs, path::Path};
 

@@ -23,7 +23,7 @@ static HTTP: LazyLock<(Runtime, reqwest::Client)> = LazyLock::new(|| {
     (runtime.expect("the runtime starts"), reqwest::Client::new())
 });
 
-/// The database at the URL in `TOKENRY_TEST_ENDPOINT`, such as `http://127.0.0.1:8000`. This
+/// The database at the URL in `TOKENRY_TEST_ENDPOINT` (for example, `http://127.0.0.1:8000`). This
 /// database must not check the signatures of requests, because the tests send invalid signatures.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint(String);

@@ -1,4 +1,4 @@
-//! A whole service: gateway, app, database, and one account with an ecosystem.
+//! Starts a whole service: a gateway, an app, a database, and one account with an ecosystem.
 
 use std::sync::{
     Arc,

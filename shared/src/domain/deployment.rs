@@ -78,7 +78,7 @@ pub struct Deployment {
     pub schema: Schema,
     /// The keys of the token tags, oldest first. All keys are accepted.
     pub tag_keys: Vec<TagKey>,
-    /// The account of a log-in that names no ecosystem.
+    /// The account of a log-in whose request contains no ecosystem id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_account: Option<AccountId>,
     /// Increases by 1 with each change of the record.
@@ -111,7 +111,7 @@ impl Deployment {
     }
 
     /// Returns the key that creates the tags of new tokens: the newest key that is old enough, or
-    /// the oldest key if none is. Returns `None` if there is no key.
+    /// the oldest key if no key is old enough. Returns `None` if there is no key.
     pub fn minting_key(&self, now: UnixSeconds) -> Option<&TagKey> {
         let old_enough = |key: &&TagKey| key.added_at.plus(MINTING_DELAY) <= now;
         let newest = self.tag_keys.iter().rfind(old_enough);
@@ -121,7 +121,8 @@ impl Deployment {
 
 /// A key of the deployment that creates and checks the tags of tokens.
 ///
-/// With the key, a person can create tokens that cost a read each. These tokens are not valid.
+/// A person who has the key can create texts with a valid tag. Each of these texts costs a database
+/// read, but is not a valid token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TagKey {
     /// The key's number. A token's record contains the number of the key that created its tag.
@@ -139,7 +140,8 @@ impl TagKey {
         Self { id, added_at, key }
     }
 
-    /// Returns the tag of a text that has these parts: the first 4 bytes of the HMAC-SHA256.
+    /// Returns the tag of the text that consists of these parts. The tag is the first 4 bytes of
+    /// the HMAC-SHA256 of the text.
     pub(crate) fn tag(&self, parts: [&[u8]; 2]) -> [u8; TAG] {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");

@@ -30,7 +30,7 @@ impl Email {
     /// white space.
     ///
     /// # Errors
-    /// The message for the client, if the text is not an address of this form.
+    /// If the text is not an address of this form, the error is the message for the client.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         Self::read(text).ok_or("invalid email address")
     }

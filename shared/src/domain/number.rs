@@ -1,4 +1,4 @@
-//! Parsing of whole numbers in requests.
+//! Parses whole numbers in requests.
 
 /// The reason why a text is not a number in the allowed range. `String::from` converts the reason
 /// to the message for the client.

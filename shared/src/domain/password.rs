@@ -17,7 +17,7 @@ impl Password {
     /// Parses a new password: 8 to 256 characters. All characters are allowed.
     ///
     /// # Errors
-    /// The message for the client, if the length is wrong.
+    /// If the length is wrong, the error is the message for the client.
     pub fn parse_new(text: &str) -> Result<Self, &'static str> {
         let password = Self::parse(text)?;
         if text.chars().count() < MIN_LENGTH {
@@ -30,7 +30,7 @@ impl Password {
     /// then fails, because no user has such a password.
     ///
     /// # Errors
-    /// The message for the client, if the text is longer than 256 characters.
+    /// If the text is longer than 256 characters, the error is the message for the client.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.chars().nth(MAX_LENGTH).is_some() {
             return Err("field must be at most 256 characters");

@@ -141,9 +141,9 @@ impl App {
         (self.clock.0)().into()
     }
 
-    /// Returns the record of the deployment. It is read once, and again every
-    /// [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS) while the stored data has an
-    /// earlier version than this release writes.
+    /// Returns the record of the deployment. The record is read once. While the stored data has an
+    /// earlier version than this release writes, the record is read again every
+    /// [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS).
     ///
     /// # Errors
     /// [`Error::Internal`] if this release cannot read the stored data; [`Error::Unavailable`] if

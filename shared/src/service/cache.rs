@@ -32,15 +32,16 @@ const CACHE_SIZE: usize = 4096;
 /// was not used for the longest time is removed. The entries take about 2 MB.
 const MEMORY_SIZE: usize = 16_384;
 
-/// Entries by the hash of a token.
+/// Entries of one type. The key of an entry is the hash of a token.
 type Memory<T> = Mutex<LruCache<[u8; 32], T>>;
 
-/// When a token is dead (invalid for all time).
+/// The time from which a token is dead (invalid for all time).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dead {
-    /// Always: the token was revoked, or no record exists, or its owner has another epoch.
+    /// The token is dead at any time, because it was revoked, has no record, or has another epoch
+    /// than its owner.
     Always,
-    /// From this second on: the token expired.
+    /// The token is dead from this second on, because it has expired.
     From(UnixSeconds),
 }
 
@@ -149,7 +150,7 @@ impl Cache {
 }
 
 impl Cache {
-    /// Returns whether the token is known to be dead. Such a token needs no read.
+    /// Returns whether the token is known to be dead. A dead token needs no read.
     pub(super) fn is_dead(&self, token: &PlainToken, now: UnixSeconds) -> bool {
         match lock(&self.dead).get(token.hashed().as_bytes()) {
             Some(Dead::Always) => true,
@@ -163,8 +164,9 @@ impl Cache {
         insert(&self.dead, token, dead);
     }
 
-    /// Returns the verification of a caller's token, if it is at most `seconds` old. The caller must
-    /// check that the token has not expired since.
+    /// Returns the verification of a caller's token, if the verification is less than `seconds`
+    /// seconds old. The code that uses the verification must check that the token has not expired
+    /// since then.
     pub(super) fn caller(
         &self,
         token: &PlainToken,

@@ -19,7 +19,7 @@ use crate::{
 /// stored data has an earlier version than this release writes.
 pub const REREAD_SECONDS: u64 = 10;
 
-/// The record that was read last, and when.
+/// The record that was read last, and the time of this read.
 #[derive(Default)]
 pub(super) struct Remembered(Mutex<Option<(UnixSeconds, Arc<Deployment>)>>);
 
@@ -40,8 +40,8 @@ impl Remembered {
 }
 
 impl Remembered {
-    /// Returns the record. It is read once, and again every [`REREAD_SECONDS`] while the stored data
-    /// has an earlier version than this release writes.
+    /// Returns the record. The record is read once. While the stored data has an earlier version
+    /// than this release writes, the record is read again every [`REREAD_SECONDS`].
     pub(super) async fn current(
         &self,
         identity: &Identity,
@@ -79,7 +79,7 @@ impl Remembered {
         if self.current(identity, now).await?.created_tag_of(token) {
             return Ok(true);
         }
-        // The key may be new.
+        // The key may have been added after the last read.
         let deployment = self.read_within(REREAD_SECONDS, identity, now).await?;
         Ok(deployment.created_tag_of(token) || deployment.schema == Schema::One)
     }
@@ -174,7 +174,7 @@ pub async fn set_first_account(app: &App, _right: MayWrite, account: &AccountId)
     change(app, set).await.map(|_| ())
 }
 
-/// Adds a tag key. It creates tags after a minute.
+/// Adds a tag key. The new key creates tags only after a minute.
 ///
 /// # Errors
 /// [`Error::Internal`] if the deployment has no record yet; [`Error::Unavailable`] if the database

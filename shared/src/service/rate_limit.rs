@@ -45,7 +45,7 @@ pub struct Budget {
 
 impl Budget {
     /// Creates a budget for a subject. `about` distinguishes budgets that have the same subject,
-    /// such as those for log-ins and for short codes.
+    /// for example the budgets for log-ins and for short codes.
     pub fn new(about: &str, subject: &str, window: u64, limit: u32) -> Self {
         Self {
             subject: format!("{about}#{subject}"),

@@ -29,9 +29,9 @@ pub struct Lookup<'a> {
     users: Vec<OwnerKey>,
     /// The tokens to verify.
     tokens: Vec<&'a PlainToken>,
-    /// The caller's token, if its verification may be remembered.
+    /// The caller's token, if the verification of this token may be remembered.
     caller: Option<&'a PlainToken>,
-    /// The caller, if its verification was remembered.
+    /// The caller, if the verification of the caller's token was remembered.
     remembered_caller: Option<Verified>,
 }
 
@@ -248,7 +248,8 @@ pub struct Found {
     /// The new expiry time of each sliding token that was looked up, or `None` if the token is
     /// invalid. The key of the map is the token's hash.
     renewed: HashMap<[u8; 32], Option<UnixSeconds>>,
-    /// The caller, if its verification was remembered and nothing was read for it.
+    /// The caller, if the verification of the caller's token was remembered. Then nothing was read
+    /// for the caller.
     pub(super) remembered_caller: Option<Verified>,
 }
 
@@ -314,12 +315,12 @@ impl Found {
         })
     }
 
-    /// Returns since when a token that was looked up is dead (invalid for all time). Returns `None`
-    /// if the token is valid, or if it may become valid.
+    /// Returns the time from which a token that was looked up is dead (invalid for all time).
+    /// Returns `None` if the token is valid, or if it may become valid.
     ///
-    /// Only the stored records decide. A token whose hash differs from the stored hash is not called
-    /// dead. The same applies to an e-mail token, which can get a later end, and to the token of an
-    /// inactive owner.
+    /// Only the stored records decide. None of these facts alone makes a token dead: its hash
+    /// differs from the stored hash; it is an e-mail token that has expired, because a client can
+    /// set a later expiry; its owner is inactive.
     fn dead(&self, token: &PlainToken) -> Option<Dead> {
         let Some(record) = self.items.token(token.owner(), token.id()) else {
             return Some(Dead::Always);

@@ -121,7 +121,7 @@ impl TokenName {
     /// Parses a label.
     ///
     /// # Errors
-    /// The message for the client if the text is not a valid label.
+    /// If the text is not a valid label, the error is the message for the client.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let length = text.chars().count();
         let refused = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
