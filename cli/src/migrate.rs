@@ -37,7 +37,8 @@ pub struct Migrate {
     /// Required if the deployment has e-mail tokens
     #[arg(long, value_name = "KEY", env = config::VALUE_KEY, value_parser = ValueKeySource::parse)]
     value_key: Option<ValueKeySource>,
-    /// The account of log-ins that name no ecosystem; required if there are several accounts
+    /// The account of log-ins whose request contains no ecosystem id; required if the deployment
+    /// has several accounts
     #[arg(long, value_name = "ID", value_parser = account_id)]
     first_account: Option<AccountId>,
     /// Only create the new account tokens. All old tokens stay valid. Replace the tokens of your
@@ -98,7 +99,7 @@ pub async fn run(args: Migrate) -> Result<(), String> {
         });
     }
     let replaced = migrate::finish(&app, right).await.map_err(said)?;
-    // Then every execution environment knows the new version.
+    // After this time, every execution environment knows the new version.
     wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
     let deleted = migrate::clean_up(&app, right).await.map_err(said)?;
     print(&if args.json {

@@ -47,8 +47,8 @@ const DATABASE: &str = "database.sqlite";
 const VALUE_KEY: &str = "value-key";
 /// The name of the file with the token and the ids that the first start creates.
 const START: &str = "start.json";
-/// The file in the data directory with the new tokens of the accounts that are not in [`START`],
-/// after a migration: a JSON object of account ids and tokens.
+/// The name of the file with the new tokens that a migration creates. The file contains a JSON
+/// object that maps account ids to tokens. It does not contain the account in [`START`].
 const NEW_TOKENS: &str = "new-account-tokens.json";
 
 /// How often expired items are deleted.
@@ -286,8 +286,8 @@ async fn migrate(app: &App, directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the stored token and ids if the token is still valid. Otherwise creates and stores new
-/// ones.
+/// Returns the stored token and ids if the token is still valid. Otherwise creates and stores a new
+/// token and new ids.
 async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
     if let Some(start) = read_json::<Start>(file)?
         && let Some(token) = app.token(&start.account_token).await.map_err(said)?

@@ -131,7 +131,7 @@ impl ValueKeySource {
     /// Parses the ARN of a KMS key, or `file:PATH`.
     ///
     /// # Errors
-    /// One line that says which forms are valid.
+    /// The error is one line that says which forms are valid.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix("file:") {
             Some(path) if !path.is_empty() => Ok(Self::File(path.into())),

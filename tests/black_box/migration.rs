@@ -1,4 +1,4 @@
-//! The migration of stored data from schema version 1 to version 2.
+//! Tests of the migration of stored data from schema version 1 to version 2.
 
 use serde_json::{Value, json};
 use shared::{
@@ -104,7 +104,7 @@ async fn check(fixture: &Fixture, tokens: &[String]) {
             }
         }
     }
-    // A user's tokens of before are not listed either.
+    // The old tokens of a user are not in the list of the user's tokens.
     for token in fixture.list("tokens") {
         if token["holder"] == "user" {
             for caller in tokens {
@@ -188,7 +188,7 @@ async fn new_tokens_have_a_tag_before_the_old_tokens_end() {
 }
 
 #[tokio::test]
-async fn data_of_an_unknown_schema_version_is_refused_with_the_remedy() {
+async fn the_error_for_an_unknown_schema_version_says_what_to_do() {
     let fixture = Fixture::copy_of("schema-1");
     migrated(&fixture.environment()).await.unwrap();
     fixture.set_schema(3).await;

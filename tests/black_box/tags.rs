@@ -1,4 +1,4 @@
-//! Token tags: a token with a wrong tag costs no read.
+//! Tests of token tags. A token with a wrong tag costs no read.
 
 use serde_json::Value;
 use shared::{
@@ -12,7 +12,7 @@ fn forged(token: &str) -> String {
     let (covered, _) = token.split_at(token.len() - 6);
     // The last 11 digits are 4 random bytes and the tag.
     let (rest, last) = covered.split_at(covered.len() - 11);
-    let number = base62::decode(last).expect("base62") ^ (1 << 32);
+    let number = base62::decode(last).expect("the digits are base62") ^ (1 << 32);
     let covered = format!("{rest}{:0>11}", base62::encode_fmt(number));
     let sum = crc32fast::hash(covered.as_bytes());
     let forged = format!("{covered}{:0>6}", base62::encode_fmt(sum));
@@ -173,7 +173,7 @@ async fn an_expired_token_is_read_again_after_the_clock_is_set_back() {
 }
 
 #[tokio::test]
-async fn the_token_of_a_user_that_is_only_inactive_or_of_a_failed_read_is_not_called_dead() {
+async fn a_token_is_not_remembered_as_dead_after_a_failed_database_call() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -199,7 +199,7 @@ async fn the_token_of_a_user_that_is_only_inactive_or_of_a_failed_read_is_not_ca
 }
 
 #[tokio::test]
-async fn an_expired_e_mail_token_that_gets_a_new_end_is_valid_again() {
+async fn an_expired_e_mail_token_is_valid_again_after_its_expiry_is_changed() {
     let service = Service::start().await;
     service
         .person("bob", "bob@example.com", "correct horse")
@@ -224,7 +224,7 @@ async fn an_expired_e_mail_token_that_gets_a_new_end_is_valid_again() {
 }
 
 #[tokio::test]
-async fn the_memory_of_callers_saves_reads_and_ends_after_its_time() {
+async fn a_remembered_caller_costs_no_read_and_is_forgotten_after_the_configured_time() {
     let settings = shared::config::Settings {
         caller_memory_seconds: 3,
         ..Default::default()
@@ -243,13 +243,15 @@ async fn the_memory_of_callers_saves_reads_and_ends_after_its_time() {
     assert_eq!(cost(&server).await, (200, 4.0));
     // The ecosystem is cached, and the caller is remembered.
     assert_eq!(cost(&server).await, (200, 2.0));
-    // The token that is asked about is not remembered: its own records are read as a caller.
+    // The token in the form is not remembered. If this token is the caller's token, its records are
+    // read.
     assert_eq!(cost(&token).await, (403, 2.0));
     let path = format!("/api/ecosystems/{}/tokens/{id}", service.ecosystem.id);
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
     service.clock.advance(2);
     assert_eq!(cost(&server).await.0, 200);
-    // The revoked token itself is not active, even as long as it may still call.
+    // The introspection of the revoked token says that the token is not active, although the token
+    // may still call endpoints.
     assert!(!service.is_active(&server).await);
     service.clock.advance(1);
     assert_eq!(cost(&server).await.0, 401);

@@ -81,7 +81,7 @@ impl Fixture {
     /// If the record cannot be changed.
     pub async fn set_schema(&self, version: u32) {
         let key =
-            serde_dynamo::to_item(Key::deployment()).expect("a key can be written as an item");
+            serde_dynamo::to_item(Key::deployment()).expect("the key can be written as an item");
         let client = embedded::client(self.database.clone());
         let update = client.update_item().table_name(IDENTITY).set_key(Some(key));
         let version = AttributeValue::N(version.to_string());

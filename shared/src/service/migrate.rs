@@ -33,11 +33,11 @@ async fn scan(app: &App, mut each: impl AsyncFnMut(Stored) -> Result<()>) -> Res
 
 /// Creates the record of the deployment with a tag key, if there is none. From then on, every new
 /// token has a tag. If the deployment has accounts but no first account, `choose` gets the accounts
-/// and returns the first one. Returns all accounts.
+/// and returns the id of the first account. Returns all accounts.
 ///
 /// # Errors
-/// The error of `choose`; [`Error::Internal`] if this release cannot read the stored data; the
-/// database is unavailable.
+/// [`Error::Internal`] if this release cannot read the stored data; [`Error::Unavailable`] if the
+/// database is unavailable. Also returns the error of `choose`.
 pub async fn prepare(
     app: &App,
     right: MayWrite,
@@ -118,8 +118,8 @@ async fn replace_email_tokens(app: &App, right: MayWrite) -> Result<u64> {
 /// least [`REREAD_SECONDS`](deployment::REREAD_SECONDS) after [`finish`].
 ///
 /// # Errors
-/// [`Error::Internal`] if the schema version is not raised yet; the value key or the database is
-/// unavailable.
+/// [`Error::Internal`] if the schema version is not raised yet; [`Error::Unavailable`] if the value
+/// key or the database is unavailable.
 pub async fn clean_up(app: &App, right: MayWrite) -> Result<u64> {
     if deployment::read(app).await?.schema != Schema::CURRENT {
         return Err(Error::Internal {

@@ -130,8 +130,8 @@ async fn end(app: &App, token: &Token) -> Result<()> {
 /// records.
 ///
 /// # Errors
-/// [`Error::Unavailable`] if the database is unavailable during the write. An error during the
-/// deletion of the records is only logged.
+/// The database is unavailable during the write. An error during the deletion of the records is
+/// only logged.
 pub async fn revoke_all(
     app: &App,
     _right: MayWrite,

@@ -50,7 +50,7 @@ impl Identity {
         })
     }
 
-    /// Deletes items, such as those of invalid tokens.
+    /// Deletes items, for example the items of invalid tokens.
     pub(crate) async fn delete_items(&self, keys: &BTreeSet<Key>) -> Result<()> {
         let keys: Vec<_> = keys.iter().collect();
         for keys in keys.chunks(DELETE_BATCH) {
