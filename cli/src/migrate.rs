@@ -9,6 +9,7 @@ use shared::{
     App,
     config::{self, ValueKeySource},
     domain::{
+        deployment::Schema,
         error::Error,
         id::AccountId,
         owner::Account,
@@ -98,9 +99,12 @@ pub async fn run(args: Migrate) -> Result<(), String> {
                 .to_owned()
         });
     }
+    let is_new = app.deployment().await.map_err(said)?.schema == Schema::CURRENT;
     let replaced = migrate::finish(&app, right).await.map_err(said)?;
-    // After this time, every execution environment knows the new version.
-    wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
+    if !is_new {
+        // After this time, every execution environment knows the new version.
+        wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
+    }
     let deleted = migrate::clean_up(&app, right).await.map_err(said)?;
     print(&if args.json {
         json!({ "schema": 2, "replacedEmailTokens": replaced, "endedTokens": deleted }).to_string()

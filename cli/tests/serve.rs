@@ -138,6 +138,64 @@ async fn a_restart_prints_the_same_ids_and_tokens_stay_valid() {
 }
 
 #[tokio::test]
+async fn data_of_an_earlier_release_is_migrated_and_start_json_gets_a_new_account_token() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema-1");
+    let data = tempfile::tempdir().expect("a directory");
+    for file in ["database.sqlite", "value-key", "start.json"] {
+        std::fs::copy(fixture.join(file), data.path().join(file)).expect("a copy");
+    }
+    let contents = std::fs::read(fixture.join("contents.json")).expect("the list");
+    let contents: Value = serde_json::from_slice(&contents).expect("JSON");
+    let read = |file: &str| {
+        let text = std::fs::read(data.path().join(file)).expect("the file exists");
+        serde_json::from_slice::<Value>(&text).expect("JSON")
+    };
+    let before = read("start.json");
+
+    let mut server = Server::on(data.path());
+    let token = server.text("accountToken");
+    assert_eq!(server.line["ecosystemId"], before["ecosystemId"]);
+    assert_ne!(before["accountToken"], token.as_str());
+    assert_eq!(read("start.json")["accountToken"], token.as_str());
+    for old in contents["tokens"].as_array().expect("a list") {
+        assert!(
+            !server
+                .is_active(old["token"].as_str().expect("a token"))
+                .await
+        );
+    }
+    let minted = server.mint("").await.expect("a token");
+    assert!(server.is_active(&minted).await);
+    server.signal("-TERM");
+    let mut log = String::new();
+    let stderr = server.child.stderr.take().expect("standard error");
+    BufReader::new(stderr)
+        .read_to_string(&mut log)
+        .expect("UTF-8");
+    assert!(
+        log.contains("start.json contains a new account token"),
+        "{log}"
+    );
+    assert!(log.contains("new-account-tokens.json"), "{log}");
+    assert!(!log.contains("tk_"), "{log}");
+
+    // The other account gets a new token in a file. A restart changes nothing.
+    let other = contents["accounts"][1]["id"].as_str().expect("an id");
+    let new = read("new-account-tokens.json");
+    let server = Server::on(data.path());
+    assert_eq!(server.text("accountToken"), token);
+    assert_eq!(read("new-account-tokens.json"), new);
+    let answer = server
+        .http
+        .post(format!("{}/api/ecosystems", server.text("url")))
+        .header("authorization", new[other].as_str().expect("a token"))
+        .send()
+        .await;
+    assert_eq!(answer.expect("a response").status(), 201);
+    assert!(server.is_active(&minted).await);
+}
+
+#[tokio::test]
 async fn a_start_without_a_database_ignores_start_json_and_creates_a_new_account() {
     let data = tempfile::tempdir().unwrap();
     let mut first = Server::on(data.path());

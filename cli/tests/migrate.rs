@@ -1,0 +1,100 @@
+//! Runs `tokenry migrate` as a process, against a local server that implements DynamoDB.
+
+use std::process::{Command, Output};
+
+use dynoxide::Database;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/schema-1");
+
+/// Runs the command against an endpoint. Returns its exit code and its lines of output.
+async fn migrate(endpoint: &str, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
+    command
+        .arg("migrate")
+        .args(arguments)
+        .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_ACCESS_KEY_ID", "id")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .env("TOKENRY_IDENTITY_TABLE", "tokenry-identity");
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output
+        .expect("the task does not panic")
+        .expect("the command runs");
+    let text = if status.success() { stdout } else { stderr };
+    let text = String::from_utf8(text).expect("the output is UTF-8");
+    (status.code(), text.lines().map(str::to_owned).collect())
+}
+
+/// Serves a copy of the fixture. Returns the URL, and the directory of the copy.
+async fn served() -> (String, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a directory can be created");
+    for file in ["database.sqlite", "value-key"] {
+        let copy = directory.path().join(file);
+        std::fs::copy(format!("{FIXTURE}/{file}"), copy).expect("the fixture can be copied");
+    }
+    let file = directory.path().join("database.sqlite");
+    let database = Database::new(file.to_str().expect("the path is UTF-8"));
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let database = database.expect("the database can be opened");
+    tokio::spawn(dynoxide::server::serve_on(listener, database));
+    (endpoint, directory)
+}
+
+fn json_of(lines: &[String]) -> Vec<Value> {
+    let json = |line: &String| serde_json::from_str(line).expect("the line is JSON");
+    lines.iter().map(json).collect()
+}
+
+#[tokio::test]
+async fn a_migration_prints_a_new_token_for_each_account_once_and_then_the_result() {
+    let (endpoint, directory) = served().await;
+    let contents = std::fs::read(format!("{FIXTURE}/contents.json")).expect("the list exists");
+    let contents: Value = serde_json::from_slice(&contents).expect("the list is JSON");
+    let account = |n: usize| contents["accounts"][n]["id"].as_str().expect("an id");
+
+    let (code, lines) = migrate(&endpoint, &["--prepare"]).await;
+    assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
+    assert!(lines[0].contains("--first-account"), "{lines:?}");
+    let (code, lines) = migrate(&endpoint, &["--first-account", "bob"]).await;
+    assert_eq!(code, Some(2), "{lines:?}");
+
+    let prepare = ["--prepare", "--json", "--first-account", account(1)];
+    let (code, lines) = migrate(&endpoint, &prepare).await;
+    assert_eq!(code, Some(0), "{lines:?}");
+    let printed = json_of(&lines);
+    let mut ids: Vec<_> = printed[..2]
+        .iter()
+        .filter_map(|line| line["accountId"].as_str())
+        .collect();
+    ids.sort_unstable();
+    let mut accounts = [account(0), account(1)];
+    accounts.sort_unstable();
+    assert_eq!(ids, accounts);
+    assert_eq!(printed[2..], [json!({ "prepared": true })]);
+
+    // The tokens were printed. Without the value key, no e-mail token can get a new value.
+    let (code, lines) = migrate(&endpoint, &["--json"]).await;
+    assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
+    let key = format!("file:{}/value-key", directory.path().display());
+    let (code, lines) = migrate(&endpoint, &["--json", "--value-key", &key]).await;
+    assert_eq!(code, Some(0), "{lines:?}");
+    let [result] = &json_of(&lines)[..] else {
+        panic!("more than the result was printed: {lines:?}");
+    };
+    assert_eq!(result["schema"], 2);
+    assert!(result["endedTokens"].as_u64() > Some(10), "{result}");
+    assert!(result["replacedEmailTokens"].as_u64() > Some(3), "{result}");
+    let again = json!({ "schema": 2, "replacedEmailTokens": 0, "endedTokens": 0 });
+    let (_, lines) = migrate(&endpoint, &["--json", "--value-key", &key]).await;
+    assert_eq!(json_of(&lines), [again]);
+}
