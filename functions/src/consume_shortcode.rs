@@ -1,5 +1,7 @@
 //! `POST /api/auth/shortcode/consume`: exchanges a short code for its token.
 
+use std::iter::zip;
+
 use lambda_http::{Body, Request, Response};
 use serde_json::Value;
 use shared::{
@@ -11,14 +13,17 @@ use shared::{
     },
     http::{Origin, back_end, deadline, fields::Fields, ok_secret},
     service::{
-        rate_limit::{TAKE_BACK_MARGIN, count_attempt, failed, take_back},
-        shortcode::{Exchange, Exchanged, exchange},
+        rate_limit::{Limits, TAKE_BACK_MARGIN, count_and_read, count_attempt, failed, take_back},
+        shortcode::{Exchange, Exchanged, exchange, record},
     },
 };
 use tokenry_api::ExchangedToken;
 
-/// How many attempts from one source may fail in a window.
-const FAILURES: u32 = 5;
+/// How many attempts from one source may fail in a window. A /56 network usually belongs to one
+/// customer, and a /48 network to one organization, so their limits are much lower than the sum of
+/// the limits of their 256 and 65,536 networks. But several people may share them, so their limits
+/// are four times and sixteen times as high.
+const FAILURES: Limits = [5, 20, 80];
 /// The length of the window, in seconds.
 const WINDOW: u64 = 15 * 60;
 
@@ -39,17 +44,17 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
     let (typed, origin) = given(&request, back_end)?;
     let per_minute = app.settings().shortcode_failures_per_minute;
-    let source = origin.address.iter();
-    let mut budgets: Vec<_> = source
-        .map(|source| origin.budget("shortcode", source, WINDOW, FAILURES))
+    let mut own: Vec<_> = zip(&origin.sources, FAILURES)
+        .map(|(source, limit)| origin.budget("shortcode", source, WINDOW, limit))
         .collect();
-    budgets.push(origin.budget("shortcode", "deployment", 60, per_minute));
-    let table = app.ephemeral()?;
-    let counted = count_attempt(table, &budgets, app.now().seconds()).await?;
+    let mut shared = own.split_off(own.len().min(1));
+    shared.push(origin.budget("shortcode", "deployment", 60, per_minute));
+    let (table, now) = (app.ephemeral()?, app.now().seconds());
 
     // A value that is not a string counts as a malformed code.
     let code = typed.as_str();
     let Some(code) = code.and_then(|typed| app.settings().code_space.parse(typed)) else {
+        let counted = count_attempt(table, &[own, shared].concat(), now).await?;
         failed(table, counted).await;
         return Err(Error::from(Problem {
             location: Location::Body,
@@ -58,7 +63,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         }));
     };
     let unknown = || Error::NotFound(format!("Shortcode {} does not exist.", code.reveal()));
-    let exchange = exchange(app, &code, origin.ecosystem.as_ref());
+    let read = record(app, &code);
+    let (counted, record) = count_and_read(table, &own, &shared, now, read).await?;
+    let exchange = async { exchange(app, &code, record?, origin.ecosystem.as_ref()).await };
     let attempt = deadline(&request).before(TAKE_BACK_MARGIN, exchange);
     match attempt.await.flatten() {
         Ok(Exchange::Token(exchanged)) => {

@@ -1,6 +1,8 @@
 //! `POST /_/user-token/value`: logs a user in with a password and returns the value of the user's
 //! e-mail token.
 
+use std::iter::zip;
+
 use futures_util::future::join;
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -15,16 +17,21 @@ use shared::{
     http::{Origin, back_end, deadline, email_token::value, fields::Fields},
     service::{
         log_in::{self, try_log_in},
-        rate_limit::{TAKE_BACK_MARGIN, count_attempt, failed, take_back},
+        rate_limit::{Limits, TAKE_BACK_MARGIN, count_and_read, failed, take_back},
     },
 };
 
 /// The length of the window, in seconds.
 const WINDOW: u64 = 15 * 60;
-/// How many attempts for one e-mail address from one source may fail in a window.
-const OF_ADDRESS_AND_SOURCE: u32 = 10;
-/// How many attempts from one source may fail in a window.
-const OF_SOURCE: u32 = 30;
+/// How many attempts for one e-mail address from one source may fail in a window. The owner of an
+/// address uses few networks, so a /56 network has only twice the limit, and a /48 network four
+/// times. All are less than [`OF_ADDRESS`], so no /48 network alone can lock an address.
+const OF_ADDRESS_AND_SOURCE: Limits = [10, 20, 40];
+/// How many attempts from one source may fail in a window. A /56 network usually belongs to one
+/// customer, and a /48 network to one organization, so their limits are much lower than the sum of
+/// the limits of their 256 and 65,536 networks. But several people may share them, so their limits
+/// are four times and sixteen times as high.
+const OF_SOURCE: Limits = [30, 120, 480];
 /// How many attempts for one e-mail address from all sources may fail in a window.
 const OF_ADDRESS: u32 = 100;
 
@@ -49,32 +56,20 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let table = app.ephemeral()?;
     let now = app.now().seconds();
     let budget = |about, subject: &str, limit| origin.budget(about, subject, WINDOW, limit);
-    let of_source = match &origin.address {
-        Some(source) => {
+    let limits = zip(OF_ADDRESS_AND_SOURCE, OF_SOURCE);
+    let mut own: Vec<_> = zip(&origin.sources, limits)
+        .flat_map(|(source, (of_pair, of_source))| {
             let pair = format!("{source} {of_address}");
-            vec![
-                budget("log-in of address and source", &pair, OF_ADDRESS_AND_SOURCE),
-                budget("log-in of source", source, OF_SOURCE),
+            [
+                budget("log-in of address and source", &pair, of_pair),
+                budget("log-in of source", source, of_source),
             ]
-        }
-        None => Vec::new(),
-    };
-    let counted = count_attempt(table, &of_source, now).await?;
-    // First count the attempt for the source, then for the e-mail address. So a source that has
-    // reached its own limit does not use up the limit of the address, which all sources share.
-    let of_address = [budget("log-in of address", of_address, OF_ADDRESS)];
-    let (also, address) = join(
-        count_attempt(table, &of_address, now),
-        log_in::address(app, &email),
-    )
-    .await;
-    let counted = match also {
-        Ok(also) => counted.and(also),
-        Err(error) => {
-            take_back(table, counted).await;
-            return Err(error);
-        }
-    };
+        })
+        .collect();
+    let mut shared = own.split_off(own.len().min(2));
+    shared.push(budget("log-in of address", of_address, OF_ADDRESS));
+    let read = log_in::address(app, &email);
+    let (counted, address) = count_and_read(table, &own, &shared, now, read).await?;
 
     let attempt = async {
         match address {

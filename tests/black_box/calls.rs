@@ -140,6 +140,22 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ),
     (
         "consume-shortcode",
+        "from an IPv6 address",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactWriteItems", 8.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "consume-shortcode",
         "through a back end",
         &[
             ("BatchGetItem", 2.0),
@@ -169,6 +185,29 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("TransactGetItems", 6.0),
             ("BatchGetItem", 1.0),
             ("TransactWriteItems", 7.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "log-in-with-password",
+        "from an IPv6 address",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
@@ -517,6 +556,11 @@ impl Variant {
                 let (_, code) = code(service, json!({ "environmentId": self.environment })).await;
                 self.of(consume_shortcode::consume(service, &code)).await
             }
+            ("consume-shortcode", "from an IPv6 address") => {
+                let (_, code) = code(service, json!({ "userId": bob })).await;
+                let event = consume_shortcode::attempt(&code).source("2001:db8::1");
+                self.of(event.send(&service.app)).await
+            }
             ("consume-shortcode", "through a back end") => {
                 let (_, code) = code(service, json!({ "userId": bob })).await;
                 let (_, server) = service.server_token(&service.ecosystem).await;
@@ -533,6 +577,9 @@ impl Variant {
             ("log-in-with-password", "without a valid e-mail token") => {
                 ask(service, "DELETE", &json!({ "email": BOB })).await;
                 self.of(service.log_in("192.0.2.1", BOB, PASSWORD)).await
+            }
+            ("log-in-with-password", "from an IPv6 address") => {
+                self.of(service.log_in("2001:db8::1", BOB, PASSWORD)).await
             }
             ("log-in-with-password", "with a wrong password") => {
                 service.database.take_calls();

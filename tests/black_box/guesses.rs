@@ -51,6 +51,46 @@ async fn guesses_from_one_source_are_limited_even_if_they_are_sent_in_parallel()
 }
 
 #[tokio::test]
+async fn guesses_from_many_64_networks_of_one_48_network_are_limited_and_its_neighbor_is_not() {
+    let service = without_minute_limit().await;
+    let guess = async |network: &str| {
+        let source = format!("2001:db8:{network}::1");
+        let answer = attempt("A2B3C4").source(&source).send(&service.app).await;
+        (
+            answer.status,
+            answer.header("retry-after").map(str::to_owned),
+        )
+    };
+    let wrong = (404, None);
+    let refused = (429, Some("900".to_owned()));
+    // Each guess comes from another /64 network. A guess that gets a 429 does not count for the
+    // /48 network, so its other /56 networks keep their own limits.
+    for wide in 0..4 {
+        for narrow in 0..30 {
+            let expected = if narrow < 20 { &wrong } else { &refused };
+            let network = format!("1:{wide}{narrow:02x}");
+            assert_eq!(guess(&network).await, *expected, "{network}");
+        }
+    }
+    assert_eq!(guess("1:400").await, refused);
+    assert_eq!(guess("1:ff00").await, refused);
+    assert_eq!(guess("2:400").await, wrong);
+    service.clock.advance(900);
+    assert_eq!(guess("1:400").await, wrong);
+}
+
+#[tokio::test]
+async fn correct_codes_from_many_64_networks_of_one_48_network_never_reach_a_limit() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    for network in 0..100 {
+        let (_, code) = code(&service, json!({ "environmentId": environment })).await;
+        let event = attempt(&code).source(&format!("2001:db8:1:{network}::1"));
+        assert_eq!(event.send(&service.app).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn retry_after_is_one_second_if_unfinished_attempts_fill_the_limit() {
     let service = without_minute_limit().await;
     let bob = service.user("bob").await;

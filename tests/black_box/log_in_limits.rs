@@ -51,6 +51,50 @@ async fn a_source_gets_a_429_after_30_failed_log_ins_to_different_addresses() {
 }
 
 #[tokio::test]
+async fn log_ins_to_one_address_from_one_48_network_are_limited_and_do_not_lock_the_address() {
+    let (service, _) = with_bob().await;
+    let wrong = async |network: &str| {
+        let source = format!("2001:db8:{network}::1");
+        service.log_in(&source, BOB, "wrong").await
+    };
+    // Each attempt comes from another /64 network.
+    for wide in 0..2 {
+        for narrow in 0..20 {
+            let answer = wrong(&format!("1:{wide}{narrow:02x}")).await;
+            assert_eq!(answer.status, 401, "{wide} {narrow}");
+        }
+        assert_too_many(&wrong(&format!("1:{wide}ff")).await, "900");
+    }
+    assert_too_many(&wrong("1:200").await, "900");
+    // The owner of the address is in the next /48 network.
+    let answer = service.log_in("2001:db8:2::1", BOB, PASSWORD).await;
+    assert_eq!(answer.status, 200);
+    // The /48 network is not locked for other addresses.
+    let other = service.log_in("2001:db8:1::1", "ann@example.com", "wrong");
+    assert_eq!(other.await.status, 401);
+}
+
+#[tokio::test]
+async fn log_ins_to_any_addresses_from_one_48_network_are_limited_and_its_neighbor_is_not() {
+    let (service, _) = with_bob().await;
+    let wrong = async |network: String, number: u32| {
+        let email = format!("user{number}@example.com");
+        let source = format!("2001:db8:{network}::1");
+        service.log_in(&source, &email, "wrong").await
+    };
+    for number in 0..480 {
+        let (wide, narrow) = (number / 120, number % 120);
+        let answer = wrong(format!("1:{wide}{narrow:02x}"), number).await;
+        assert_eq!(answer.status, 401, "{number}");
+        if narrow == 119 {
+            assert_too_many(&wrong(format!("1:{wide}ff"), 1000).await, "900");
+        }
+    }
+    assert_too_many(&wrong("1:400".to_owned(), 1000).await, "900");
+    assert_eq!(wrong("2:400".to_owned(), 1000).await.status, 401);
+}
+
+#[tokio::test]
 async fn an_address_is_locked_for_all_sources_after_exactly_100_failed_log_ins() {
     let (service, _) = with_bob().await;
     for attacker in 1..=10 {

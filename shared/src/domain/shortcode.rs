@@ -158,7 +158,7 @@ impl Grantee {
 
 /// A code's item in the ephemeral table, without the item's key.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub struct Record {
     /// When the code was created.
     #[serde(rename = "made_at")]
     pub(crate) created_at: Timestamp,

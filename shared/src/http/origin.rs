@@ -48,9 +48,9 @@ pub struct Origin {
     /// directly. If there is an ecosystem, the ecosystem's own limits apply, and users and codes of
     /// other ecosystems are unknown.
     pub ecosystem: Option<EcosystemId>,
-    /// The client's address in the format of [`rate_limit::source`], or `None` if a back end does
-    /// not send the address.
-    pub address: Option<String>,
+    /// The networks of the client's address, as [`rate_limit::sources`] returns them. There are
+    /// none if a back end does not send the address.
+    pub sources: Vec<String>,
 }
 
 impl Origin {
@@ -68,11 +68,12 @@ impl Origin {
             Ok(address) => Ok(address),
             Err(_) => Err("field must be an IPv4 or IPv6 address"),
         });
-        let address = match ecosystem {
-            None => Some(rate_limit::source(gateway_source(request))),
-            Some(_) => client.map(|address| rate_limit::source(Some(address))),
+        let sources = match (&ecosystem, client) {
+            (None, _) => rate_limit::sources(gateway_source(request)),
+            (Some(_), Some(client)) => rate_limit::sources(Some(client)),
+            (Some(_), None) => Vec::new(),
         };
-        Self { ecosystem, address }
+        Self { ecosystem, sources }
     }
 
     /// Returns the budget of `limit` failures in `window` seconds for a subject. Each ecosystem has

@@ -10,7 +10,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -72,9 +72,34 @@ pub struct CountedAttempt(Vec<Counter>);
 
 impl CountedAttempt {
     /// Combines the counters in which one attempt was counted.
-    pub fn and(mut self, also: Self) -> Self {
+    fn and(mut self, also: Self) -> Self {
         self.0.extend(also.0);
         self
+    }
+}
+
+/// Counts an attempt in its own budgets, then in the budgets that it shares with other sources. So
+/// a source that has reached its own limit does not use up a shared limit, not even for a moment.
+/// The second step runs at the same time as `read`, so it takes no additional time. Returns the
+/// result of `read` only if the attempt is below all limits.
+///
+/// # Errors
+/// Those of [`count_attempt`].
+pub async fn count_and_read<T>(
+    table: &Ephemeral,
+    own: &[Budget],
+    shared: &[Budget],
+    now: UnixSeconds,
+    read: impl Future<Output = T>,
+) -> Result<(CountedAttempt, T)> {
+    let counted = count_attempt(table, own, now).await?;
+    let (also, read) = join(count_attempt(table, shared, now), read).await;
+    match also {
+        Ok(also) => Ok((counted.and(also), read)),
+        Err(error) => {
+            take_back(table, counted).await;
+            Err(error)
+        }
     }
 }
 
@@ -152,18 +177,29 @@ pub async fn failed(table: &Ephemeral, counted: CountedAttempt) {
     join_all(notes).await;
 }
 
-/// Returns the subject for the source address of a request. All IPv6 addresses of a /64 network are
-/// one subject, because internet providers give each customer at least a /64 network. All requests
+/// The limits of a source, in the order of the result of [`sources`]: the limit of an IPv4 address
+/// or a /64 network, the limit of a /56 network, and the limit of a /48 network.
+pub type Limits = [u32; 3];
+
+/// Returns the subjects for the source address of a request. An IPv4 address is one subject. An
+/// IPv6 address has three subjects: its /64, its /56 and its /48 network. Internet providers give a
+/// customer one of these, so an attacker can use all addresses of a /48 network. All requests
 /// without a known address are one subject.
-pub fn source(address: Option<IpAddr>) -> String {
+pub fn sources(address: Option<IpAddr>) -> Vec<String> {
     match address {
-        Some(IpAddr::V4(v4)) => v4.to_string(),
+        Some(IpAddr::V4(v4)) => vec![v4.to_string()],
         Some(IpAddr::V6(v6)) => {
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return vec![v4.to_string()];
+            }
             let [a, b, c, d, ..] = v6.segments();
-            let network = format!("{a:x}:{b:x}:{c:x}:{d:x}::/64");
-            v6.to_ipv4_mapped().map_or(network, |v4| v4.to_string())
+            vec![
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"),
+                format!("{a:x}:{b:x}:{c:x}:{:x}::/56", d & 0xff00),
+                format!("{a:x}:{b:x}:{c:x}::/48"),
+            ]
         }
-        None => "unknown".to_owned(),
+        None => vec!["unknown".to_owned()],
     }
 }
 
@@ -172,15 +208,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv6_source_becomes_its_64_network_and_an_ipv4_mapped_source_becomes_its_ipv4_address() {
-        let source = |address: &str| super::source(address.parse().ok());
-        assert_eq!(source("192.0.2.1"), "192.0.2.1");
-        assert_eq!(source("::ffff:192.0.2.1"), "192.0.2.1");
-        let one = source("2001:db8:1:2:3:4:5:6");
-        assert_eq!(one, source("2001:db8:1:2::"));
-        assert_ne!(one, source("2001:db8:1:3::"));
-        assert_eq!(source("192.0.2.1, 10.0.0.1"), "unknown");
-        assert_eq!(source(""), "unknown");
+    fn an_ipv6_source_counts_as_three_networks_and_an_ipv4_mapped_source_as_its_ipv4_address() {
+        let sources = |address: &str| super::sources(address.parse().ok());
+        assert_eq!(sources("192.0.2.1"), ["192.0.2.1"]);
+        assert_eq!(sources("::ffff:192.0.2.1"), ["192.0.2.1"]);
+        assert_eq!(
+            sources("2001:db8:1:f2ab:3:4:5:6"),
+            [
+                "2001:db8:1:f2ab::/64",
+                "2001:db8:1:f200::/56",
+                "2001:db8:1::/48"
+            ]
+        );
+        let common = |one, other| {
+            let others = sources(other);
+            sources(one).iter().filter(|s| others.contains(s)).count()
+        };
+        assert_eq!(common("2001:db8:1:200::", "2001:db8:1:200:f::"), 3);
+        assert_eq!(common("2001:db8:1:200::", "2001:db8:1:2ff::"), 2);
+        assert_eq!(common("2001:db8:1:200::", "2001:db8:1:300::"), 1);
+        assert_eq!(common("2001:db8:1::", "2001:db8:2::"), 0);
+        assert_eq!(sources("192.0.2.1, 10.0.0.1"), ["unknown"]);
+        assert_eq!(sources(""), ["unknown"]);
     }
 
     #[test]

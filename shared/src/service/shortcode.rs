@@ -118,15 +118,28 @@ pub struct Exchanged {
     pub environment: Option<EnvironmentId>,
 }
 
-/// Exchanges a code for a new token. After one read, one transaction deletes the code and stores
-/// the token. So only one of several concurrent attempts gets a token. If `ecosystem` is given, a
+/// Reads a code's record with strong consistency.
+///
+/// # Errors
+/// The database is unavailable.
+pub async fn record(app: &App, code: &Code) -> Result<Option<Record>> {
+    app.ephemeral()?.code(code).await
+}
+
+/// Exchanges a code for a new token. `record` is the code's record, which the caller has just read.
+/// One transaction deletes the code and stores the token. So only one of several concurrent attempts gets a token. If `ecosystem` is given, a
 /// code of another ecosystem counts as unknown.
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn exchange(app: &App, code: &Code, ecosystem: Option<&EcosystemId>) -> Result<Exchange> {
+pub async fn exchange(
+    app: &App,
+    code: &Code,
+    record: Option<Record>,
+    ecosystem: Option<&EcosystemId>,
+) -> Result<Exchange> {
     let (ephemeral, now) = (app.ephemeral()?, app.now());
-    let Some(record) = ephemeral.code(code).await? else {
+    let Some(record) = record else {
         return Ok(Exchange::Unknown);
     };
     let user = record.grantee.user();
