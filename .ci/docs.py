@@ -6,7 +6,7 @@
 TOKENRY is the built command. The script compares:
 
 - the marked parts of docs/reference with the command's help and with template.yaml
-- the table of a function's variables with shared/src/config.rs
+- the table of a function's variables with shared/src/config.rs and with template.yaml
 - the table of errors with openapi.yaml
 
 The script also fails if a file mentions a document that does not exist, or if a document mentions a
@@ -90,6 +90,9 @@ def main(tokenry, write=False):
     documented = set(re.findall(r"^\| `(TOKENRY_\w+)`", section, re.M))
     for name in variables ^ documented:
         problems.append(f"{name} is in only one of config.rs and configuration.md")
+    template = (ROOT / "template.yaml").read_text()
+    for name in variables ^ set(re.findall(r"^ +(TOKENRY_\w+):", template, re.M)):
+        problems.append(f"{name} is in only one of config.rs and template.yaml")
 
     api = yaml.safe_load((ROOT / "openapi.yaml").read_text())
     operations = [of for item in api["paths"].values() for of in item.values() if "responses" in of]

@@ -37,6 +37,16 @@ TYPES = {
     "FunctionName": {"AWS::Serverless::Function"},
     "TableName": {"AWS::DynamoDB::Table"},
 }
+# Values of the variables in the format of the access log, for each kind of response. API Gateway
+# writes "-" if a variable has no value. Source: the AWS page "Customize HTTP API access logs".
+COMMON = {"requestId": "r", "apiId": "a1b2c3", "routeKey": "POST /api/auth/revoke", "identity.sourceIp": "192.0.2.1"}
+COMMON |= {"responseLatency": "1", "integrationErrorMessage": "-"}
+RESPONSES = {
+    "a 429 of API Gateway": COMMON | {"status": "429", "integrationStatus": "-"},
+    "a 429 of a function": COMMON | {"status": "429", "integrationStatus": "200"},
+    "a 404 of API Gateway": COMMON | {"status": "404", "integrationStatus": "-"},
+    "a 200 of a function": COMMON | {"status": "200", "integrationStatus": "200"},
+}
 # In the dashboard's body, this name stands for the table that the functions use: IdentityTable or a
 # restored table.
 IN_USE = "Identity"
@@ -46,16 +56,61 @@ SEARCH = re.compile(
 )
 
 
+def line(template, response):
+    """Returns the line that API Gateway writes to the access log for a response, parsed."""
+    access = template["Resources"]["Api"]["Properties"]["AccessLogSettings"]
+    return json.loads(re.sub(r"\$context\.([\w.]+)", lambda found: RESPONSES[response][found[1]], access["Format"]))
+
+
+def matches(pattern, fields):
+    """Returns whether a pattern of a metric filter matches a line.
+
+    Knows only patterns that compare fields with texts and combine the comparisons with `&&`.
+    """
+    inner = re.fullmatch(r"\{ (.*) \}", pattern)[1]
+    conditions = [re.fullmatch(r'\(\$\.(\w+) = "([^"]*)"\)', one).groups() for one in inner.split(" && ")]
+    return all(fields.get(name) == value for name, value in conditions)
+
+
+def of_filters(template, found):
+    """Returns the metrics that metric filters write, and adds the mistakes in these filters.
+
+    A filter must count exactly the responses with 429 that API Gateway itself sends.
+    """
+    written = set()
+    access = template["Resources"]["Api"]["Properties"]["AccessLogSettings"]
+    for name, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::Logs::MetricFilter":
+            continue
+        of = resource["Properties"]
+        if access["DestinationArn"]["Fn::GetAtt"] not in ([of["LogGroupName"]["Ref"], "Arn"], of["LogGroupName"]["Ref"] + ".Arn"):
+            found.append(f"{name}: it does not read the access log")
+        counted = {response for response in RESPONSES if matches(of["FilterPattern"], line(template, response))}
+        if counted != {"a 429 of API Gateway"}:
+            found.append(f"{name}: it counts {counted or 'nothing'}")
+        for metric in of["MetricTransformations"]:
+            dimensions = {one["Key"]: one["Value"] for one in metric.get("Dimensions", [])}
+            written.add((metric["MetricNamespace"], metric["MetricName"], tuple(dimensions)))
+            if metric["MetricValue"] != "1":
+                found.append(f"{name}: each line must count as 1, not as {metric['MetricValue']}")
+            logged = line(template, "a 429 of API Gateway").get(dimensions.get("ApiId", "").removeprefix("$."))
+            if logged != COMMON["apiId"]:
+                found.append(f"{name}: the dimension ApiId of {metric['MetricName']} must be the id of the API")
+    return written
+
+
 def problems(template):
     """Returns the mistakes in the metrics and in the searches for functions."""
     resources = template["Resources"]
     types = {name: of["Type"] for name, of in resources.items()} | {IN_USE: "AWS::DynamoDB::Table"}
     functions = {name for name, kind in types.items() if kind == "AWS::Serverless::Function"}
     found = []
+    filtered = of_filters(template, found)
 
     def check(where, namespace, metric, dimensions):
         metrics, known = KNOWN.get(namespace, (set(), set()))
-        if metric not in metrics or tuple(dimensions) not in known:
+        is_known = metric in metrics and tuple(dimensions) in known
+        if not is_known and (namespace, metric, tuple(dimensions)) not in filtered:
             found.append(f"{where}: there is no metric {namespace} {metric} with the dimensions {list(dimensions)}")
         for dimension, resource in dimensions.items():
             if types.get(resource) not in TYPES.get(dimension, ()):
@@ -91,6 +146,15 @@ def problems(template):
         if alarm not in names and alarm.get("Ref") not in resources:
             found.append(f"DeploymentPreference: there is no alarm {alarm}")
     alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
+    # Throttled requests have an alarm: those above the limit of a route, and those of the authorizer.
+    watched = {
+        (of["Properties"]["MetricName"], *(one["Value"]["Ref"] for one in of["Properties"].get("Dimensions", [])))
+        for name, of in resources.items()
+        if name in alarms
+    }
+    for needed in (("ThrottledRequests", "Api"), ("Throttles", "Authorize"), ("Throttles",)):
+        if needed not in watched:
+            found.append(f"there is no alarm on {' of '.join(needed)}")
     if alarms != set(re.findall(r"\$\{(\w+)\.Arn\}", body)):
         found.append(f"the dashboard must contain exactly the alarms {alarms}")
     watch = re.search(r"^## Alarms$(.*?)(?=^## |\Z)", WATCH, re.M | re.S)[1]

@@ -17,6 +17,15 @@ from emulator import REGION
 # The managed policies that SAM attaches to roles. The first lets each function write logs. The
 # second lets CodeDeploy move the aliases.
 MANAGED = ("/service-role/AWSLambdaBasicExecutionRole", "/service-role/AWSCodeDeployRoleForLambda")
+# The longest values of the parameters that have an AllowedPattern and are a part of a
+# VersionDescription.
+LONGEST = {
+    "NotBefore": "2026-01-01T00:00:00Z",
+    "RestoredTableArn": "arn:aws-us-gov:dynamodb:us-gov-west-1:123456789012:table/" + "t" * 100,
+    "AuthorizerEcosystems": ",".join(["C" + "0" * 24] * 4),
+}
+# Lambda's limit on the length of a VersionDescription.
+DESCRIPTION = 256
 # The maximum number of resources. CloudFormation allows 500 (docs/reference/calls-and-cost.md,
 # "Quotas and ceilings").
 MOST = 400
@@ -50,6 +59,44 @@ def references(value):
                 yield from references(one)
 
 
+def resolved(value, parameters):
+    """Returns the text of a value, with these values of parameters."""
+    if isinstance(value, str):
+        return value
+    ((function, of),) = value.items()
+    if function == "Ref":
+        return parameters[of]
+    if function == "Fn::Select":
+        return resolved(of[1], parameters)[of[0]]
+    if function == "Fn::Split":
+        return resolved(of[1], parameters).split(of[0])
+    text, own = (of, {}) if isinstance(of, str) else of
+    known = parameters | {name: resolved(one, parameters) for name, one in own.items()}
+    return re.sub(r"\$\{(\w+)\}", lambda found: known[found[1]], text)
+
+
+def descriptions(template, resources):
+    """Yields the mistakes in the descriptions of versions, and in the values in LONGEST."""
+    parameters = template["Parameters"]
+    longest = dict(LONGEST)
+    for name, of in parameters.items():
+        if name in LONGEST:
+            # A longer value is not allowed: one more character, or one more element of a list.
+            value, allowed = LONGEST[name], of["AllowedPattern"]
+            longer = (value + value[-1], value + "," + value.split(",")[0])
+            if not re.fullmatch(allowed, value) or any(re.fullmatch(allowed, one) for one in longer):
+                yield f"{name}: {value} is not the longest value that the template allows"
+        elif "AllowedValues" in of:
+            longest[name] = max(of["AllowedValues"], key=len)
+        elif of["Type"] == "Number":
+            longest[name] = str(of.get("MaxValue", "9" * 10))
+    for name, of in resources.items():
+        if of["Type"] == "AWS::Lambda::Version":
+            description = resolved(of["Properties"]["Description"], longest)
+            if len(description) > DESCRIPTION:
+                yield f"template.yaml: {name} may have a description of {len(description)} characters"
+
+
 def problems(template):
     """Returns the mistakes in the resources.
 
@@ -58,6 +105,7 @@ def problems(template):
     - a cycle of references
     - a role with a managed policy that is not in MANAGED
     - a function that does not log to FunctionLog, so that its log lines would never be deleted
+    - a version whose description may be too long
     - too many resources
     """
     found = []
@@ -77,6 +125,7 @@ def problems(template):
         logs = of["Properties"].get("LoggingConfig", {}).get("LogGroup")
         if of["Type"] == "AWS::Lambda::Function" and logs != {"Ref": "FunctionLog"}:
             found.append(f"template.yaml: {name} logs to {logs}, not to FunctionLog")
+    found += descriptions(template, resources)
     if len(resources) > MOST:
         found.append(f"template.yaml: the stack has {len(resources)} resources, more than {MOST}")
     return found

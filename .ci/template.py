@@ -101,6 +101,9 @@ def main():
         # code.
         described = parameters(function["VersionDescription"])
         same(f"{name}'s version description", described, parameters(VARIABLES | variables(name)))
+        of = function["VersionDescription"]["Fn::Sub"]
+        text, own = (of, {}) if isinstance(of, str) else of
+        same(f"{name}'s names in its version description", set(own), set(re.findall(r"\$\{(\w+)\}", text)) - PARAMETERS)
 
     # CloudFormation rejects anchors and aliases. `sam build` and `sam package` write the template
     # with yaml_dump, which must not write anchors and aliases.

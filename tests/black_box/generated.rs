@@ -161,15 +161,11 @@ fn what_they_cost() -> String {
             let hashes = function.name == "log-in-with-password"
                 || when.contains("password") && !when.contains("without");
             let duration = if hashes { HASHING } else { DURATION }.value();
-            // The prices are for a million calls. A million calls of one millisecond take a
-            // thousand seconds. A million calls that log one byte each log a megabyte.
-            let lambda = CALL.value()
-                + duration * 1e3 * memory.expect("`MemorySize` is a number") / 1024.0
-                    * SECOND.value();
-            let logs = LOGGED.value() / 1e3 * LOG.value();
+            let memory = memory.expect("`MemorySize` is a number");
+            let lambda = lambda_and_logs(memory, duration);
             let is_endpoint = endpoints().any(|endpoint| endpoint.name == function.name);
             let api = if is_endpoint { API.value() } else { 0.0 };
-            let all = database + lambda + logs + api;
+            let all = database + lambda + api;
             writeln!(
                 table,
                 "| {label} | {} | {read} | {write} | {database:.2} | {all:.2} |",
@@ -179,6 +175,16 @@ fn what_they_cost() -> String {
         }
     }
     table
+}
+
+/// Returns the price of a million calls without DynamoDB and API Gateway. `memory` is in megabytes,
+/// and `duration` in milliseconds.
+fn lambda_and_logs(memory: f64, duration: f64) -> f64 {
+    // A million calls of one millisecond take a thousand seconds. A million calls that log one byte
+    // each log a megabyte.
+    CALL.value()
+        + duration * 1e3 * memory / 1024.0 * SECOND.value()
+        + LOGGED.value() / 1e3 * LOG.value()
 }
 
 /// Returns the database operations as Markdown, for example `` `BatchGetItem`, 2 × `UpdateItem` ``.
@@ -236,8 +242,17 @@ fn prices() -> String {
             f64::from(u32::try_from(count).expect("the count fits into 32 bits")) * price.value();
         format!("{count} {name}{}", if count == 1 { "" } else { "s" })
     });
+    let memory = TEMPLATE["Globals"]["Function"]["MemorySize"].as_f64();
+    let million = API.value() + lambda_and_logs(memory.unwrap(), DURATION.value());
+    let day = |per_second: f64| per_second * 86_400.0 / 1e6 * million;
+    let limit = TEMPLATE["Parameters"]["RequestsPerSecond"]["Default"].as_f64();
+    let limit = limit.expect("`RequestsPerSecond` has a default");
     format!(
-        "{table}\nA stack that receives no requests costs {month:.2} a month. It has {}.\n",
-        named.join(", ")
+        "{table}\nA stack that receives no requests costs {month:.2} a month. It has {}.\n\n\
+        A flood of requests without a well-formed token costs {:.0} a day if it reaches the default of `RequestsPerSecond` \
+        ({limit} a second)\non one route, and {:.0} a day if it reaches the account's quota of 10,000 requests a second.\n",
+        named.join(", "),
+        day(limit),
+        day(10_000.0)
     )
 }

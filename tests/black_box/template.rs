@@ -3,9 +3,9 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
-use functions::{FUNCTIONS, Function, Kind};
-use serde_json::{Map, Value};
-use shared::config::{EPHEMERAL_TABLE, Uses, VALUE_KEY};
+use functions::{FUNCTIONS, Function, Kind, endpoints};
+use serde_json::{Map, Value, json};
+use shared::config::{CALLER_MEMORY_SECONDS, EPHEMERAL_TABLE, Uses, VALUE_KEY};
 
 /// The content of `template.yaml`, with its anchors resolved and without CloudFormation's tags. For
 /// example, `!Ref Api` is read as `Api`.
@@ -81,5 +81,92 @@ fn each_function_has_exactly_the_environment_variables_that_it_uses() {
             Uses::EphemeralAndValueKey => [true, true],
         };
         assert_eq!(given, expected, "{}", function.name);
+    }
+}
+
+#[test]
+fn only_the_authorizer_has_the_variables_that_select_its_callers() {
+    for function in FUNCTIONS {
+        let variables = &properties(function)["Environment"]["Variables"];
+        let given = [
+            "TOKENRY_AUTHORIZER_HOLDERS",
+            "TOKENRY_AUTHORIZER_ECOSYSTEMS",
+        ]
+        .map(|name| variables.get(name).and_then(Value::as_str));
+        let expected = match function.kind {
+            Kind::Authorizer => [Some("AuthorizerHolders"), Some("AuthorizerEcosystems")],
+            Kind::Route { .. } => [None, None],
+        };
+        assert_eq!(given, expected, "{}", function.name);
+    }
+    let parameters = &TEMPLATE["Parameters"];
+    assert_eq!(parameters["AuthorizerHolders"]["Default"], "user");
+    assert_eq!(parameters["AuthorizerEcosystems"]["Default"], "");
+}
+
+#[test]
+fn every_function_remembers_callers_for_at_most_5_seconds_and_by_default_not_at_all() {
+    let variables = &TEMPLATE["Globals"]["Function"]["Environment"]["Variables"];
+    assert_eq!(variables[CALLER_MEMORY_SECONDS], "CallerMemorySeconds");
+    for function in FUNCTIONS {
+        let own = &properties(function)["Environment"]["Variables"];
+        assert_eq!(own.get(CALLER_MEMORY_SECONDS), None, "{}", function.name);
+    }
+    let parameter = &TEMPLATE["Parameters"]["CallerMemorySeconds"];
+    let limits = ["Default", "MinValue", "MaxValue"].map(|key| parameter[key].as_u64());
+    assert_eq!(limits, [Some(0), Some(0), Some(5)]);
+}
+
+#[test]
+fn each_route_has_the_limit_of_its_kind_and_every_account_allows_the_default() {
+    let settings = &TEMPLATE["Resources"]["Api"]["Properties"];
+    let limit =
+        |parameter| json!({ "ThrottlingRateLimit": parameter, "ThrottlingBurstLimit": parameter });
+    assert_eq!(settings["DefaultRouteSettings"], limit("RequestsPerSecond"));
+    let own: Map<_, _> = endpoints()
+        .filter_map(|endpoint| {
+            let parameter = match endpoint.name {
+                "consume-shortcode" | "log-in-with-password" => "AttemptsPerSecond",
+                "revoke-token" => "RevocationsPerSecond",
+                _ => return None,
+            };
+            let route = format!("{} {}", endpoint.method, endpoint.path);
+            Some((route, limit(parameter)))
+        })
+        .collect();
+    assert_eq!(own.len(), 3);
+    assert_eq!(settings["RouteSettings"], Value::Object(own));
+
+    let default = |name: &str| TEMPLATE["Parameters"][name]["Default"].as_u64().unwrap();
+    // The smallest number of requests that API Gateway allows an account at once in any region.
+    let smallest = 1250;
+    let [attempts, revocations, requests] = [
+        "AttemptsPerSecond",
+        "RevocationsPerSecond",
+        "RequestsPerSecond",
+    ]
+    .map(default);
+    assert!(attempts < revocations, "revocation has a generous limit");
+    assert!(revocations.max(requests) <= smallest);
+}
+
+#[test]
+fn only_log_in_and_the_authorizer_can_reserve_concurrency_and_by_default_none_does() {
+    for function in FUNCTIONS {
+        let expected = match function.name {
+            "log-in-with-password" => Some("LogInConcurrency"),
+            "authorize" => Some("AuthorizerConcurrency"),
+            _ => None,
+        };
+        let reserved = properties(function).get("ReservedConcurrentExecutions");
+        let condition = |name| format!("Has{name}");
+        let value = expected.map(|name| json!([condition(name), name, "AWS::NoValue"]));
+        assert_eq!(reserved, value.as_ref(), "{}", function.name);
+        if let Some(name) = expected {
+            // 0 means that nothing is reserved. The default must be 0, because Lambda rejects each
+            // reservation in an account whose concurrency is only 10.
+            assert_eq!(TEMPLATE["Conditions"][condition(name)], json!([[name, 0]]));
+            assert_eq!(TEMPLATE["Parameters"][name]["Default"], 0);
+        }
     }
 }
