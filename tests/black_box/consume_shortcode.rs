@@ -483,19 +483,45 @@ async fn a_database_failure_does_not_count_as_a_failed_attempt() {
     for _ in 0..8 {
         service
             .database
-            .fail((0..4).map(|_| ("GetItem", Fault::Throttled)));
+            .fail((0..3).map(|_| ("GetItem", Fault::Throttled)));
         assert_eq!(consume(&service, &code).await.status, 503);
     }
     assert_eq!(consume(&service, &code).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_transaction_that_conflicts_is_retried() {
+async fn a_transaction_that_conflicts_or_is_throttled_is_retried() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    let (_, code) = code(&service, json!({ "userId": bob })).await;
-    service
-        .database
-        .fail([("TransactWriteItems", Fault::TransactionCancelled)]);
-    assert_eq!(consume(&service, &code).await.status, 200);
+    for codes in [
+        &["None", "TransactionConflict"][..],
+        &["None", "ThrottlingError"],
+        &["None", "ProvisionedThroughputExceeded"],
+    ] {
+        let (_, code) = code(&service, json!({ "userId": bob })).await;
+        let cancelled = Fault::TransactionCancelled(codes);
+        let transaction = "TransactWriteItems";
+        service.database.fail(vec![(transaction, cancelled); 2]);
+        assert_eq!(consume(&service, &code).await.status, 200, "{codes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_false_condition_is_the_result_of_a_transaction_that_is_also_throttled() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    for codes in [
+        &["ConditionalCheckFailed", "ThrottlingError"][..],
+        &["ConditionalCheckFailed", "ProvisionedThroughputExceeded"],
+        &["ConditionalCheckFailed", "TransactionConflict"],
+    ] {
+        let (_, code) = code(&service, json!({ "userId": bob })).await;
+        let cancelled = Fault::TransactionCancelled(codes);
+        service.database.fail([("TransactWriteItems", cancelled)]);
+        let answer = consume(&service, &code).await;
+        assert_unknown(&answer, &format!("Shortcode {code} does not exist."));
+        let operations = service.database.take_operations();
+        let transactions = operations.iter().filter(|o| *o == "TransactWriteItems");
+        assert_eq!(transactions.count(), 1, "{codes:?}");
+    }
 }

@@ -7,8 +7,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tests::{Answer, Event, Fault, Service, pause};
 use tokio::time::Instant;
+
+use crate::{
+    consume_shortcode::code,
+    create_email_token::{BOB, PASSWORD, with_bob},
+};
 
 /// Starts a service, and creates a user and a valid sliding token of the user. Returns the service,
 /// the user's id and the token.
@@ -30,6 +36,14 @@ fn mint(service: &Service, user: &str) -> Event {
 /// Pauses the clock and sends the event. Asserts that the response takes at most 3 seconds of the
 /// paused clock.
 async fn send_in_time(service: &Service, event: &Event) -> Answer {
+    let (answer, took) = timed(service, event).await;
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+    answer
+}
+
+/// Pauses the clock and sends the event. Returns the response, and how long it took by the paused
+/// clock.
+async fn timed(service: &Service, event: &Event) -> (Answer, Duration) {
     let _paused = pause();
     #[expect(
         clippy::disallowed_methods,
@@ -37,12 +51,7 @@ async fn send_in_time(service: &Service, event: &Event) -> Answer {
     )]
     let started = Instant::now();
     let answer = event.send(&service.app).await;
-    assert!(
-        started.elapsed() <= Duration::from_secs(3),
-        "{:?}",
-        started.elapsed()
-    );
-    answer
+    (answer, started.elapsed())
 }
 
 fn assert_unavailable(answer: &Answer) {
@@ -170,26 +179,104 @@ async fn unprocessed_keys_are_requested_again_and_not_treated_as_missing_items()
 }
 
 #[tokio::test]
-async fn the_pause_doubles_before_each_new_request_for_unprocessed_keys() {
+async fn unprocessed_keys_and_throttled_reads_are_requested_twice_again_with_random_pauses() {
     let (service, _, _) = prepared().await;
-    let unprocessed = ("BatchGetItem", Fault::Unprocessed);
-    service.database.fail(vec![unprocessed; 3]);
     let event = service.introspection("rubbish");
-    let _paused = pause();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the test measures the time of tokio's paused clock"
-    )]
-    let started = Instant::now();
-    let answer = event.send(&service.app).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let pauses = Duration::from_millis(20 + 40 + 80);
-    let took = started.elapsed();
-    // Each timer may be a millisecond late.
-    assert!(
-        (pauses..pauses + Duration::from_millis(4)).contains(&took),
-        "{took:?}"
-    );
+    let mut times = Vec::new();
+    for (seed, faults) in (0..).zip([
+        [Fault::Unprocessed, Fault::Unprocessed],
+        [Fault::Throttled, Fault::Unprocessed],
+        [Fault::Unprocessed, Fault::Throttled],
+        [Fault::Throttled, Fault::Throttled],
+        [Fault::Unreachable, Fault::ServerError],
+    ]) {
+        // The seed determines the pauses.
+        fastrand::seed(seed);
+        let faults = faults.map(|fault| ("BatchGetItem", fault));
+        service.database.fail(faults.clone());
+        let (answer, took) = timed(&service, &event).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(service.database.take_calls().len(), 3);
+        times.push(took);
+
+        let [first, last] = faults;
+        service.database.fail([first, last.clone(), last]);
+        let (answer, took) = timed(&service, &event).await;
+        assert_unavailable(&answer);
+        assert_eq!(service.database.take_calls().len(), 3);
+        times.push(took);
+    }
+    // Two pauses: a random part of 50 ms, and then a random part of 100 ms. Each timer may be a
+    // millisecond late.
+    let most = Duration::from_millis(50 + 100 + 2);
+    assert!(times.iter().all(|time| *time <= most), "{times:?}");
+    let least = times.iter().min().expect("there are times");
+    let most = times.iter().max().expect("there are times");
+    assert!(*most > *least + Duration::from_millis(10), "{times:?}");
+}
+
+/// Returns one request to each of several endpoints. Together, they use all operations on the
+/// tables.
+async fn requests(service: &Service, bob: &str) -> Vec<Event> {
+    let token = service.mint(bob, "expiryType=SlidingTtl").await.token();
+    let (_, code) = code(service, json!({ "userId": bob })).await;
+    let to = |endpoint| Event::to(endpoint).header("authorization", &service.account_token);
+    let email = json!({ "email": BOB }).to_string();
+    let log_in = json!({ "email": BOB, "password": PASSWORD }).to_string();
+    vec![
+        mint(service, bob),
+        service.introspection(&token),
+        to("list-user-tokens").parameter("id", bob),
+        to("revoke-user-tokens").parameter("id", bob),
+        to("create-shortcode").json_body(&json!({ "userId": bob }).to_string()),
+        to("consume-shortcode").json_body(&json!({ "shortcode": code }).to_string()),
+        to("create-email-token").json_body(&email),
+        to("list-email-tokens"),
+        Event::to("revoke-token").form(&format!("token={token}")),
+        Event::to("log-in-with-password").json_body(&log_in),
+        to("delete-user").parameter("id", bob),
+    ]
+}
+
+#[tokio::test]
+async fn every_request_gets_a_503_within_400_ms_while_the_table_throttles() {
+    const OPERATIONS: &[&str] = &[
+        "BatchGetItem",
+        "BatchWriteItem",
+        "GetItem",
+        "PutItem",
+        "Query",
+        "TransactGetItems",
+        "TransactWriteItems",
+        "UpdateItem",
+    ];
+    let (service, bob) = with_bob().await;
+    let cancelled = Fault::TransactionCancelled(&["ThrottlingError"]);
+    for event in requests(&service, &bob).await {
+        service.clock.advance(1);
+        let mut unavailable = 0;
+        for throttled in OPERATIONS {
+            let fault = if throttled.starts_with("Transact") {
+                cancelled.clone()
+            } else {
+                Fault::Throttled
+            };
+            service.database.take_calls();
+            service.database.fail(vec![(*throttled, fault); 30]);
+            let (answer, took) = timed(&service, &event).await;
+            service.database.take_faults();
+            let operations = service.database.take_operations();
+            assert!(
+                took <= Duration::from_millis(400),
+                "{operations:?} {took:?}"
+            );
+            if answer.status == 503 {
+                assert_unavailable(&answer);
+                unavailable += 1;
+            }
+        }
+        assert!(unavailable > 0, "{event:?}");
+    }
 }
 
 #[tokio::test]

@@ -58,8 +58,9 @@ pub enum Fault {
     Rubbish,
     /// The response has the status 200, and its body is an empty JSON object.
     Empty,
-    /// The database cancels the transaction because another transaction is using one of the items.
-    TransactionCancelled,
+    /// The database cancels the transaction. Contains the codes of its first items. The other items
+    /// have no error.
+    TransactionCancelled(&'static [&'static str]),
     /// The database does not execute the call until the given number of calls of the given
     /// operation have arrived since the last `take_calls`.
     NotBeforeAll(&'static str, usize),
@@ -229,16 +230,10 @@ impl Database {
             None | Some(Fault::AnswerLost | Fault::None) => {}
             Some(Fault::NotBefore(other)) => self.has_arrived(other).await,
             Some(Fault::NotBeforeAll(other, count)) => self.have_arrived(other, count).await,
-            Some(Fault::TransactionCancelled) => {
-                let body = json!({
-                    "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-                    "Message": "Transaction cancelled",
-                    "CancellationReasons": [
-                        { "Code": "None" },
-                        { "Code": "TransactionConflict", "Message": "at work" },
-                    ],
-                });
-                return Ok(answer(400, body.to_string()));
+            Some(Fault::TransactionCancelled(codes)) => {
+                let items = wanted["TransactItems"].as_array().map_or(0, Vec::len);
+                let codes = codes.iter().copied().chain(std::iter::repeat("None"));
+                return Ok(cancelled(codes.take(items)));
             }
             Some(Fault::Throttled) => {
                 return Ok(refusal("ProvisionedThroughputExceededException", 400));
@@ -295,6 +290,17 @@ fn refusal(code: &str, status: u16) -> HttpResponse {
     let body =
         json!({ "__type": format!("{namespace}#{code}"), "message": "injected by the test" });
     answer(status, body.to_string())
+}
+
+/// Returns the response to a cancelled transaction, with a code for each of its items.
+fn cancelled<'a>(codes: impl Iterator<Item = &'a str>) -> HttpResponse {
+    let reasons: Vec<_> = codes.map(|code| json!({ "Code": code })).collect();
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "Transaction cancelled",
+        "CancellationReasons": reasons,
+    });
+    answer(400, body.to_string())
 }
 
 fn answer(status: u16, body: String) -> HttpResponse {

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use aws_sdk_dynamodb::{Client, config::retry::RetryPartition};
 use rand::{
     SeedableRng, TryRng,
     rngs::{StdRng, SysRng},
@@ -70,7 +71,7 @@ pub struct Service {
     /// The database, which records its calls.
     pub database: Database,
     /// The SDK's client for the database.
-    pub client: aws_sdk_dynamodb::Client,
+    pub client: Client,
     /// The names of the service's tables.
     pub tables: Tables,
     /// An account.
@@ -97,8 +98,12 @@ impl Service {
     pub async fn start_with(settings: Settings) -> Self {
         rights::start();
         let database = Database::of_this_run();
-        let client = embedded::client(database.clone());
         let tables = Tables::unique();
+        // The SDK limits the retries of all clients with the same partition together. So without a
+        // partition of its own, a test could use up the retries of other tests.
+        let config = embedded::client(database.clone()).config().to_builder();
+        let retries = RetryPartition::new(tables.identity.clone());
+        let client = Client::from_conf(config.retry_partition(retries).build());
         let made = create_tables(&client, &tables.identity, &tables.ephemeral).await;
         made.expect("the tables are created");
         let clock = TestClock::new();
@@ -375,11 +380,7 @@ impl Service {
     }
 }
 
-fn another_environment(
-    client: &aws_sdk_dynamodb::Client,
-    tables: &Tables,
-    clock: &TestClock,
-) -> App {
+fn another_environment(client: &Client, tables: &Tables, clock: &TestClock) -> App {
     let identity = Identity::new(client.clone(), tables.identity.clone());
     let ephemeral = Ephemeral::new(client.clone(), tables.ephemeral.clone());
     // All environments of a test share one key, like all environments of a deployment.

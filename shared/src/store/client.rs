@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::client::{
 
 use serde::Deserialize;
 
-use crate::domain::error::Error;
+use crate::domain::error::{Error, Result};
 
 /// The time limit of one attempt. If an attempt takes longer, the SDK retries the operation.
 const ATTEMPT: Duration = Duration::from_millis(900);
@@ -38,11 +38,46 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
+/// How often an operation is retried. A client that gets a 503 retries later. So while the database
+/// throttles, requests must not wait here and use up the concurrency of the AWS account.
+const RETRIES: u32 = 2;
+/// The maximum pause before the first retry. Before each further retry, the maximum is doubled. The
+/// pause itself is a random part of the maximum (full jitter). So the pauses of an operation take
+/// at most 150 ms in all, and a request in which two operations fail one after the other still gets
+/// its 503 within 400 ms.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
 fn retries() -> RetryConfig {
     RetryConfig::standard()
-        .with_max_attempts(4)
-        .with_initial_backoff(Duration::from_millis(50))
-        .with_max_backoff(Duration::from_millis(400))
+        .with_max_attempts(RETRIES + 1)
+        .with_initial_backoff(FIRST_PAUSE)
+        .with_max_backoff(FIRST_PAUSE * 2u32.pow(RETRIES - 1))
+}
+
+/// Returns the configuration of an operation that the SDK does not retry.
+pub(crate) fn once() -> Builder {
+    Builder::new().retry_config(RetryConfig::disabled())
+}
+
+/// Waits before a retry of an operation that the SDK does not retry. The pauses are the SDK's.
+/// Returns `false` at once if no retry is left. The first retry has the number 0.
+pub(crate) async fn may_retry(retry: u32) -> bool {
+    if retry >= RETRIES {
+        return false;
+    }
+    let pause = (FIRST_PAUSE * 2u32.pow(retry)).mul_f64(fastrand::f64());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a throttled operation needs a pause before its retry"
+    )]
+    tokio::time::sleep(pause).await;
+    true
+}
+
+/// Limits the time of an operation that the SDK does not retry, with all its retries.
+pub(crate) async fn in_time<T>(attempts: impl Future<Output = Result<T>>) -> Result<T> {
+    let done = tokio::time::timeout(CALL, attempts).await;
+    done.unwrap_or_else(|_elapsed| Err(Error::out_of_time()))
 }
 
 /// Sets timeouts and retries, so that an operation ends within the 3 seconds that a request may
@@ -52,7 +87,7 @@ pub fn with_limits(config: Builder) -> Builder {
         .behavior_version(BehaviorVersion::v2026_01_12())
         .timeout_config(timeouts())
         .retry_config(retries())
-        .retry_classifier(TransactionConflict)
+        .retry_classifier(TransactionFaults)
         // Bodies have a few hundred bytes and each attempt has a timeout, so no stream can stall.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
@@ -143,12 +178,15 @@ pub fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
 }
 
 /// Makes the SDK retry after a transaction conflict: DynamoDB rejected a write or a transaction,
-/// because another transaction was writing to the same item. By default, the SDK does not retry
-/// after a conflict.
+/// because another transaction was using the same item. Also makes the SDK retry a transaction that
+/// DynamoDB throttled. By default, the SDK does not retry after these errors.
+///
+/// If a condition of the transaction is false, there is no retry, because the false condition is
+/// already the result.
 #[derive(Debug)]
-struct TransactionConflict;
+struct TransactionFaults;
 
-/// The fields of an error body that identify a conflict. All other fields are ignored, because the
+/// The fields of an error body that identify the error. All other fields are ignored, because the
 /// body can contain a stored item with values that clients chose.
 #[derive(Deserialize)]
 struct ErrorBody {
@@ -164,28 +202,41 @@ struct Reason {
     code: String,
 }
 
-impl ClassifyRetry for TransactionConflict {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let conflicts = context
-            .response()
-            .filter(|response| response.status().as_u16() == 400)
-            .and_then(|response| serde_json::from_slice(response.body().bytes()?).ok())
-            .is_some_and(|error: ErrorBody| {
-                let reasons = error.reasons.into_iter().flatten();
-                error.code.ends_with("#TransactionConflictException")
-                    || reasons
-                        .into_iter()
-                        .any(|reason| reason.code == "TransactionConflict")
-            });
-        if conflicts {
+/// The code of a part of a transaction whose condition is false.
+pub(crate) const REFUSED: &str = "ConditionalCheckFailed";
+
+impl ErrorBody {
+    /// Returns the action for this error.
+    fn action(&self) -> RetryAction {
+        let reasons = self.reasons.iter().flatten();
+        let codes: Vec<_> = reasons.map(|reason| reason.code.as_str()).collect();
+        // The first code is of on-demand tables, the second one of provisioned tables.
+        let throttled = ["ThrottlingError", "ProvisionedThroughputExceeded"];
+        if codes.contains(&REFUSED) {
+            RetryAction::NoActionIndicated
+        } else if self.code.ends_with("#TransactionConflictException")
+            || codes.contains(&"TransactionConflict")
+        {
             RetryAction::transient_error()
+        } else if throttled.iter().any(|code| codes.contains(code)) {
+            RetryAction::throttling_error()
         } else {
             RetryAction::NoActionIndicated
         }
     }
+}
+
+impl ClassifyRetry for TransactionFaults {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let response = context.response();
+        let error: Option<ErrorBody> = response
+            .filter(|response| response.status().as_u16() == 400)
+            .and_then(|response| serde_json::from_slice(response.body().bytes()?).ok());
+        error.map_or(RetryAction::NoActionIndicated, |error| error.action())
+    }
 
     fn name(&self) -> &'static str {
-        "transaction conflict"
+        "transaction faults"
     }
 }
 

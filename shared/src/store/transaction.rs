@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::{
 
 use crate::{
     domain::error::{Error, Result},
-    store::item::Item,
+    store::{client::REFUSED, item::Item},
 };
 
 /// Writes that are prepared but not sent, and the function that interprets their result.
@@ -207,7 +207,7 @@ pub(crate) async fn transact(
         let reasons = cancelled.cancellation_reasons().iter();
         let refused: Vec<_> = reasons
             .map(|reason| {
-                let refused = reason.code() == Some("ConditionalCheckFailed");
+                let refused = reason.code() == Some(REFUSED);
                 refused.then(|| reason.item().cloned().unwrap_or_default())
             })
             .collect();

@@ -5,7 +5,6 @@
 //! - `failed`: the number of counted attempts that are known to have failed.
 
 use aws_sdk_dynamodb::{
-    config::retry::RetryConfig,
     operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -14,7 +13,10 @@ use serde::Deserialize;
 use super::{Ephemeral, PARTITION_KEY};
 use crate::{
     domain::{error::Result, time::UnixSeconds},
-    store::item::{from_item, number, unless_refused},
+    store::{
+        client::once,
+        item::{from_item, number, unless_refused},
+    },
 };
 
 /// The counter of one subject in one time window.
@@ -70,7 +72,6 @@ impl Ephemeral {
     /// Takes back one counted attempt. The SDK does not retry this write. If the write took effect
     /// twice, it would also take back another attempt, and that attempt may have failed.
     pub(crate) async fn take_back(&self, counter: &Counter) -> Result<()> {
-        let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
         let taken_back = self
             .update(counter)
             .update_expression("ADD n :back")
@@ -78,7 +79,7 @@ impl Ephemeral {
             .expression_attribute_values(":back", AttributeValue::N("-1".to_owned()))
             .expression_attribute_values(":zero", AttributeValue::N("0".to_owned()))
             .customize()
-            .config_override(once)
+            .config_override(once())
             .send()
             .await;
         let is_refusal = UpdateItemError::is_conditional_check_failed_exception;

@@ -8,10 +8,7 @@ mod scan;
 mod tokens;
 mod users;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -34,12 +31,13 @@ use crate::{
     domain::{
         email::Email,
         email_token::StoredEmailToken,
-        error::Result,
+        error::{Error, Result},
         id::{EcosystemId, EnvironmentId, UserId},
         owner::{Address, Ecosystem, Environment, Owner, OwnerKey, User},
         token::{PlainToken, Token, TokenId},
     },
     store::{
+        client::{in_time, may_retry, once},
         item::{Item, from_item, to_item, unavailable, unreadable},
         transaction::Change,
     },
@@ -73,11 +71,6 @@ const DEPLOYMENT_ITEM: &str = "deployment";
 
 /// The maximum number of keys in one `BatchGetItem`.
 const BATCH: usize = 100;
-/// How many times we retry keys that DynamoDB left unprocessed.
-const UNPROCESSED_TRIES: u32 = 5;
-/// The pause before the first of these retries. Before each further retry, the pause is doubled.
-const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
-
 /// The primary key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
@@ -272,51 +265,52 @@ impl Identity {
             let batch = keys.drain(..keys.len().min(BATCH)).collect();
             // The SDK's future has a size of 6 KB. Without the box, every future that awaits this
             // function would contain these 6 KB.
-            Box::pin(self.read_batch(batch, &mut found)).await?;
+            Box::pin(in_time(self.read_batch(batch, &mut found))).await?;
         }
         Ok(found)
     }
 
+    /// Reads up to 100 items. Only this loop retries unprocessed keys and errors. If the SDK also
+    /// retried the errors, one read could send nine requests.
     async fn read_batch(&self, mut missing: Vec<Item>, found: &mut Items) -> Result<()> {
-        for attempt in 0..=UNPROCESSED_TRIES {
-            if attempt > 0 {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "DynamoDB needs a pause before a retry"
-                )]
-                tokio::time::sleep(UNPROCESSED_PAUSE * 2u32.pow(attempt - 1)).await;
-            }
-            let wanted = KeysAndAttributes::builder()
-                .set_keys(Some(missing))
-                .consistent_read(true)
-                .build()
-                .map_err(|_| unreadable::<KeysAndAttributes>())?;
-            let output = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, wanted)
-                .send()
-                .await?;
-            missing = output
-                .unprocessed_keys
-                .into_iter()
-                .flatten()
-                .flat_map(|(_, left)| left.keys)
-                .collect();
-            if output.responses.is_none() && missing.is_empty() {
-                // A valid response contains a list of items, which may be empty.
-                return Err(unavailable("the response contains no items"));
-            }
-            for (_, items) in output.responses.into_iter().flatten() {
-                for item in items {
-                    found.add(item)?;
-                }
-            }
-            if missing.is_empty() {
-                return Ok(());
+        let mut retry = 0;
+        loop {
+            match self.read_once(&mut missing, found).await {
+                Err(Error::Unavailable { .. }) if may_retry(retry).await => retry += 1,
+                result => return result,
             }
         }
-        Err(unavailable("keys are still unprocessed after all retries"))
+    }
+
+    /// Reads these items, and leaves the keys that DynamoDB did not process.
+    ///
+    /// # Errors
+    /// The database is unavailable, or did not process all keys.
+    async fn read_once(&self, missing: &mut Vec<Item>, found: &mut Items) -> Result<()> {
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(missing.clone()))
+            .consistent_read(true)
+            .build()
+            .map_err(|_| unreadable::<KeysAndAttributes>())?;
+        let call = self.client.batch_get_item();
+        let call = call.request_items(&self.table, wanted).customize();
+        let output = call.config_override(once()).send().await?;
+        let unprocessed = output.unprocessed_keys.into_iter().flatten();
+        let unprocessed: Vec<_> = unprocessed.flat_map(|(_, left)| left.keys).collect();
+        if output.responses.is_none() && unprocessed.is_empty() {
+            // A valid response contains a list of items, which may be empty.
+            return Err(unavailable("the response contains no items"));
+        }
+        for (_, items) in output.responses.into_iter().flatten() {
+            for item in items {
+                found.add(item)?;
+            }
+        }
+        *missing = unprocessed;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(unavailable("DynamoDB left keys unprocessed"))
     }
 
     /// Reads one item with strong consistency.
