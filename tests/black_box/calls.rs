@@ -4,7 +4,7 @@
 use functions::{FUNCTIONS, authorize};
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{json, value::to_raw_value};
-use shared::domain::token::ExpiryType;
+use shared::{App, domain::token::ExpiryType};
 use tests::{Answer, Call, Event, Fault, Service, pause};
 
 use crate::{
@@ -391,6 +391,100 @@ async fn a_use_makes_one_write_if_another_environment_renewed_the_token_in_the_s
     assert_eq!(answer.json()["active"], true);
     let operations = service.database.take_operations();
     assert_eq!(operations, ["BatchGetItem", "UpdateItem"]);
+}
+
+/// The operation that reads the records of a token.
+const READ: &str = "BatchGetItem";
+/// The operation that renews a sliding token. If the condition of the renewal is false, it costs a
+/// write unit too.
+const WRITE: &str = "UpdateItem";
+
+/// Uses a token in this execution environment. Returns whether the token is active, and the
+/// database operations in the order of arrival.
+async fn used(service: &Service, token: &str, environment: &App) -> (bool, Vec<String>) {
+    service.database.take_calls();
+    let answer = service.introspection(token).send(environment).await;
+    let calls = service.database.take_calls().into_iter();
+    let operations = calls.map(|call| call.operation).collect();
+    (answer.json()["active"] == true, operations)
+}
+
+/// Returns a service, a sliding token with a `ttl` of 20 seconds, and two execution environments
+/// that have used this token in the same second. The second one was too late to renew the token.
+async fn two_users_of_a_token() -> (Service, String, [App; 2]) {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let query = "expiryType=SlidingTtl&ttl=20";
+    let token = service.mint(&bob, query).await.token();
+    let environments = [service.another_environment(), service.another_environment()];
+    service.clock.advance(1);
+    for environment in &environments {
+        let (active, operations) = used(&service, &token, environment).await;
+        assert!(active);
+        assert_eq!(operations[1..], [WRITE]);
+    }
+    service.clock.advance(1);
+    (service, token, environments)
+}
+
+#[tokio::test]
+async fn a_token_that_two_environments_use_is_written_once_a_second() {
+    let (service, token, [first, second]) = two_users_of_a_token().await;
+    for _ in 0..3 {
+        // The first environment does not read before it renews, so it needs one round trip.
+        service.database.fail([
+            ("BatchGetItem", Fault::NotBefore("UpdateItem")),
+            ("UpdateItem", Fault::NotBefore("BatchGetItem")),
+        ]);
+        let (active, mut operations) = used(&service, &token, &first).await;
+        operations.sort_unstable();
+        assert!(active);
+        assert_eq!(operations, [READ, WRITE]);
+        for environment in [&second, &first, &second] {
+            let (active, operations) = used(&service, &token, environment).await;
+            assert!(active);
+            assert_eq!(operations, [READ]);
+        }
+        service.clock.advance(1);
+    }
+    // The first environment makes no more requests. So the second one renews the token, first after
+    // the read, and then in parallel with it.
+    let (active, operations) = used(&service, &token, &second).await;
+    assert!(active);
+    assert_eq!(operations, [READ, WRITE]);
+    service.clock.advance(1);
+    service
+        .database
+        .fail([("BatchGetItem", Fault::NotBefore("UpdateItem"))]);
+    assert!(used(&service, &token, &second).await.0);
+    // Each of these renewals was stored.
+    service.clock.advance(19);
+    assert!(used(&service, &token, &first).await.0);
+}
+
+#[tokio::test]
+async fn an_environment_that_reads_before_it_renews_rejects_expired_and_revoked_tokens() {
+    let (service, token, [_, second]) = two_users_of_a_token().await;
+    service.clock.advance(18);
+    let (active, operations) = used(&service, &token, &second).await;
+    assert!(active, "the token is valid in its last second");
+    assert_eq!(operations, [READ, WRITE]);
+
+    let (service, token, [first, second]) = two_users_of_a_token().await;
+    service.clock.advance(19);
+    let (active, operations) = used(&service, &token, &second).await;
+    assert!(!active);
+    // The second write ends the expired token permanently.
+    assert_eq!(operations, [READ, WRITE, WRITE]);
+    assert!(!used(&service, &token, &first).await.0);
+
+    let (service, token, [first, second]) = two_users_of_a_token().await;
+    assert!(used(&service, &token, &first).await.0);
+    let revoke = Event::to("revoke-token").form(&format!("token={token}"));
+    assert_eq!(revoke.send(&service.app).await.status, 200);
+    let (active, operations) = used(&service, &token, &second).await;
+    assert!(!active);
+    assert_eq!(operations, [READ]);
 }
 
 #[tokio::test]

@@ -15,10 +15,10 @@ use crate::{
         id::EnvironmentId,
         owner::{Ecosystem, OwnerKey},
         time::UnixSeconds,
-        token::PlainToken,
+        token::{PlainToken, Token},
     },
     service::verify::Verified,
-    store::identity::Identity,
+    store::identity::{Identity, Renewal},
 };
 
 /// How many seconds verification uses a cached ecosystem or environment before it reads the record
@@ -50,7 +50,7 @@ pub(super) enum Dead {
 pub(crate) struct Cache {
     ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Ecosystem)>>,
     environments: Mutex<HashMap<EnvironmentId, UnixSeconds>>,
-    renewals: Mutex<HashMap<[u8; 32], Arc<Renewal>>>,
+    renewals: Mutex<HashMap<[u8; 32], Arc<Renewed>>>,
     dead: Memory<Dead>,
     callers: Memory<(UnixSeconds, Verified)>,
 }
@@ -70,9 +70,9 @@ impl Default for Cache {
 
 /// A renewal of a token. An execution environment renews a token only once in each second. All uses
 /// of the token in that second share the result.
-struct Renewal {
+struct Renewed {
     second: UnixSeconds,
-    until: OnceCell<Option<UnixSeconds>>,
+    result: OnceCell<Renewal>,
 }
 
 impl Cache {
@@ -108,7 +108,7 @@ impl Cache {
     /// Returns the renewal of this token in this second. If the clock was set back, the cache may
     /// contain a renewal of a later second. Then this function returns that later renewal, because
     /// the table would reject a renewal at an earlier time.
-    fn renewal(&self, token: &PlainToken, now: UnixSeconds) -> Arc<Renewal> {
+    fn renewal(&self, token: &PlainToken, now: UnixSeconds) -> Arc<Renewed> {
         let hash = *token.hashed().as_bytes();
         let mut renewals = lock(&self.renewals);
         if let Some(renewal) = renewals.get(&hash)
@@ -119,9 +119,9 @@ impl Cache {
         if renewals.len() >= CACHE_SIZE {
             renewals.clear();
         }
-        let renewal = Arc::new(Renewal {
+        let renewal = Arc::new(Renewed {
             second: now,
-            until: OnceCell::new(),
+            result: OnceCell::new(),
         });
         renewals.insert(hash, renewal.clone());
         renewal
@@ -141,11 +141,38 @@ impl Cache {
         identity: &Identity,
     ) -> Result<Option<UnixSeconds>> {
         let renewal = self.renewal(token, now);
-        renewal
-            .until
-            .get_or_try_init(|| identity.renew(token, now))
-            .await
-            .copied()
+        let renew = || identity.renew(token, now);
+        Ok(renewal.result.get_or_try_init(renew).await?.until)
+    }
+
+    /// Returns whether this token is perhaps renewed by another execution environment in this
+    /// second. This is likely if another execution environment did so when this one last used the
+    /// token. Then the token is read before it is renewed, because even a rejected renewal costs a
+    /// write unit, and a partition allows only 1,000 of them per second.
+    pub(super) fn reads_before_renewal(&self, token: &PlainToken, now: UnixSeconds) -> bool {
+        let renewals = lock(&self.renewals);
+        renewals.get(token.hashed().as_bytes()).is_some_and(|last| {
+            let result = last.result.get();
+            last.second < now
+                && is_fresh(last.second, now)
+                && result.is_some_and(|result| result.elsewhere)
+        })
+    }
+
+    /// Returns whether a token must be renewed that was read first. If the record shows that another
+    /// execution environment has renewed the token in this second, all uses of the token in this
+    /// second share that renewal.
+    pub(super) fn must_renew(&self, token: &PlainToken, record: &Token, now: UnixSeconds) -> bool {
+        if record.token_hash != token.hashed() {
+            return false;
+        }
+        let is_renewed = record.expiry.is_renewed_at(now);
+        if is_renewed {
+            let result = &self.renewal(token, now).result;
+            // If another use of the token has a result already, that result is as good as this one.
+            let _ = result.set(Renewal::elsewhere(&record.expiry));
+        }
+        !is_renewed
     }
 }
 

@@ -156,6 +156,10 @@ impl<'a> Lookup<'a> {
     /// A renewal does not wait for the read, so no second round trip is needed. A renewal needs
     /// only the token's own record, because everyone who has the token may use the token.
     ///
+    /// There is one exception. If another execution environment was first when this one last used
+    /// the token, the token is read first. If the record shows a renewal in this second, no renewal
+    /// is sent. Otherwise the renewal follows the read.
+    ///
     /// # Errors
     /// The database is unavailable.
     pub async fn read(self) -> Result<Found> {
@@ -163,20 +167,26 @@ impl<'a> Lookup<'a> {
         let sliding = self
             .tokens
             .iter()
+            .copied()
             .filter(|token| token.expiry_type() == ExpiryType::SlidingTtl);
-        let renewals = sliding.map(async |token| {
-            let renewal = app.cache.renew_once(token, now, &app.identity);
-            let until = renewal.await?;
-            Ok((*token.hashed().as_bytes(), until))
-        });
-        let (items, renewed) =
-            try_join(app.identity.read(&self.keys), try_join_all(renewals)).await?;
+        let renew = |token| renew(app, token, now);
+        let is_read_first = |token: &&PlainToken| app.cache.reads_before_renewal(token, now);
+        let (read_first, others): (Vec<_>, Vec<_>) = sliding.partition(is_read_first);
+        let renewals = try_join_all(others.into_iter().map(renew));
+        let (items, mut renewed) = try_join(app.identity.read(&self.keys), renewals).await?;
         for key in self.to_remember {
             if let Some(Owner::Ecosystem(ecosystem)) = items.owner(key) {
                 app.cache.insert_ecosystem(key, ecosystem.clone(), now);
             }
         }
-        let environments = existing_environments(app, &items, &self.users, now).await?;
+        let must_renew = |token: &&PlainToken| {
+            let record = items.token(token.owner(), token.id());
+            record.is_some_and(|record| app.cache.must_renew(token, record, now))
+        };
+        let renewals = read_first.into_iter().filter(must_renew).map(renew);
+        let environments = existing_environments(app, &items, &self.users, now);
+        let (more, environments) = try_join(try_join_all(renewals), environments).await?;
+        renewed.extend(more);
         // If an ecosystem was also read from the table, ignore its cached record, because the
         // ecosystem may have been deleted.
         let mut remembered = self.remembered;
@@ -201,6 +211,17 @@ impl<'a> Lookup<'a> {
         }
         Ok(found)
     }
+}
+
+/// Renews a sliding token. Returns the token's hash, and its new expiry time or `None` if the token
+/// is invalid.
+async fn renew(
+    app: &App,
+    token: &PlainToken,
+    now: UnixSeconds,
+) -> Result<([u8; 32], Option<UnixSeconds>)> {
+    let until = app.cache.renew_once(token, now, &app.identity).await?;
+    Ok((*token.hashed().as_bytes(), until))
 }
 
 /// Returns which environments of these users exist. Only a user that a short code created has an

@@ -139,6 +139,18 @@ impl Expiry {
         self.expires_at().is_none_or(|end| now < end)
     }
 
+    /// Returns whether this is a valid sliding token that was already renewed in the second `now`,
+    /// or later by a clock that is ahead. Such a token does not need another renewal.
+    pub fn is_renewed_at(&self, now: UnixSeconds) -> bool {
+        match *self {
+            Self::SlidingTtl {
+                last_used_at: Some(last),
+                ..
+            } => last >= now && self.is_valid_at(now),
+            _ => false,
+        }
+    }
+
     /// Returns the expiry after a use of the token. For a sliding token, `until` is the new
     /// `expires_at`, which `Identity::renew` in `store/identity/tokens.rs` returned. The expiry of
     /// other tokens stays the same.

@@ -25,6 +25,7 @@ pub(crate) use self::{
     email_tokens::{EmailTokenWrite, LogInItems},
     owners::{owner_item, user_unchanged},
     scan::Stored,
+    tokens::Renewal,
     users::{AddressChange, PasswordChange, UserWrite},
 };
 use crate::{

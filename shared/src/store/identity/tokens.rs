@@ -53,18 +53,13 @@ impl Identity {
         Ok(other.and(put(&self.table, item, condition, &[])?))
     }
 
-    /// Renews a sliding token. Returns the token's `expires_at` after the renewal, or `None` if the
-    /// token is expired or revoked. If the token was already renewed in this second, it is not
-    /// written again.
+    /// Renews a sliding token. If the token was already renewed in this second, it is not written
+    /// again.
     ///
     /// The renewal is one `UpdateItem`. Its condition is false if the token is not stored, is
     /// expired, or was already renewed in this second. If the token is expired because it was not
     /// used for its `ttl`, a second `UpdateItem` makes the expiry permanent (`end_idle`).
-    pub(crate) async fn renew(
-        &self,
-        token: &PlainToken,
-        now: UnixSeconds,
-    ) -> Result<Option<UnixSeconds>> {
+    pub(crate) async fn renew(&self, token: &PlainToken, now: UnixSeconds) -> Result<Renewal> {
         let renewed = self
             .update(token, now)?
             .update_expression("SET expires_at = :now + #ttl, last_used_at = :now")
@@ -77,20 +72,17 @@ impl Identity {
             .send()
             .await;
         let old = match updated(renewed)? {
-            Updated::To(expires_at) => return Ok(Some(expires_at)),
+            Updated::To(expires_at) => return Ok(Renewal::of(Some(expires_at))),
             Updated::Refused(Some(old)) if old.token_hash == token.hashed() => old.expiry,
-            Updated::Refused(_) => return Ok(None),
+            Updated::Refused(_) => return Ok(Renewal::of(None)),
         };
         match old {
-            Expiry::SlidingTtl {
-                last_used_at: Some(last),
-                ..
-            } if last >= now && old.is_valid_at(now) => Ok(old.expires_at()),
+            _ if old.is_renewed_at(now) => Ok(Renewal::elsewhere(&old)),
             Expiry::SlidingTtl {
                 max_expires_at: Some(max),
                 ..
-            } if max <= now => Ok(None),
-            _ => self.end_idle(token, now).await,
+            } if max <= now => Ok(Renewal::of(None)),
+            _ => self.end_idle(token, now).await.map(Renewal::of),
         }
     }
 
@@ -268,6 +260,33 @@ const REVOCATION_MARK_SECONDS: u32 = 3600;
 const SWEEP_PAGE: i32 = 100;
 /// How many items one `BatchWriteItem` deletes: DynamoDB's maximum.
 pub(super) const DELETE_BATCH: usize = 25;
+
+/// The result of a renewal.
+#[derive(Clone, Copy)]
+pub(crate) struct Renewal {
+    /// The token's `expires_at` after the renewal, or `None` if the token is expired or revoked.
+    pub(crate) until: Option<UnixSeconds>,
+    /// Whether another execution environment had already renewed the token in this second.
+    pub(crate) elsewhere: bool,
+}
+
+impl Renewal {
+    const fn of(until: Option<UnixSeconds>) -> Self {
+        Self {
+            until,
+            elsewhere: false,
+        }
+    }
+
+    /// Returns the result for a token that another execution environment has renewed in this
+    /// second.
+    pub(crate) fn elsewhere(renewed: &Expiry) -> Self {
+        Self {
+            until: renewed.expires_at(),
+            elsewhere: true,
+        }
+    }
+}
 
 /// The result of an update of a token's item.
 enum Updated {
