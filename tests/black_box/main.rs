@@ -39,6 +39,7 @@ mod not_before;
 mod openapi;
 mod other_routes;
 mod page;
+mod partitions;
 mod put_user;
 mod races;
 mod refusals;

@@ -1,5 +1,7 @@
 //! A database for tests that records every call and injects the faults that a test asks for.
 
+mod admission;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
@@ -22,7 +24,12 @@ use serde_json::{Value, json};
 use tokenry::embedded::Embedded;
 use tokio::sync::Notify;
 
-use crate::{endpoint::Endpoint, rights};
+use crate::{
+    TestClock,
+    endpoint::Endpoint,
+    partitions::{self, Partitions},
+    rights,
+};
 
 /// A call that reached the database.
 #[derive(Clone, Debug)]
@@ -79,6 +86,8 @@ struct State {
     always: Option<Fault>,
     /// How many calls are executed before all calls are denied, or `None` if no call is denied.
     calls_left: Option<usize>,
+    /// The limits of partitions and transactions. `None` if no test asked for limits.
+    partitions: Option<Partitions>,
 }
 
 /// The database that executes the calls.
@@ -135,6 +144,12 @@ impl Database {
     /// `None` ends this.
     pub fn fail_always(&self, fault: Option<Fault>) {
         self.state().always = fault;
+    }
+
+    /// From now on, the database has the limits of a real one: see [`partitions`]. The clock says
+    /// when a second begins. Each call takes time, so the test should pause tokio's clock.
+    pub fn limit_partitions(&self, clock: &TestClock) {
+        self.state().partitions = Some(Partitions::new(clock.clone()));
     }
 
     /// Removes the faults of [`Self::fail`] that no call has received yet.
@@ -257,25 +272,53 @@ impl Database {
             Some(Fault::Empty) => return Ok(answer(200, "{}".to_owned())),
         }
 
-        let counted = !operation.contains("Table") && !operation.contains("TimeToLive");
+        let call = partitions::Call::of(&operation);
+        let call = call.filter(|_| self.state().partitions.is_some());
         let request_as_sent = wanted.clone();
+        let mut unprocessed = None;
+        let mut in_progress = None;
+        if let Some(call) = call {
+            match self.admit(&request, call, &mut wanted).await? {
+                Ok((left, call)) => (unprocessed, in_progress) = (left, Some(call)),
+                Err(refused) => return Ok(refused),
+            }
+        }
+        let counted = !operation.contains("Table") && !operation.contains("TimeToLive");
         if counted {
             wanted["ReturnConsumedCapacity"] = "TOTAL".into();
         }
         *request.body_mut() = SdkBody::from(wanted.to_string());
-        let response = match &self.store {
-            Store::Embedded(embedded) => embedded.call(request).await?,
-            Store::Endpoint(endpoint) => endpoint.call(request).await?,
-        };
-        let said: Value = serde_json::from_slice(response.body().bytes().unwrap_or_default())
-            .expect("the database answers in JSON");
+        let mut response = self.execute(request).await?;
+        let mut said = json_of(&response);
         self.weigh(&request_as_sent, units(&said["ConsumedCapacity"]));
+        if operation == "Query"
+            && let Some(partitions) = &mut self.state().partitions
+        {
+            partitions.settle_query(&wanted, units(&said["ConsumedCapacity"]));
+        }
+        if let Some((name, left)) = unprocessed {
+            said[name] = left;
+            *response.body_mut() = SdkBody::from(said.to_string());
+        }
+        drop(in_progress);
         tokio::task::yield_now().await;
         match fault {
             Some(Fault::AnswerLost) => Err(broken()),
             _ => Ok(response),
         }
     }
+
+    async fn execute(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        match &self.store {
+            Store::Embedded(embedded) => embedded.call(request).await,
+            Store::Endpoint(endpoint) => endpoint.call(request).await,
+        }
+    }
+}
+
+fn json_of(response: &HttpResponse) -> Value {
+    let body = response.body().bytes().unwrap_or_default();
+    serde_json::from_slice(body).expect("the database answers in JSON")
 }
 
 fn units(consumed: &Value) -> f64 {

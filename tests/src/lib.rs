@@ -12,6 +12,7 @@ mod event;
 mod fixture;
 pub mod fuzz;
 pub mod openapi;
+pub mod partitions;
 mod past;
 mod pause;
 mod rights;
