@@ -22,7 +22,8 @@ use shared::{
 ///
 /// # Errors
 /// 400 if the id or the body is invalid, or if there is any query field; 401; 403; 404 if the
-/// ecosystem is unknown; 409 if the id's key or the address belongs to another user; 413; 415.
+/// ecosystem is unknown; 409 if the id has the same database key as another id (a hash
+/// collision), or if another user has the e-mail address; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = user_id(&request);

@@ -29,7 +29,8 @@ use crate::{domain::error::Error, service::app::App};
 /// conversion fail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Raw {
-    /// The query string as it was sent.
+    /// The query string. For an HTTP API, it is the one that the client sent. For a REST API, it is
+    /// encoded again from the fields of the event.
     pub(super) query: String,
     /// Whether the event says that the body is base64, but the body cannot be decoded.
     pub(super) undecodable_body: bool,

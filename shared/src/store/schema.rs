@@ -1,5 +1,6 @@
-//! The schema of the tables. The local server, the tests and `tokenry bootstrap` create the tables
-//! with this module. In AWS, the template creates the tables.
+//! The schema of the tables. The local server and the tests create the tables with this module.
+//! `tokenry bootstrap` does so only with `--create-tables`, which is for trials. For a stack in AWS,
+//! `template.yaml` creates the tables.
 
 use aws_sdk_dynamodb::{
     Client,

@@ -13,10 +13,12 @@
 //! A token has 89 characters. A secret scanner can find leaked tokens with the pattern
 //! `tk_[asu][ifs]_[0-9A-Za-z]{83}`. A malformed text is rejected before the database is read.
 //!
-//! The tag is the first 4 bytes of the HMAC-SHA256 over the prefix, the two letters and all other
-//! bytes, under a key of the deployment. A text whose tag is wrong is rejected before the database
-//! is read, so invented tokens cost no read. The tag does not make a token valid: the whole text
-//! must have the stored hash. Tokens of schema version 1 have 4 more random bytes instead of a tag.
+//! The tag is the first 4 bytes of an HMAC-SHA256 with a key of the deployment. The HMAC covers the
+//! start of the text (for example `tk_uf_`) and the 52 bytes before the tag. In schema version 2, a
+//! text with a wrong tag is rejected before the token's record is read. So an invented token costs
+//! no read in the partition of an owner. In schema version 1, a token may have 4 more random bytes
+//! instead of a tag, so a wrong tag is accepted. The tag does not make a token valid: the record
+//! must contain the hash of the whole text.
 
 use std::fmt::{self, Write};
 
@@ -32,7 +34,7 @@ use crate::domain::{
     owner::OwnerKey,
 };
 
-/// The prefix of new tokens. Any prefix of this form is parsed.
+/// The prefix of new tokens. `parse` accepts any prefix of 2 to 10 lower-case letters and digits.
 const PREFIX: &str = "tk";
 /// The length of a prefix, without `_`.
 const PREFIX_LENGTH: std::ops::RangeInclusive<usize> = 2..=10;
@@ -116,8 +118,9 @@ impl PlainToken {
         }
     }
 
-    /// Parses a token. Returns `None` unless the text has exactly the form that `generate` writes.
-    /// Therefore two different texts are never parsed as the same token.
+    /// Parses a token with any prefix of 2 to 10 lower-case letters and digits. Returns `None` unless
+    /// the rest of the text has exactly the form that `generate` writes. Therefore each combination
+    /// of prefix, holder, expiry type and bytes has exactly one text.
     pub fn parse(text: &str) -> Option<Self> {
         let prefix_length = text.len().checked_sub(LETTERS + BODY + CHECKSUM)?;
         if !PREFIX_LENGTH.contains(&prefix_length) || !text.is_ascii() {
@@ -179,8 +182,8 @@ impl PlainToken {
         key.tag([head, tagged]).ct_eq(tag).into()
     }
 
-    /// Returns the SHA-256 hash of the text. The hash is stored, and the text is not. A fast hash
-    /// is safe, because the secret has 128 random bits.
+    /// Returns the SHA-256 hash of the text. A token's record contains the hash, not the text. A
+    /// fast hash is safe, because the text has 128 random bits.
     pub fn hashed(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.text.as_bytes()).into())
     }
