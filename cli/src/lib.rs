@@ -1,5 +1,5 @@
 //! The parts of the `tokenry` command: the local gateway, the embedded database, `serve`,
-//! `bootstrap`, `migrate`, and the console for the API.
+//! `bootstrap`, `migrate`, `value-key`, and the console for the API.
 
 pub mod bootstrap;
 pub mod console;
@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod migrate;
 mod page;
 pub mod serve;
+pub mod value_key;
 
 /// The SDK allocates memory often, and the embedded database allocates even more often. With this
 /// allocator, the gateway serves 1.6 times as many requests as with the system's allocator

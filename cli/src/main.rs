@@ -16,6 +16,7 @@ use tokenry::{
     },
     migrate::{self, Migrate},
     serve::{self, Serve},
+    value_key::{self, ValueKeyCommand},
 };
 
 /// Run Tokenry on this computer, create the accounts of a deployment, and call the API
@@ -33,6 +34,8 @@ enum Command {
     Serve(Serve),
     Bootstrap(Bootstrap),
     Migrate(Migrate),
+    #[command(subcommand)]
+    ValueKey(ValueKeyCommand),
     #[command(flatten)]
     Console(Console),
     /// Print the completion script for a shell
@@ -48,6 +51,7 @@ async fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args).await.map_err(other),
         Command::Bootstrap(args) => bootstrap::run(args).await.map_err(other),
         Command::Migrate(args) => migrate::run(args).await.map_err(other),
+        Command::ValueKey(command) => value_key::run(command).await.map_err(other),
         Command::Console(console) => console.run().await,
         Command::Completions { shell } => completions(shell),
     };

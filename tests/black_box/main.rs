@@ -54,6 +54,7 @@ mod tags;
 mod template;
 mod update_email_token;
 mod value_key;
+mod value_key_rotation;
 
 use tests::{Answer, Service};
 

@@ -20,15 +20,15 @@ use tests::{Answer, Event, Fault, Service};
 
 use crate::create_email_token::{BOB, PASSWORD, datum, with_bob};
 
-const EVE: &str = "eve@example.com";
+pub(crate) const EVE: &str = "eve@example.com";
 
 /// Returns a new execution environment that unwraps the data key with the key in this file.
-fn environment(service: &Service, file: &Path) -> App {
+pub(crate) fn environment(service: &Service, file: &Path) -> App {
     let key = ValueKey::file(file.to_owned());
     service.another_environment().with_value_key(Some(key))
 }
 
-async fn make(service: &Service, app: &App, email: &str) -> Answer {
+pub(crate) async fn make(service: &Service, app: &App, email: &str) -> Answer {
     Event::to("create-email-token")
         .header("authorization", &service.account_token)
         .json_body(&json!({ "email": email }).to_string())
@@ -36,7 +36,7 @@ async fn make(service: &Service, app: &App, email: &str) -> Answer {
         .await
 }
 
-async fn read(service: &Service, app: &App, email: &str) -> Answer {
+pub(crate) async fn read(service: &Service, app: &App, email: &str) -> Answer {
     Event::to("get-email-token-value")
         .header("authorization", &service.account_token)
         .query(&format!("email={email}"))
@@ -44,14 +44,14 @@ async fn read(service: &Service, app: &App, email: &str) -> Answer {
         .await
 }
 
-async fn log_in(app: &App, email: &str) -> Answer {
+pub(crate) async fn log_in(app: &App, email: &str) -> Answer {
     Event::to("log-in-with-password")
         .json_body(&json!({ "email": email, "password": PASSWORD }).to_string())
         .send(app)
         .await
 }
 
-fn token(answer: &Answer) -> String {
+pub(crate) fn token(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     datum(answer)["token"]
         .as_str()
@@ -60,14 +60,14 @@ fn token(answer: &Answer) -> String {
 }
 
 /// Creates an e-mail token and returns its value.
-async fn made(service: &Service, app: &App, email: &str) -> String {
+pub(crate) async fn made(service: &Service, app: &App, email: &str) -> String {
     let answer = make(service, app, email).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     token(&read(service, app, email).await)
 }
 
 /// Asserts that the response is a 503 with a `Retry-After` header and no other details.
-fn assert_unavailable(answer: &Answer) {
+pub(crate) fn assert_unavailable(answer: &Answer) {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(
         answer.body,
@@ -88,8 +88,17 @@ fn assert_unavailable(answer: &Answer) {
     );
 }
 
-/// Returns the stored item of the wrapped data key.
-async fn wrapped(service: &Service) -> Option<Item> {
+/// Asserts that the response is a 409 which says that the value can never be decrypted.
+pub(crate) fn assert_lost(answer: &Answer) {
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert_eq!(
+        answer.body,
+        r#"{"errorType":"Conflict","errors":[{"message":"the value cannot be decrypted; delete the token, or log in to get another one"}]}"#
+    );
+}
+
+/// Returns the stored item of the wrapped data keys.
+pub(crate) async fn wrapped(service: &Service) -> Option<Item> {
     let items = service.identity_items().await.into_iter();
     let is_wrapped = |item: &Item| item[SORT_KEY] == text("value-key");
     let mut found: Vec<_> = items.filter(is_wrapped).collect();
@@ -98,7 +107,7 @@ async fn wrapped(service: &Service) -> Option<Item> {
 }
 
 /// Returns the stored item of a user's e-mail token.
-async fn kept(service: &Service, user: &str) -> Item {
+pub(crate) async fn kept(service: &Service, user: &str) -> Item {
     let items = service.identity_items().await;
     let is_kept = |item: &Item| {
         item[SORT_KEY] == text("email-token") && item.get("user_id") == Some(&text(user))
@@ -107,7 +116,7 @@ async fn kept(service: &Service, user: &str) -> Item {
     found.expect("the user has an e-mail token")
 }
 
-async fn put(service: &Service, item: Item) {
+pub(crate) async fn put(service: &Service, item: Item) {
     let put = service
         .client
         .put_item()
@@ -116,7 +125,7 @@ async fn put(service: &Service, item: Item) {
     put.expect("the item is written");
 }
 
-fn text(text: &str) -> AttributeValue {
+pub(crate) fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
@@ -199,7 +208,7 @@ async fn the_key_file_cannot_restore_a_lost_data_key_and_the_table_does_not_cont
     let other = environment(&service, &file);
     made(&service, &other, EVE).await;
     assert_ne!(wrapped(&service).await, Some(first.clone()));
-    assert_unavailable(&read(&service, &other, BOB).await);
+    assert_lost(&read(&service, &other, BOB).await);
     assert_eq!(fs::read_to_string(&file).unwrap(), key);
 
     put(&service, first).await;
@@ -360,12 +369,15 @@ async fn a_sealed_value_cannot_be_opened_in_another_users_record_or_for_another_
     };
     let moved = with(&eves_item, "sealed", &bobs_item["sealed"]);
     put(&service, moved.clone()).await;
-    assert_unavailable(&read(&service, &app, EVE).await);
-    assert_unavailable(&log_in(&app, EVE).await);
+    assert_lost(&read(&service, &app, EVE).await);
     // The value belongs to bob's token. It cannot be opened even if eve's record contains the id of
     // that token.
     put(&service, with(&moved, "token_id", &bobs_item["token_id"])).await;
-    assert_unavailable(&read(&service, &app, EVE).await);
+    assert_lost(&read(&service, &app, EVE).await);
+    // A log-in returns a new token, and not bob's.
+    let new = token(&log_in(&app, EVE).await);
+    assert!(new != bobs && new != eves);
+    assert_eq!(token(&read(&service, &app, EVE).await), new);
 
     put(&service, eves_item).await;
     assert_eq!(token(&read(&service, &app, EVE).await), eves);
@@ -379,7 +391,7 @@ async fn a_sealed_value_cannot_be_opened_in_another_users_record_or_for_another_
     made(&service, &app, BOB).await;
     let new = kept(&service, &bob).await;
     put(&service, with(&new, "sealed", &bobs_item["sealed"])).await;
-    assert_unavailable(&read(&service, &app, BOB).await);
+    assert_lost(&read(&service, &app, BOB).await);
 }
 
 #[tokio::test]
@@ -388,7 +400,7 @@ async fn a_record_that_is_copied_to_another_user_does_not_reveal_its_value() {
     let eve = service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
     let app = environment(&service, &directory.path().join("key"));
-    made(&service, &app, BOB).await;
+    let bobs = made(&service, &app, BOB).await;
     made(&service, &app, EVE).await;
 
     // The copy gets eve's partition key and epoch, so that the copy looks like eve's record.
@@ -397,8 +409,11 @@ async fn a_record_that_is_copied_to_another_user_does_not_reveal_its_value() {
         moved.insert(name.to_owned(), eves[name].clone());
     }
     put(&service, moved).await;
-    assert_unavailable(&read(&service, &app, EVE).await);
-    assert_unavailable(&log_in(&app, EVE).await);
+    assert_lost(&read(&service, &app, EVE).await);
+    let new = token(&log_in(&app, EVE).await);
+    assert_ne!(new, bobs);
+    assert_eq!(token(&read(&service, &app, EVE).await), new);
+    assert_eq!(token(&read(&service, &app, BOB).await), bobs);
 }
 
 #[tokio::test]

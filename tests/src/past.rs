@@ -1,7 +1,7 @@
 //! Reads and writes items directly in the tables, without the API. So a test can store values that
 //! the API never writes.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use shared::{
     domain::{
         id::UserId,
@@ -110,6 +110,13 @@ impl Service {
         let key = Key { owner, item };
         self.set(key, "scope", AttributeValue::S(scope.to_owned()))
             .await;
+    }
+
+    /// Replaces the encrypted value of a user's e-mail token with bytes that cannot be decrypted.
+    pub async fn change_email_token_value(&self, user: &str) {
+        let key = Key::email_token(key_of(user));
+        let bytes = AttributeValue::B(Blob::new([0; 100]));
+        self.set(key, "sealed", bytes).await;
     }
 
     async fn set(&self, key: Key, name: &str, value: AttributeValue) {

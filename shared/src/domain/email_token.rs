@@ -167,10 +167,26 @@ impl EmailToken {
 pub(crate) struct StoredEmailToken {
     #[serde(flatten)]
     pub(crate) token: EmailToken,
+    #[serde(flatten)]
     pub(crate) sealed: Sealed,
 }
 
-/// Encrypted bytes: a nonce, the ciphertext and its authentication tag.
+/// The id of a data key. The first data key of a deployment has no id, and neither have the values
+/// that it encrypts, so that earlier releases can read them. The ids of all other keys are random
+/// and never used again.
+pub(crate) type DataKeyId = Option<String>;
+
+/// An encrypted value. These are attributes of the item of an e-mail token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Sealed(#[serde(with = "serde_bytes")] pub(crate) Vec<u8>);
+pub(crate) struct Sealed {
+    /// Encrypted bytes: a nonce, the ciphertext and its authentication tag.
+    #[serde(rename = "sealed", with = "serde_bytes")]
+    pub(crate) bytes: Vec<u8>,
+    /// The data key that encrypted the value.
+    #[serde(
+        rename = "sealed_with",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) data_key: DataKeyId,
+}

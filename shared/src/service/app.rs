@@ -207,7 +207,7 @@ impl App {
         })
     }
 
-    fn value_key(&self) -> Result<&ValueKey> {
+    pub(super) fn value_key(&self) -> Result<&ValueKey> {
         self.value_key.as_ref().ok_or_else(|| Error::Internal {
             cause: "this endpoint was started without the value key".to_owned(),
         })
@@ -217,7 +217,7 @@ impl App {
     /// value key.
     pub async fn warm_up_value_key(&self) {
         if let Some(key) = &self.value_key
-            && let Err(error) = key.warm_up(&self.identity).await
+            && let Err(error) = key.warm_up(&self.identity, self.now()).await
         {
             // Continue: each request that needs the key tries again, and returns an error if the
             // key still cannot be used.
@@ -228,14 +228,20 @@ impl App {
     /// Seals (encrypts) a value for the record that `bound_to` identifies.
     pub(crate) async fn seal(&self, value: &str, bound_to: &str) -> Result<Sealed> {
         let key = self.value_key()?;
-        key.seal(value, bound_to, &self.identity, &self.random)
+        key.seal(value, bound_to, &self.identity, &self.random, self.now())
             .await
     }
 
-    /// Opens (decrypts) a value that was sealed for the record that `bound_to` identifies.
-    pub(crate) async fn open(&self, sealed: &Sealed, bound_to: &str) -> Result<Zeroizing<String>> {
+    /// Opens (decrypts) a value that was sealed for the record that `bound_to` identifies. The record
+    /// must have been read already. Returns `None` if the value can never be opened: its data key
+    /// was removed, or the stored value was changed.
+    pub(crate) async fn open(
+        &self,
+        sealed: &Sealed,
+        bound_to: &str,
+    ) -> Result<Option<Zeroizing<String>>> {
         self.value_key()?
-            .open(sealed, bound_to, &self.identity)
+            .open(sealed, bound_to, &self.identity, self.now())
             .await
     }
 

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::{
     domain::{
         email::Email,
-        email_token::{EmailToken, ListKey, Properties, StoredEmailToken},
+        email_token::{EmailToken, ListKey, Properties, Sealed, StoredEmailToken},
         error::{Error, Result},
         id::{AccountId, EcosystemId, UserId},
         owner::User,
@@ -51,15 +51,16 @@ impl EmailUser {
 
 /// Returns the text that a sealed value is bound to: a user id and a token id. `user` must be the
 /// user whose partition contains the item, not the user id in the item.
-fn bound_to(user: &UserId, token: TokenId) -> String {
+pub(super) fn bound_to(user: &UserId, token: TokenId) -> String {
     format!("{user} {token}")
 }
 
+/// Opens (decrypts) the value of an e-mail token. Returns `None` if the value can never be opened.
 pub(super) async fn open(
     app: &App,
     user: &UserId,
     stored: &StoredEmailToken,
-) -> Result<Zeroizing<String>> {
+) -> Result<Option<Zeroizing<String>>> {
     app.open(&stored.sealed, &bound_to(user, stored.token.token_id))
         .await
 }
@@ -105,8 +106,9 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
 ///
 /// # Errors
 /// [`Error::Forbidden`] if the caller's token does not cover the e-mail token
-/// ([`Verified::must_cover`](super::verify::Verified::must_cover)); [`Error::Unavailable`] if the
-/// value key or the database is unavailable. Also returns the errors of [`find`].
+/// ([`Verified::must_cover`](super::verify::Verified::must_cover)); [`Error::Conflict`] if the
+/// value can never be decrypted; [`Error::Unavailable`] if the value key or the database is
+/// unavailable. Also returns the errors of [`find`].
 pub async fn value(
     app: &App,
     permit: &Permit<'_, MayRead>,
@@ -120,7 +122,24 @@ pub async fn value(
     permit
         .caller()
         .must_cover(stored.token.scope, expiry.expires_at())?;
-    open(app, &user.user.id, stored).await.map(Some)
+    let value = open(app, &user.user.id, stored).await?;
+    if value.is_none() {
+        lost(stored);
+        return Err(Error::Conflict(
+            "the value cannot be decrypted; delete the token, or log in to get another one",
+        ));
+    }
+    Ok(value)
+}
+
+/// Writes to the log that a value can never be opened: its data key was removed, or the stored value
+/// was changed.
+pub(super) fn lost(stored: &StoredEmailToken) {
+    let cause = format!(
+        "the value of the e-mail token {} cannot be decrypted: its key was removed, or it was changed",
+        stored.token.token_id
+    );
+    tracing::warn!(cause, "an e-mail token's value is lost");
 }
 
 /// Returns the error for a user without an e-mail token.
@@ -141,19 +160,27 @@ pub(super) enum Creation {
 /// Creates a user's e-mail token, unless the user has an e-mail token that has not expired. The new
 /// token replaces an expired or revoked e-mail token. All writes are in one transaction, so only
 /// one of several concurrent attempts creates a token.
+///
+/// The new token also replaces a token with the encrypted value `lost`, which can never be opened.
+/// Then the new token has the scope and the expiration date of the old one.
 pub(super) async fn create_if_none(
     app: &App,
     user: &EmailUser,
     properties: Properties,
+    lost: Option<&Sealed>,
 ) -> Result<Creation> {
     let mut there = user.stored.clone();
     loop {
         let now = app.now();
+        let mut properties = properties;
         if let Some(stored) = &there
             && user.accepts(app, &stored.token)
             && stored.token.is_valid_at(now)
         {
-            return Ok(Creation::Existing(stored.clone()));
+            if lost != Some(&stored.sealed) {
+                return Ok(Creation::Existing(stored.clone()));
+            }
+            properties = stored.token.properties();
         }
         let owner = &user.user;
         let draft = Draft {
@@ -181,11 +208,10 @@ pub(super) async fn create_if_none(
                 sealed: app.seal(plain.reveal(), &bound_to).await?,
                 token: record(token.id),
             };
-            let old = there.as_ref().map(|stored| &stored.token);
             let environment = owner.environment.as_ref();
-            let insertion = app
-                .identity
-                .email_token_insertion(&stored, old, environment)?;
+            let insertion =
+                app.identity
+                    .email_token_insertion(&stored, there.as_ref(), environment)?;
             Ok(OtherWrites::Some(insertion))
         };
         let (written, token, plain) = tokens::create(app, draft, with_record).await?;
@@ -210,7 +236,7 @@ pub async fn create(
     properties: Properties,
 ) -> Result<EmailToken> {
     must_be_active(app, &user.user).await?;
-    match create_if_none(app, user, properties).await? {
+    match create_if_none(app, user, properties, None).await? {
         Creation::New(token, _) => Ok(token),
         Creation::Existing(_) => Err(Error::Conflict("user has a live token")),
         Creation::UserChanged => Err(Error::Conflict("user has changed")),
@@ -326,7 +352,9 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
         };
         let value = open(app, id, stored).await?;
         let deployment = app.deployment().await?;
-        if PlainToken::parse(&value).is_some_and(|value| deployment.created_tag_of(&value)) {
+        // A value that can never be decrypted is replaced, too.
+        let value = value.and_then(|value| PlainToken::parse(&value));
+        if value.is_some_and(|value| deployment.created_tag_of(&value)) {
             return Ok(false);
         }
         let old = &stored.token;
@@ -346,7 +374,9 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
                     ..old.clone()
                 },
             };
-            let insertion = app.identity.email_token_insertion(&new, Some(old), None)?;
+            let insertion = app
+                .identity
+                .email_token_insertion(&new, Some(stored), None)?;
             Ok(OtherWrites::Some(insertion))
         };
         let (written, _, _) = tokens::create(app, draft, with_record).await?;

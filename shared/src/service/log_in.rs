@@ -3,7 +3,7 @@
 use futures_util::future::join;
 use zeroize::Zeroizing;
 
-use super::email_token::{Creation, EmailUser, create_if_none, open};
+use super::email_token::{Creation, EmailUser, create_if_none, lost, open};
 use crate::{
     domain::{
         email::Email,
@@ -125,7 +125,7 @@ async fn read(
 
 impl LoggedIn {
     /// Returns the value of the user's e-mail token. Creates an e-mail token if the user has no
-    /// valid one. Returns `None` if the user is no longer allowed to log in.
+    /// valid one, or if its value can never be opened. Returns `None` if the user is no longer allowed to log in.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the value key or the database is unavailable, or if other requests
@@ -147,13 +147,20 @@ impl LoggedIn {
             Ok::<_, Error>(())
         };
         let value = async {
+            let mut unreadable = None;
             for _ in 0..TRIES {
-                match create_if_none(app, &user, Properties::default()).await? {
+                let properties = Properties::default();
+                match create_if_none(app, &user, properties, unreadable.as_ref()).await? {
                     Creation::New(_, plain) => {
                         return Ok(Some(Zeroizing::new(plain.reveal().to_owned())));
                     }
                     Creation::Existing(stored) => {
-                        return open(app, &user.user.id, &stored).await.map(Some);
+                        if let Some(value) = open(app, &user.user.id, &stored).await? {
+                            return Ok(Some(value));
+                        }
+                        lost(&stored);
+                        unreadable = Some(stored.sealed.clone());
+                        user.stored = Some(stored);
                     }
                     // For example, another request revoked all tokens of the user. Try again if the
                     // stored hash is still the same.

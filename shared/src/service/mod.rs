@@ -12,6 +12,7 @@ pub mod migrate;
 pub(crate) mod password;
 pub mod random;
 pub mod rate_limit;
+pub mod rotation;
 pub mod sealing;
 pub mod shortcode;
 pub mod tokens;

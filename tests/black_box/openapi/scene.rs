@@ -265,6 +265,7 @@ impl Scene {
                 let ann = self.user.replace(";bob", ";ann");
                 service.set_owner_id(&self.user, &ann).await;
             }
+            "lost" => service.change_email_token_value(&self.user).await,
             "changed" => {
                 // The user changes between the read and the transaction.
                 let late = ("TransactWriteItems", Fault::NotBefore("Query"));

@@ -1,5 +1,4 @@
-//! The operations for e-mail tokens, and for the data key that encrypts the values of e-mail
-//! tokens.
+//! The operations for e-mail tokens.
 
 use aws_sdk_dynamodb::{
     primitives::Blob,
@@ -105,14 +104,14 @@ impl Identity {
     /// the same transaction. The conditions:
     ///
     /// - The user is active and still has the epoch of the record.
-    /// - The stored record is still `old`. The new record replaces `old`, and the item of the old
-    ///   token is deleted. The caller must check that the old token is no longer valid. If `old` is
+    /// - The stored record is still `old`, with the same encrypted value. The new record replaces
+    ///   `old`, and the item of the old token is deleted. The caller must check that the old token is no longer valid. If `old` is
     ///   `None`, there must be no stored record.
     /// - If `environment` is given, this environment exists.
     pub(crate) fn email_token_insertion(
         &self,
         new: &StoredEmailToken,
-        old: Option<&EmailToken>,
+        old: Option<&StoredEmailToken>,
         environment: Option<&EnvironmentId>,
     ) -> Result<Change<EmailTokenWrite>> {
         let user = OwnerKey::from(&new.token.user_id);
@@ -123,10 +122,14 @@ impl Identity {
             Some(old) => put(
                 &self.table,
                 item,
-                "token_id = :old AND revision = :revision",
+                "token_id = :old AND revision = :revision AND sealed = :sealed",
                 &[
-                    (":old", to_value(&old.token_id)?),
-                    (":revision", to_value(&old.revision)?),
+                    (":old", to_value(&old.token.token_id)?),
+                    (":revision", to_value(&old.token.revision)?),
+                    (
+                        ":sealed",
+                        AttributeValue::B(Blob::new(old.sealed.bytes.as_slice())),
+                    ),
                 ],
             )?,
         };
@@ -136,7 +139,7 @@ impl Identity {
             writes.push(check(&self.table, key, "attribute_exists(ecosystem)", &[])?);
         }
         if let Some(old) = old {
-            let key = Key::token(user, old.token_id).to_item()?;
+            let key = Key::token(user, old.token.token_id).to_item()?;
             writes.push(delete(&self.table, key, None, &[])?);
         }
         Ok(Change::together(writes, |transacted| match transacted {
@@ -275,24 +278,6 @@ impl Identity {
         let last = output.last_evaluated_key.map(from_item::<Last>);
         Ok((tokens, last.transpose()?.map(|last| last.email_user)))
     }
-
-    /// Reads the wrapped data key for the values of e-mail tokens. Returns `None` if no key is
-    /// stored.
-    pub(crate) async fn value_key(&self) -> Result<Option<Vec<u8>>> {
-        let item = self.get(&Key::value_key()).await?;
-        item.map(wrapped).transpose()
-    }
-
-    /// Stores a wrapped data key if no key is stored. Otherwise returns the stored key.
-    pub(crate) async fn insert_value_key(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        let mut item = Key::value_key().to_item()?;
-        let value = AttributeValue::B(Blob::new(key.as_slice()));
-        item.insert("wrapped".to_owned(), value);
-        let there = self.insert(item).await?.map(wrapped).transpose()?;
-        // If the stored key is equal to `key`, the first attempt has stored it, but the response
-        // was lost. This counts as a success.
-        Ok(there.filter(|there| *there != key))
-    }
 }
 
 /// Interprets the result of a transaction whose first write changes the record of an e-mail token.
@@ -307,13 +292,4 @@ fn email_token_in(transacted: Transacted) -> Result<WriteResult<EmailToken>> {
             Ok(WriteResult::Conflict(there))
         }
     }
-}
-
-fn wrapped(item: Item) -> Result<Vec<u8>> {
-    #[derive(Deserialize)]
-    struct Wrapped {
-        #[serde(with = "serde_bytes")]
-        wrapped: Vec<u8>,
-    }
-    from_item::<Wrapped>(item).map(|item| item.wrapped)
 }

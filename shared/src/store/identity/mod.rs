@@ -1,6 +1,7 @@
 //! The identity table. Each owner of tokens (an account, an ecosystem or a user) has a partition
 //! with its record and its tokens. Each environment and each e-mail address also has a partition.
 
+mod data_keys;
 mod deployment;
 mod email_tokens;
 mod owners;
@@ -17,16 +18,17 @@ use aws_sdk_dynamodb::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::{
-    email_tokens::{EMAIL_ACCOUNT, EMAIL_TOKENS_INDEX, EMAIL_TOKENS_PROJECTION, EMAIL_USER},
-    owners::Inserted,
-};
 pub(crate) use self::{
+    data_keys::{StoredDataKey, StoredDataKeys},
     email_tokens::{EmailTokenWrite, LogInItems},
     owners::{owner_item, user_unchanged},
     scan::Stored,
     tokens::Renewal,
     users::{AddressChange, PasswordChange, UserWrite},
+};
+pub use self::{
+    email_tokens::{EMAIL_ACCOUNT, EMAIL_TOKENS_INDEX, EMAIL_TOKENS_PROJECTION, EMAIL_USER},
+    owners::Inserted,
 };
 use crate::{
     domain::{
@@ -63,8 +65,8 @@ const ADDRESS_ITEM: &str = "address";
 const PASSWORD_ITEM: &str = "password";
 /// The sort key of the record of a user's e-mail token.
 const EMAIL_TOKEN_ITEM: &str = "email-token";
-/// The sort key of the item that contains the data key, in wrapped (encrypted) form. The data key
-/// encrypts the values of e-mail tokens. The partition key of this item is `OwnerKey::NOBODY`.
+/// The sort key of the item that contains the data keys, in wrapped (encrypted) form. The data keys
+/// encrypt the values of e-mail tokens. The partition key of this item is `OwnerKey::NOBODY`.
 const VALUE_KEY_ITEM: &str = "value-key";
 /// The sort key of the record of the deployment. The partition key of this item is
 /// `OwnerKey::NOBODY`.
@@ -122,7 +124,7 @@ impl Key {
         }
     }
 
-    /// Returns the key of the item with the wrapped data key.
+    /// Returns the key of the item with the wrapped data keys.
     fn value_key() -> Self {
         Self {
             owner: OwnerKey::NOBODY,
