@@ -12,6 +12,8 @@ the data key and other processes unwrap it.
 import base64
 import contextlib
 import json
+import os
+import subprocess
 import sys
 
 import boto3
@@ -31,8 +33,9 @@ class Deployment:
     """A deployment without a data key. It has one user, with an e-mail address and a password."""
 
     def __init__(self, stack, functions, tokenry, calls):
-        self.stack, self.functions = stack, functions
+        self.stack, self.functions, self.tokenry = stack, functions, tokenry
         url, self.environment = ministack(stack)
+        self.url = url
         self.recorder = stack.enter_context(recorded(url, calls))
         session = boto3.Session("test", "test", region_name=REGION)
         self.kms = session.client("kms", endpoint_url=url)
@@ -58,6 +61,22 @@ class Deployment:
         function = Function(self.stack, self.functions, self.environment | variables, name)
         self.started.append(function)
         return function
+
+    def value_key(self, *arguments, value_key=None):
+        """Runs `tokenry value-key`. Returns the JSON that it prints."""
+        variables = {
+            "TOKENRY_IDENTITY_TABLE": "identity",
+            "TOKENRY_VALUE_KEY": value_key or self.key,
+            "AWS_ENDPOINT_URL_KMS": self.url,
+        }
+        ran = subprocess.run(
+            [self.tokenry, "value-key", *arguments, "--json"],
+            env=os.environ | self.environment | variables,
+            capture_output=True,
+            text=True,
+        )
+        must(ran.returncode == 0, f"value-key {arguments[0]} succeeds", ran.stderr)
+        return json.loads(ran.stdout)
 
     def create(self, status=201):
         self.start("create-email-token").succeed(
@@ -137,9 +156,37 @@ def first_log_in(deployment):
     deployment.must_log_no([value])
 
 
+def replaced_keys(deployment):
+    """Checks that `tokenry value-key` replaces the data key and the KMS key."""
+    deployment.create()
+    ask = deployment.ask()
+    warm = deployment.start("get-email-token-value")
+    value = warm.succeed(**ask)["data"][0]["token"]
+
+    def must_read(endpoint, when):
+        must(endpoint.succeed(**ask)["data"][0]["token"] == value, f"{when}, the value is the same as before")
+
+    deployment.value_key("add")
+    done = deployment.value_key("reseal")
+    must(done == {"resealed": 1, "current": 0, "lost": 0, "removedDataKeys": 0}, "reseal encrypts the value again", done)
+    must_read(warm, "in a process that read the keys before the new data key was added")
+    must_read(deployment.start("get-email-token-value"), "in a new process")
+
+    new = deployment.new_key()
+    done = deployment.value_key("rewrap", "--to", new)
+    must(done == {"wrapped": 2}, "rewrap wraps both data keys with another KMS key", done)
+    must_read(deployment.start("get-email-token-value"), "with the old KMS key")
+    must_read(deployment.start("get-email-token-value", new), "with the new KMS key")
+    deployment.value_key("add", value_key=new)
+    deployment.value_key("reseal", value_key=new)
+    deployment.kms.disable_key(KeyId=deployment.key)
+    must_read(deployment.start("get-email-token-value", new), "with the new KMS key and without the old one")
+    deployment.must_log_no([value])
+
+
 def main(functions, tokenry, rights):
     calls = set()
-    for case in (values, first_log_in):
+    for case in (values, first_log_in, replaced_keys):
         with contextlib.ExitStack() as stack:
             case(Deployment(stack, functions, tokenry, calls))
     with open(rights, "a") as file:

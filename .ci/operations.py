@@ -280,6 +280,8 @@ def stand_ins(run):
         "sam deploy --canary",
         "sam deploy --parameter-overrides Canry=false",
         "cargo run -- bootstrap --token",
+        "cargo run -- value-key remove",
+        "cargo run -- value-key rewrap --to Arn",
     ]:
         code, printed = run.bash(wrong)
         must(code != 0, f"the stand-in rejects: {wrong}", printed)

@@ -30,6 +30,8 @@ TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTa
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
 # The parameter with the ARN of the table that replaces IdentityTable after a restore.
 RESTORED = "RestoredTableArn"
+# The ARN of the KMS key that replaces ValueKey if the parameter ValueKeyId is set.
+KEY_WITH_ID = "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/${ValueKeyId}"
 PARAMETERS = set(TEMPLATE["Parameters"])
 VARIABLES = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
 
@@ -49,6 +51,11 @@ def named(resource):
     if "Fn::If" in resource:
         condition, restored, own = resource["Fn::If"]
         name = named(own)
+        if name == "ValueKey":
+            # Both keys are allowed, because the version before still uses ValueKey.
+            if condition != "HasValueKeyId" or restored != [own, {"Fn::Sub": KEY_WITH_ID}]:
+                problems.append(f"{resource}: the key of ValueKeyId is not allowed")
+            return name
         instead = name.replace("IdentityTable", RESTORED)
         if condition != "IsRestored" or RESTORED not in instead or named(restored) != instead:
             problems.append(
