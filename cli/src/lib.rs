@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod migrate;
 mod page;
 pub mod serve;
+pub mod tag_key;
 pub mod value_key;
 
 /// The SDK allocates memory often, and the embedded database allocates even more often. With this

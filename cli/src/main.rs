@@ -16,6 +16,7 @@ use tokenry::{
     },
     migrate::{self, Migrate},
     serve::{self, Serve},
+    tag_key::{self, TagKeyCommand},
     value_key::{self, ValueKeyCommand},
 };
 
@@ -36,6 +37,8 @@ enum Command {
     Migrate(Migrate),
     #[command(subcommand)]
     ValueKey(ValueKeyCommand),
+    #[command(subcommand)]
+    TagKey(TagKeyCommand),
     #[command(flatten)]
     Console(Console),
     /// Print the completion script for a shell
@@ -52,6 +55,7 @@ async fn main() -> ExitCode {
         Command::Bootstrap(args) => bootstrap::run(args).await.map_err(other),
         Command::Migrate(args) => migrate::run(args).await.map_err(other),
         Command::ValueKey(command) => value_key::run(command).await.map_err(other),
+        Command::TagKey(command) => tag_key::run(command).await.map_err(other),
         Command::Console(console) => console.run().await,
         Command::Completions { shell } => completions(shell),
     };

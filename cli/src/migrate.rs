@@ -15,13 +15,11 @@ use shared::{
         owner::Account,
         token::{ExpiryType, NewToken, TokenName},
     },
-    service::{
-        access::MayWrite, deployment::REREAD_SECONDS, migrate, sealing::ValueKey, tokens::mint,
-    },
+    service::{access::MayWrite, deployment::REREAD_SECONDS, migrate, tokens::mint},
     store::{client, identity::Identity},
 };
 
-use crate::serve::said;
+use crate::{serve::said, value_key::open_value_key};
 
 /// Migrate the stored data of a deployment to the version of this release. Run this command after
 /// every function has the new release
@@ -64,10 +62,9 @@ fn account_id(text: &str) -> Result<AccountId, String> {
 pub async fn run(args: Migrate) -> Result<(), String> {
     let environment = client::operator_environment().await;
     let identity = Identity::new(client::dynamodb(&environment), args.identity_table);
-    let value_key = args.value_key.map(|source| match source {
-        ValueKeySource::Kms(arn) => ValueKey::kms(client::kms(&environment), arn),
-        ValueKeySource::File(path) => ValueKey::file(path),
-    });
+    let value_key = args
+        .value_key
+        .map(|source| open_value_key(&environment, source));
     let app = App::new(identity).with_value_key(value_key);
     let right = MayWrite::of_operator();
 

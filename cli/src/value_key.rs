@@ -115,14 +115,14 @@ async fn connect(deployment: &Deployment) -> (App, SdkConfig) {
 }
 
 /// Returns the value key at this location.
-fn open_value_key(environment: &SdkConfig, source: ValueKeySource) -> ValueKey {
+pub(crate) fn open_value_key(environment: &SdkConfig, source: ValueKeySource) -> ValueKey {
     match source {
         ValueKeySource::Kms(arn) => ValueKey::kms(client::kms(environment), arn),
         ValueKeySource::File(path) => ValueKey::file(path),
     }
 }
 
-fn print(text: &str, value: &Value, is_json: bool) -> std::io::Result<()> {
+pub(crate) fn print(text: &str, value: &Value, is_json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if is_json {
         writeln!(out, "{value}")?;

@@ -9,10 +9,9 @@ use tokio::net::TcpListener;
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/schema-1");
 
 /// Runs the command against an endpoint. Returns its exit code and its lines of output.
-async fn migrate(endpoint: &str, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+async fn tokenry(endpoint: &str, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
     command
-        .arg("migrate")
         .args(arguments)
         .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
         .env("AWS_REGION", "eu-central-1")
@@ -30,6 +29,10 @@ async fn migrate(endpoint: &str, arguments: &[&str]) -> (Option<i32>, Vec<String
     let text = if status.success() { stdout } else { stderr };
     let text = String::from_utf8(text).expect("the output is UTF-8");
     (status.code(), text.lines().map(str::to_owned).collect())
+}
+
+async fn migrate(endpoint: &str, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    tokenry(endpoint, &[&["migrate"], arguments].concat()).await
 }
 
 /// Serves a copy of the fixture. Returns the URL, and the directory of the copy.
@@ -97,4 +100,21 @@ async fn a_migration_prints_a_new_token_for_each_account_once_and_then_the_resul
     let again = json!({ "schema": 2, "replacedEmailTokens": 0, "endedTokens": 0 });
     let (_, lines) = migrate(&endpoint, &["--json", "--value-key", &key]).await;
     assert_eq!(json_of(&lines), [again]);
+}
+
+#[tokio::test]
+async fn a_tag_key_is_added_only_after_the_deployment_has_a_record() {
+    let (endpoint, _directory) = served().await;
+    let add = async || tokenry(&endpoint, &["tag-key", "add", "--json"]).await;
+    let (code, lines) = add().await;
+    assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
+    assert!(lines[0].contains("tokenry migrate"), "{lines:?}");
+    let contents = std::fs::read(format!("{FIXTURE}/contents.json")).expect("the list exists");
+    let contents: Value = serde_json::from_slice(&contents).expect("the list is JSON");
+    let account = contents["accounts"][0]["id"].as_str().expect("an id");
+    let prepare = ["--prepare", "--json", "--first-account", account];
+    assert_eq!(migrate(&endpoint, &prepare).await.0, Some(0));
+    let (code, lines) = add().await;
+    assert_eq!(code, Some(0), "{lines:?}");
+    assert_eq!(json_of(&lines), [json!({ "tagKeyId": 2 })]);
 }
