@@ -158,7 +158,7 @@ def sam(arguments):
 
 
 def cargo(arguments):
-    """Runs STAND_IN_TOKENRY, and replaces the account token in its output with STAND_IN_TOKEN."""
+    """Runs STAND_IN_TOKENRY. Replaces the account token that `bootstrap` prints with STAND_IN_TOKEN."""
     if arguments[:2] != ["run", "--"]:
         sys.exit("expected `cargo run --`")
     command = [os.environ["STAND_IN_TOKENRY"], *arguments[2:]]
@@ -167,7 +167,9 @@ def cargo(arguments):
         return subprocess.run([*command, "--help"], stdout=subprocess.DEVNULL).returncode
     ran = subprocess.run(command, capture_output=True, text=True)
     sys.stderr.write(ran.stderr)
-    if ran.returncode == 0:
+    if arguments[2:3] != ["bootstrap"]:
+        sys.stdout.write(ran.stdout)
+    elif ran.returncode == 0:
         made = json.loads(ran.stdout) | {"accountToken": os.environ["STAND_IN_TOKEN"]}
         print(json.dumps(made, separators=(",", ":")))
     return ran.returncode
