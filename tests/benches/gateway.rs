@@ -42,7 +42,8 @@ use tokio::net::TcpListener;
 const REQUESTS: usize = 2400;
 /// The number of measurements of each kind.
 const ROUNDS: usize = 5;
-/// The minimum rate of the gateway, divided by the rate of the direct SDK calls.
+/// The goal: the gateway's median rate, divided by the median rate of the direct SDK calls, should
+/// be at least this number.
 const GOAL: f64 = 0.5;
 
 // One thread per processor, as in `tokenry`.

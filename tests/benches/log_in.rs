@@ -43,15 +43,15 @@ use tokenry::embedded::{self, EPHEMERAL, Embedded, IDENTITY};
 /// The number of measurements of each kind.
 const RUNS: usize = 200;
 
-// Both addresses have the same length, so that the times of their log-ins can be compared.
+// Both e-mail addresses have the same length, so that the times of their log-ins can be compared.
 const KNOWN: &str = "somebody@example.com";
 const UNKNOWN: &str = "stranger@example.com";
 const RIGHT: &str = "the right password";
 const WRONG: &str = "the wrong password";
 
 /// The number of attempts so far. This number, as an IPv4 address, is also the source address of
-/// the next attempt. After every 50 attempts, the clock moves to the next window, so that no limit
-/// is reached.
+/// the next attempt. After every 50 attempts, the clock moves to the next time window of the
+/// limits, so that no limit is reached.
 static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
 const WINDOW: Duration = Duration::from_mins(15);
 /// The nanoseconds that the current log-in has spent in the database.
@@ -152,8 +152,8 @@ async fn log_in(app: &App, email: &str, password: &str, status: u16) -> [Duratio
 }
 
 /// Returns a function that computes a hash with the service's parameters, in memory that is already
-/// allocated. After each hash, the returned function wipes the memory, as the service does. It
-/// returns the time of the hash and the time of the wiping.
+/// allocated, and then wipes the memory, as the service does. This function returns the time of the
+/// hash and the time of the wiping.
 fn bare_hash() -> impl FnMut() -> [Duration; 2] {
     let params = Params::new(19_456, 2, 1, None).expect("the parameters are valid");
     let mut memory = vec![Block::new(); params.block_count()];
@@ -170,7 +170,8 @@ fn bare_hash() -> impl FnMut() -> [Duration; 2] {
     }
 }
 
-/// Returns the median of the first times and the median of the second times, in milliseconds.
+/// Each item of `times` is a pair. Returns two medians in milliseconds: of the first values of all
+/// pairs, and of their second values.
 fn medians(times: &[[Duration; 2]]) -> [f64; 2] {
     [0, 1].map(|of| {
         let mut times: Vec<_> = times.iter().map(|both| both[of]).collect();

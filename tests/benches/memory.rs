@@ -66,7 +66,8 @@ fn tokenry() -> PathBuf {
         .args(["build", "--profile", "bench", "--message-format", "json"])
         .args(["-p", "tests", "-p", "tokenry", "--bin", "tokenry"])
         .stderr(Stdio::inherit());
-    // The variables that cargo sets for a bench would make some build scripts run again.
+    // The environment variables that cargo sets for a bench would make some build scripts run
+    // again.
     for (name, _) in env::vars().filter(|(name, _)| of_package(name)) {
         build.env_remove(name);
     }

@@ -38,13 +38,15 @@ use tokenry::embedded::{self, Embedded, IDENTITY};
 
 /// The number of starts of each binary, and the number of warm requests after each first request.
 const RUNS: usize = 20;
-/// The maximum ratio of a function's start time, without the warm-up call, to the start time of the
-/// bare binary.
+/// The goal: the median start time of a function, without the warm-up call, should be at most this
+/// many times the median start time of the bare binary.
 const GOAL_START: f64 = 1.5;
-/// The maximum time that a first request takes longer than a warm request, in milliseconds.
+/// The goal: the median first request should take at most this many milliseconds longer than the
+/// median warm request.
 const GOAL_FIRST: f64 = 5.0;
-/// The maximum sizes of the artifact in megabytes: first uncompressed, then compressed as in a zip
-/// file.
+/// The goals for the size of the artifact in megabytes. The uncompressed size should be less than
+/// the first number. The size when compressed as in a zip file should be less than the second
+/// number.
 const GOAL_SIZE: [f64; 2] = [7.0, 3.5];
 
 #[tokio::main]

@@ -4,8 +4,8 @@
 //!
 //! A verification is the introspection of a user's FixedTtl token with the account's token, from
 //! the event to the bytes of the response. Time inside the SDK's HTTP connector belongs to the
-//! database and is not counted. For the SDK's share of the time, the bench makes the same database
-//! call directly with the AWS SDK. The bench measures the direct call in the same way.
+//! database and is not counted. To find the SDK's share of the time, the bench also makes the same
+//! database call directly with the AWS SDK, and measures this call in the same way.
 //!
 //! The bench uses two databases: the embedded database, and a database that only repeats a
 //! response. The work of the embedded database evicts data from the processor's caches, so this
@@ -53,7 +53,8 @@ use tokenry::embedded::{self, Embedded};
 
 /// The number of measurements of each kind.
 const RUNS: usize = 10_000;
-/// The maximum time of our own work in a verification, in microseconds.
+/// The goal: our own work in a verification, which is the median time without the SDK's share,
+/// should take less than this number of microseconds.
 const GOAL: f64 = 50.0;
 
 // One thread, as in a Lambda function.

@@ -229,8 +229,9 @@ async fn a_missing_or_malformed_credential_is_denied_without_a_database_read() {
         event["identitySource"] = json!([]);
         assert!(!allows(&decide(&service, &event).await.unwrap()), "{file}");
     }
-    // A header that is given twice is not a credential. If the event has an identity source, the
-    // header is ignored, because API Gateway caches the decision for this source.
+    // An `Authorization` header that is given twice is not a credential. If an event has an
+    // identity source, its header is ignored, because API Gateway caches the decision for this
+    // source.
     let mut event = example("authorizer-rest-request");
     event["multiValueHeaders"]["authorization"] = json!([token, token]);
     event["headers"]["authorization"] = token.clone().into();

@@ -1,5 +1,5 @@
 //! Tests of log-in and of the exchange of short codes through a back end. The back end sends its
-//! own server token and the address of its client.
+//! own server token and the IP address of its client.
 
 use serde_json::{Value, json};
 use shared::domain::{owner::Ecosystem, token::ExpiryType};
@@ -41,7 +41,8 @@ fn bob(password: &str, client: &str) -> Value {
     json!({ "email": BOB, "password": password, "clientAddress": client })
 }
 
-/// Creates the user `eve` in this ecosystem, with an address and a password. Returns the user's id.
+/// Creates the user `eve` in this ecosystem, with an e-mail address and a password. Returns the
+/// user's id.
 async fn person_of(service: &Service, ecosystem: &Ecosystem, email: &str) -> String {
     let id = format!("{};eve", ecosystem.id.as_str());
     let body = json!({ "email": email, "password": PASSWORD }).to_string();
@@ -114,7 +115,8 @@ async fn without_a_client_address_only_the_limit_of_the_email_address_applies() 
 }
 
 #[tokio::test]
-async fn log_ins_through_one_account_do_not_count_for_another_account_or_for_direct_log_ins() {
+async fn log_ins_through_a_back_end_of_one_account_do_not_count_for_another_account_or_for_direct_log_ins()
+ {
     let (service, _) = with_bob().await;
     let own = server(&service, &service.ecosystem).await;
     let (_, tenant) = service.another_account().await;
@@ -292,7 +294,7 @@ async fn wrong_codes_of_one_client_of_a_back_end_do_not_block_its_other_clients(
     }
     assert_eq!(guess(&right, "198.51.100.1").await, 429);
     assert_eq!(guess(&right, "192.0.2.1").await, 200);
-    // The failed attempts did not count for the address of the back end.
+    // The failed attempts did not count for the IP address of the back end.
     let direct = consume(&service, "", json!({ "shortcode": "A2B3C4" })).await;
     assert_eq!(direct.status, 404);
 }

@@ -379,7 +379,8 @@ async fn renewals_by_several_execution_environments_in_one_second_all_succeed() 
 }
 
 #[tokio::test]
-async fn a_use_makes_one_write_if_another_environment_renewed_the_token_in_the_same_second() {
+async fn a_use_makes_one_write_if_another_execution_environment_renewed_the_token_in_the_same_second()
+ {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();
@@ -410,7 +411,7 @@ async fn used(service: &Service, token: &str, environment: &App) -> (bool, Vec<S
 }
 
 /// Returns a service, a sliding token with a `ttl` of 20 seconds, and two execution environments
-/// that have used this token in the same second. The second one was too late to renew the token.
+/// that have used this token in the same second. Only the first environment renewed the token.
 async fn two_users_of_a_token() -> (Service, String, [App; 2]) {
     let service = Service::start().await;
     let bob = service.user("bob").await;
@@ -428,7 +429,7 @@ async fn two_users_of_a_token() -> (Service, String, [App; 2]) {
 }
 
 #[tokio::test]
-async fn a_token_that_two_environments_use_is_written_once_a_second() {
+async fn a_token_that_two_execution_environments_use_is_written_once_a_second() {
     let (service, token, [first, second]) = two_users_of_a_token().await;
     for _ in 0..3 {
         // The first environment does not read before it renews, so it needs one round trip.
@@ -463,7 +464,7 @@ async fn a_token_that_two_environments_use_is_written_once_a_second() {
 }
 
 #[tokio::test]
-async fn an_environment_that_reads_before_it_renews_rejects_expired_and_revoked_tokens() {
+async fn an_execution_environment_that_reads_before_it_renews_rejects_expired_and_revoked_tokens() {
     let (service, token, [_, second]) = two_users_of_a_token().await;
     service.clock.advance(18);
     let (active, operations) = used(&service, &token, &second).await;

@@ -507,7 +507,7 @@ async fn a_transaction_that_conflicts_or_is_throttled_is_retried() {
 }
 
 #[tokio::test]
-async fn a_false_condition_is_the_result_of_a_transaction_that_is_also_throttled() {
+async fn a_transaction_with_a_false_condition_is_not_retried_even_if_it_is_also_throttled() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for codes in [

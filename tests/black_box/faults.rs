@@ -179,7 +179,8 @@ async fn unprocessed_keys_are_requested_again_and_not_treated_as_missing_items()
 }
 
 #[tokio::test]
-async fn unprocessed_keys_and_throttled_reads_are_requested_twice_again_with_random_pauses() {
+async fn unprocessed_keys_and_throttled_reads_are_requested_up_to_two_more_times_with_random_pauses()
+ {
     let (service, _, _) = prepared().await;
     let event = service.introspection("rubbish");
     let mut times = Vec::new();
@@ -206,8 +207,8 @@ async fn unprocessed_keys_and_throttled_reads_are_requested_twice_again_with_ran
         assert_eq!(service.database.take_calls().len(), 3);
         times.push(took);
     }
-    // Two pauses: a random part of 50 ms, and then a random part of 100 ms. Each timer may be a
-    // millisecond late.
+    // There are two random pauses: the first takes at most 50 ms, and the second at most 100 ms.
+    // Each timer may be a millisecond late.
     let most = Duration::from_millis(50 + 100 + 2);
     assert!(times.iter().all(|time| *time <= most), "{times:?}");
     let least = times.iter().min().expect("there are times");

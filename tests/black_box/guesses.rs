@@ -217,7 +217,7 @@ async fn a_counter_never_falls_below_zero_and_counts_every_failed_attempt() {
 }
 
 #[tokio::test]
-async fn a_success_after_its_window_has_ended_does_not_reduce_the_count_of_the_next_window() {
+async fn a_success_after_the_window_of_its_attempt_does_not_reduce_the_count_of_the_next_window() {
     let service = without_minute_limit().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob, "shortCodeTtl": 3600 })).await;

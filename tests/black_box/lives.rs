@@ -1,5 +1,5 @@
-//! Sends random concurrent requests about one user. A user who is inactive or deleted never has a
-//! valid token.
+//! Sends random concurrent requests about one user, and checks that the user never has a valid
+//! token while the user is inactive or deleted.
 
 use futures_util::future::join_all;
 use proptest::{prelude::*, test_runner::TestRunner};

@@ -12,7 +12,7 @@ fn assert_too_many(answer: &Answer, retry_after: &str) {
 }
 
 #[tokio::test]
-async fn one_source_may_fail_10_log_ins_to_one_address_in_any_spelling() {
+async fn one_source_may_fail_10_log_ins_to_one_e_mail_address_in_any_spelling() {
     let (service, _) = with_bob().await;
     let spellings = [
         "bob@example.com",
@@ -37,7 +37,7 @@ async fn one_source_may_fail_10_log_ins_to_one_address_in_any_spelling() {
 }
 
 #[tokio::test]
-async fn a_source_gets_a_429_after_30_failed_log_ins_to_different_addresses() {
+async fn a_source_gets_a_429_after_30_failed_log_ins_to_different_e_mail_addresses() {
     let (service, _) = with_bob().await;
     for number in 0..30 {
         let email = format!("user{number}@example.com");
@@ -51,7 +51,8 @@ async fn a_source_gets_a_429_after_30_failed_log_ins_to_different_addresses() {
 }
 
 #[tokio::test]
-async fn log_ins_to_one_address_from_one_48_network_are_limited_and_do_not_lock_the_address() {
+async fn log_ins_to_one_e_mail_address_from_one_48_network_are_limited_and_do_not_lock_the_address()
+{
     let (service, _) = with_bob().await;
     let wrong = async |network: &str| {
         let source = format!("2001:db8:{network}::1");
@@ -66,16 +67,16 @@ async fn log_ins_to_one_address_from_one_48_network_are_limited_and_do_not_lock_
         assert_too_many(&wrong(&format!("1:{wide}ff")).await, "900");
     }
     assert_too_many(&wrong("1:200").await, "900");
-    // The owner of the address is in the next /48 network.
+    // The owner of the e-mail address is in the next /48 network.
     let answer = service.log_in("2001:db8:2::1", BOB, PASSWORD).await;
     assert_eq!(answer.status, 200);
-    // The /48 network is not locked for other addresses.
+    // The /48 network can still send log-ins to other e-mail addresses.
     let other = service.log_in("2001:db8:1::1", "ann@example.com", "wrong");
     assert_eq!(other.await.status, 401);
 }
 
 #[tokio::test]
-async fn log_ins_to_any_addresses_from_one_48_network_are_limited_and_its_neighbor_is_not() {
+async fn log_ins_to_any_e_mail_addresses_from_one_48_network_are_limited_and_its_neighbor_is_not() {
     let (service, _) = with_bob().await;
     let wrong = async |network: String, number: u32| {
         let email = format!("user{number}@example.com");
@@ -95,7 +96,7 @@ async fn log_ins_to_any_addresses_from_one_48_network_are_limited_and_its_neighb
 }
 
 #[tokio::test]
-async fn an_address_is_locked_for_all_sources_after_exactly_100_failed_log_ins() {
+async fn an_e_mail_address_is_locked_for_all_sources_after_exactly_100_failed_log_ins() {
     let (service, _) = with_bob().await;
     for attacker in 1..=10 {
         let source = format!("198.51.100.{attacker}");

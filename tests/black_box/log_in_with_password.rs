@@ -140,7 +140,7 @@ async fn a_log_in_makes_exactly_these_database_calls() {
     let [taken_back, failed] = [["UpdateItem"; 3]; 2];
     // Two calls count the attempt: one for the source, and one for the source together with the
     // e-mail address. The next two calls run concurrently. One counts the attempt for the e-mail
-    // address, and the other reads the record of the e-mail address. The last two calls read the
+    // address, and the other reads the record of the e-mail address. Then two calls read the
     // records of the user and the user's ecosystem.
     let before = [
         "UpdateItem",
@@ -153,9 +153,9 @@ async fn a_log_in_makes_exactly_these_database_calls() {
     // The first log-in also creates the data key, so its calls are not compared.
     service.log_in("192.0.2.1", BOB, PASSWORD).await;
     ask(&service, "DELETE", &json!({ "email": BOB })).await;
-    // After a correct password, the last three calls take the counted attempt back. If the user has
-    // no token, a call before them creates a token. After a wrong password, the last three calls
-    // record the failure.
+    // After a correct password, three more calls take the counted attempt back. If the user has no
+    // token, another call creates a token before these three calls. After a wrong password, three
+    // more calls record the failure.
     for (password, last, expected_units) in [
         (
             PASSWORD,

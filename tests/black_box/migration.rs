@@ -53,7 +53,7 @@ async fn data_of_schema_version_1_is_read_before_the_migration() {
     }
 }
 
-/// Checks a migrated fixture with one of its new account tokens.
+/// Checks a migrated fixture. `tokens` are the new account tokens, one for each account.
 async fn check(fixture: &Fixture, tokens: &[String]) {
     let app = fixture.environment();
     for token in fixture
@@ -136,7 +136,7 @@ async fn a_migration_ends_tokens_without_a_tag_and_gives_e_mail_tokens_a_new_val
     assert_eq!(introspect(&warm, old, "x").await.status, 200);
     let tokens = migrated(&fixture.environment()).await.unwrap();
     check(&fixture, &tokens).await;
-    // A warm environment knows the new version after 10 seconds.
+    // A warm execution environment knows the new schema version after 10 seconds.
     fixture.clock.advance(10);
     fixture.database.take_calls();
     assert_eq!(introspect(&warm, old, "x").await.status, 401);

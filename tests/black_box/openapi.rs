@@ -1,9 +1,10 @@
 //! Checks that `openapi.yaml` documents every endpoint, and that each example in `openapi.yaml`
 //! works.
 //!
-//! These tests do not check that all responses are documented. `tests::openapi` checks this: it
-//! compares every response in any test with the document. The requests of these tests bypass the
-//! gateway. Tokio's clock is paused, so that no test waits for an unavailable database.
+//! The tests in this file do not check that all responses are documented. `tests::openapi` checks
+//! this: it compares every response in any test with the document. The requests of the tests in
+//! this file bypass the gateway. Tokio's clock is paused, so that no test waits for an unavailable
+//! database.
 
 mod mistakes;
 mod scene;

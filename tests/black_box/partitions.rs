@@ -1,6 +1,6 @@
-//! The limits of DynamoDB's partitions and transactions, which the test database has on request.
-//! The first tests show that the test database has these limits. The others show how the service
-//! behaves within them.
+//! Tests with the limits of DynamoDB's partitions and transactions. The test database has these
+//! limits only if a test requests them. The first tests show that the test database then has the
+//! limits. The other tests show how the service behaves with the limits.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -52,7 +52,8 @@ impl Limited {
         sent.map(drop).map_err(|error| code(&error))
     }
 
-    /// Replaces an item that does not exist, so the condition is false.
+    /// Tries to store an item. The condition requires an attribute that no item has, so it is
+    /// false.
     async fn write_refused(&self, name: &str) -> Result<(), String> {
         let call = self.service.client.put_item().table_name(self.table());
         let call = call.set_item(Some(item(name, 0)));
@@ -71,7 +72,7 @@ impl Limited {
         sent.map(drop).map_err(|error| code(&error))
     }
 
-    /// Reads several items. Returns the names of those that were read, or the code of the error.
+    /// Reads several items. Returns the names of the items that were read, or the error code.
     async fn read_all(&self, names: &[&str]) -> Result<Vec<String>, String> {
         let keys = names.iter().map(|name| key(name)).collect();
         let keys = KeysAndAttributes::builder().set_keys(Some(keys));
@@ -89,8 +90,8 @@ impl Limited {
         Ok(read)
     }
 
-    /// Stores items of this size in one transaction. If it is cancelled, returns the code of each
-    /// item.
+    /// Stores items of this size in one transaction. If the transaction is cancelled, returns a
+    /// code for each item.
     async fn transact(&self, names: &[&str], kilobytes: usize) -> Result<(), Vec<String>> {
         let put = |name: &&str| {
             let put = Put::builder().table_name(self.table());
@@ -165,25 +166,25 @@ fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
 async fn the_database_limits_the_units_of_each_partition_in_a_second() {
     let limited = &Limited::start().await;
     limited.write("big", 200).await.unwrap();
-    // A read costs one unit for every 4 KB, or half of it if it is not consistent.
+    // A read costs one unit for every 4 KB, or half a unit if the read is not consistent.
     let read = async || limited.read("big", true).await;
     limited.succeeds(READS / 50.0, read).await;
     let read = async || limited.read("big", false).await;
     limited.succeeds(READS / 25.0, read).await;
-    // A write costs one unit for every KB, also if its condition is false.
+    // A write costs one unit for every KB, even if its condition is false.
     let write = async || limited.write("big", 200).await;
     limited.succeeds(WRITES / 200.0, write).await;
     let write = async || limited.write_refused("big").await;
     limited.succeeds(WRITES / 200.0, write).await;
 
-    // Transactions cost twice as much.
+    // A write in a transaction costs twice as much.
     limited.service.clock.advance(1);
     for _ in 0..2 {
         limited.transact(&["big"], 200).await.unwrap();
     }
     let cancelled = limited.transact(&["other", "big"], 200).await;
     assert_eq!(cancelled.unwrap_err(), ["None", "ThrottlingError"]);
-    // The cancelled transaction is not counted, and reads are counted separately.
+    // The cancelled transaction used no units. Reads do not count against the limit of writes.
     for _ in 0..5 {
         limited.write("other", 200).await.unwrap();
     }
@@ -224,7 +225,7 @@ async fn the_database_cancels_transactions_that_overlap() {
     let (write, read) = join(limited.write("a", 1), limited.read_in_transaction("a")).await;
     assert_eq!(write, Ok(()));
     assert_eq!(read.unwrap_err(), "TransactionCanceledException");
-    // These do not conflict.
+    // The following calls do not conflict.
     let (transaction, read) = join(limited.transact(&["a"], 1), limited.read("a", true)).await;
     assert_eq!((transaction, read), (Ok(()), Ok(())));
     let (first, second) = join(limited.transact(&["a"], 1), limited.transact(&["b"], 1)).await;
@@ -232,7 +233,7 @@ async fn the_database_cancels_transactions_that_overlap() {
     limited.transact(&["a"], 1).await.unwrap();
 }
 
-/// Returns the statuses of these responses, each with its number of responses.
+/// Returns the number of responses for each status.
 fn statuses(answers: &[Answer]) -> HashMap<u16, usize> {
     let mut statuses = HashMap::new();
     for answer in answers {
@@ -241,7 +242,7 @@ fn statuses(answers: &[Answer]) -> HashMap<u16, usize> {
     statuses
 }
 
-/// Returns a request that changes the e-mail token of this address.
+/// Returns a request that changes the e-mail token of the user with this e-mail address.
 fn change(token: &str, email: &str) -> Event {
     let body = json!({ "email": email }).to_string();
     let event = Event::to("update-email-token").header("authorization", token);
@@ -250,7 +251,8 @@ fn change(token: &str, email: &str) -> Event {
 
 #[tokio::test]
 async fn too_many_writes_of_e_mail_tokens_throttle_only_the_e_mail_tokens_of_the_same_account() {
-    // A partition of a user allows 200 of these writes, so that only the index is busy.
+    // The partition of each user can serve 200 of these writes in a second, and each user gets only
+    // 51. So only the partition of the account in the index reaches its limit.
     const USERS: usize = 20;
     const WRITES_OF_EACH: usize = 51;
 
@@ -320,7 +322,7 @@ async fn too_many_writes_of_e_mail_tokens_throttle_only_the_e_mail_tokens_of_the
 }
 
 #[tokio::test]
-async fn a_sliding_token_that_50_environments_use_is_written_a_few_times_a_second() {
+async fn a_sliding_token_that_50_execution_environments_use_is_written_a_few_times_a_second() {
     const ENVIRONMENTS: usize = 50;
     const USES: u64 = 200;
 
@@ -342,7 +344,8 @@ async fn a_sliding_token_that_50_environments_use_is_written_a_few_times_a_secon
     for _ in 0..4 {
         service.clock.advance(1);
         service.database.take_calls();
-        // Each environment uses the token several times. A use begins in each millisecond.
+        // Each execution environment uses the token several times. Every millisecond, one use
+        // begins.
         let uses = (0..USES).zip(environments.iter().cycle());
         let uses = uses.map(async |(number, environment)| {
             #[expect(
@@ -353,14 +356,16 @@ async fn a_sliding_token_that_50_environments_use_is_written_a_few_times_a_secon
             event.send(environment).await
         });
         for answer in join_all(uses).await {
-            // A user token is not allowed to introspect, but this is a use of the token.
+            // A user token is not allowed to introspect, but the request counts as a use of the
+            // token.
             assert_eq!(answer.status, 403, "{answer:?}");
         }
         let operations = service.database.take_operations();
         writes.push(operations.iter().filter(|o| *o == "UpdateItem").count());
     }
-    // In the first second, no environment knows of the others. Later, the environments whose read
-    // was in progress when the first renewal was stored renew the token too.
+    // In the first second, each execution environment renews the token, because none of them knows
+    // that the others use it. In a later second, only these renew the token: the first one, and
+    // those that were still reading the token when the first renewal was stored.
     assert_eq!(writes[0], ENVIRONMENTS);
     let in_progress = usize::try_from(LATENCY.as_millis()).unwrap();
     for later in &writes[1..] {

@@ -117,7 +117,7 @@ async fn two_concurrent_changes_of_different_fields_both_take_effect() {
     let service = Service::start().await;
     for round in 0..20 {
         let bob = service.user(&format!("bob{round}")).await;
-        // Activation writes no new epoch, so only the version shows that the user was changed.
+        // Activation writes no new epoch, so only the user's `version` attribute shows the change.
         service.set_active(&bob, false).await;
         let put = |body: &str| {
             let event = Event::to("put-user")

@@ -39,7 +39,8 @@ async fn a_concurrent_use_never_makes_a_revoked_token_valid_again_in_1000_rounds
         let revoked = async {
             let answer = revoke.send(&other).await;
             assert!([200, 204].contains(&answer.status), "{answer:?}");
-            // After the response to the revocation, the token is invalid in every environment.
+            // After the response to the revocation, the token is invalid in every execution
+            // environment.
             for app in [&*service.app, &other] {
                 let answer = verify.send(app).await;
                 assert_eq!(answer.body, r#"{"active":false}"#, "round {round}");

@@ -1,5 +1,5 @@
-//! Checks the chances of guessing a short code that `docs/explanation/security.md` states. The test
-//! computes these chances and compares them with the document.
+//! `docs/explanation/security.md` states the chances of guessing a short code. The test computes
+//! these chances and compares them with the document.
 
 use shared::{config::Settings, domain::shortcode::ALPHABET};
 

@@ -1,4 +1,4 @@
-//! Tests of token tags. A token with a wrong tag costs no read.
+//! Tests of token tags. A token with a wrong tag is rejected without a database read.
 
 use serde_json::Value;
 use shared::{
@@ -21,7 +21,7 @@ fn forged(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_forged_token_costs_no_call_at_any_endpoint() {
+async fn a_forged_token_costs_no_database_call_at_any_endpoint() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -47,7 +47,7 @@ async fn a_forged_token_costs_no_call_at_any_endpoint() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_deployment_costs_no_call() {
+async fn a_token_of_another_deployment_costs_no_database_call() {
     let (service, other) = (Service::start().await, Service::start().await);
     service.database.take_calls();
     let answer = service
@@ -72,7 +72,7 @@ async fn the_record_of_the_deployment_is_read_again_for_an_unknown_tag_at_most_e
     service.clock.advance(1);
     assert_eq!(attack().await, ["GetItem"]);
     assert_eq!(attack().await, none);
-    // The clock is set back: the time of the last read is in the future.
+    // The clock is set back, so the time of the last read is then in the future.
     service.clock.go_back(20);
     assert_eq!(attack().await, ["GetItem"]);
     assert_eq!(attack().await, none);
@@ -94,7 +94,7 @@ async fn an_unknown_tag_gets_a_503_while_the_record_of_the_deployment_cannot_be_
 }
 
 #[tokio::test]
-async fn a_new_tag_key_creates_tags_after_a_minute_and_every_environment_accepts_them() {
+async fn a_new_tag_key_creates_tags_after_a_minute_and_every_execution_environment_accepts_them() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let warm = service.another_environment();
@@ -115,7 +115,7 @@ async fn a_new_tag_key_creates_tags_after_a_minute_and_every_environment_accepts
     service.clock.advance(60);
     let (token, key) = key_of_new_token().await;
     assert_eq!(key, 2);
-    // The other environment reads the record again, because it does not know the key.
+    // The other execution environment does not know the new key, so it reads the record again.
     service.database.take_calls();
     let answer = service.introspection(&token).send(&warm).await;
     assert_eq!(answer.json()["active"], Value::Bool(true));
@@ -126,7 +126,7 @@ async fn a_new_tag_key_creates_tags_after_a_minute_and_every_environment_accepts
 }
 
 #[tokio::test]
-async fn a_dead_token_is_read_once_and_then_costs_no_call() {
+async fn a_revoked_or_expired_token_is_read_once_and_then_costs_no_database_call() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (one, all, expired, sliding) = (
@@ -173,7 +173,7 @@ async fn an_expired_token_is_read_again_after_the_clock_is_set_back() {
 }
 
 #[tokio::test]
-async fn a_token_is_not_remembered_as_dead_after_a_failed_database_call() {
+async fn a_token_is_not_remembered_as_invalid_after_a_failed_database_call() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
@@ -224,7 +224,7 @@ async fn an_expired_e_mail_token_is_valid_again_after_its_expiry_is_changed() {
 }
 
 #[tokio::test]
-async fn a_remembered_caller_costs_no_read_and_is_forgotten_after_the_configured_time() {
+async fn a_remembered_caller_costs_no_database_read_and_is_forgotten_after_the_configured_time() {
     let settings = shared::config::Settings {
         caller_memory_seconds: 3,
         ..Default::default()
@@ -243,15 +243,15 @@ async fn a_remembered_caller_costs_no_read_and_is_forgotten_after_the_configured
     assert_eq!(cost(&server).await, (200, 4.0));
     // The ecosystem is cached, and the caller is remembered.
     assert_eq!(cost(&server).await, (200, 2.0));
-    // The token in the form is not remembered. If this token is the caller's token, its records are
-    // read.
+    // The requests above verified the token in the form, but only the caller's token is remembered.
+    // So the records of the form's token are read even if it is now the caller's token.
     assert_eq!(cost(&token).await, (403, 2.0));
     let path = format!("/api/ecosystems/{}/tokens/{id}", service.ecosystem.id);
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
     service.clock.advance(2);
     assert_eq!(cost(&server).await.0, 200);
-    // The introspection of the revoked token says that the token is not active, although the token
-    // may still call endpoints.
+    // The server token is revoked, and introspection says so. But it can still call endpoints while
+    // it is remembered.
     assert!(!service.is_active(&server).await);
     service.clock.advance(1);
     assert_eq!(cost(&server).await.0, 401);

@@ -1,5 +1,5 @@
 //! Checks that `template.yaml` declares exactly the existing functions, with their events and
-//! variables.
+//! environment variables.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -85,7 +85,7 @@ fn each_function_has_exactly_the_environment_variables_that_it_uses() {
 }
 
 #[test]
-fn only_the_authorizer_has_the_variables_that_select_its_callers() {
+fn only_the_authorizer_has_the_environment_variables_that_select_its_callers() {
     for function in FUNCTIONS {
         let variables = &properties(function)["Environment"]["Variables"];
         let given = [
@@ -118,7 +118,7 @@ fn every_function_remembers_callers_for_at_most_5_seconds_and_by_default_not_at_
 }
 
 #[test]
-fn each_route_has_the_limit_of_its_kind_and_every_account_allows_the_default() {
+fn each_route_has_the_limit_of_its_kind_and_every_aws_account_allows_the_default_limits() {
     let settings = &TEMPLATE["Resources"]["Api"]["Properties"];
     let limit =
         |parameter| json!({ "ThrottlingRateLimit": parameter, "ThrottlingBurstLimit": parameter });
@@ -138,7 +138,8 @@ fn each_route_has_the_limit_of_its_kind_and_every_account_allows_the_default() {
     assert_eq!(settings["RouteSettings"], Value::Object(own));
 
     let default = |name: &str| TEMPLATE["Parameters"][name]["Default"].as_u64().unwrap();
-    // The smallest number of requests that API Gateway allows an account at once in any region.
+    // In some regions, API Gateway allows an AWS account a burst of only this many requests. In all
+    // other regions, it allows more.
     let smallest = 1250;
     let [attempts, revocations, requests] = [
         "AttemptsPerSecond",
@@ -146,7 +147,10 @@ fn each_route_has_the_limit_of_its_kind_and_every_account_allows_the_default() {
         "RequestsPerSecond",
     ]
     .map(default);
-    assert!(attempts < revocations, "revocation has a generous limit");
+    assert!(
+        attempts < revocations,
+        "revocations have a higher limit than attempts"
+    );
     assert!(revocations.max(requests) <= smallest);
 }
 
@@ -164,7 +168,7 @@ fn only_log_in_and_the_authorizer_can_reserve_concurrency_and_by_default_none_do
         assert_eq!(reserved, value.as_ref(), "{}", function.name);
         if let Some(name) = expected {
             // 0 means that nothing is reserved. The default must be 0, because Lambda rejects each
-            // reservation in an account whose concurrency is only 10.
+            // reservation in an AWS account whose concurrency is only 10.
             assert_eq!(TEMPLATE["Conditions"][condition(name)], json!([[name, 0]]));
             assert_eq!(TEMPLATE["Parameters"][name]["Default"], 0);
         }

@@ -56,8 +56,8 @@ async fn a_past_date_invalidates_the_token_at_once_and_a_future_date_makes_it_va
     assert_eq!(ask(&service, "PUT", &future).await.status, 200);
     assert!(service.is_active(&token).await);
 
-    // A change can make the token valid again long after the expiration date, because the token's
-    // items have no TTL.
+    // A change can make the token valid again long after the expiration date. So no item of the
+    // token has an attribute that tells DynamoDB when to delete the item.
     service.clock.advance(100_000_000);
     let items = service.token_items(&bob).await;
     assert!(items.iter().all(|item| !item.contains_key("expires_at")));
@@ -120,7 +120,8 @@ async fn a_change_takes_effect_even_if_the_database_response_is_lost() {
 }
 
 #[tokio::test]
-async fn an_administrator_cannot_set_an_expiry_after_the_expiry_of_the_administrators_token() {
+async fn an_administrator_cannot_set_an_expiry_that_is_later_than_that_of_the_administrators_token()
+{
     let (service, _) = with_bob().await;
     let admin = administrator(&service).await;
     let admin = service.introspect(&admin).await.json()["sub"].clone();

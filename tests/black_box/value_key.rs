@@ -142,7 +142,7 @@ fn hold(bytes: &[u8], hex: &str) -> bool {
 }
 
 #[tokio::test]
-async fn all_environments_with_the_same_key_file_can_open_a_value() {
+async fn all_execution_environments_with_the_same_key_file_can_open_a_value() {
     let (service, _) = with_bob().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
@@ -217,7 +217,8 @@ async fn the_key_file_cannot_restore_a_lost_data_key_and_the_table_does_not_cont
 }
 
 #[tokio::test]
-async fn eight_environments_that_create_a_data_key_concurrently_all_use_the_same_data_key() {
+async fn eight_execution_environments_that_create_a_data_key_concurrently_all_use_the_same_data_key()
+ {
     let service = Service::start().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
@@ -417,7 +418,7 @@ async fn a_record_that_is_copied_to_another_user_does_not_reveal_its_value() {
 }
 
 #[tokio::test]
-async fn an_environment_reads_the_data_key_only_once() {
+async fn an_execution_environment_reads_the_data_key_only_once() {
     let (service, _) = with_bob().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");

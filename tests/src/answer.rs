@@ -13,8 +13,8 @@ use serde_json::Value;
 use shared::service::app::Clock;
 
 /// A clock that moves only when a test moves it. It starts at 2100-01-01T00:00:00.500Z. Some
-/// databases delete the items that expired before the machine's date. With a start in the future,
-/// they delete no item of a test.
+/// databases delete the items that expired before the machine's date. Because the clock starts in
+/// the future, they delete no item of a test.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<AtomicU64>);
 
@@ -83,7 +83,7 @@ impl Answer {
         }
     }
 
-    /// Returns the value of the header with this name in lower case.
+    /// Returns the value of a header. `name` must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }

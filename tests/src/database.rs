@@ -65,8 +65,8 @@ pub enum Fault {
     Rubbish,
     /// The response has the status 200, and its body is an empty JSON object.
     Empty,
-    /// The database cancels the transaction. Contains the codes of its first items. The other items
-    /// have no error.
+    /// The database cancels the transaction. The list contains the error codes of the first items.
+    /// The other items have no error.
     TransactionCancelled(&'static [&'static str]),
     /// The database does not execute the call until the given number of calls of the given
     /// operation have arrived since the last `take_calls`.

@@ -18,7 +18,8 @@ use tokenry::embedded::{self, EPHEMERAL, Embedded, IDENTITY};
 
 use crate::{Database, TestClock, service::next_seed};
 
-/// A copy of a fixture. Each environment of the copy uses the same database and the same clock.
+/// A copy of a fixture. All execution environments of the copy use the same database and the same
+/// clock.
 #[derive(Debug)]
 pub struct Fixture {
     /// The database, which records its calls.

@@ -26,10 +26,10 @@ static EXACT: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("exact.yaml")).expect("exact.yaml is YAML")
 });
 
-/// The URIs by which schemas refer to the two documents.
+/// The URIs with which schemas refer to `openapi.yaml` and to `exact.yaml`.
 const URI: &str = "urn:tokenry:openapi";
 const EXACT_URI: &str = "urn:tokenry:exact";
-/// The characters of a path that must be encoded in a URI.
+/// The characters of a JSON pointer that must be encoded in a URI.
 const BRACES: &AsciiSet = &CONTROLS.add(b'{').add(b'}');
 /// General HTTP headers, which the document does not list.
 const OF_HTTP: [&str; 3] = ["content-length", "content-type", "date"];
@@ -284,8 +284,8 @@ pub(crate) fn check(app: &App, endpoint: &Endpoint, sent: &Sent, answer: &Answer
     let mut lengths = CodeSpace::MIN_LENGTH..=CodeSpace::MAX_LENGTH;
     let code_space = Some(app.settings().code_space);
     if !lengths.any(|length| CodeSpace::of_length(length) == code_space) {
-        // Only tests have such a code space, which contains only a few codes. The document does not
-        // describe these codes.
+        // This code space contains only a few codes, and only tests use it. The document does not
+        // describe its codes.
         return;
     }
     let mut held = in_response(endpoint, answer);

@@ -4,9 +4,10 @@
 //! - Each partition key of a table or an index serves [`READS`] read units and [`WRITES`] write
 //!   units in a second of the test's clock. DynamoDB's reserve for short bursts (burst capacity) is
 //!   not simulated.
-//! - Each call takes time, by tokio's clock. If two transactions that overlap in time use the same
-//!   item, the second one is cancelled. A single write is rejected if a transaction is using its
-//!   item.
+//! - Each call takes time, by tokio's clock. While a write transaction is in progress, other
+//!   transactions that use one of its items are cancelled, and single writes of these items are
+//!   rejected. A read transaction is also cancelled while another write of one of its items is in
+//!   progress.
 //!
 //! The tables are on-demand tables, so the error codes are those of on-demand tables:
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
@@ -59,7 +60,8 @@ pub(crate) struct Part {
     new: Option<Value>,
     /// The item before the call, if it exists.
     pub(crate) stored: Option<Value>,
-    /// What a part costs more or less than a consistent read or a write outside a transaction.
+    /// The cost of this part, divided by the cost of a consistent read or of a write outside a
+    /// transaction.
     factor: f64,
 }
 
@@ -101,8 +103,9 @@ impl Part {
         }
     }
 
-    /// Returns the units of this part. The size of a write is the larger one of the stored and the
-    /// new item. If one of them is in the index, the part also writes the index.
+    /// Returns the units of this part. The size of a write is the size of the stored item or of the
+    /// new item, whichever is larger. If one of these items is in the index, the part also writes
+    /// the index.
     fn costs(&self) -> Vec<Cost> {
         let items = [self.stored.as_ref(), self.new.as_ref()];
         let sizes = items.into_iter().flatten().map(size);
@@ -163,8 +166,8 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Returns what an operation does, or `None` if the operation has no limit: it concerns whole
-    /// tables.
+    /// Returns what an operation does, or `None` if the operation concerns whole tables. Such an
+    /// operation has no limit.
     pub(crate) fn of(operation: &str) -> Option<Self> {
         Some(match operation {
             "GetItem" | "Query" => Self::Read,
@@ -313,8 +316,9 @@ impl Partitions {
         }
     }
 
-    /// Charges each part that its partitions can serve in this second. Returns which parts were
-    /// charged. If `together` is set, either all parts are charged or none.
+    /// Counts the units of each part that its partitions can still serve in this second. Returns
+    /// which parts they can serve. If `together` is true, counts nothing unless they can serve all
+    /// parts.
     pub(crate) fn charge(&mut self, parts: &[Part], together: bool) -> Vec<bool> {
         let before = self.now().clone();
         let fits: Vec<_> = parts
@@ -327,7 +331,8 @@ impl Partitions {
         fits
     }
 
-    /// Charges these units if all of them fit.
+    /// Counts these units if their partitions can still serve all of them. Returns whether they
+    /// can.
     fn charge_all(&mut self, costs: &[Cost]) -> bool {
         let fits = costs.iter().all(|(partition, direction, units)| {
             let used = self.used.get(&(partition.clone(), *direction));
@@ -348,14 +353,15 @@ impl Partitions {
         fits
     }
 
-    /// Charges a `Query` if its partition can serve at least one more page of 4 KB. The response
-    /// says how much more it costs.
+    /// Counts the minimum cost of a `Query`, which is half a unit, if its partition can still serve
+    /// it. Returns whether the partition can. The response says what the whole `Query` costs.
     pub(crate) fn charge_query(&mut self, query: &Value) -> bool {
         self.now();
         self.charge_all(&[query_cost(query, 0.5)])
     }
 
-    /// Charges what a `Query` cost in addition to what was charged before.
+    /// Counts the units of a `Query` that `charge_query` has not counted. `units` is the cost of
+    /// the whole `Query`.
     pub(crate) fn settle_query(&mut self, query: &Value, units: f64) {
         let (partition, direction, more) = query_cost(query, (units - 0.5).max(0.0));
         *self.used.entry((partition, direction)).or_default() += more;
@@ -385,8 +391,8 @@ fn query_cost(query: &Value, units: f64) -> Cost {
     (partition, Direction::Read, units)
 }
 
-/// Removes the parts from a batch request that are not charged. Returns them, in the form in which
-/// DynamoDB returns unprocessed items.
+/// Removes from a batch request the parts that the partitions cannot serve. Returns these parts, in
+/// the form in which DynamoDB returns unprocessed items.
 pub(crate) fn split_batch(request: &mut Value, charged: &[bool]) -> Value {
     let mut charged = charged.iter();
     let mut left = request["RequestItems"].clone();

@@ -99,8 +99,8 @@ impl Service {
         rights::start();
         let database = Database::of_this_run();
         let tables = Tables::unique();
-        // The SDK limits the retries of all clients with the same partition together. So without a
-        // partition of its own, a test could use up the retries of other tests.
+        // The SDK limits the retries of all clients with the same retry partition together. Each
+        // service gets its own retry partition, so that no test uses up the retries of another.
         let config = embedded::client(database.clone()).config().to_builder();
         let retries = RetryPartition::new(tables.identity.clone());
         let client = Client::from_conf(config.retry_partition(retries).build());
@@ -383,15 +383,15 @@ impl Service {
 fn another_environment(client: &Client, tables: &Tables, clock: &TestClock) -> App {
     let identity = Identity::new(client.clone(), tables.identity.clone());
     let ephemeral = Ephemeral::new(client.clone(), tables.ephemeral.clone());
-    // All environments of a test share one key, like all environments of a deployment.
+    // All execution environments of a test share one key, as in a deployment.
     let value_key = ValueKey::in_memory(&mut StdRng::seed_from_u64(0));
     App::with(identity, clock.clock(), StdRng::seed_from_u64(next_seed()))
         .with_ephemeral(Some(ephemeral))
         .with_value_key(Some(value_key))
 }
 
-/// Returns a seed for the random values of an environment. Each environment gets a different seed,
-/// so that no two environments generate the same values.
+/// Returns a seed for the random values of an execution environment. Each of them gets a different
+/// seed, so that no two of them generate the same values.
 pub(crate) fn next_seed() -> u64 {
     static SEED: AtomicU64 = AtomicU64::new(0);
     SEED.fetch_add(1, Ordering::Relaxed)

@@ -115,7 +115,8 @@ impl Function {
             .with_state(runtime);
         let api = serve(router).await;
         let process = Command::new(binary)
-            // The process gets only variables that Lambda, the template or this bench sets.
+            // The process gets only environment variables that Lambda, the template or this bench
+            // sets.
             .env_clear()
             .env("_HANDLER", handler)
             .env("AWS_LAMBDA_RUNTIME_API", api)

@@ -10,8 +10,8 @@ use super::{bodies, mistakes::broken};
 /// The e-mail address of the user in the examples of `openapi.yaml`.
 pub(super) const ADDRESS: &str = "bob@example.com";
 const PASSWORD: &str = "correct horse battery";
-/// The query that mints the user token and the server token. With this query, the lists of tokens
-/// look like the examples.
+/// The query of the requests that mint the user token and the server token. With this query, the
+/// lists of tokens look like the examples.
 const LAPTOP: &str = "expiryType=SlidingTtl&ttl=900&name=laptop";
 /// The ids and the short code in the examples of `openapi.yaml`. They exist in no service.
 const ECOSYSTEM: &str = "C58521fd8a5d9b5cc21987501";

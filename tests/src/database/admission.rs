@@ -13,9 +13,9 @@ use crate::partitions::{Call, Part, split_batch};
 const NO_LIMITS: &str = "the limits are never removed";
 
 impl Database {
-    /// Lets a call take its time, and applies the limits. Returns what the database leaves
-    /// unprocessed, with the name of its field, and the call, which is in progress until it is
-    /// dropped. Or returns the response of a database that does not execute the call.
+    /// Waits as long as a call takes, and applies the limits. If the database executes the call,
+    /// returns the part that stays unprocessed, and the call in progress. Otherwise, returns the
+    /// response with the error.
     pub(super) async fn admit(
         &self,
         request: &HttpRequest,
@@ -107,10 +107,12 @@ impl Database {
     }
 }
 
-/// What a batch operation leaves unprocessed, with the name of its field in the response.
+/// The unprocessed part of a batch operation: the name of its field in the response, and its
+/// content. `None` if nothing is unprocessed.
 pub(super) type Unprocessed = Option<(&'static str, Value)>;
 
-/// A call in progress. It ends when this is dropped, also if the client has stopped waiting.
+/// A call in progress. The call ends when this value is dropped. This also happens if the client
+/// stops waiting.
 pub(super) struct InProgress {
     database: Database,
     call: Call,

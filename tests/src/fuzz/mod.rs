@@ -16,7 +16,7 @@ pub use text::{cursor, ids, token};
 /// A fuzz target.
 pub type Target = fn(&[u8]);
 
-/// All targets with the names of their folders in `tests/fuzz/corpus`.
+/// All targets, each with the name of its folder in `tests/fuzz/corpus`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("cursor", cursor),
     ("event", event),
