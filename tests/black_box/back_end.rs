@@ -115,8 +115,7 @@ async fn without_a_client_address_only_the_limit_of_the_email_address_applies() 
 }
 
 #[tokio::test]
-async fn log_ins_through_a_back_end_of_one_account_do_not_count_for_another_account_or_for_direct_log_ins()
- {
+async fn log_ins_through_a_back_end_do_not_count_for_another_account_or_for_direct_log_ins() {
     let (service, _) = with_bob().await;
     let own = server(&service, &service.ecosystem).await;
     let (_, tenant) = service.another_account().await;

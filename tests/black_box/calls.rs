@@ -379,8 +379,7 @@ async fn renewals_by_several_execution_environments_in_one_second_all_succeed() 
 }
 
 #[tokio::test]
-async fn a_use_makes_one_write_if_another_execution_environment_renewed_the_token_in_the_same_second()
- {
+async fn a_use_makes_one_write_if_another_environment_renewed_the_token_in_the_same_second() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "expiryType=SlidingTtl").await.token();

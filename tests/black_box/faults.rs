@@ -179,8 +179,7 @@ async fn unprocessed_keys_are_requested_again_and_not_treated_as_missing_items()
 }
 
 #[tokio::test]
-async fn unprocessed_keys_and_throttled_reads_are_requested_up_to_two_more_times_with_random_pauses()
- {
+async fn unprocessed_keys_and_throttled_reads_are_requested_up_to_three_times_with_random_pauses() {
     let (service, _, _) = prepared().await;
     let event = service.introspection("rubbish");
     let mut times = Vec::new();

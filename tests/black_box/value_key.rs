@@ -217,8 +217,7 @@ async fn the_key_file_cannot_restore_a_lost_data_key_and_the_table_does_not_cont
 }
 
 #[tokio::test]
-async fn eight_execution_environments_that_create_a_data_key_concurrently_all_use_the_same_data_key()
- {
+async fn execution_environments_that_create_a_data_key_concurrently_all_use_the_same_data_key() {
     let service = Service::start().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
