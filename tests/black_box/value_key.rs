@@ -374,7 +374,7 @@ async fn a_sealed_value_cannot_be_opened_in_another_users_record_or_for_another_
     // that token.
     put(&service, with(&moved, "token_id", &bobs_item["token_id"])).await;
     assert_lost(&read(&service, &app, EVE).await);
-    // A log-in returns a new token, and not bob's.
+    // A log-in of eve returns a new token, which is not bob's token.
     let new = token(&log_in(&app, EVE).await);
     assert!(new != bobs && new != eves);
     assert_eq!(token(&read(&service, &app, EVE).await), new);

@@ -1,8 +1,8 @@
-//! Data keys are added, and values are sealed (encrypted) again with the newest data key, while
-//! other execution environments seal and open values. No value is lost.
+//! Tests of new data keys and of resealing. Resealing seals (encrypts) the values of e-mail tokens
+//! again with the newest data key. Meanwhile, other execution environments seal and open values.
 //!
-//! A value is lost only if its data key was removed too early, or if the stored value was changed.
-//! Then a log-in replaces the e-mail token.
+//! Rotation loses no value. A value is lost only if its data key is removed too early, or if the
+//! stored value is changed. A log-in then replaces the e-mail token.
 
 use std::path::Path;
 
@@ -35,10 +35,11 @@ use crate::{
 
 const RIGHT: MayWrite = MayWrite::of_operator();
 
-/// An execution environment seals without reading the data keys again for at most this many seconds.
+/// The number of seconds after which an execution environment reads the data keys again before it
+/// seals a value.
 const READ_AGAIN: u64 = 60;
 
-/// Starts a service with the users bob and eve, and returns it with bob's id, eve's id, and a
+/// Starts a service with the users bob and eve. Returns the service, bob's id, eve's id, and a
 /// directory for key files.
 async fn with_bob_and_eve() -> (Service, String, String, TempDir) {
     let (service, bob) = with_bob().await;
@@ -108,15 +109,15 @@ async fn arrive(service: &Service) {
     call.await.expect("the table exists");
 }
 
-/// Moves the clock so far that old data keys may be removed.
+/// Moves the clock forward by the time after which old data keys may be removed.
 fn settle(service: &Service) {
     service.clock.advance(SETTLED / 1000);
 }
 
 #[tokio::test]
-async fn environments_that_know_different_data_keys_open_each_others_values_in_every_order() {
-    // The warm environment has read the data keys before the new key was added. The cold one reads
-    // them afterwards.
+async fn execution_environments_with_different_data_keys_open_each_others_values_in_every_order() {
+    // The execution environment `warm` reads the data keys before the new data key is added, and
+    // `cold` reads them later.
     for (warm_seals, warm_reads_first, seconds) in [
         (true, true, 1),
         (true, false, 1),
@@ -160,7 +161,7 @@ async fn environments_that_know_different_data_keys_open_each_others_values_in_e
 }
 
 #[tokio::test]
-async fn until_a_key_is_added_the_release_before_can_read_all_items() {
+async fn until_a_data_key_is_added_the_previous_release_can_read_all_items() {
     let (service, bob, eve, directory) = with_bob_and_eve().await;
     let file = directory.path().join("key");
     let app = environment(&service, &file);
@@ -170,7 +171,7 @@ async fn until_a_key_is_added_the_release_before_can_read_all_items() {
         names.sort();
         names
     };
-    // The release before reads `wrapped`, and ignores attributes that it does not know.
+    // The previous release reads `wrapped`, and ignores attributes that it does not know.
     let keys = wrapped(&service).await.unwrap();
     assert_eq!(names(&keys), ["item", "key_check", "owner", "wrapped"]);
     let record = [
@@ -189,7 +190,7 @@ async fn until_a_key_is_added_the_release_before_can_read_all_items() {
     ];
     assert_eq!(names(&kept(&service, &bob).await), record);
 
-    // After a key is added, the release before still finds the first key where it looks for it.
+    // Even after a data key is added, `wrapped` still contains the first data key.
     add(&app, RIGHT).await.unwrap();
     let after = wrapped(&service).await.unwrap();
     assert_eq!(after["wrapped"], keys["wrapped"]);
@@ -223,8 +224,8 @@ async fn resealing_can_be_interrupted_at_every_write_and_run_again() {
 
     let mut resealed_before = 0;
     for written in 0..emails.len() {
-        // This many writes succeed before one fails, so every run seals at least one value less
-        // than the rest until all are sealed.
+        // The first `written` writes of this run succeed, and all later writes fail. So the run
+        // fails if more than `written` values are left to reseal.
         let succeed = (0..written).map(|_| ("UpdateItem", Fault::None));
         let fail = (written..emails.len()).map(|_| ("UpdateItem", Fault::Denied));
         service.database.fail(succeed.chain(fail));
@@ -250,7 +251,7 @@ async fn resealing_can_be_interrupted_at_every_write_and_run_again() {
     }
     service.database.take_faults();
 
-    // Here the last write fails, which removes the old key.
+    // In the next run, all values are resealed, but the write that removes the old data key fails.
     let service = &service;
     let (again, bob, eve) = (environment(service, &file), &bob, &eve);
     for user in [bob, eve] {
@@ -275,7 +276,7 @@ async fn resealing_can_be_interrupted_at_every_write_and_run_again() {
 }
 
 #[tokio::test]
-async fn a_value_whose_write_was_answered_too_late_is_sealed_only_once() {
+async fn a_value_is_resealed_only_once_even_if_the_database_response_is_lost() {
     let (service, bob, _, directory) = with_bob_and_eve().await;
     let app = environment(&service, &directory.path().join("key"));
     let value = made(&service, &app, BOB).await;
@@ -288,8 +289,8 @@ async fn a_value_whose_write_was_answered_too_late_is_sealed_only_once() {
 }
 
 #[tokio::test]
-async fn a_log_in_that_read_its_record_before_resealing_and_the_keys_after_removal_returns_the_same_token()
- {
+async fn a_log_in_that_reads_the_value_before_and_the_keys_after_resealing_returns_the_same_token()
+{
     let (service, _, _, directory) = with_bob_and_eve().await;
     let file = directory.path().join("key");
     let value = made(&service, &environment(&service, &file), BOB).await;
@@ -298,7 +299,7 @@ async fn a_log_in_that_read_its_record_before_resealing_and_the_keys_after_remov
     settle(&service);
     service.database.take_calls();
 
-    // The log-in's first `GetItem` reads the address, its second one reads the data keys.
+    // In a log-in, the first `GetItem` reads the e-mail address, and the second one the data keys.
     service.database.fail([
         ("GetItem", Fault::None),
         ("GetItem", Fault::NotBefore("DescribeTable")),
@@ -314,7 +315,8 @@ async fn a_log_in_that_read_its_record_before_resealing_and_the_keys_after_remov
     assert_eq!(resealed.unwrap(), done(1, 0, 1));
     assert_eq!(token(&logged_in), value);
     assert!(service.is_active(&value).await);
-    // One transaction removed the key. The log-in's own transaction was refused.
+    // One transaction removed the old data key. The transaction of the log-in changed nothing,
+    // because its condition was false.
     let operations = service.database.take_operations();
     let transactions = operations.iter().filter(|one| *one == "TransactWriteItems");
     assert_eq!(transactions.count(), 2);
@@ -330,7 +332,8 @@ async fn resealing_keeps_changes_that_other_requests_make_at_the_same_time() {
     let id = add(&operator, RIGHT).await.unwrap();
     let old = kept(&service, &bob).await;
 
-    // After the scan, another request replaces the token. It still seals with the old key.
+    // After the resealing has read all items, another request replaces the token. This request
+    // still seals with the old data key.
     service.database.take_calls();
     service
         .database
@@ -357,7 +360,7 @@ async fn resealing_keeps_changes_that_other_requests_make_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn an_old_key_is_removed_only_when_no_environment_can_seal_with_it() {
+async fn an_old_data_key_is_removed_only_when_no_execution_environment_can_seal_with_it() {
     let (service, bob, eve, directory) = with_bob_and_eve().await;
     let file = directory.path().join("key");
     let (warm, idle) = (environment(&service, &file), environment(&service, &file));
@@ -367,7 +370,7 @@ async fn an_old_key_is_removed_only_when_no_environment_can_seal_with_it() {
     let id = add(&operator, RIGHT).await.unwrap();
     let before = wrapped(&service).await;
 
-    // Resealing is possible immediately. A warm environment may still seal with the old key.
+    // Resealing is possible at once, but `warm` may still seal new values with the old data key.
     assert_eq!(
         reseal(&operator, RIGHT, false).await.unwrap(),
         done(1, 0, 0)
@@ -383,10 +386,11 @@ async fn an_old_key_is_removed_only_when_no_environment_can_seal_with_it() {
     service.clock.advance(1);
     assert_eq!(reseal(&operator, RIGHT, true).await.unwrap(), done(1, 1, 1));
     assert!(!wrapped(&service).await.unwrap().contains_key("wrapped"));
-    // There is nothing more to remove.
+    // No old data key is left.
     assert_eq!(reseal(&operator, RIGHT, true).await.unwrap(), done(0, 2, 0));
 
-    // An environment that was idle all the time reads the keys before it seals.
+    // `idle` has handled no request since the data key was added, so it reads the data keys before
+    // it seals.
     delete(&service, &idle, BOB).await;
     let bobs = made(&service, &idle, BOB).await;
     assert_eq!(sealed_with(&kept(&service, &bob).await), Some(id));
@@ -397,7 +401,7 @@ async fn an_old_key_is_removed_only_when_no_environment_can_seal_with_it() {
 }
 
 #[tokio::test]
-async fn a_key_is_added_only_with_the_value_key_of_the_deployment_and_none_is_lost() {
+async fn a_data_key_is_added_only_with_the_correct_key_file_and_no_data_key_is_lost() {
     let (service, _, _, directory) = with_bob_and_eve().await;
     let file = directory.path().join("key");
     let app = environment(&service, &file);
@@ -415,7 +419,7 @@ async fn a_key_is_added_only_with_the_value_key_of_the_deployment_and_none_is_lo
     assert!(!none.exists());
     assert_eq!(wrapped(&service).await, before);
 
-    // Of two commands at the same time, the second one is refused.
+    // Two concurrent commands find the same data keys. Only one of the commands succeeds.
     let both = || ("GetItem", Fault::NotBeforeAll("GetItem", 2));
     service.database.take_calls();
     service.database.fail([both(), both()]);
@@ -423,7 +427,7 @@ async fn a_key_is_added_only_with_the_value_key_of_the_deployment_and_none_is_lo
     let [first, second] = apps.each_ref().map(|app| Box::pin(add(app, RIGHT)));
     let (first, second) = join(first, second).await;
     assert_eq!(u8::from(first.is_ok()) + u8::from(second.is_ok()), 1);
-    // A third one adds another key.
+    // A third command adds another data key.
     let third = add(&app, RIGHT).await.unwrap();
     let keys = wrapped(&service).await.unwrap();
     let keys = keys["keys"].as_l().unwrap();
@@ -436,7 +440,7 @@ async fn a_key_is_added_only_with_the_value_key_of_the_deployment_and_none_is_lo
 }
 
 #[tokio::test]
-async fn after_rewrapping_both_value_keys_are_valid_until_the_old_data_keys_are_removed() {
+async fn after_rewrapping_both_key_files_work_until_the_old_data_keys_are_removed() {
     let (service, bob, eve, directory) = with_bob_and_eve().await;
     let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
     let before = environment(&service, &old);
@@ -455,7 +459,7 @@ async fn after_rewrapping_both_value_keys_are_valid_until_the_old_data_keys_are_
     let after = environment(&service, &new);
     assert_eq!(token(&log_in(&after, EVE).await), eves);
 
-    // All environments have the new value key now.
+    // From here on, the deployment uses only the new key file.
     let id = add(&after, RIGHT).await.unwrap();
     settle(&service);
     assert_eq!(reseal(&after, RIGHT, true).await.unwrap(), done(2, 0, 1));
@@ -469,7 +473,7 @@ async fn after_rewrapping_both_value_keys_are_valid_until_the_old_data_keys_are_
 }
 
 #[tokio::test]
-async fn a_log_in_replaces_a_token_whose_value_can_never_be_decrypted_and_keeps_its_limits() {
+async fn a_log_in_replaces_a_token_whose_value_is_lost_but_keeps_its_scope_and_expiration_date() {
     let (service, bob, _, directory) = with_bob_and_eve().await;
     let file = directory.path().join("key");
     let app = environment(&service, &file);
@@ -491,7 +495,8 @@ async fn a_log_in_replaces_a_token_whose_value_can_never_be_decrypted_and_keeps_
             put(&service, changed(&item)).await;
         }
         let apps = [environment(&service, &file), environment(&service, &file)];
-        // A warm environment still has the removed key.
+        // `app` still has the removed data key in memory. In this case, the test uses only new
+        // execution environments.
         let apps = if key_is_gone {
             apps.iter().collect()
         } else {
@@ -537,7 +542,7 @@ async fn eight_log_ins_that_replace_a_lost_value_at_the_same_time_return_one_tok
 }
 
 #[tokio::test]
-async fn nothing_is_replaced_while_the_keys_or_the_key_file_are_unavailable() {
+async fn no_token_is_replaced_while_the_data_keys_or_the_key_file_are_unavailable() {
     let (service, bob, _, directory) = with_bob_and_eve().await;
     let file = directory.path().join("key");
     let warm = environment(&service, &file);
@@ -550,8 +555,8 @@ async fn nothing_is_replaced_while_the_keys_or_the_key_file_are_unavailable() {
     );
     let record = kept(&service, &bob).await;
 
-    // The warm environment does not know the new key. It cannot read the keys: its first `GetItem`
-    // reads the address, its second one reads the keys.
+    // `warm` does not know the new data key, and cannot read the data keys: the second `GetItem` of
+    // a log-in reads them, and this `GetItem` fails.
     for fault in [Fault::Denied, Fault::Rubbish] {
         let faults = [("GetItem", Fault::None), ("GetItem", fault.clone())];
         service.database.fail(faults);
@@ -579,7 +584,7 @@ async fn nothing_is_replaced_while_the_keys_or_the_key_file_are_unavailable() {
 }
 
 #[tokio::test]
-async fn resealing_leaves_values_that_can_never_be_decrypted_and_counts_them() {
+async fn resealing_does_not_change_lost_values_but_counts_them() {
     let (service, bob, eve, directory) = with_bob_and_eve().await;
     let file = directory.path().join("key");
     let app = environment(&service, &file);
@@ -600,13 +605,14 @@ async fn resealing_leaves_values_that_can_never_be_decrypted_and_counts_them() {
 }
 
 #[tokio::test]
-async fn an_unwrapped_key_that_is_not_the_stored_one_replaces_nothing() {
+async fn no_token_is_replaced_if_the_unwrapped_data_key_is_not_the_expected_data_key() {
     let (service, bob, _, directory) = with_bob_and_eve().await;
     let file = directory.path().join("key");
     let app = environment(&service, &file);
     let value = made(&service, &app, BOB).await;
     let (keys, record) = (wrapped(&service).await.unwrap(), kept(&service, &bob).await);
-    // The wrapped key of another deployment has the same key file, so it can be unwrapped.
+    // Replace the wrapped data key with another data key that the same key file wrapped. It can be
+    // unwrapped, but it does not match `key_check`.
     delete_data_keys(&service).await;
     made(&service, &environment(&service, &file), EVE).await;
     let mut mixed = keys.clone();
