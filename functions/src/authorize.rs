@@ -1,5 +1,5 @@
-//! The Lambda authorizer for a customer's own API: decides whether the caller's token is valid, and
-//! gives the API the facts about the token.
+//! The Lambda authorizer for a customer's own API: decides whether the caller's token is valid and
+//! whether its holder is allowed, and gives the API the facts about the token.
 //!
 //! This function has no route. API Gateway calls the function with one of three events:
 //!
@@ -125,8 +125,20 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Deci
         .await
         .unwrap_or_else(|_elapsed| Err(Error::out_of_time()));
     match decided {
-        Ok((authorized, decision)) => {
-            tracing::info!(endpoint = NAME, authorized, request_id);
+        Ok((caller, decision)) => {
+            let authorized = caller.is_some();
+            let account = caller.as_ref().map(|caller| caller.account.as_str());
+            let ecosystem = caller.as_ref().and_then(Verified::ecosystem);
+            let ecosystem = ecosystem.map(EcosystemId::as_str);
+            let token_id = caller.as_ref().map(|caller| caller.id.to_string());
+            tracing::info!(
+                endpoint = NAME,
+                authorized,
+                request_id,
+                account,
+                ecosystem,
+                token_id
+            );
             Ok(decision)
         }
         Err(error) => {
@@ -141,7 +153,8 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Deci
     }
 }
 
-async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
+/// Returns the caller, or `None` if the request is denied, and the decision.
+async fn decide(app: &App, event: &str) -> Result<(Option<Verified>, Decision)> {
     let unknown = Error::InvalidBody("this is not an authorizer event");
     let Ok(event) = serde_json::from_str::<Event>(event) else {
         return Err(unknown);
@@ -149,7 +162,11 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
     if event.method_arn.is_none() && event.route_arn.is_none() {
         return Err(unknown);
     }
-    let verified = match event.token(app).await? {
+    // The text of a token contains the kind of its holder and the key of its ecosystem. So a token
+    // that the settings do not allow is denied without a read.
+    let admission = &app.settings().authorizer;
+    let token = event.token(app).await?;
+    let verified = match token.filter(|token| admission.admits(token)) {
         None => None,
         Some(token) => Lookup::new(app)
             .token(&token)
@@ -158,7 +175,7 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
             .verified(&token),
     };
     let authorized = verified.is_some();
-    let context = verified.map(Context::from);
+    let context = verified.as_ref().map(Context::from);
     let decision = match event.method_arn {
         None => Decision::Simple {
             is_authorized: authorized,
@@ -180,7 +197,7 @@ async fn decide(app: &App, event: &str) -> Result<(bool, Decision)> {
             context,
         },
     };
-    Ok((authorized, decision))
+    Ok((verified, decision))
 }
 
 impl Event {
@@ -231,8 +248,8 @@ fn whole_stage(method_arn: &str) -> String {
     format!("{}/*", parts.join("/"))
 }
 
-impl From<Verified> for Context {
-    fn from(token: Verified) -> Self {
+impl From<&Verified> for Context {
+    fn from(token: &Verified) -> Self {
         Self {
             sub: token.owner.as_str().to_owned(),
             ecosystem_id: token.ecosystem().cloned(),

@@ -4,7 +4,14 @@ use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::domain::{number, shortcode::CodeSpace, time::Timestamp};
+use crate::domain::{
+    id::EcosystemId,
+    number,
+    owner::OwnerKey,
+    shortcode::CodeSpace,
+    time::Timestamp,
+    token::{Holder, PlainToken},
+};
 
 /// The variable for the name of the identity table.
 pub const IDENTITY_TABLE: &str = "TOKENRY_IDENTITY_TABLE";
@@ -38,6 +45,13 @@ pub const NOT_BEFORE: &str = "TOKENRY_NOT_BEFORE";
 /// calls per second. With this memory, a revoked token can still call endpoints for up to this many
 /// seconds.
 pub const CALLER_MEMORY_SECONDS: &str = "TOKENRY_CALLER_MEMORY_SECONDS";
+/// The variable for the holders whose tokens the authorizer accepts: a list of `account`, `server`
+/// and `user`, separated by commas. The default is `user`.
+pub const AUTHORIZER_HOLDERS: &str = "TOKENRY_AUTHORIZER_HOLDERS";
+/// The variable for the ecosystems whose tokens the authorizer accepts: a list of ecosystem ids,
+/// separated by commas. By default, tokens of all ecosystems are accepted. Account tokens belong to
+/// no ecosystem, so a list excludes them.
+pub const AUTHORIZER_ECOSYSTEMS: &str = "TOKENRY_AUTHORIZER_ECOSYSTEMS";
 
 /// The optional settings of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +64,38 @@ pub struct Settings {
     pub not_before: Option<Timestamp>,
     /// For how many seconds the verification of a caller is remembered.
     pub caller_memory_seconds: u64,
+    /// Which tokens the authorizer accepts.
+    pub authorizer: Admission,
+}
+
+/// Which valid tokens the authorizer accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The kinds of holders whose tokens are accepted.
+    pub holders: Vec<Holder>,
+    /// The keys of the ecosystems whose tokens are accepted, or `None` if the tokens of all
+    /// ecosystems are accepted, and account tokens too if `holders` contains accounts.
+    pub ecosystems: Option<Vec<OwnerKey>>,
+}
+
+impl Admission {
+    /// Returns whether a token is accepted, if it is valid. The text of the token says this.
+    pub fn admits(&self, token: &PlainToken) -> bool {
+        // No ecosystem has the key of an account, so a list of ecosystems excludes account tokens.
+        let ecosystem = token.owner().ecosystem();
+        let listed = |keys: &Vec<OwnerKey>| keys.contains(&ecosystem);
+        self.holders.contains(&token.holder()) && self.ecosystems.as_ref().is_none_or(listed)
+    }
+}
+
+impl Default for Admission {
+    /// Accepts the tokens of users of all ecosystems.
+    fn default() -> Self {
+        Self {
+            holders: vec![Holder::User],
+            ecosystems: None,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -62,6 +108,7 @@ impl Default for Settings {
             shortcode_failures_per_minute: 60,
             not_before: None,
             caller_memory_seconds: 0,
+            authorizer: Admission::default(),
         }
     }
 }
@@ -101,7 +148,36 @@ impl Settings {
             settings.caller_memory_seconds = seconds
                 .ok_or_else(|| format!("{CALLER_MEMORY_SECONDS} is not a number from 0 to 5"))?;
         }
+        if let Some(holders) = variable(AUTHORIZER_HOLDERS) {
+            settings.authorizer.holders = list(&holders, holder).ok_or_else(|| {
+                format!("{AUTHORIZER_HOLDERS} is not a list of account, server and user")
+            })?;
+        }
+        if let Some(ids) = variable(AUTHORIZER_ECOSYSTEMS) {
+            let key = |id: &str| EcosystemId::parse(id).ok().map(|id| (&id).into());
+            let keys = list(&ids, key);
+            let keys = keys
+                .ok_or_else(|| format!("{AUTHORIZER_ECOSYSTEMS} is not a list of ecosystem ids"))?;
+            settings.authorizer.ecosystems = Some(keys);
+        }
         Ok(settings)
+    }
+}
+
+/// Parses a list that is separated by commas. Ignores spaces around the elements. Returns `None` if
+/// an element is invalid.
+fn list<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    text.split(',')
+        .map(|element| parse(element.trim()))
+        .collect()
+}
+
+fn holder(text: &str) -> Option<Holder> {
+    match text {
+        "account" => Some(Holder::Account),
+        "server" => Some(Holder::Server),
+        "user" => Some(Holder::User),
+        _ => None,
     }
 }
 
@@ -262,6 +338,15 @@ mod tests {
             (CALLER_MEMORY_SECONDS, "-1"),
             (NOT_BEFORE, "yesterday"),
             (NOT_BEFORE, "1767225600"),
+            (AUTHORIZER_HOLDERS, "users"),
+            (AUTHORIZER_HOLDERS, "user,"),
+            (AUTHORIZER_HOLDERS, "User"),
+            (AUTHORIZER_ECOSYSTEMS, "bob"),
+            (
+                AUTHORIZER_ECOSYSTEMS,
+                "C58521fd8a5d9b5cc21987501 C58521fd8a5d9b5cc21987502",
+            ),
+            (AUTHORIZER_ECOSYSTEMS, "C58521fd8a5d9b5cc21987501;bob"),
         ] {
             let error = with(&[(IDENTITY_TABLE, "t"), (name, wrong)]).unwrap_err();
             assert!(error.starts_with(name), "{error}");
@@ -272,6 +357,8 @@ mod tests {
             (SHORTCODE_FAILURES, "7"),
             (CALLER_MEMORY_SECONDS, "5"),
             (NOT_BEFORE, "2026-01-01T00:00:00Z"),
+            (AUTHORIZER_HOLDERS, "server, user"),
+            (AUTHORIZER_ECOSYSTEMS, "C58521fd8a5d9b5cc21987501"),
         ];
         let settings = with(&set).unwrap().settings;
         assert_eq!(settings.code_space, CodeSpace::of_length(8).unwrap());
@@ -281,6 +368,12 @@ mod tests {
             settings.not_before,
             Timestamp::parse("2026-01-01T00:00:00Z")
         );
+        let ecosystem = EcosystemId::parse("C58521fd8a5d9b5cc21987501").unwrap();
+        let admission = Admission {
+            holders: vec![Holder::Server, Holder::User],
+            ecosystems: Some(vec![(&ecosystem).into()]),
+        };
+        assert_eq!(settings.authorizer, admission);
     }
 
     #[test]

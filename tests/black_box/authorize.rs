@@ -3,16 +3,28 @@
 use functions::authorize;
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
-use shared::domain::token::ExpiryType;
+use shared::{
+    App,
+    config::{Admission, Settings},
+    domain::{
+        owner::Ecosystem,
+        token::{ExpiryType, Holder},
+    },
+};
 use tests::{Fault, Service, pause};
 
 use crate::expiry::forge;
 
 /// Returns the authorizer's decision. API Gateway receives an `Err` as an error, not as a denial.
 async fn decide(service: &Service, event: &Value) -> Result<Value, String> {
+    decide_with(&service.app, event).await
+}
+
+/// Does the same as [`decide`] in another execution environment.
+async fn decide_with(app: &App, event: &Value) -> Result<Value, String> {
     let payload = to_raw_value(event).unwrap();
     let event = LambdaEvent::new(payload, Context::default());
-    let decision = authorize::handle(&service.app, event).await?;
+    let decision = authorize::handle(app, event).await?;
     Ok(serde_json::to_value(decision).unwrap())
 }
 
@@ -41,6 +53,20 @@ fn events(credential: &str) -> Vec<Value> {
     request["headers"]["Authorization"] = credential.into();
     request["multiValueHeaders"]["Authorization"] = json!([credential]);
     vec![simple, without_source, http, token, request]
+}
+
+const EVERYONE: &[Holder] = &[Holder::Account, Holder::Server, Holder::User];
+
+/// Returns the settings of an authorizer that accepts these holders, of these ecosystems.
+fn admitting(holders: &[Holder], ecosystems: Option<&[&Ecosystem]>) -> Settings {
+    let key = |ecosystem: &&Ecosystem| (&ecosystem.id).into();
+    Settings {
+        authorizer: Admission {
+            holders: holders.to_vec(),
+            ecosystems: ecosystems.map(|listed| listed.iter().map(key).collect()),
+        },
+        ..Settings::default()
+    }
 }
 
 /// Returns whether a decision allows the request.
@@ -141,7 +167,7 @@ async fn a_rest_api_gets_a_policy_for_its_whole_stage() {
 
 #[tokio::test]
 async fn the_context_contains_the_holder_the_ecosystem_and_the_environment() {
-    let service = Service::start().await;
+    let service = Service::start_with(admitting(EVERYONE, None)).await;
     let environment = service.environment(&service.ecosystem).await;
     let body = json!({ "environmentId": environment }).to_string();
     let code = service
@@ -267,6 +293,64 @@ async fn the_authorizer_makes_one_read_and_renews_a_sliding_token() {
             service.clock.advance(10);
             assert!(!allows(&decide(&service, event).await.unwrap()));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_holder_or_ecosystem_is_not_allowed_is_denied_without_a_database_read() {
+    let service = Service::start().await;
+    let other = service.another_ecosystem().await;
+    let bob = service.user("bob").await;
+    let account = service.account_token.clone();
+    let server = service
+        .token_of(&service.ecosystem, ExpiryType::Infinite)
+        .await;
+    let of_other = service.token_of(&other, ExpiryType::Infinite).await;
+    let user = service.mint(&bob, "").await.token();
+    let (own, all) = (&service.ecosystem, EVERYONE);
+    let cases: [(Settings, &[&str], &[&str]); 6] = [
+        (Settings::default(), &[&user], &[&account, &server]),
+        (
+            admitting(all, None),
+            &[&account, &server, &user, &of_other],
+            &[],
+        ),
+        (
+            admitting(&[Holder::Server], None),
+            &[&server, &of_other],
+            &[&account, &user],
+        ),
+        (
+            admitting(all, Some(&[own])),
+            &[&server, &user],
+            &[&account, &of_other],
+        ),
+        (
+            admitting(&[Holder::User], Some(&[&other])),
+            &[],
+            &[&account, &server, &user, &of_other],
+        ),
+        (
+            admitting(all, Some(&[own, &other])),
+            &[&server, &user, &of_other],
+            &[&account],
+        ),
+    ];
+    for (settings, allowed, denied) in cases {
+        let text = format!("{settings:?}");
+        let app = service.another_environment().with_settings(settings);
+        for token in allowed {
+            for event in events(token) {
+                assert!(allows(&decide_with(&app, &event).await.unwrap()), "{text}");
+            }
+        }
+        service.database.take_calls();
+        for token in denied {
+            for event in events(token) {
+                assert!(!allows(&decide_with(&app, &event).await.unwrap()), "{text}");
+            }
+        }
+        assert!(service.database.take_calls().is_empty(), "{text}");
     }
 }
 

@@ -33,6 +33,7 @@ mod list_user_tokens;
 mod lives;
 mod log_in_limits;
 mod log_in_with_password;
+mod log_lines;
 mod migration;
 mod model;
 mod not_before;

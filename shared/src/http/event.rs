@@ -23,7 +23,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Answer, Handler, answer};
-use crate::{domain::error::Error, service::app::App};
+use crate::{
+    domain::error::Error,
+    service::{app::App, caller_log},
+};
 
 /// The parts of an event that the conversion to an `http::Request` loses, or that make the
 /// conversion fail.
@@ -71,13 +74,16 @@ pub async fn respond(
         .call(event)
         .await
     };
-    match AssertUnwindSafe(run(payload, raw, handler))
-        .catch_unwind()
-        .await
-    {
-        Ok(response) => response,
-        Err(_panic) => run(nothing(), Raw::default(), panicked).await,
-    }
+    caller_log::with_caller(async {
+        match AssertUnwindSafe(run(payload, raw, handler))
+            .catch_unwind()
+            .await
+        {
+            Ok(response) => response,
+            Err(_panic) => run(nothing(), Raw::default(), panicked).await,
+        }
+    })
+    .await
 }
 
 /// Parses an event, and tries the format of HTTP APIs first. lambda_http tries the format of REST

@@ -27,7 +27,7 @@ use crate::{
         id::{EcosystemId, EnvironmentId, InvalidId, UserId, decode_path_parameter},
         token::TokenId,
     },
-    service::{app::App, deadline::Deadline},
+    service::{app::App, caller_log, deadline::Deadline, verify::Verified},
 };
 
 /// The maximum length of a body, in bytes.
@@ -76,9 +76,22 @@ async fn answer(
     }
     let status = response.status().as_u16();
     let ms = started.elapsed().as_secs_f64() * 1000.0;
+    let caller = caller_log::caller();
+    let account = caller.as_ref().map(|caller| caller.account.as_str());
+    let ecosystem = caller.as_ref().and_then(Verified::ecosystem);
+    let ecosystem = ecosystem.map(EcosystemId::as_str);
+    let token_id = caller.as_ref().map(|caller| caller.id.to_string());
     match cause {
-        None => tracing::info!(endpoint, status, ms, request_id),
-        Some(cause) => tracing::error!(endpoint, status, ms, request_id, cause),
+        None => {
+            tracing::info!(
+                endpoint, status, ms, request_id, account, ecosystem, token_id
+            );
+        }
+        Some(cause) => {
+            tracing::error!(
+                endpoint, status, ms, request_id, account, ecosystem, token_id, cause
+            );
+        }
     }
     response
 }

@@ -14,7 +14,10 @@ use crate::{
         time::UnixSeconds,
         token::{Holder, PlainToken, Scope, Token, TokenId, TokenOwner},
     },
-    service::verify::{Found, Verified},
+    service::{
+        caller_log,
+        verify::{Found, Verified},
+    },
 };
 
 /// The right that each endpoint requires. Three endpoints are not listed, because they require no
@@ -123,7 +126,8 @@ impl MayWrite {
 }
 
 impl Found {
-    /// Returns the caller that sent this credential.
+    /// Returns the caller that sent this credential. From then on, the log line of the request
+    /// contains the caller.
     ///
     /// # Errors
     /// [`Error::Unauthorized`] if the credential is not a valid token.
@@ -131,6 +135,7 @@ impl Found {
         let remembered = self.remembered_caller.clone();
         let token = remembered.or_else(|| self.verified(credential));
         let token = token.ok_or(Error::Unauthorized { token_sent: true })?;
+        caller_log::set(&token);
         Ok(Caller { found: self, token })
     }
 }

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod app;
 pub(crate) mod cache;
+pub mod caller_log;
 pub mod deadline;
 pub mod deployment;
 pub mod directory;
