@@ -100,6 +100,9 @@ pub struct LogIn {
     pub email: Secret,
     /// The user's password, at most 256 characters.
     pub password: Secret,
+    /// The user's ecosystem, or `None` for any ecosystem of the deployment's first account.
+    #[serde(rename = "ecosystemId", skip_serializing_if = "Option::is_none")]
+    pub ecosystem_id: Option<String>,
     /// The IP address of the client, if a back end forwards the client's request. The field is
     /// allowed only in a request with a server token.
     #[serde(rename = "clientAddress", skip_serializing_if = "Option::is_none")]

@@ -218,7 +218,7 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
     put_user(
         app,
         right,
-        UserSlot::of_new(&user_id),
+        UserSlot::of_new(&user_id, &account.id),
         UserChange::default(),
     )
     .await?;

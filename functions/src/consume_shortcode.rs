@@ -8,13 +8,13 @@ use shared::{
     App,
     domain::{
         error::{Error, Location, Problem, Result, combine},
-        id::EcosystemId,
         time::UnixSeconds,
     },
     http::{Origin, back_end, deadline, fields::Fields, ok_secret},
     service::{
         rate_limit::{Limits, TAKE_BACK_MARGIN, count_and_read, count_attempt, failed, take_back},
         shortcode::{Exchange, Exchanged, exchange, record},
+        verify::Verified,
     },
 };
 use tokenry_api::ExchangedToken;
@@ -42,7 +42,7 @@ const WINDOW: u64 = 15 * 60;
 /// code is unknown, used, expired or invalid. 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
-    let (typed, origin) = given(&request, back_end)?;
+    let (typed, origin) = given(&request, back_end.as_ref())?;
     let per_minute = app.settings().shortcode_failures_per_minute;
     let mut own: Vec<_> = zip(&origin.sources, FAILURES)
         .map(|(source, limit)| origin.budget("shortcode", source, WINDOW, limit))
@@ -91,7 +91,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 }
 
 /// Returns the code as the person typed it, and the origin of the attempt.
-fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Value, Origin)> {
+fn given(request: &Request, back_end: Option<&Verified>) -> Result<(Value, Origin)> {
     let mut body = Fields::json(request)?;
     let typed = body.required_value("shortcode");
     let origin = Origin::new(request, back_end, &mut body);

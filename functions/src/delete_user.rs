@@ -25,6 +25,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, ()) = combine(id, fields::no_input(&request))?;
     let user = permit.user(&id)?;
 
-    directory::delete_user(app, permit.proof, user).await?;
+    directory::delete_user(app, permit.proof, user, &permit.caller().account).await?;
     Ok(no_content())
 }

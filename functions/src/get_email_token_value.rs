@@ -22,10 +22,7 @@ use shared::{
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let email = email_of_query(&request);
-    let lookup = Lookup::new(app)
-        .caller(&credential)
-        .address(email.as_ref().ok());
-    let found = lookup.read().await?;
+    let found = Lookup::new(app).caller(&credential).read().await?;
 
     let caller = found.caller(&credential)?;
     let is_own = email

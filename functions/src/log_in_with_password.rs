@@ -10,14 +10,14 @@ use shared::{
     domain::{
         email::Email,
         error::{Error, Result, combine},
-        id::EcosystemId,
-        owner::Address,
+        id::{EcosystemId, InvalidId},
         password::Password,
     },
     http::{Origin, back_end, deadline, email_token::value, fields::Fields},
     service::{
-        log_in::{self, try_log_in},
+        log_in::{self, Among, try_log_in},
         rate_limit::{Limits, TAKE_BACK_MARGIN, count_and_read, failed, take_back},
+        verify::Verified,
     },
 };
 
@@ -42,7 +42,9 @@ const OF_ADDRESS: u32 = 100;
 /// address. If the log-in does not fail with a 401, the attempt is taken back.
 ///
 /// A back end may send its server token and the client's address. Then the limits of the back end's
-/// ecosystem apply, and users of other ecosystems are unknown.
+/// ecosystem apply, and users of other ecosystems are unknown. If the body contains an ecosystem id,
+/// users of other ecosystems are unknown too. The limits do not depend on this id, because otherwise
+/// a client could avoid the limit of an address with many ids.
 ///
 /// # Errors
 /// 400 if the body is invalid, or if there is any query field. Such a request does not count as an
@@ -51,7 +53,12 @@ const OF_ADDRESS: u32 = 100;
 /// cases. 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
-    let (email, password, origin) = given(&request, back_end)?;
+    let Attempt {
+        email,
+        password,
+        origin,
+        among,
+    } = given(&request, back_end)?;
     let of_address = email.normal();
     let table = app.ephemeral()?;
     let now = app.now().seconds();
@@ -68,18 +75,12 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         .collect();
     let mut shared = own.split_off(own.len().min(2));
     shared.push(budget("log-in of address", of_address, OF_ADDRESS));
-    let read = log_in::address(app, &email);
-    let (counted, address) = count_and_read(table, &own, &shared, now, read).await?;
+    let read = log_in::addresses(app, &email, &among);
+    let (counted, addresses) = count_and_read(table, &own, &shared, now, read).await?;
 
     let attempt = async {
-        match address {
-            Ok(address) => {
-                let is_found = |address: &Address| match &origin.ecosystem {
-                    Some(own) => own == address.user_id.ecosystem(),
-                    None => true,
-                };
-                try_log_in(app, &email, address.filter(is_found), password).await
-            }
+        match addresses {
+            Ok(addresses) => try_log_in(app, &email, addresses, password).await,
             Err(error) => Err(error),
         }
     };
@@ -102,14 +103,34 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-fn given(request: &Request, back_end: Option<EcosystemId>) -> Result<(Email, Password, Origin)> {
+/// What a request contains.
+struct Attempt {
+    email: Email,
+    password: Password,
+    origin: Origin,
+    among: Among,
+}
+
+fn given(request: &Request, back_end: Option<Verified>) -> Result<Attempt> {
     let mut body = Fields::json(request)?;
     let email = body.required("email", Email::parse);
     let password = body.required("password", Password::parse);
-    let origin = Origin::new(request, back_end, &mut body);
+    let asked = body.text("ecosystemId", |id| {
+        EcosystemId::parse(id).map_err(|InvalidId| "invalid ecosystem id")
+    });
+    let origin = Origin::new(request, back_end.as_ref(), &mut body);
     combine(Fields::query(request).finish(), body.finish())?;
     let (email, password) = email.zip(password).ok_or(Error::InvalidBody(
         "the body contains no email or no password",
     ))?;
-    Ok((email, password, origin))
+    let among = Among {
+        account: back_end.map(|back_end| back_end.account),
+        ecosystems: origin.ecosystem.iter().cloned().chain(asked).collect(),
+    };
+    Ok(Attempt {
+        email,
+        password,
+        origin,
+        among,
+    })
 }

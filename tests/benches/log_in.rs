@@ -32,6 +32,7 @@ use shared::{
     service::{
         access::{MayWrite, UserSlot},
         app::Clock,
+        deployment,
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
     },
@@ -117,9 +118,13 @@ async fn main() {
 
 async fn make_user(app: &App) {
     let right = MayWrite::of_operator();
+    let record = deployment::create_if_none(app, right).await;
+    record.expect("the record of the deployment is created");
     let account = create_account(app, right)
         .await
         .expect("the account is created");
+    let first = deployment::set_first_account(app, right, &account.id).await;
+    first.expect("the first account is set");
     let ecosystem = create_ecosystem(app, right, &account.id).await;
     let ecosystem = ecosystem.expect("the ecosystem is created").id;
     let id = UserId::parse(&format!("{ecosystem};user")).expect("the id is valid");
@@ -130,7 +135,7 @@ async fn make_user(app: &App) {
         )),
         ..UserChange::default()
     };
-    let user = put_user(app, right, UserSlot::of_new(&id), change).await;
+    let user = put_user(app, right, UserSlot::of_new(&id, &account.id), change).await;
     user.expect("the user is created");
 }
 

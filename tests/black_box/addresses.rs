@@ -3,11 +3,12 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
+use shared::domain::token::ExpiryType;
 use tests::{Answer, Event, Fault, Service, pause};
 
 use crate::{
     assert_invalid,
-    create_email_token::{BOB, PASSWORD, with_bob},
+    create_email_token::{BOB, PASSWORD, datum, with_bob},
 };
 
 async fn put(service: &Service, user: &str, body: &serde_json::Value) -> Answer {
@@ -21,8 +22,11 @@ async fn put(service: &Service, user: &str, body: &serde_json::Value) -> Answer 
 /// Returns the number of stored items that map an address to its user.
 async fn look_ups(service: &Service) -> usize {
     let items = service.identity_items().await;
-    let is_address =
-        |item: &&shared::store::item::Item| item["item"].as_s().is_ok_and(|item| item == "address");
+    let is_address = |item: &&shared::store::item::Item| {
+        item["item"]
+            .as_s()
+            .is_ok_and(|item| item == "account-address")
+    };
     items.iter().filter(is_address).count()
 }
 
@@ -35,24 +39,89 @@ fn assert_in_use(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn an_address_that_is_in_use_gets_a_409_in_any_spelling_and_in_any_ecosystem() {
+async fn an_address_that_is_in_use_in_the_account_gets_a_409_in_any_spelling_and_ecosystem() {
     let (service, _) = with_bob().await;
     let eve = service.user("eve").await;
     for spelling in [BOB, "BOB@example.com", "bob@ＥXAMPLE.com"] {
         assert_in_use(&put(&service, &eve, &json!({ "email": spelling })).await);
     }
-    let (stranger, ecosystem) = service.another_account().await;
-    let path = format!("/api/users/{};bob", ecosystem.id.as_str());
+    let other = service.another_ecosystem().await;
+    let path = format!("/api/users/{};bob", other.id.as_str());
     let body = json!({ "email": BOB, "password": "another one" }).to_string();
-    assert_in_use(&service.call(&stranger, "PUT", &path, &body).await);
+    assert_in_use(&service.manage("PUT", &path, &body).await);
     // The refused request created no user and did not change the password of bob, who has the
     // address.
-    assert_eq!(service.call(&stranger, "GET", &path, "").await.status, 404);
+    assert_eq!(service.manage("GET", &path, "").await.status, 404);
     assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
     assert_eq!(
         service.log_in("192.0.2.1", BOB, "another one").await.status,
         401
     );
+}
+
+/// Logs in with an ecosystem id, or without one. Returns the answer.
+async fn log_in(service: &Service, ecosystem: Option<&str>, password: &str) -> Answer {
+    let mut body = json!({ "email": BOB, "password": password });
+    if let Some(id) = ecosystem {
+        body["ecosystemId"] = id.into();
+    }
+    let event = Event::to("log-in-with-password").json_body(&body.to_string());
+    event.send(&service.app).await
+}
+
+/// Returns the user of the token in a response. `credential` is the token of the user's account.
+async fn user_in(service: &Service, answer: &Answer, credential: &str) -> String {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let token = datum(answer)["token"].as_str().unwrap().to_owned();
+    let claims = service.introspect_as(credential, &token).await.json();
+    claims["sub"].as_str().expect("a valid token").to_owned()
+}
+
+#[tokio::test]
+async fn two_accounts_may_have_the_same_address_and_each_finds_only_its_own_user() {
+    let (service, bob) = with_bob().await;
+    let (stranger, ecosystem) = service.another_account().await;
+    let (own, other) = (service.ecosystem.id.as_str(), ecosystem.id.as_str());
+    let twin = format!("{other};bob");
+    let path = format!("/api/users/{twin}");
+    let body = json!({ "email": "Bob@example.com", "password": "another one" }).to_string();
+    let made = service.call(&stranger, "PUT", &path, &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(look_ups(&service).await, 2);
+
+    // Without an ecosystem id, the user of the first account is found.
+    let account = &service.account_token;
+    for (ecosystem, right, wrong, credential, user) in [
+        (None, PASSWORD, "another one", account, &bob),
+        (Some(own), PASSWORD, "another one", account, &bob),
+        (Some(other), "another one", PASSWORD, &stranger, &twin),
+    ] {
+        let answer = log_in(&service, ecosystem, right).await;
+        assert_eq!(user_in(&service, &answer, credential).await, *user);
+        assert_eq!(log_in(&service, ecosystem, wrong).await.status, 401);
+    }
+    let server = service.token_of(&ecosystem, ExpiryType::Infinite).await;
+    let value = format!("/_/user-token/value?email={BOB}");
+    for (credential, user) in [(account, &bob), (&stranger, &twin), (&server, &twin)] {
+        let answer = service.call(credential, "GET", &value, "").await;
+        assert_eq!(user_in(&service, &answer, credential).await, *user);
+    }
+
+    // A change in one account does not affect the other account.
+    let body = json!({ "email": BOB }).to_string();
+    let deleted = service
+        .call(&stranger, "DELETE", "/_/user-token", &body)
+        .await;
+    assert_eq!(deleted.status, 200, "{deleted:?}");
+    assert_eq!(service.manage("GET", &value, "").await.status, 200);
+    assert_eq!(service.call(&stranger, "GET", &value, "").await.status, 404);
+    let deleted = service.call(&stranger, "DELETE", &path, "").await;
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+    assert_eq!(look_ups(&service).await, 1);
+    let answer = log_in(&service, Some(own), PASSWORD).await;
+    assert_eq!(user_in(&service, &answer, account).await, bob);
+    let answer = log_in(&service, Some(other), "another one").await;
+    assert_eq!(answer.status, 401);
 }
 
 #[tokio::test]
@@ -248,14 +317,14 @@ async fn changing_the_address_of_a_user_during_the_deletion_of_the_user_leaves_n
 #[tokio::test]
 async fn a_delayed_deletion_of_a_user_does_not_free_the_address_if_another_user_has_taken_it() {
     let (service, bob) = with_bob().await;
-    let (stranger, ecosystem) = service.another_account().await;
+    let ecosystem = service.another_ecosystem().await;
     let eve = format!("{};eve", ecosystem.id.as_str());
     let to = |endpoint, token: &str| Event::to(endpoint).header("authorization", token);
     let deletion = to("delete-user", &service.account_token).parameter("id", &bob);
     // The deletion of bob's ecosystem makes bob's address free.
     let of_ecosystem = to("delete-ecosystem", &service.account_token)
         .parameter("ecosystemId", service.ecosystem.id.as_str());
-    let takes_over = to("put-user", &stranger)
+    let takes_over = to("put-user", &service.account_token)
         .parameter("id", &eve)
         .json_body(&json!({ "email": BOB }).to_string());
     // Delay the transaction that deletes bob until both other requests are done. `look_ups` reads

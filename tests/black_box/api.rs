@@ -157,10 +157,16 @@ async fn an_email_token_is_created_updated_returned_by_a_log_in_and_deleted() {
         assert_eq!((record.write, record.expiry_type), (write, expiry_type));
         assert_eq!(record.email.reveal(), ADDRESS);
     }
-    for client_address in [None, Some(CLIENT.parse().unwrap())] {
+    let ecosystem = service.ecosystem.id.to_string();
+    for (ecosystem_id, client_address) in [
+        (None, None),
+        (None, Some(CLIENT.parse().unwrap())),
+        (Some(ecosystem), None),
+    ] {
         let log_in = LogIn {
             email: ADDRESS.into(),
             password: "correct horse battery".to_owned().into(),
+            ecosystem_id,
             client_address,
         };
         let answer = send(&service, &server, "log-in-with-password", &log_in).await;

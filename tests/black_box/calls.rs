@@ -169,7 +169,8 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         "get-email-token-value",
         "of the first value in an execution environment",
         &[
-            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 2.0),
+            ("GetItem", 1.0),
             ("BatchGetItem", 3.0),
             ("GetItem", 1.0),
         ],
@@ -220,6 +221,22 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "log-in-with-password",
+        "with an ecosystem id",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("BatchGetItem", 1.0),
             ("GetItem", 1.0),
             ("TransactGetItems", 6.0),
             ("BatchGetItem", 1.0),
@@ -680,6 +697,12 @@ impl Variant {
                 let answer = service.log_in("192.0.2.1", BOB, "a wrong one").await;
                 assert_eq!(answer.status, 401, "{answer:?}");
                 service.database.take_calls()
+            }
+            ("log-in-with-password", "with an ecosystem id") => {
+                let ecosystem = service.ecosystem.id.as_str();
+                let body = json!({ "email": BOB, "password": PASSWORD, "ecosystemId": ecosystem });
+                let event = Event::to("log-in-with-password").json_body(&body.to_string());
+                self.of(event.send(&service.app)).await
             }
             ("log-in-with-password", "through a back end") => {
                 let (_, server) = service.server_token(&service.ecosystem).await;

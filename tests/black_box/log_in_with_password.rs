@@ -2,7 +2,8 @@
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
+use shared::domain::token::ExpiryType;
 use tests::{Answer, Event, Fault, Service, pause};
 
 use crate::{
@@ -131,6 +132,145 @@ async fn every_cause_of_a_401_gives_the_same_response_after_the_same_database_ca
     assert_eq!(expected.0.header("www-authenticate"), Some("Bearer"));
     for (email, password, one) in &seen {
         assert_eq!(one, expected, "{email} {password}");
+    }
+}
+
+/// An e-mail address, a password and an ecosystem id.
+type Attempt<'a> = (&'a str, &'a str, Option<&'a str>);
+
+#[tokio::test]
+async fn a_user_who_is_not_found_gets_the_response_to_a_wrong_password_after_the_same_calls() {
+    let (service, _) = with_bob().await;
+    let own = service.ecosystem.id.as_str();
+    let second = service.another_ecosystem().await;
+    let (stranger, third) = service.another_account().await;
+    let (second, third_id) = (second.id.as_str(), third.id.as_str());
+    // Users in another ecosystem of the account, and in another account.
+    for (credential, id, email) in [
+        (&service.account_token, second, "second@example.com"),
+        (&stranger, third_id, "third@example.com"),
+        (&stranger, third_id, "both@example.com"),
+    ] {
+        let name = email.split('@').next().unwrap();
+        let path = format!("/api/users/{id};{name}");
+        let body = json!({ "email": email, "password": PASSWORD }).to_string();
+        let made = service.call(credential, "PUT", &path, &body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+    let both = "both@example.com";
+    service.person("both", both, "the first account's").await;
+    let unknown = "C58521fd8a5d9b5cc21987501";
+    let server = service
+        .token_of(&service.ecosystem, ExpiryType::Infinite)
+        .await;
+    let nobody = "nobody@example.com";
+    let wrong = "a wrong one";
+    // Each group contains requests that differ only in the address, the password and the ecosystem.
+    // The first request of a group has a wrong password.
+    let groups: [(Option<&str>, &[Attempt<'_>]); 3] = [
+        (
+            None,
+            &[
+                (BOB, wrong, None),
+                (nobody, PASSWORD, None),
+                ("third@example.com", PASSWORD, None),
+                (both, PASSWORD, None),
+            ],
+        ),
+        (
+            None,
+            &[
+                (BOB, wrong, Some(own)),
+                (nobody, PASSWORD, Some(own)),
+                (BOB, PASSWORD, Some(second)),
+                (BOB, PASSWORD, Some(third_id)),
+                (BOB, PASSWORD, Some(unknown)),
+                ("second@example.com", PASSWORD, Some(own)),
+                ("third@example.com", PASSWORD, Some(own)),
+                ("third@example.com", PASSWORD, Some(unknown)),
+                (both, PASSWORD, Some(own)),
+                (both, "the first account's", Some(third_id)),
+            ],
+        ),
+        (
+            Some(&server),
+            &[
+                (BOB, wrong, None),
+                (BOB, wrong, Some(own)),
+                (nobody, PASSWORD, None),
+                (BOB, PASSWORD, Some(second)),
+                (BOB, PASSWORD, Some(third_id)),
+                (BOB, PASSWORD, Some(unknown)),
+                ("second@example.com", PASSWORD, Some(second)),
+                ("second@example.com", PASSWORD, None),
+                ("third@example.com", PASSWORD, Some(third_id)),
+            ],
+        ),
+    ];
+    for (server, attempts) in groups {
+        let mut expected = None;
+        for (email, password, ecosystem) in attempts {
+            let mut body = json!({ "email": email, "password": password });
+            if let Some(id) = ecosystem {
+                body["ecosystemId"] = json!(id);
+            }
+            let event = Event::to("log-in-with-password").json_body(&body.to_string());
+            let event = match server {
+                Some(server) => event.header("authorization", server),
+                None => event,
+            };
+            service.database.take_calls();
+            let answer = event.send(&service.app).await;
+            let calls = service.database.take_calls();
+            let shape: Vec<_> = calls
+                .iter()
+                .map(|call| (call.operation.clone(), call.capacity.to_bits()))
+                .collect();
+            let seen = (answer, shape);
+            let expected = expected.get_or_insert_with(|| seen.clone());
+            assert_eq!(expected.0.status, 401, "{expected:?}");
+            assert_eq!(seen, *expected, "{email} {password} {ecosystem:?}");
+            service.clock.advance(900);
+        }
+    }
+    // The right user is found with the right ecosystem.
+    for (email, ecosystem) in [
+        (BOB, own),
+        ("second@example.com", second),
+        ("third@example.com", third_id),
+        (both, third_id),
+    ] {
+        let body = json!({ "email": email, "password": PASSWORD, "ecosystemId": ecosystem });
+        assert_eq!(send(&service, &body).await.status, 200, "{email}");
+    }
+}
+
+#[tokio::test]
+async fn an_ecosystem_id_does_not_change_the_limits_of_an_address() {
+    let (service, _) = with_bob().await;
+    let own = service.ecosystem.id.as_str();
+    let (_, other) = service.another_account().await;
+    let ids = [
+        Value::Null,
+        json!(own),
+        json!(other.id.as_str()),
+        json!("C58521fd8a5d9b5cc21987501"),
+    ];
+    let body = |password: &str, id: &Value| {
+        let mut body = json!({ "email": BOB, "password": password });
+        if !id.is_null() {
+            body["ecosystemId"] = id.clone();
+        }
+        body
+    };
+    // From one source, 10 attempts for one address may fail.
+    for attempt in 0..10 {
+        let id = &ids[attempt % ids.len()];
+        let answer = send(&service, &body("a wrong one", id)).await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+    }
+    for id in &ids {
+        assert_eq!(send(&service, &body(PASSWORD, id)).await.status, 429);
     }
 }
 
@@ -397,6 +537,11 @@ async fn an_invalid_body_gets_errors_for_its_fields_and_does_not_count_as_an_att
             json!({ "email": BOB, "password": null }),
             "password",
             "expected field to be a string",
+        ),
+        (
+            json!({ "email": BOB, "password": PASSWORD, "ecosystemId": "C1" }),
+            "ecosystemId",
+            "invalid ecosystem id",
         ),
     ] {
         let answer = send(&service, &body).await;

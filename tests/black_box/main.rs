@@ -34,6 +34,7 @@ mod lives;
 mod log_in_limits;
 mod log_in_with_password;
 mod log_lines;
+mod migrate_addresses;
 mod migration;
 mod model;
 mod not_before;
@@ -226,7 +227,8 @@ pub(crate) const ROWS: &[Row] = &[
         BY_ITSELF,
         201,
         &[
-            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 2.0),
+            ("GetItem", 1.0),
             ("BatchGetItem", 3.0),
             ("TransactWriteItems", 7.0),
         ],
@@ -248,7 +250,8 @@ pub(crate) const ROWS: &[Row] = &[
         BY_ITSELF,
         200,
         &[
-            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 2.0),
+            ("GetItem", 1.0),
             ("BatchGetItem", 3.0),
             ("TransactWriteItems", 5.0),
         ],
@@ -259,7 +262,8 @@ pub(crate) const ROWS: &[Row] = &[
         BY_ITSELF,
         200,
         &[
-            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 2.0),
+            ("GetItem", 1.0),
             ("BatchGetItem", 3.0),
             ("TransactWriteItems", 5.0),
         ],
@@ -271,7 +275,11 @@ pub(crate) const ROWS: &[Row] = &[
             "",
             BY_ITSELF,
             200,
-            &[("BatchGetItem", 3.0), ("BatchGetItem", 3.0)],
+            &[
+                ("BatchGetItem", 2.0),
+                ("GetItem", 1.0),
+                ("BatchGetItem", 3.0),
+            ],
         )
     },
     row(

@@ -167,7 +167,7 @@ impl Service {
         let put = put_user(
             &self.app,
             RIGHT,
-            UserSlot::of_new(&user),
+            UserSlot::of_new(&user, &self.account.id),
             UserChange::default(),
         )
         .await;

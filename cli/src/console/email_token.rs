@@ -2,13 +2,15 @@
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use shared::domain::time::Timestamp;
+use shared::domain::{id::EcosystemId, time::Timestamp};
 use tokenry_api::{
     self as api, EmailTokenData, EmailTokenValueData, EndedEmailToken, NewEmailToken,
 };
 use ureq::http::Method;
 
-use super::{Run, client::Payload, failure::Failure, options::Options, output::Paging, secret};
+use super::{
+    Run, client::Payload, ecosystem_id, failure::Failure, options::Options, output::Paging, secret,
+};
 
 const PATH: &str = "/_/user-token";
 const VALUE: &str = "/_/user-token/value";
@@ -108,6 +110,9 @@ impl Run for EmailToken {
 pub struct LogIn {
     /// The user's e-mail address
     email: String,
+    /// The user's ecosystem; by default, any ecosystem of the deployment's first account
+    #[arg(long, value_name = "ID", value_parser = ecosystem_id)]
+    ecosystem: Option<EcosystemId>,
 }
 
 impl Run for LogIn {
@@ -116,6 +121,7 @@ impl Run for LogIn {
         let body = Payload::json(&api::LogIn {
             email: self.email.into(),
             password: secret::ask("the password")?,
+            ecosystem_id: self.ecosystem.map(|id| id.to_string()),
             client_address: None,
         });
         let value = client.call(Method::POST, VALUE, body)?;

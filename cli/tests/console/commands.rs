@@ -352,6 +352,11 @@ fn a_password_is_set_used_to_log_in_and_removed() {
     );
     let value = serve.ok_with(password, &["log-in", email]);
     assert_eq!(value, serve.ok(&["email-token", "value", email]));
+    let own = serve.user_id.split(';').next().unwrap();
+    let with_id = ["log-in", email, "--ecosystem", own];
+    assert_eq!(serve.ok_with(password, &with_id), value);
+    let other = ["log-in", email, "--ecosystem", "C58521fd8a5d9b5cc21987501"];
+    assert_eq!(run(serve.command(&other), password).code, 3);
     let log_in = |password| run(serve.command(&["log-in", email]), password);
     // White space is part of a password.
     assert_eq!(log_in("correct horse\n").code, 3);

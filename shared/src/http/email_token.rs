@@ -97,9 +97,7 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
 ) -> Result<(MayWrite, EmailUser, Email, T)> {
     let credential = credential(app, request).await?;
     let asked = ask(request);
-    let email = asked.as_ref().ok().map(|(email, _)| email);
-    let lookup = Lookup::new(app).caller(&credential).address(email);
-    let found = lookup.read().await?;
+    let found = Lookup::new(app).caller(&credential).read().await?;
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(right, None)?;

@@ -17,17 +17,16 @@ use crate::{
         access::rights,
         app::App,
         rate_limit::{self, Budget},
-        verify::Lookup,
+        verify::{Lookup, Verified},
     },
 };
 
-/// Returns the ecosystem of the back end that sends a client's attempt. The back end sends its
-/// server token in the `Authorization` header. Returns `None` if the header contains no server
+/// Returns the back end that sends a client's attempt. The back end sends its server token in the `Authorization` header. Returns `None` if the header contains no server
 /// token, or if the server token is invalid or has only the scope `read`.
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn back_end(app: &App, request: &Request) -> Result<Option<EcosystemId>> {
+pub async fn back_end(app: &App, request: &Request) -> Result<Option<Verified>> {
     let token = match credential(app, request).await {
         Ok(token) if token.holder() == Holder::Server => token,
         Err(error @ (Error::Unavailable { .. } | Error::Internal { .. })) => return Err(error),
@@ -36,9 +35,7 @@ pub async fn back_end(app: &App, request: &Request) -> Result<Option<EcosystemId
     let found = Lookup::new(app).token(&token).read().await?;
     let caller = found.caller(&token);
     let permit = caller.and_then(|caller| caller.may(rights::SEND_ATTEMPTS, None));
-    Ok(permit
-        .ok()
-        .and_then(|permit| permit.caller().ecosystem().cloned()))
+    Ok(permit.ok().map(|permit| permit.caller().clone()))
 }
 
 /// The origin of an attempt.
@@ -60,9 +57,10 @@ impl Origin {
     /// header is used.
     pub fn new(
         request: &Request,
-        ecosystem: Option<EcosystemId>,
+        back_end: Option<&Verified>,
         body: &mut Fields<'static, Value>,
     ) -> Self {
+        let ecosystem = back_end.and_then(Verified::ecosystem).cloned();
         let client = body.text("clientAddress", |text| match text.parse::<IpAddr>() {
             _ if ecosystem.is_none() => Err("field needs a valid server token"),
             Ok(address) => Ok(address),

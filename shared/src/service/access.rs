@@ -9,8 +9,8 @@ use crate::{
     domain::{
         email::Email,
         error::{Error, Result},
-        id::{EcosystemId, EnvironmentId, UserId},
-        owner::{Address, Ecosystem, Environment, OwnerId, User},
+        id::{AccountId, EcosystemId, EnvironmentId, UserId},
+        owner::{Ecosystem, Environment, OwnerId, User},
         time::UnixSeconds,
         token::{Holder, PlainToken, Scope, Token, TokenId, TokenOwner},
     },
@@ -227,9 +227,10 @@ impl<A> Permit<'_, A> {
         if !self.reaches_user(id) {
             return Err(Error::Forbidden);
         }
-        self.ecosystem(id.ecosystem())?;
+        let ecosystem = self.ecosystem(id.ecosystem())?;
         Ok(UserSlot {
             id,
+            account: &ecosystem.account,
             current: self.found.user_record(id),
         })
     }
@@ -271,12 +272,6 @@ impl<A> Permit<'_, A> {
         self.found.token_of(owner.into().key, id)
     }
 
-    /// Returns the record of an e-mail address, even if the address belongs to a user in another
-    /// account.
-    pub(super) fn address(&self, email: &Email) -> Option<&Address> {
-        self.found.address(email)
-    }
-
     /// Returns a token that was looked up, if the token is valid and the caller may introspect it.
     /// An account may introspect its account tokens, and the server and user tokens of all its
     /// ecosystems. A server may introspect the server and user tokens of its own ecosystem.
@@ -295,14 +290,20 @@ impl<A> Permit<'_, A> {
 #[derive(Clone, Copy, Debug)]
 pub struct UserSlot<'a> {
     pub(super) id: &'a UserId,
+    /// The account that owns the user's ecosystem.
+    pub(super) account: &'a AccountId,
     pub(super) current: Option<&'a User>,
 }
 
 impl<'a> UserSlot<'a> {
     /// Creates a slot without reading the database, for a user that does not exist yet. Handlers
     /// call [`Permit::user_slot`] instead.
-    pub const fn of_new(id: &'a UserId) -> Self {
-        Self { id, current: None }
+    pub const fn of_new(id: &'a UserId, account: &'a AccountId) -> Self {
+        Self {
+            id,
+            account,
+            current: None,
+        }
     }
 }
 

@@ -7,18 +7,19 @@ use crate::{
         email::Email,
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
-        owner::{Account, Address, Ecosystem, Environment, Epoch, Owner, State, User},
+        owner::{Account, Ecosystem, Environment, Epoch, Owner, State, User},
         password::Password,
         token::Holder,
     },
     service::{
         access::{MayWrite, Permit, UserSlot, no_environment},
+        addresses,
         app::App,
         tokens::{self, change},
         verify::Lookup,
     },
     store::{
-        identity::{AddressChange, Inserted, PasswordChange, UserWrite},
+        identity::{AddressChange, AddressSlot, Inserted, PasswordChange, UserWrite},
         item::WriteResult,
     },
 };
@@ -224,7 +225,8 @@ pub async fn put_user(
     slot: UserSlot<'_>,
     change: UserChange,
 ) -> Result<Put> {
-    let (id, mut current) = (slot.id, slot.current.cloned());
+    let (id, account) = (slot.id, slot.account);
+    let mut current = slot.current.cloned();
     let hash = match &change.password {
         Some(Some(password)) => Some(
             app.passwords
@@ -256,14 +258,17 @@ pub async fn put_user(
         let old = current.as_ref();
         let moves = old.and_then(|user| user.email.as_ref()) != next.email.as_ref();
         current = if moves || change.password.is_some() {
-            let there = match &next.email {
-                Some(email) if moves => reusable_address(app, email, id).await?,
-                _ => None,
+            let new = match &next.email {
+                Some(email) if moves => reusable_addresses(app, account, email, id).await?,
+                _ => Vec::new(),
             };
-            let address = match &next.email {
-                _ if !moves => AddressChange::Keep,
-                None => AddressChange::Remove,
-                Some(email) => AddressChange::Set(email, there.as_ref()),
+            let left = match old.and_then(|user| user.email.as_ref()) {
+                Some(email) if moves => addresses::keys(app, Some(account), email).await?,
+                _ => Vec::new(),
+            };
+            let address = AddressChange {
+                new: &new,
+                old: &left,
             };
             let put = app.identity.user_put(old, &next, password, address)?;
             match (tokens::change(app, put).await?, old) {
@@ -288,42 +293,61 @@ pub async fn put_user(
     }
 }
 
-/// Checks that no other user has an address. Returns the stored record of the address, or `None` if
-/// no record is stored. The record may be out of date, because the user or the ecosystem in the
-/// record was deleted, or because the user now has another address. If another request has just
-/// written the record, the record may also contain the id of this user.
+/// Checks that no other user has an address. Returns the slots of the records of the address. A
+/// stored record may be out of date, because the user or the ecosystem in the record was deleted, or
+/// because the user now has another address. If another request has just written the record, the
+/// record may also contain the id of this user.
 ///
 /// # Errors
 /// [`Error::Conflict`] if another user has the address; [`Error::Unavailable`] if the database is
 /// unavailable.
-async fn reusable_address(app: &App, email: &Email, id: &UserId) -> Result<Option<Address>> {
-    let Some(address) = app.identity.address(email).await? else {
-        return Ok(None);
-    };
-    let holder = &address.user_id;
-    let found = Lookup::new(app).user(Some(holder)).read().await?;
-    let user = found
-        .user_record(holder)
-        .filter(|user| address.is_of(user, email));
-    let is_in_use = user.is_some() && found.ecosystem_record(holder.ecosystem()).is_some();
-    if is_in_use && holder != id {
+async fn reusable_addresses(
+    app: &App,
+    account: &AccountId,
+    email: &Email,
+    id: &UserId,
+) -> Result<Vec<AddressSlot>> {
+    let slots = addresses::read(app, Some(account), email).await?;
+    let stored = || slots.iter().filter_map(|slot| slot.address.as_ref());
+    let lookup = stored().fold(Lookup::new(app), |lookup, address| {
+        lookup.user(Some(&address.user_id))
+    });
+    let found = lookup.read().await?;
+    let is_in_use = stored().any(|address| {
+        let holder = &address.user_id;
+        let user = found.user_record(holder);
+        holder != id
+            && user.is_some_and(|user| address.is_of(user, email))
+            && found.ecosystem_record(holder.ecosystem()).is_some()
+    });
+    if is_in_use {
         return Err(Error::Conflict("email address is in use"));
     }
-    Ok(Some(address))
+    Ok(slots)
 }
 
-/// Deletes a user, with its address and password. All tokens of the user are invalid from then on.
+/// Deletes a user, with its address and password. `account` owns the user's ecosystem. All tokens of the user are invalid from then on.
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn delete_user(app: &App, _right: MayWrite, user: &User) -> Result<()> {
+pub async fn delete_user(
+    app: &App,
+    _right: MayWrite,
+    user: &User,
+    account: &AccountId,
+) -> Result<()> {
     let mut user = user.clone();
     // If a user has no address and no password, only the user's record must be deleted. If another
     // request adds an address or a password meanwhile, the item of the address or the password is
     // not deleted. But that item is never used, because it contains the incarnation of the deleted
     // user.
     while user.email.is_some() || user.has_password {
-        match change(app, app.identity.user_deletion(&user)?).await? {
+        let addresses = match &user.email {
+            Some(email) => addresses::keys(app, Some(account), email).await?,
+            None => Vec::new(),
+        };
+        let deletion = app.identity.user_deletion(&user, &addresses)?;
+        match change(app, deletion).await? {
             Some(there) if there.state.incarnation == user.state.incarnation => user = there,
             _ => return Ok(()),
         }

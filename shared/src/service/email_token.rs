@@ -7,18 +7,22 @@ use crate::{
         email::Email,
         email_token::{EmailToken, ListKey, Properties, Sealed, StoredEmailToken},
         error::{Error, Result},
-        id::{AccountId, EcosystemId, UserId},
+        id::{AccountId, UserId},
         owner::User,
         token::{Draft, PlainToken, Token, TokenId},
     },
     service::{
         access::{MayRead, MayWrite, Permit},
+        addresses,
         app::App,
         directory::must_be_active,
         tokens::{self, OtherWrites},
         verify::Lookup,
     },
-    store::{identity::EmailTokenWrite, item::WriteResult},
+    store::{
+        identity::{AddressSlot, EmailTokenWrite},
+        item::WriteResult,
+    },
 };
 
 /// A user with an e-mail address, whose records were just read.
@@ -65,44 +69,44 @@ pub(super) async fn open(
         .await
 }
 
-/// Returns the user of an address that was looked up, if the caller is allowed to see that user.
+/// Returns the user of an address in the caller's account, if the caller is allowed to see that
+/// user.
 ///
 /// # Errors
 /// [`Error::NotFound`] if no user that the caller is allowed to see has the address;
 /// [`Error::Unavailable`] if the database is unavailable.
 pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result<EmailUser> {
-    let unknown = || {
+    let caller = permit.caller();
+    let slots = addresses::read(app, Some(&caller.account), email).await?;
+    // For an unknown address, we read the same items from a partition that has no owner. So the
+    // response for an unknown address takes as long as the response for the address of a user whom
+    // the caller is not allowed to see.
+    let users = slots.iter().map(AddressSlot::user_key);
+    let lookup = users.fold(Lookup::new(app), Lookup::email_user);
+    let found = lookup.read().await?;
+    let mut stored = slots.iter().filter_map(|slot| slot.address.as_ref());
+    let user = stored.find_map(|address| {
+        let id = &address.user_id;
+        let user = found.user_record(id)?;
+        let ecosystem = found.ecosystem_record(id.ecosystem())?;
+        let is_visible = address.is_of(user, email)
+            && ecosystem.account == caller.account
+            && caller.ecosystem().is_none_or(|own| own == id.ecosystem())
+            && permit.reaches_user(id);
+        is_visible.then(|| EmailUser {
+            user: user.clone(),
+            account: ecosystem.account.clone(),
+            stored: found.email_token(id).cloned(),
+        })
+    });
+    user.ok_or_else(|| {
         let given = email.as_given();
         Error::NotFound(format!("User with email {given} does not exist."))
-    };
-    let (caller, address) = (permit.caller(), permit.address(email));
-    // For an unknown address, we read the same items from a partition that has no owner. So the
-    // response for an unknown address takes as long as the response for an address in another
-    // account.
-    let key = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
-    let found = Lookup::new(app).email_user(key).read().await?;
-    let id = &address.ok_or_else(unknown)?.user_id;
-    let ecosystem = found.ecosystem_record(id.ecosystem());
-    let ecosystem = ecosystem.filter(|ecosystem| ecosystem.account == caller.account);
-    let own = |own: &EcosystemId| own == id.ecosystem();
-    match (ecosystem, found.user_record(id)) {
-        (Some(ecosystem), Some(user))
-            if user.email.as_ref() == Some(email)
-                && caller.ecosystem().is_none_or(own)
-                && permit.reaches_user(id) =>
-        {
-            Ok(EmailUser {
-                user: user.clone(),
-                account: ecosystem.account.clone(),
-                stored: found.email_token(id).cloned(),
-            })
-        }
-        _ => Err(unknown()),
-    }
+    })
 }
 
 /// Returns the value of a user's e-mail token, even if the token has expired. Returns `None` if the
-/// user has no e-mail token. The lookup of `permit` must contain the user's address.
+/// user has no e-mail token.
 ///
 /// # Errors
 /// [`Error::Forbidden`] if the caller's token does not cover the e-mail token

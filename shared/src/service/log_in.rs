@@ -9,29 +9,72 @@ use crate::{
         email::Email,
         email_token::Properties,
         error::{Error, Result},
-        owner::{Address, OwnerKey},
+        id::{AccountId, EcosystemId},
+        owner::{Address, OwnerKey, User},
         password::Password,
     },
-    service::{app::App, directory::environment_exists, password::Verdict},
-    store::identity::{Key, LogInItems},
+    service::{
+        addresses, app::App, directory::environment_exists, password::Verdict, verify::Lookup,
+    },
+    store::identity::{AddressSlot, Key},
 };
 
 /// How many times a log-in tries to create a token if other requests change the user at the same
 /// time.
 const TRIES: usize = 3;
 
-/// Returns the record of an address, for [`try_log_in`]. The record may be out of date.
+/// The users among whom a log-in looks for an address.
+#[derive(Clone, Debug, Default)]
+pub struct Among {
+    /// The account that the users belong to, if it is known already.
+    pub account: Option<AccountId>,
+    /// The ecosystems that the request contains. The user must belong to each of them. If there is
+    /// no ecosystem, the users belong to the deployment's first account.
+    pub ecosystems: Vec<EcosystemId>,
+}
+
+impl Among {
+    /// Returns the account of the users, or `None` if there is no such account.
+    async fn account(&self, app: &App) -> Result<Option<AccountId>> {
+        match (&self.account, self.ecosystems.first()) {
+            (Some(account), _) => Ok(Some(account.clone())),
+            (None, Some(id)) => {
+                let found = Lookup::new(app).ecosystem(Some(id)).read().await?;
+                let ecosystem = found.ecosystem_record(id);
+                Ok(ecosystem.map(|ecosystem| ecosystem.account.clone()))
+            }
+            (None, None) => Ok(app.deployment().await?.first_account.clone()),
+        }
+    }
+}
+
+/// The stored records of an address, which may be out of date.
+pub struct Addresses(Vec<AddressSlot>);
+
+/// Reads the records of an address among these users.
+///
+/// In schema version 1, the address of a user of any account is found if there is no ecosystem,
+/// because the previous release finds it too.
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn address(app: &App, email: &Email) -> Result<Option<Address>> {
-    app.identity.address(email).await
+pub async fn addresses(app: &App, email: &Email, among: &Among) -> Result<Addresses> {
+    let account = among.account(app).await?;
+    let mut slots = addresses::read(app, account.as_ref(), email).await?;
+    for slot in &mut slots {
+        let is_among = |address: &Address| {
+            let mut ecosystems = among.ecosystems.iter();
+            ecosystems.all(|id| id == address.user_id.ecosystem())
+        };
+        slot.address = slot.address.take().filter(is_among);
+    }
+    Ok(Addresses(slots))
 }
 
 /// A user who gave the correct password.
 pub struct LoggedIn {
     email: Email,
-    address: Option<Address>,
+    addresses: Addresses,
     user: EmailUser,
     hash: String,
     /// The password, if its stored hash is weak and must be replaced.
@@ -51,10 +94,10 @@ pub struct LoggedIn {
 pub async fn try_log_in(
     app: &App,
     email: &Email,
-    address: Option<Address>,
+    addresses: Addresses,
     password: Password,
 ) -> Result<Option<LoggedIn>> {
-    let (user, hash) = read(app, email, address.as_ref()).await?.unzip();
+    let (user, hash) = read(app, email, &addresses).await?.unzip();
     let verdict = app
         .passwords
         .verify(password.clone(), hash.as_deref())
@@ -72,7 +115,7 @@ pub async fn try_log_in(
     let is_allowed = environment_exists(app, &user.user).await?;
     Ok(is_allowed.then(|| LoggedIn {
         email: email.clone(),
-        address,
+        addresses,
         user,
         hash,
         weak,
@@ -85,41 +128,44 @@ pub async fn try_log_in(
 async fn read(
     app: &App,
     email: &Email,
-    address: Option<&Address>,
+    Addresses(slots): &Addresses,
 ) -> Result<Option<(EmailUser, String)>> {
     // For an unknown address, we read the same items from a partition that has no owner.
-    let key: OwnerKey = address.map_or_else(|| email.into(), |address| (&address.user_id).into());
-    // Read the ecosystem outside the transaction. Many other transactions use the ecosystem's item,
+    let mut users: Vec<OwnerKey> = Vec::new();
+    for slot in slots {
+        let user = slot.user_key();
+        // A transaction cannot read an item twice.
+        let is_new = !users.contains(&user);
+        users.push(if is_new { user } else { slot.key.owner });
+    }
+    // Read the ecosystems outside the transaction. Many other transactions use an ecosystem's item,
     // and would conflict with a transaction that reads this item.
-    let ecosystem = [Key::owner(key.ecosystem())].into();
-    let (items, ecosystem) = join(
-        app.identity.log_in_items(key),
-        app.identity.read(&ecosystem),
+    let ecosystems = users
+        .iter()
+        .map(|user| Key::owner(user.ecosystem()))
+        .collect();
+    let (items, ecosystems) = join(
+        app.identity.log_in_items(&users),
+        app.identity.read(&ecosystems),
     )
     .await;
-    let LogInItems {
-        user,
-        password,
-        stored,
-    } = items?;
-    let ecosystem = ecosystem?;
-    let (Some(address), Some(user), Some(password)) = (address, user, password) else {
-        return Ok(None);
-    };
-    let id = &address.user_id;
-    let account = ecosystem
-        .ecosystem(id.ecosystem())
-        .map(|ecosystem| ecosystem.account.clone());
-    let is_theirs = address.is_of(&user, email)
-        && user.state.active
-        && password.incarnation == user.state.incarnation;
-    Ok(account.filter(|_| is_theirs).map(|account| {
-        let user = EmailUser {
-            user,
-            account,
-            stored,
-        };
-        (user, password.password_hash)
+    let (items, ecosystems) = (items?, ecosystems?);
+    let mut stored = slots.iter().filter_map(|slot| slot.address.as_ref());
+    Ok(stored.find_map(|address| {
+        let is_theirs = |user: &User| address.is_of(user, email) && user.state.active;
+        let mut items = items.iter();
+        let items = items.find(|items| items.user.as_ref().is_some_and(is_theirs))?;
+        let user = items.user.clone()?;
+        let password = items.password.as_ref()?;
+        let ecosystem = ecosystems.ecosystem(user.id.ecosystem())?;
+        (password.incarnation == user.state.incarnation).then(|| {
+            let user = EmailUser {
+                user,
+                account: ecosystem.account.clone(),
+                stored: items.stored.clone(),
+            };
+            (user, password.password_hash.clone())
+        })
     }))
 }
 
@@ -133,7 +179,7 @@ impl LoggedIn {
     pub async fn value(self, app: &App) -> Result<Option<Zeroizing<String>>> {
         let Self {
             email,
-            address,
+            addresses,
             mut user,
             hash,
             weak,
@@ -164,7 +210,7 @@ impl LoggedIn {
                     }
                     // For example, another request revoked all tokens of the user. Try again if the
                     // stored hash is still the same.
-                    Creation::UserChanged => match read(app, &email, address.as_ref()).await? {
+                    Creation::UserChanged => match read(app, &email, &addresses).await? {
                         Some((again, same))
                             if same == hash && environment_exists(app, &again.user).await? =>
                         {

@@ -3,6 +3,8 @@
 //! A migration has three steps: [`prepare`], [`finish`] and [`clean_up`]. Each step can be
 //! interrupted at any point and run again.
 
+pub mod addresses;
+
 use std::collections::BTreeSet;
 
 use crate::{
@@ -81,14 +83,17 @@ pub async fn has_tagged_token(app: &App, account: &Account) -> Result<bool> {
     }
 }
 
-/// Replaces each e-mail token without a tag with a new token that has the same properties. Then
-/// raises the schema version. Every token without a tag becomes invalid in at most
+/// Replaces each e-mail token without a tag with a new token that has the same properties. Copies
+/// the records of e-mail addresses. Then raises the schema version. Every token without a tag becomes invalid in at most
 /// [`REREAD_SECONDS`](deployment::REREAD_SECONDS). Returns the number of replaced e-mail tokens.
 ///
 /// # Errors
 /// The value key or the database is unavailable.
 pub async fn finish(app: &App, right: MayWrite) -> Result<u64> {
     let replaced = replace_email_tokens(app, right).await?;
+    for key in old_addresses(app).await? {
+        addresses::copy(app, right, &key).await?;
+    }
     let raise = |deployment: Deployment| {
         Ok(Deployment {
             schema: Schema::CURRENT,
@@ -113,7 +118,8 @@ async fn replace_email_tokens(app: &App, right: MayWrite) -> Result<u64> {
     Ok(replaced)
 }
 
-/// Deletes the records that version 2 does not use: tokens without a tag. Returns the number of
+/// Deletes the records that version 2 does not use: tokens without a tag, and the old records of
+/// e-mail addresses. Returns the number of
 /// deleted tokens. Call this function when every execution environment knows the new version: at
 /// least [`REREAD_SECONDS`](deployment::REREAD_SECONDS) after [`finish`].
 ///
@@ -140,5 +146,21 @@ pub async fn clean_up(app: &App, right: MayWrite) -> Result<u64> {
     })
     .await?;
     app.identity.delete_items(&untagged).await?;
+    app.identity
+        .delete_items(&old_addresses(app).await?)
+        .await?;
     Ok(untagged.len() as u64)
+}
+
+/// Returns the keys of the old records of e-mail addresses.
+async fn old_addresses(app: &App) -> Result<BTreeSet<Key>> {
+    let mut keys = BTreeSet::new();
+    scan(app, async |item| {
+        if let Stored::OldAddress(key) = item {
+            keys.insert(key);
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(keys)
 }

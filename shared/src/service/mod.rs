@@ -1,6 +1,7 @@
 //! The service layer, which handlers call. Each module covers one concern and uses the store.
 
 pub mod access;
+pub(crate) mod addresses;
 pub mod app;
 pub(crate) mod cache;
 pub mod caller_log;

@@ -6,11 +6,10 @@ use futures_util::future::{try_join, try_join_all};
 
 use crate::{
     domain::{
-        email::Email,
         email_token::StoredEmailToken,
         error::Result,
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
-        owner::{Address, Ecosystem, Environment, Owner, OwnerId, OwnerKey, User},
+        owner::{Ecosystem, Environment, Owner, OwnerId, OwnerKey, User},
         time::UnixSeconds,
         token::{Expiry, ExpiryType, Holder, PlainToken, Scope, Token, TokenId},
     },
@@ -109,13 +108,6 @@ impl<'a> Lookup<'a> {
     pub fn user(mut self, id: Option<&UserId>) -> Self {
         self.keys.extend(id.map(|id| Key::owner(id.into())));
         self.ecosystem(id.map(UserId::ecosystem))
-    }
-
-    /// Adds the record of an e-mail address, if the address is given.
-    #[must_use]
-    pub fn address(mut self, email: Option<&Email>) -> Self {
-        self.keys.extend(email.map(Key::address));
-        self
     }
 
     /// Adds the record of an owner's token, if both ids are given. This does not count as a use of
@@ -377,11 +369,6 @@ impl Found {
     /// has the same key (a hash collision).
     pub(crate) fn user_record(&self, id: &UserId) -> Option<&User> {
         self.items.user(id)
-    }
-
-    /// Returns the record of an e-mail address. The record may be out of date.
-    pub(crate) fn address(&self, email: &Email) -> Option<&Address> {
-        self.items.address(email)
     }
 
     /// Returns the record of an owner's token.

@@ -80,8 +80,8 @@ impl<R> Change<R> {
     }
 
     /// Adds an optional write to the transaction. If the condition of an optional write is false,
-    /// but no condition of a required write is false, the transaction is sent again without any
-    /// optional write.
+    /// but no condition of a required write is false, the transaction is sent again without the
+    /// optional writes whose conditions were false.
     pub(crate) fn and_optional(mut self, write: TransactWriteItem) -> Self {
         self.writes.push(write);
         self.sending = Sending::Together;
@@ -100,7 +100,8 @@ impl<R> Change<R> {
                 && self.writes.len() > self.required
                 && refused[..self.required].iter().all(Option::is_none)
             {
-                self.writes.truncate(self.required);
+                let mut refused = refused.iter().map(Option::is_some);
+                self.writes.retain(|_| refused.next() != Some(true));
                 continue;
             }
             return (self.outcome)(transacted);

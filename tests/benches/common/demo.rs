@@ -34,8 +34,13 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken)
     let ecosystem = create_ecosystem(&app, RIGHT, &account.id).await;
     let ecosystem = ecosystem.expect("the ecosystem is created").id;
     let id = UserId::parse(&format!("{ecosystem};demo")).expect("the id is valid");
-    let Ok(Put::Created(user)) =
-        put_user(&app, RIGHT, UserSlot::of_new(&id), UserChange::default()).await
+    let Ok(Put::Created(user)) = put_user(
+        &app,
+        RIGHT,
+        UserSlot::of_new(&id, &account.id),
+        UserChange::default(),
+    )
+    .await
     else {
         panic!("the user was not created");
     };

@@ -37,6 +37,25 @@ impl OwnerKey {
     pub(crate) const NOBODY: Self = Self([0; Self::LENGTH]);
     const ROOT: usize = 8;
 
+    /// Returns the partition key of the record of an e-mail address in an account. Without an
+    /// account, returns a key that no record has.
+    pub(crate) fn address(account: Option<&AccountId>, email: &Email) -> Self {
+        let account = account.map_or("", AccountId::as_str);
+        Self::of_address(&format!("address#{account}#{}", email.normal()))
+    }
+
+    /// Returns the partition key of the record of an e-mail address in schema version 1, in which
+    /// addresses are unique in the deployment.
+    pub(crate) fn old_address(email: &Email) -> Self {
+        Self::of_address(&format!("email#{}", email.normal()))
+    }
+
+    fn of_address(text: &str) -> Self {
+        let mut key = [0; Self::LENGTH];
+        key.copy_from_slice(&Sha256::digest(text)[..Self::LENGTH]);
+        Self(key)
+    }
+
     fn new(root: &str, user: Option<&UserId>) -> Self {
         let mut key = [0; Self::LENGTH];
         key[..Self::ROOT].copy_from_slice(&Sha256::digest(root)[..Self::ROOT]);
@@ -86,16 +105,6 @@ impl From<&EnvironmentId> for OwnerKey {
 impl From<&UserId> for OwnerKey {
     fn from(id: &UserId) -> Self {
         Self::new(id.ecosystem().as_str(), Some(id))
-    }
-}
-
-/// Returns the partition key of the record of an e-mail address.
-impl From<&Email> for OwnerKey {
-    fn from(email: &Email) -> Self {
-        let hash = Sha256::digest(format!("email#{}", email.normal()));
-        let mut key = [0; Self::LENGTH];
-        key.copy_from_slice(&hash[..Self::LENGTH]);
-        Self(key)
     }
 }
 

@@ -65,15 +65,18 @@ pub(crate) struct LogInItems {
 }
 
 impl Identity {
-    /// Reads the items for a log-in with one `TransactGetItems`. So all items are from the same
-    /// moment, and an old password is never read together with a new epoch.
-    pub(crate) async fn log_in_items(&self, user: OwnerKey) -> Result<LogInItems> {
-        let keys = [
-            Key::owner(user),
-            Key::password(user),
-            Key::email_token(user),
-        ];
-        let gets = keys.iter().map(|key| {
+    /// Reads the items of these users for a log-in with one `TransactGetItems`. So all items are
+    /// from the same moment, and an old password is never read together with a new epoch. All users
+    /// must be different.
+    pub(crate) async fn log_in_items(&self, users: &[OwnerKey]) -> Result<Vec<LogInItems>> {
+        let keys = users.iter().flat_map(|user| {
+            [
+                Key::owner(*user),
+                Key::password(*user),
+                Key::email_token(*user),
+            ]
+        });
+        let gets = keys.map(|key| {
             let get = Get::builder()
                 .table_name(&self.table)
                 .set_key(Some(key.to_item()?))
@@ -87,17 +90,23 @@ impl Identity {
             .send()
             .await?;
         let items = output.responses.unwrap_or_default().into_iter();
-        let items: Result<[Option<Item>; 3], _> = items
+        let items: Vec<Option<Item>> = items
             .map(|response| response.item.filter(|item| !item.is_empty()))
-            .collect::<Vec<_>>()
-            .try_into();
-        let [user, password, stored] =
-            items.map_err(|_| unavailable("the response contains no items"))?;
-        Ok(LogInItems {
-            user: user.map(from_item).transpose()?.and_then(Owner::into_user),
-            password: password.map(from_item).transpose()?,
-            stored: stored.map(from_item).transpose()?,
-        })
+            .collect();
+        let (of_users, []) = items.as_chunks() else {
+            return Err(unavailable("the response does not contain all items"));
+        };
+        if of_users.len() != users.len() {
+            return Err(unavailable("the response does not contain all items"));
+        }
+        let of_users = of_users.iter().cloned().map(|[user, password, stored]| {
+            Ok(LogInItems {
+                user: user.map(from_item).transpose()?.and_then(Owner::into_user),
+                password: password.map(from_item).transpose()?,
+                stored: stored.map(from_item).transpose()?,
+            })
+        });
+        of_users.collect()
     }
 
     /// Prepares to store the record of a new e-mail token. The caller must add the token's item to

@@ -1,6 +1,7 @@
 //! The identity table. Each owner of tokens (an account, an ecosystem or a user) has a partition
 //! with its record and its tokens. Each environment and each e-mail address also has a partition.
 
+mod addresses;
 mod data_keys;
 mod deployment;
 mod email_tokens;
@@ -19,8 +20,9 @@ use aws_sdk_dynamodb::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    addresses::{AddressCopy, AddressSlot},
     data_keys::{StoredDataKey, StoredDataKeys},
-    email_tokens::{EmailTokenWrite, LogInItems},
+    email_tokens::EmailTokenWrite,
     owners::{owner_item, user_unchanged},
     scan::Stored,
     tokens::Renewal,
@@ -35,7 +37,7 @@ use crate::{
         email::Email,
         email_token::StoredEmailToken,
         error::{Error, Result},
-        id::{EcosystemId, EnvironmentId, UserId},
+        id::{AccountId, EcosystemId, EnvironmentId, UserId},
         owner::{Address, Ecosystem, Environment, Owner, OwnerKey, User},
         token::{PlainToken, Token, TokenId},
     },
@@ -59,8 +61,10 @@ pub const OWNER_ITEM: &str = "owner";
 /// The sort key of an environment's record.
 const ENVIRONMENT_ITEM: &str = "environment";
 
-/// The sort key of the record of an e-mail address.
-const ADDRESS_ITEM: &str = "address";
+/// The sort key of the record of an e-mail address in an account.
+const ADDRESS_ITEM: &str = "account-address";
+/// The sort key of the record of an e-mail address in schema version 1.
+pub const OLD_ADDRESS_ITEM: &str = "address";
 /// The sort key of the record of a user's password.
 const PASSWORD_ITEM: &str = "password";
 /// The sort key of the record of a user's e-mail token.
@@ -100,11 +104,20 @@ impl Key {
         }
     }
 
-    /// Returns the key of the record of an e-mail address.
-    pub fn address(email: &Email) -> Self {
+    /// Returns the key of the record of an e-mail address in an account. Without an account, returns
+    /// a key that no record has.
+    pub(crate) fn address(account: Option<&AccountId>, email: &Email) -> Self {
         Self {
-            owner: email.into(),
+            owner: OwnerKey::address(account, email),
             item: ADDRESS_ITEM.to_owned(),
+        }
+    }
+
+    /// Returns the key of the record of an e-mail address in schema version 1.
+    pub(crate) fn old_address(email: &Email) -> Self {
+        Self {
+            owner: OwnerKey::old_address(email),
+            item: OLD_ADDRESS_ITEM.to_owned(),
         }
     }
 
@@ -202,9 +215,9 @@ impl Items {
         self.environments.get(id)
     }
 
-    /// Returns the record of an e-mail address.
-    pub(crate) fn address(&self, email: &Email) -> Option<&Address> {
-        self.addresses.get(&email.into())
+    /// Returns the record of an e-mail address that has this key.
+    pub(crate) fn address(&self, key: &Key) -> Option<&Address> {
+        self.addresses.get(&key.owner)
     }
 
     /// Returns the stored item of a user's e-mail token.
@@ -225,7 +238,7 @@ impl Items {
                 self.environments
                     .insert(environment.id.clone(), environment);
             }
-            ADDRESS_ITEM => {
+            ADDRESS_ITEM | OLD_ADDRESS_ITEM => {
                 let key = partition(&item)?;
                 self.addresses.insert(key, from_item(item)?);
             }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ADDRESS_ITEM, EMAIL_TOKEN_ITEM, Identity, Key, OWNER_ITEM, SORT_KEY, is_revoked, partition,
+    EMAIL_TOKEN_ITEM, Identity, Key, OLD_ADDRESS_ITEM, OWNER_ITEM, SORT_KEY, is_revoked,
     tokens::DELETE_BATCH,
 };
 use crate::{
     domain::{
         email_token::StoredEmailToken,
         error::Result,
-        owner::{Account, Address, Owner, OwnerKey},
+        owner::{Account, Owner},
         token::{Token, TokenId},
     },
     store::item::{Item, from_item, unavailable},
@@ -19,8 +19,8 @@ use crate::{
 /// An item that a migration reads.
 pub(crate) enum Stored {
     Account(Account),
-    /// The record of an e-mail address, with its partition key.
-    Address(OwnerKey, Address),
+    /// The record of an e-mail address in schema version 1. Contains the key of the record.
+    OldAddress(Key),
     /// The record of a user's e-mail token.
     EmailToken(Box<StoredEmailToken>),
     /// A token that was not revoked.
@@ -69,7 +69,7 @@ fn stored(item: Item) -> Result<Stored> {
             Owner::Account(account) => Stored::Account(account),
             Owner::Ecosystem(_) | Owner::User(_) => Stored::Other,
         },
-        ADDRESS_ITEM => Stored::Address(partition(&item)?, from_item(item)?),
+        OLD_ADDRESS_ITEM => Stored::OldAddress(from_item(item)?),
         EMAIL_TOKEN_ITEM => Stored::EmailToken(Box::new(from_item(item)?)),
         key if key.starts_with(TokenId::ITEM_PREFIX) && !is_revoked(&item) => {
             Stored::Token(Box::new(from_item(item)?))

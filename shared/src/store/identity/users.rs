@@ -1,23 +1,19 @@
 //! The operations for users with an e-mail address or a password.
 
-use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
-    types::{AttributeValue, TransactWriteItem},
-};
+use aws_sdk_dynamodb::{operation::update_item::UpdateItemError, types::AttributeValue};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Identity, Key,
+    AddressSlot, Identity, Key,
     owners::{AS_READ, as_read, owner_in, owner_item},
 };
 use crate::{
     domain::{
-        email::Email,
         error::{Error, Result},
         owner::{Address, Epoch, OwnerKey, User},
     },
     store::{
-        item::{Item, from_item, to_item, to_value, unless_refused},
+        item::{Item, to_item, unless_refused},
         transaction::{Change, Transacted, delete, put},
     },
 };
@@ -43,15 +39,14 @@ pub(crate) enum PasswordChange<'a> {
     Set(&'a str),
 }
 
-/// A change of a user's e-mail address.
+/// A change of a user's e-mail address. If both fields are empty, the address stays the same.
 #[derive(Clone, Copy)]
-pub(crate) enum AddressChange<'a> {
-    Keep,
-    Remove,
-    /// The new address, and the stored record of the new address (`None` if there is no record).
-    /// The caller must check that the stored record does not belong to another user, because the
-    /// new record replaces the stored record.
-    Set(&'a Email, Option<&'a Address>),
+pub(crate) struct AddressChange<'a> {
+    /// The slots of the records of the new address. The caller must check that no stored record
+    /// belongs to another user, because the new record replaces the stored records.
+    pub(crate) new: &'a [AddressSlot],
+    /// The keys of the records of the old address.
+    pub(crate) old: &'a [Key],
 }
 
 /// The result of storing a user.
@@ -60,7 +55,7 @@ pub(crate) enum UserWrite {
     /// The stored user has changed since it was read. Contains the stored user, or `None` if there
     /// is no stored user.
     Conflict(Option<User>),
-    /// The record of the address has changed since it was read.
+    /// A record of the address has changed since it was read.
     AddressChanged,
 }
 
@@ -68,8 +63,10 @@ impl Identity {
     /// Prepares one transaction that stores a user, its password and its address. The conditions:
     ///
     /// - The stored user is still `old`. If `old` is `None`, there is no stored user.
-    /// - The stored record of the new address has not changed since it was read. If no record was
-    ///   found, there still is no record.
+    /// - The stored records of the new address have not changed since they were read. If no record
+    ///   was found, there still is no record.
+    ///
+    /// A record of the old address is deleted only if it still belongs to this user.
     pub(crate) fn user_put(
         &self,
         old: Option<&User>,
@@ -98,21 +95,14 @@ impl Identity {
                 writes.push(put(&self.table, item, None, &[])?);
             }
         }
-        if let AddressChange::Set(email, there) = address {
-            let mut item = to_item(&Address {
-                user_id: new.id.clone(),
-                incarnation: new.state.incarnation,
-                // The user gets a new epoch with each new address.
-                epoch: new.state.epoch,
-            })?;
-            item.extend(Key::address(email).to_item()?);
-            writes.push(match there {
-                None => put(&self.table, item, "attribute_not_exists(user_id)", &[])?,
-                Some(there) => {
-                    let values = [(":epoch", to_value(&there.epoch)?)];
-                    put(&self.table, item, "epoch = :epoch", &values)?
-                }
-            });
+        let record = Address {
+            user_id: new.id.clone(),
+            incarnation: new.state.incarnation,
+            // The user gets a new epoch with each new address.
+            epoch: new.state.epoch,
+        };
+        for slot in address.new {
+            writes.push(self.put_address(slot, &record)?);
         }
         let change = Change::together(writes, |transacted| match transacted {
             Transacted::Written => Ok(UserWrite::Written),
@@ -121,21 +111,18 @@ impl Identity {
                 there => Ok(UserWrite::Conflict(user_in(there)?)),
             },
         });
-        let old_email = old.and_then(|old| old.email.as_ref());
-        match (address, old_email) {
-            (AddressChange::Set(..) | AddressChange::Remove, Some(email)) => {
-                // The record of the old address is deleted only if it still belongs to this user.
-                Ok(change.and_optional(self.delete_address(email, new)?))
-            }
-            _ => Ok(change),
-        }
+        self.and_delete_addresses(change, address.old, new)
     }
 
     /// Prepares one transaction that deletes a user, its password, its address and the record of
     /// its e-mail token. The condition: the user has not changed since it was read. If the user has
     /// changed, nothing is deleted, and the result is the stored user. The result `None` means that
     /// the user does not exist any more.
-    pub(crate) fn user_deletion(&self, user: &User) -> Result<Change<Option<User>>> {
+    pub(crate) fn user_deletion(
+        &self,
+        user: &User,
+        addresses: &[Key],
+    ) -> Result<Change<Option<User>>> {
         let key = (&user.id).into();
         let of = |key: Key| delete(&self.table, key.to_item()?, None, &[]);
         let owner = Key::owner(key).to_item()?;
@@ -148,25 +135,19 @@ impl Identity {
             Transacted::Written => Ok(None),
             Transacted::Refused(mut refused) => user_in(refused.swap_remove(0)),
         });
-        match &user.email {
-            Some(email) => Ok(change.and_optional(self.delete_address(email, user)?)),
-            None => Ok(change),
+        self.and_delete_addresses(change, addresses, user)
+    }
+
+    fn and_delete_addresses<R>(
+        &self,
+        mut change: Change<R>,
+        keys: &[Key],
+        user: &User,
+    ) -> Result<Change<R>> {
+        for key in keys {
+            change = change.and_optional(self.delete_address(key, user)?);
         }
-    }
-
-    fn delete_address(&self, email: &Email, user: &User) -> Result<TransactWriteItem> {
-        delete(
-            &self.table,
-            Key::address(email).to_item()?,
-            Some("attribute_not_exists(user_id) OR born = :born"),
-            &[(":born", to_value(&user.state.incarnation)?)],
-        )
-    }
-
-    /// Reads the record of an e-mail address.
-    pub(crate) async fn address(&self, email: &Email) -> Result<Option<Address>> {
-        let item = self.get(&Key::address(email)).await?;
-        item.map(from_item).transpose()
+        Ok(change)
     }
 
     /// Replaces the hash of a password with another hash of the same password. Does nothing if the

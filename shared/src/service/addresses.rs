@@ -1,0 +1,48 @@
+//! The records of e-mail addresses.
+//!
+//! An address is unique in an account: its record has a key that is computed from the account and
+//! the address. In schema version 1, the address was unique in the deployment, and its record had a
+//! key that is computed from the address alone. While the stored data has version 1, an address has
+//! both records: the previous release reads and writes only the old one.
+//!
+//! Any record may be out of date. A record counts only if its user has the address
+//! ([`Address::is_of`](crate::domain::owner::Address::is_of)). If both records of an address count,
+//! the new record is the right one, because only an execution environment that has learned of version
+//! 2 stores a new record without the old one.
+
+use crate::{
+    domain::{deployment::Schema, email::Email, error::Result, id::AccountId},
+    service::app::App,
+    store::identity::{AddressSlot, Key},
+};
+
+/// Returns the keys of the records of an address in an account: the new key, and in schema version 1
+/// the old key too. Without an account, the new key is one that no record has.
+///
+/// # Errors
+/// The record of the deployment must be read, and the database is unavailable.
+pub(super) async fn keys(
+    app: &App,
+    account: Option<&AccountId>,
+    email: &Email,
+) -> Result<Vec<Key>> {
+    let new = Key::address(account, email);
+    Ok(match app.deployment().await?.schema {
+        Schema::One => vec![new, Key::old_address(email)],
+        Schema::Two => vec![new],
+    })
+}
+
+/// Reads the records of an address in an account.
+///
+/// # Errors
+/// The database is unavailable.
+pub(super) async fn read(
+    app: &App,
+    account: Option<&AccountId>,
+    email: &Email,
+) -> Result<Vec<AddressSlot>> {
+    app.identity
+        .addresses(keys(app, account, email).await?)
+        .await
+}

@@ -1,0 +1,77 @@
+//! The migration of the records of e-mail addresses from schema version 1 to 2.
+//!
+//! 1. In version 1, [`copy`] stores a new record for each old record. Meanwhile each change of an
+//!    address writes both records.
+//! 2. The version is raised. Each execution environment learns this within
+//!    [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS). Until then, it reads and writes
+//!    both records. So it sees the addresses that other environments store in version 2, and no user
+//!    gets the address of another user.
+//! 3. When every environment has learned of version 2, the old records are deleted. If an environment
+//!    still worked in version 1 after that, it would store old records that nobody deletes.
+//!
+//! Each step may be interrupted and run again.
+
+use crate::{
+    domain::{error::Result, owner::Address},
+    service::{access::MayWrite, app::App, verify::Lookup},
+    store::identity::{AddressCopy, AddressSlot, Key},
+};
+
+/// Stores the new record of an address whose old record has this key. Does nothing if the old record
+/// does not exist or is out of date, or if the new record counts already.
+///
+/// # Errors
+/// The database is unavailable.
+pub async fn copy(app: &App, _right: MayWrite, old: &Key) -> Result<()> {
+    loop {
+        let Some((address, new)) = copy_of(app, old).await? else {
+            return Ok(());
+        };
+        let copied = app.identity.copy_address(old, &address, &new).await?;
+        if let AddressCopy::Written = copied {
+            return Ok(());
+        }
+        // Another request has changed one of the records. Read both again.
+    }
+}
+
+/// Returns the old record, and the slot of the new record to replace. Returns `None` if there is
+/// nothing to copy.
+async fn copy_of(app: &App, old: &Key) -> Result<Option<(Address, AddressSlot)>> {
+    let Some(address) = read(app, old).await?.address else {
+        return Ok(None);
+    };
+    let id = &address.user_id;
+    let found = Lookup::new(app).user(Some(id)).read().await?;
+    let (user, ecosystem) = (
+        found.user_record(id),
+        found.ecosystem_record(id.ecosystem()),
+    );
+    // The record does not contain the address. The user's record contains it.
+    let email = user
+        .filter(|user| user.state.incarnation == address.incarnation)
+        .and_then(|user| user.email.as_ref())
+        .filter(|email| Key::old_address(email) == *old);
+    let (Some(email), Some(ecosystem)) = (email, ecosystem) else {
+        return Ok(None);
+    };
+    let new = read(app, &Key::address(Some(&ecosystem.account), email)).await?;
+    if let Some(there) = &new.address {
+        let id = &there.user_id;
+        let found = Lookup::new(app).user(Some(id)).read().await?;
+        let holder = found.user_record(id);
+        let counts = holder.is_some_and(|user| there.is_of(user, email));
+        if counts && found.ecosystem_record(id.ecosystem()).is_some() {
+            return Ok(None);
+        }
+    }
+    Ok(Some((address, new)))
+}
+
+async fn read(app: &App, key: &Key) -> Result<AddressSlot> {
+    let slots = app.identity.addresses(vec![key.clone()]).await?;
+    Ok(slots.into_iter().next().unwrap_or(AddressSlot {
+        key: key.clone(),
+        address: None,
+    }))
+}
