@@ -81,6 +81,8 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct State {
     calls: Vec<Call>,
+    /// The number of calls before those in `calls`.
+    taken: usize,
     faults: VecDeque<(&'static str, Fault)>,
     /// The fault of a call if `faults` contains no fault for the call's operation.
     always: Option<Fault>,
@@ -159,7 +161,9 @@ impl Database {
 
     /// Returns the calls since the last `take_calls`, in the order of arrival.
     pub fn take_calls(&self) -> Vec<Call> {
-        std::mem::take(&mut self.state().calls)
+        let mut state = self.state();
+        state.taken += state.calls.len();
+        std::mem::take(&mut state.calls)
     }
 
     /// Returns the operations of the calls since the last `take_calls`, in alphabetical order.
@@ -179,16 +183,17 @@ impl Database {
             .expect("no thread panics while it holds the lock")
     }
 
-    /// Records a call and returns the fault to inject into it.
-    fn arrive(&self, operation: &str, request: &Value) -> Option<Fault> {
+    /// Records a call. Returns its number and the fault to inject into it.
+    fn arrive(&self, operation: &str, request: &Value) -> (usize, Option<Fault>) {
         let mut state = self.state();
+        let number = state.taken + state.calls.len();
         state.calls.push(Call {
             operation: operation.to_owned(),
             request: request.clone(),
             capacity: 0.0,
         });
         match &mut state.calls_left {
-            Some(0) => return Some(Fault::Denied),
+            Some(0) => return (number, Some(Fault::Denied)),
             Some(left) => *left -= 1,
             None => {}
         }
@@ -199,18 +204,15 @@ impl Database {
         let fault = fault.or_else(|| state.always.clone());
         drop(state);
         self.arrival.notify_waiters();
-        fault
+        (number, fault)
     }
 
-    /// Records the capacity that a call consumed.
-    fn weigh(&self, request: &Value, capacity: f64) {
+    /// Records the capacity that a call consumed, unless a test has taken the call already.
+    fn weigh(&self, number: usize, capacity: f64) {
         let mut state = self.state();
-        if let Some(call) = state
-            .calls
-            .iter_mut()
-            .rev()
-            .find(|call| call.capacity == 0.0 && call.request == *request)
-        {
+        let taken = state.taken;
+        let index = number.checked_sub(taken);
+        if let Some(call) = index.and_then(|index| state.calls.get_mut(index)) {
             call.capacity = capacity;
         }
     }
@@ -238,7 +240,7 @@ impl Database {
         let body = request.body().bytes().unwrap_or_default();
         let mut wanted: Value = serde_json::from_slice(body).expect("the SDK sends JSON");
         rights::note(&operation, &wanted);
-        let fault = self.arrive(&operation, &wanted);
+        let (number, fault) = self.arrive(&operation, &wanted);
         // Lets concurrent tasks run, as they would during a call over a network.
         tokio::task::yield_now().await;
         match fault {
@@ -274,7 +276,6 @@ impl Database {
 
         let call = partitions::Call::of(&operation);
         let call = call.filter(|_| self.state().partitions.is_some());
-        let request_as_sent = wanted.clone();
         let mut unprocessed = None;
         let mut in_progress = None;
         if let Some(call) = call {
@@ -290,7 +291,7 @@ impl Database {
         *request.body_mut() = SdkBody::from(wanted.to_string());
         let mut response = self.execute(request).await?;
         let mut said = json_of(&response);
-        self.weigh(&request_as_sent, units(&said["ConsumedCapacity"]));
+        self.weigh(number, units(&said["ConsumedCapacity"]));
         if operation == "Query"
             && let Some(partitions) = &mut self.state().partitions
         {

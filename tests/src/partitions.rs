@@ -320,12 +320,13 @@ impl Partitions {
     /// which parts they can serve. If `together` is true, counts nothing unless they can serve all
     /// parts.
     pub(crate) fn charge(&mut self, parts: &[Part], together: bool) -> Vec<bool> {
-        let before = self.now().clone();
+        self.begin_second();
+        let before = together.then(|| self.used.clone());
         let fits: Vec<_> = parts
             .iter()
             .map(|part| self.charge_all(&part.costs()))
             .collect();
-        if together && fits.contains(&false) {
+        if let Some(before) = before.filter(|_| fits.contains(&false)) {
             self.used = before;
         }
         fits
@@ -356,7 +357,7 @@ impl Partitions {
     /// Counts the minimum cost of a `Query`, which is half a unit, if its partition can still serve
     /// it. Returns whether the partition can. The response says what the whole `Query` costs.
     pub(crate) fn charge_query(&mut self, query: &Value) -> bool {
-        self.now();
+        self.begin_second();
         self.charge_all(&[query_cost(query, 0.5)])
     }
 
@@ -367,14 +368,13 @@ impl Partitions {
         *self.used.entry((partition, direction)).or_default() += more;
     }
 
-    /// Returns the units used in the current second.
-    fn now(&mut self) -> &HashMap<(Partition, Direction), f64> {
+    /// Forgets the units of the second before, if a new second has begun.
+    fn begin_second(&mut self) {
         let second = self.clock.seconds();
         if second != self.second {
             self.second = second;
             self.used.clear();
         }
-        &self.used
     }
 }
 
