@@ -1,5 +1,7 @@
 //! Tests of the expiry of tokens. A token that was reported as expired stays invalid.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use shared::domain::token::ExpiryType;
 use tests::{Fault, Service, TestClock, pause};
@@ -183,7 +185,8 @@ async fn two_uses_succeed_if_the_renewal_of_one_arrives_before_the_other_ends_th
         .await
         .token();
     let use_it = service.introspection(&token);
-    let (early, late) = (service.another_environment(), service.another_environment());
+    let early = service.another_environment();
+    let late = Arc::new(service.another_environment());
 
     // The late use finds the token expired. The renewal of the early use arrives before the late
     // use can end the token permanently.
@@ -202,8 +205,8 @@ async fn two_uses_succeed_if_the_renewal_of_one_arrives_before_the_other_ends_th
         ("UpdateItem", Fault::None),
         ("UpdateItem", Fault::NotBefore("Query")),
     ]);
-    let late = tokio::spawn({
-        let event = use_it.clone();
+    let late_use = tokio::spawn({
+        let (event, late) = (use_it.clone(), late.clone());
         async move { event.send(&late).await }
     });
     service.database.have_arrived("UpdateItem", 3).await;
@@ -217,9 +220,12 @@ async fn two_uses_succeed_if_the_renewal_of_one_arrives_before_the_other_ends_th
         .unwrap();
     assert_eq!(early.await.unwrap().json()["active"], true);
     service.token_items(&bob).await;
-    let late = late.await.unwrap();
+    let answer = late_use.await.unwrap();
     drop(paused);
-    assert_eq!(late.json()["active"], true, "{late:?}");
+    assert_eq!(answer.json()["active"], true, "{answer:?}");
+    // The environment does not remember the token as dead.
+    let answer = use_it.send(&late).await;
+    assert_eq!(answer.json()["active"], true, "{answer:?}");
     assert!(service.is_active(&token).await);
 }
 

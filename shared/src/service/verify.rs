@@ -345,6 +345,11 @@ impl Found {
         if owner.is_none_or(|owner| owner.state().epoch != record.epoch) {
             return Some(Dead::Always);
         }
+        // The record may be from before a renewal that succeeded.
+        let renewed = self.renewed.get(token.hashed().as_bytes());
+        if renewed.is_some_and(Option::is_some) {
+            return None;
+        }
         match record.expiry {
             Expiry::Infinite | Expiry::Email { .. } => None,
             Expiry::FixedTtl { .. } | Expiry::SlidingTtl { .. } => {
