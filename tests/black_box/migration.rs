@@ -6,7 +6,7 @@ use shared::{
     domain::{
         error::{Error, Result},
         owner::Account,
-        token::PlainToken,
+        token::{NewToken, PlainToken},
     },
     service::{access::MayWrite, migrate, tokens::mint},
 };
@@ -31,7 +31,7 @@ async fn migrated(app: &App) -> Result<Vec<String>> {
     let choose = |accounts: &[Account]| Ok(accounts[0].id.clone());
     let mut tokens = Vec::new();
     for account in migrate::prepare(app, RIGHT, choose).await? {
-        let (_, token) = mint(app, RIGHT, &account, Default::default()).await?;
+        let (_, token) = mint(app, RIGHT, &account, NewToken::default()).await?;
         tokens.push(token.reveal().to_owned());
     }
     migrate::finish(app, RIGHT).await?;

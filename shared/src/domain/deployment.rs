@@ -145,7 +145,9 @@ impl TagKey {
     pub(crate) fn tag(&self, parts: [&[u8]; 2]) -> [u8; TAG] {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
-        parts.into_iter().for_each(|part| mac.update(part));
+        for part in parts {
+            mac.update(part);
+        }
         let [a, b, c, d, ..] = <[u8; 32]>::from(mac.finalize().into_bytes());
         [a, b, c, d]
     }

@@ -205,20 +205,13 @@ impl PlainToken {
 
     /// Returns the owner's partition key, according to the text.
     pub fn owner(&self) -> OwnerKey {
-        let (owner, _) = self
-            .bytes
-            .split_first_chunk()
-            .expect("a token has 56 bytes");
-        OwnerKey::from_bytes(*owner)
+        OwnerKey::from_bytes(std::array::from_fn(|at| self.bytes[at]))
     }
 
     /// Returns the token id, according to the text.
     pub fn id(&self) -> TokenId {
-        let (_, rest) = self.bytes.split_at(OwnerKey::LENGTH);
-        let (id, _) = rest
-            .split_first_chunk()
-            .expect("36 bytes follow the owner key");
-        TokenId::from_bytes(*id)
+        let start = OwnerKey::LENGTH;
+        TokenId::from_bytes(std::array::from_fn(|at| self.bytes[start + at]))
     }
 }
 
