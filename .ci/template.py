@@ -28,6 +28,12 @@ from emulator import FUNCTIONS, TEMPLATE, variables
 TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTable"}
 # Every function uses this operation during init (functions/src/main.rs).
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
+# Operations that only the release before this one uses. During an update, the functions of both
+# releases have the same roles. Remove these with the next release.
+PREVIOUS = {
+    name: {("IdentityTable", "dynamodb:PutItem")}
+    for name in ("revoke-user-token", "revoke-token", "revoke-server-token")
+}
 # The parameter with the ARN of the table that replaces IdentityTable after a restore.
 RESTORED = "RestoredTableArn"
 # The ARN of the KMS key that replaces ValueKey if the parameter ValueKeyId is set.
@@ -102,7 +108,8 @@ def main():
             right = (TABLES[call["table"]] + index, "dynamodb:" + call["action"])
         made.setdefault(call["function"], set()).add(right)
     for name, function in FUNCTIONS.items():
-        same(f"{name}'s permissions", rights(function), made.get(name, set()) | {WARM_UP})
+        used = made.get(name, set()) | {WARM_UP} | PREVIOUS.get(name, set())
+        same(f"{name}'s permissions", rights(function), used)
         # If the description did not contain a parameter, a change of the parameter's value would
         # not publish a new version. The change would take effect only with the next change of the
         # code.

@@ -20,9 +20,9 @@ use tokenry_api::Data;
 /// environment; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| wanted(request, Scope::ReadWrite);
-    let (proof, user, _, properties) =
-        managed(app, &request, rights::CREATE_EMAIL_TOKEN, ask).await?;
+    let request = managed(app, &request, rights::CREATE_EMAIL_TOKEN, ask).await?;
 
-    let token = email_token::create(app, proof, &user, properties).await?;
+    let (user, properties) = (&request.user, request.asked);
+    let token = email_token::create(app, request.proof, user, properties).await?;
     created(&Data::from(record(&token, &user.user)))
 }

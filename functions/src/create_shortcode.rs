@@ -11,7 +11,6 @@ use shared::{
     },
     http::{created_secret, credential, fields::Fields},
     service::{
-        access::no_environment,
         access::rights,
         directory::must_be_active,
         shortcode::{create_for_environment, create_for_user},
@@ -64,7 +63,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         Target::User(id) => {
             let user = permit.user(&id)?;
             must_be_active(app, user).await?;
-            let code = create_for_user(app, permit.proof, user, &wanted).await?;
+            let code = create_for_user(app, &permit, user, &wanted).await?;
             created_secret(&CreatedShortcode {
                 shortcode: code.reveal().to_owned().into(),
                 ecosystem_id: id.ecosystem().to_string(),
@@ -73,10 +72,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
             })
         }
         Target::Environment(id) => {
-            let environment = permit.environment(&id)?;
-            let (proof, account) = (permit.proof, &caller.account);
-            let made = create_for_environment(app, proof, account, environment, &wanted).await?;
-            let (code, user) = made.ok_or_else(|| no_environment(&id))?;
+            let made = create_for_environment(app, &permit, &id, &wanted).await?;
+            let (code, user, environment) = made;
             created_secret(&CreatedShortcode {
                 shortcode: code.reveal().to_owned().into(),
                 ecosystem_id: environment.ecosystem.to_string(),

@@ -19,9 +19,9 @@ use tokenry_api::Data;
 /// has no e-mail token; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| email_of_body_or_query(request).map(|email| (email, None));
-    let (proof, user, email, _) = managed(app, &request, rights::DELETE_EMAIL_TOKEN, ask).await?;
+    let request = managed(app, &request, rights::DELETE_EMAIL_TOKEN, ask).await?;
 
-    let deleted = email_token::delete(app, proof, &user).await?;
-    let token = deleted.ok_or_else(|| email_token::not_found(&email))?;
-    ok(&Data::from(record(&token, &user.user)))
+    let deleted = email_token::delete(app, request.proof, &request.user, request.by).await?;
+    let token = deleted.ok_or_else(|| email_token::not_found(&request.email))?;
+    ok(&Data::from(record(&token, &request.user.user)))
 }

@@ -26,8 +26,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, (token_id, ())) = combine(id, combine(token_id, fields::no_input(&request)))?;
     let ecosystem = permit.ecosystem(&id)?;
 
-    if let Some(token) = permit.token_of(ecosystem, token_id) {
-        revoke(app, permit.proof, token).await?;
-    }
+    revoke(app, &permit, ecosystem, token_id).await?;
     Ok(no_content())
 }

@@ -25,8 +25,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, (token_id, ())) = combine(id, combine(token_id, fields::no_input(&request)))?;
     let user = permit.user(&id)?;
 
-    if let Some(token) = permit.token_of(user, token_id) {
-        revoke(app, permit.proof, token).await?;
-    }
+    revoke(app, &permit, user, token_id).await?;
     Ok(no_content())
 }

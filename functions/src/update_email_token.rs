@@ -20,10 +20,10 @@ use tokenry_api::Data;
 /// unknown or the user has no e-mail token; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let ask = |request: &Request| wanted(request, Scope::Read);
-    let (proof, user, email, properties) =
-        managed(app, &request, rights::UPDATE_EMAIL_TOKEN, ask).await?;
+    let request = managed(app, &request, rights::UPDATE_EMAIL_TOKEN, ask).await?;
 
-    let updated = email_token::update(app, proof, &user, properties).await?;
-    let token = updated.ok_or_else(|| email_token::not_found(&email))?;
+    let (user, properties) = (&request.user, request.asked);
+    let updated = email_token::update(app, request.proof, user, properties).await?;
+    let token = updated.ok_or_else(|| email_token::not_found(&request.email))?;
     ok(&Data::from(record(&token, &user.user)))
 }

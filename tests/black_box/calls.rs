@@ -64,6 +64,19 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         &[("BatchGetItem", 5.0), ("TransactWriteItems", 5.0)],
     ),
     (
+        "revoke-user-token",
+        "that has made one other token",
+        &[
+            ("BatchGetItem", 5.0),
+            ("UpdateItem", 1.0),
+            ("Query", 1.0),
+            ("UpdateItem", 1.0),
+            ("BatchWriteItem", 1.0),
+            ("Query", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
         "revoke-token",
         "of an e-mail token",
         &[("BatchGetItem", 1.0), ("TransactWriteItems", 5.0)],
@@ -124,7 +137,16 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     (
         "create-shortcode",
         "for an environment",
-        &[("BatchGetItem", 3.0), ("TransactWriteItems", 6.0)],
+        &[
+            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 1.0),
+            ("TransactWriteItems", 4.0),
+        ],
+    ),
+    (
+        "create-shortcode",
+        "for an environment, by a server",
+        &[("BatchGetItem", 3.0), ("TransactWriteItems", 4.0)],
     ),
     (
         "consume-shortcode",
@@ -133,6 +155,33 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("GetItem", 1.0),
+            ("BatchGetItem", 4.0),
+            ("TransactWriteItems", 6.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "consume-shortcode",
+        "of a code that a server token created",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("BatchGetItem", 2.0),
+            ("TransactWriteItems", 6.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "consume-shortcode",
+        "of a code that a user token created",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("BatchGetItem", 1.0),
             ("TransactWriteItems", 10.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
@@ -147,7 +196,8 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("GetItem", 1.0),
-            ("TransactWriteItems", 8.0),
+            ("BatchGetItem", 3.0),
+            ("TransactWriteItems", 6.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
@@ -161,7 +211,8 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("BatchGetItem", 2.0),
             ("UpdateItem", 1.0),
             ("GetItem", 1.0),
-            ("TransactWriteItems", 8.0),
+            ("BatchGetItem", 3.0),
+            ("TransactWriteItems", 6.0),
             ("UpdateItem", 1.0),
         ],
     ),
@@ -658,25 +709,8 @@ impl Variant {
                 let short = made["userId"].as_str().unwrap();
                 self.of(service.mint(short, "")).await
             }
-            ("create-shortcode", "for an environment") => {
-                let body = json!({ "environmentId": self.environment }).to_string();
-                self.manage("POST", "/api/auth/shortcode/create", &body)
-                    .await
-            }
-            ("consume-shortcode", "for an environment") => {
-                let (_, code) = code(service, json!({ "environmentId": self.environment })).await;
-                self.of(consume_shortcode::consume(service, &code)).await
-            }
-            ("consume-shortcode", "from an IPv6 address") => {
-                let (_, code) = code(service, json!({ "userId": bob })).await;
-                let event = consume_shortcode::attempt(&code).source("2001:db8::1");
-                self.of(event.send(&service.app)).await
-            }
-            ("consume-shortcode", "through a back end") => {
-                let (_, code) = code(service, json!({ "userId": bob })).await;
-                let (_, server) = service.server_token(&service.ecosystem).await;
-                let event = consume_shortcode::attempt(&code).header("authorization", &server);
-                self.of(event.send(&service.app)).await
+            ("create-shortcode" | "consume-shortcode", _) => {
+                self.calls_of_a_code(function, when).await
             }
             ("get-email-token-value", "of the first value in an execution environment") => {
                 let environment = service.another_environment();
@@ -716,6 +750,53 @@ impl Variant {
         }
     }
 
+    /// Does the same as [`Self::calls`] for the functions of short codes.
+    async fn calls_of_a_code(&self, function: &str, when: &str) -> Vec<Call> {
+        let (service, bob) = (&self.service, &self.bob);
+        match (function, when) {
+            ("create-shortcode", "for an environment") => {
+                let body = json!({ "environmentId": self.environment }).to_string();
+                self.manage("POST", "/api/auth/shortcode/create", &body)
+                    .await
+            }
+            ("create-shortcode", "for an environment, by a server") => {
+                let body = json!({ "environmentId": self.environment }).to_string();
+                let (_, server) = service.server_token(&service.ecosystem).await;
+                let path = "/api/auth/shortcode/create";
+                self.of(service.call(&server, "POST", path, &body)).await
+            }
+            (
+                "consume-shortcode",
+                when @ ("of a code that a server token created"
+                | "of a code that a user token created"),
+            ) => {
+                let credential = if when.contains("server") {
+                    service.server_token(&service.ecosystem).await.1
+                } else {
+                    service.mint(bob, "").await.token()
+                };
+                let code = self.code_by(&credential).await;
+                self.of(consume_shortcode::consume(service, &code)).await
+            }
+            ("consume-shortcode", "for an environment") => {
+                let (_, code) = code(service, json!({ "environmentId": self.environment })).await;
+                self.of(consume_shortcode::consume(service, &code)).await
+            }
+            ("consume-shortcode", "from an IPv6 address") => {
+                let (_, code) = code(service, json!({ "userId": bob })).await;
+                let event = consume_shortcode::attempt(&code).source("2001:db8::1");
+                self.of(event.send(&service.app)).await
+            }
+            ("consume-shortcode", "through a back end") => {
+                let (_, code) = code(service, json!({ "userId": bob })).await;
+                let (_, server) = service.server_token(&service.ecosystem).await;
+                let event = consume_shortcode::attempt(&code).header("authorization", &server);
+                self.of(event.send(&service.app)).await
+            }
+            _ => panic!("no request is written for the case `{function} {when}`"),
+        }
+    }
+
     /// Does the same as [`Self::calls`] for the functions that change, revoke or delete a record.
     async fn calls_of_a_change(&self, function: &str, when: &str) -> Vec<Call> {
         let (service, bob) = (&self.service, &self.bob);
@@ -730,6 +811,14 @@ impl Variant {
             ("revoke-user-token", "of an e-mail token") => {
                 let listed = service.manage("GET", "/_/user-token", "").await;
                 let id = datum(&listed)["tokenId"].clone();
+                let path = format!("{user}/tokens/{}", id.as_str().unwrap());
+                self.manage("DELETE", &path, "").await
+            }
+            ("revoke-user-token", "that has made one other token") => {
+                let maker = service.mint(bob, "").await;
+                let code = self.code_by(&maker.token()).await;
+                consume_shortcode::consume(service, &code).await;
+                let id = maker.json()["tokenId"].clone();
                 let path = format!("{user}/tokens/{}", id.as_str().unwrap());
                 self.manage("DELETE", &path, "").await
             }
@@ -775,6 +864,14 @@ impl Variant {
             }
             _ => panic!("this test has no request for the case `{function} {when}`"),
         }
+    }
+
+    /// Creates a code for the user with this credential.
+    async fn code_by(&self, credential: &str) -> String {
+        let body = json!({ "userId": self.bob }).to_string();
+        let path = "/api/auth/shortcode/create";
+        let made = self.service.call(credential, "POST", path, &body).await;
+        made.json()["shortcode"].as_str().unwrap().to_owned()
     }
 
     /// Awaits a response, asserts success, and returns the database operations of the request.

@@ -321,7 +321,7 @@ async fn the_request_that_consumes_a_code_cannot_change_the_token() {
 }
 
 #[tokio::test]
-async fn the_exchange_of_a_valid_code_takes_four_round_trips() {
+async fn the_exchange_of_a_valid_code_takes_five_round_trips() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
@@ -336,6 +336,7 @@ async fn the_exchange_of_a_valid_code_takes_four_round_trips() {
             "UpdateItem",
             "UpdateItem",
             "GetItem",
+            "BatchGetItem",
             "TransactWriteItems",
             "UpdateItem",
             "UpdateItem",

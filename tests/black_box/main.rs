@@ -18,6 +18,7 @@ mod delete_ecosystem;
 mod delete_email_token;
 mod delete_environment;
 mod delete_user;
+mod descendants;
 mod events;
 mod expiry;
 mod faults;
@@ -99,7 +100,7 @@ pub(crate) const ROWS: &[Row] = &[
         "",
         IN_PATH,
         204,
-        &[("BatchGetItem", 5.0), ("PutItem", 1.0)],
+        &[("BatchGetItem", 5.0), ("UpdateItem", 1.0)],
     ),
     row(
         "revoke-token",
@@ -110,7 +111,7 @@ pub(crate) const ROWS: &[Row] = &[
             others: 200,
         },
         200,
-        &[("BatchGetItem", 1.0), ("PutItem", 1.0)],
+        &[("BatchGetItem", 1.0), ("UpdateItem", 1.0)],
     ),
     row(
         "introspect-token",
@@ -194,7 +195,7 @@ pub(crate) const ROWS: &[Row] = &[
         "",
         IN_PATH,
         204,
-        &[("BatchGetItem", 4.0), ("PutItem", 1.0)],
+        &[("BatchGetItem", 4.0), ("UpdateItem", 1.0)],
     ),
     row(
         "create-shortcode",
@@ -216,7 +217,8 @@ pub(crate) const ROWS: &[Row] = &[
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("GetItem", 1.0),
-            ("TransactWriteItems", 8.0),
+            ("BatchGetItem", 3.0),
+            ("TransactWriteItems", 6.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
         ],

@@ -1,7 +1,10 @@
 //! Reads and writes items directly in the tables, without the API. So a test can store values that
 //! the API never writes.
 
-use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    primitives::Blob,
+    types::{AttributeValue, PutRequest, WriteRequest},
+};
 use shared::{
     domain::{
         id::UserId,
@@ -39,14 +42,18 @@ impl Service {
     /// # Panics
     /// If the table cannot be read.
     pub async fn identity_items(&self) -> Vec<Item> {
-        let scan = self
-            .client
-            .scan()
-            .table_name(&self.tables.identity)
-            .send()
-            .await;
-        self.database.take_calls();
-        scan.expect("the table is read").items.unwrap_or_default()
+        let (mut items, mut start) = (Vec::new(), None);
+        loop {
+            let call = self.client.scan().table_name(&self.tables.identity);
+            let page = call.set_exclusive_start_key(start).send().await;
+            let page = page.expect("the table is read");
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                self.database.take_calls();
+                return items;
+            }
+        }
     }
 
     /// Replaces the stored hash of a user's password.
@@ -105,9 +112,7 @@ impl Service {
 
     /// Replaces a token's scope.
     pub async fn set_scope(&self, owner: impl Into<OwnerKey>, id: &str, scope: &str) {
-        let item = format!("token#{id}");
-        let owner = owner.into();
-        let key = Key { owner, item };
+        let key = token_key(owner, id);
         self.set(key, "scope", AttributeValue::S(scope.to_owned()))
             .await;
     }
@@ -117,6 +122,96 @@ impl Service {
         let key = Key::email_token(key_of(user));
         let bytes = AttributeValue::B(Blob::new([0; 100]));
         self.set(key, "sealed", bytes).await;
+    }
+
+    /// Returns the stored item of a token, even if the token was revoked.
+    ///
+    /// # Panics
+    /// If the item cannot be read.
+    pub async fn token_item(&self, owner: impl Into<OwnerKey>, id: &str) -> Option<Item> {
+        let key = serde_dynamo::to_item(token_key(owner, id)).expect("a key");
+        let call = self.client.get_item().table_name(&self.tables.identity);
+        let read = call.set_key(Some(key)).consistent_read(true).send().await;
+        self.database.take_calls();
+        read.expect("the item is read").item
+    }
+
+    /// Sets an attribute of a token's item.
+    pub async fn set_of_token(
+        &self,
+        owner: impl Into<OwnerKey>,
+        id: &str,
+        name: &str,
+        value: AttributeValue,
+    ) {
+        self.set(token_key(owner, id), name, value).await;
+    }
+
+    /// Stores an item in the identity table.
+    ///
+    /// # Panics
+    /// If the item cannot be written.
+    pub async fn put_identity_item(&self, item: Item) {
+        let call = self.client.put_item().table_name(&self.tables.identity);
+        let written = call.set_item(Some(item)).send().await;
+        written.expect("the item is written");
+        self.database.take_calls();
+    }
+
+    /// Stores items in the identity table.
+    ///
+    /// # Panics
+    /// If an item cannot be written.
+    pub async fn put_identity_items(&self, items: Vec<Item>) {
+        for items in items.chunks(25) {
+            let puts = items.iter().map(|item| {
+                let put = PutRequest::builder().set_item(Some(item.clone()));
+                let put = put.build().expect("a put");
+                WriteRequest::builder().put_request(put).build()
+            });
+            let call = self.client.batch_write_item();
+            let call = call.request_items(&self.tables.identity, puts.collect());
+            call.send().await.expect("the items are written");
+        }
+        self.database.take_calls();
+    }
+
+    /// Replaces a token's item with the mark that the release before this one wrote when it revoked
+    /// a token.
+    ///
+    /// # Panics
+    /// If the item cannot be written.
+    pub async fn put_old_mark(&self, owner: impl Into<OwnerKey>, id: &str) {
+        let mut item: Item = serde_dynamo::to_item(token_key(owner, id)).expect("a key");
+        let expires_at = self.app.now().seconds().plus(3600).0.to_string();
+        item.insert("expires_at".to_owned(), AttributeValue::N(expires_at));
+        self.put_identity_item(item).await;
+    }
+
+    /// Removes attributes from a token's item, as if the release before this one had written it.
+    ///
+    /// # Panics
+    /// If the item does not exist or cannot be written.
+    pub async fn forget_of_token(&self, owner: impl Into<OwnerKey>, id: &str, names: &[&str]) {
+        let mut item = self.token_item(owner, id).await.expect("a token");
+        for name in names {
+            item.remove(*name);
+        }
+        self.put_identity_item(item).await;
+    }
+
+    /// Removes an attribute from all short codes.
+    ///
+    /// # Panics
+    /// If a code cannot be written.
+    pub async fn forget_of_codes(&self, name: &str) {
+        for mut item in self.ephemeral_items().await {
+            item.remove(name);
+            let call = self.client.put_item().table_name(&self.tables.ephemeral);
+            let written = call.set_item(Some(item)).send().await;
+            written.expect("the code is written");
+        }
+        self.database.take_calls();
     }
 
     async fn set(&self, key: Key, name: &str, value: AttributeValue) {
@@ -175,20 +270,35 @@ impl Service {
         let owner = key
             .remove(PARTITION_KEY)
             .expect("the key has a partition key");
-        let items = self
-            .client
-            .query()
-            .table_name(&self.tables.identity)
-            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
-            .expression_attribute_names("#owner", PARTITION_KEY)
-            .expression_attribute_names("#item", SORT_KEY)
-            .expression_attribute_values(":owner", owner)
-            .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
-            .send()
-            .await
-            .expect("the user's items are read");
-        self.database.take_calls();
-        items.items.unwrap_or_default()
+        let (mut items, mut start) = (Vec::new(), None);
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.tables.identity)
+                .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
+                .expression_attribute_names("#owner", PARTITION_KEY)
+                .expression_attribute_names("#item", SORT_KEY)
+                .expression_attribute_values(":owner", owner.clone())
+                .expression_attribute_values(":token", AttributeValue::S("token#".to_owned()))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .expect("the user's items");
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                self.database.take_calls();
+                return items;
+            }
+        }
+    }
+}
+
+fn token_key(owner: impl Into<OwnerKey>, id: &str) -> Key {
+    Key {
+        owner: owner.into(),
+        item: format!("token#{id}"),
     }
 }
 

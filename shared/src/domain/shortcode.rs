@@ -11,7 +11,7 @@ use crate::domain::{
     number::{self, NotInRange},
     owner::Epoch,
     time::{Timestamp, UnixSeconds},
-    token::{ExpiryType, NewToken, Ttl},
+    token::{ExpiryType, Maker, NewToken, Ttl},
 };
 
 /// The characters of a code: digits and capital letters, without characters that look alike (RFC
@@ -154,6 +154,13 @@ impl Grantee {
             Self::User { user, .. } | Self::Environment { user, .. } => user,
         }
     }
+
+    pub(crate) const fn environment(&self) -> Option<&EnvironmentId> {
+        match self {
+            Self::User { environment, .. } => environment.as_ref(),
+            Self::Environment { environment, .. } => Some(environment),
+        }
+    }
 }
 
 /// A code's item in the ephemeral table, without the item's key.
@@ -170,6 +177,10 @@ pub struct Record {
     token_ttl: Ttl,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends_at: Option<UnixSeconds>,
+    /// The token that created the code. The code is invalid once this token is revoked or expired.
+    /// A code that an earlier release created has no maker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) maker: Option<Maker>,
     /// When the code expires. This is the table's TTL attribute.
     pub(crate) expires_at: UnixSeconds,
 }
@@ -178,6 +189,7 @@ impl Record {
     pub(crate) fn new(
         wanted: &NewCode,
         grantee: Grantee,
+        maker: Maker,
         now: Timestamp,
         rng: &mut dyn CryptoRng,
     ) -> Self {
@@ -189,6 +201,7 @@ impl Record {
             token_expiry_type: wanted.token_expiry_type,
             token_ttl: wanted.token_ttl,
             ends_at: wanted.ends_at,
+            maker: Some(maker),
             expires_at: wanted.ends_at.map_or(expires_at, |end| end.min(expires_at)),
         }
     }

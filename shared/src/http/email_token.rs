@@ -14,7 +14,7 @@ use crate::{
         email_token::{EmailToken, ExpirationDate, Properties},
         error::{Error, Location, Problem, Result, combine},
         owner::User,
-        token::Scope,
+        token::{Author, Scope},
     },
     service::{
         access::{MayWrite, Right},
@@ -74,6 +74,20 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
     Ok((email.ok_or(MISSING)?, properties))
 }
 
+/// A request that [`managed`] allowed.
+pub struct Managed<T> {
+    /// The proof that the caller may manage the user's e-mail token.
+    pub proof: MayWrite,
+    /// The caller's token.
+    pub by: Author,
+    /// The user with the address.
+    pub user: EmailUser,
+    /// The address.
+    pub email: Email,
+    /// The parsed request.
+    pub asked: T,
+}
+
 /// Checks that the caller may change e-mail tokens. Returns the proof, the user whose address is in
 /// the request, the address, and the other parsed parts of the request.
 ///
@@ -94,7 +108,7 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
     request: &Request,
     right: Right<MayWrite>,
     ask: impl FnOnce(&Request) -> Result<(Email, T)>,
-) -> Result<(MayWrite, EmailUser, Email, T)> {
+) -> Result<Managed<T>> {
     let credential = credential(app, request).await?;
     let asked = ask(request);
     let found = Lookup::new(app).caller(&credential).read().await?;
@@ -108,7 +122,13 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
             .must_cover(properties.scope, properties.expiry().expires_at())?;
     }
     let user = email_token::find(app, &permit, &email).await?;
-    Ok((permit.proof, user, email, asked))
+    Ok(Managed {
+        proof: permit.proof,
+        by: permit.caller().author(),
+        user,
+        email,
+        asked,
+    })
 }
 
 /// Parses the user's address in a query.

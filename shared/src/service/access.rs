@@ -10,9 +10,9 @@ use crate::{
         email::Email,
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
-        owner::{Ecosystem, Environment, OwnerId, User},
+        owner::{Ecosystem, Environment, OwnerId, OwnerKey, User},
         time::UnixSeconds,
-        token::{Holder, PlainToken, Scope, Token, TokenId, TokenOwner},
+        token::{Author, EndedToken, Holder, Maker, PlainToken, Scope, Token, TokenId},
     },
     service::{
         caller_log,
@@ -268,8 +268,14 @@ impl<A> Permit<'_, A> {
 
     /// Returns the record of an owner's token, even if the token is invalid. This function does not
     /// check the owner: pass an owner that this permit returned.
-    pub fn token_of(&self, owner: impl Into<TokenOwner>, id: TokenId) -> Option<&Token> {
-        self.found.token_of(owner.into().key, id)
+    pub(super) fn token_of(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
+        self.found.token_of(owner, id)
+    }
+
+    /// Returns the record of an owner's token that was revoked. See [`Permit::token_of`] for the
+    /// owner.
+    pub(super) fn ended_token_of(&self, owner: OwnerKey, id: TokenId) -> Option<&EndedToken> {
+        self.found.ended_token(owner, id)
     }
 
     /// Returns a token that was looked up, if the token is valid and the caller may introspect it.
@@ -319,6 +325,23 @@ impl Verified {
             OwnerId::Account(_) => Holder::Account,
             OwnerId::Ecosystem(_) => Holder::Server,
             OwnerId::User(_) => Holder::User,
+        }
+    }
+
+    /// Returns the token as the author of what it revokes.
+    pub const fn author(&self) -> Author {
+        Author {
+            holder: self.holder(),
+            token: self.id,
+        }
+    }
+
+    /// Returns the token as the maker of the codes that it creates.
+    pub(super) fn maker(&self) -> Maker {
+        Maker {
+            owner: self.owner.key(),
+            token: self.id,
+            ancestry: self.ancestry,
         }
     }
 

@@ -102,18 +102,31 @@ pub async fn create_environment(
     Ok(environment)
 }
 
-/// Deletes an environment that was looked up, if it belongs to the caller. An account may delete
-/// the environments of all its ecosystems. A server may delete the environments of its own
-/// ecosystem.
+/// Deletes an environment that was looked up, if it belongs to the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the environment does not exist, or if the caller is not allowed to delete
-/// the environment; [`Error::Unavailable`] if the database is unavailable.
+/// The errors of [`environment_of_caller`].
 pub async fn delete_environment(
     app: &App,
     permit: &Permit<'_, MayWrite>,
     id: &EnvironmentId,
 ) -> Result<()> {
+    environment_of_caller(app, permit, id).await?;
+    change(app, app.identity.environment_deletion(id)?).await
+}
+
+/// Returns an environment that was looked up, if it belongs to the caller. An account has the
+/// environments of all its ecosystems. A server has the environments of its ecosystem. Only for an
+/// account, this function reads the ecosystem: for a server, it was read together with the caller.
+///
+/// # Errors
+/// [`Error::NotFound`] if the environment does not exist, or if it does not belong to the caller;
+/// [`Error::Unavailable`] if the database is unavailable.
+pub(super) async fn environment_of_caller<'a>(
+    app: &App,
+    permit: &'a Permit<'_, MayWrite>,
+    id: &EnvironmentId,
+) -> Result<&'a Environment> {
     let environment = permit.environment(id)?;
     let caller = permit.caller();
     if caller.holder() == Holder::Account {
@@ -124,7 +137,7 @@ pub async fn delete_environment(
             return Err(no_environment(id));
         }
     }
-    change(app, app.identity.environment_deletion(id)?).await
+    Ok(environment)
 }
 
 /// The changes to a user. A field that is `None` keeps its value.

@@ -9,14 +9,15 @@ use crate::{
         error::{Error, Result},
         id::{AccountId, UserId},
         owner::User,
-        token::{Draft, PlainToken, Token, TokenId},
+        token::{Ancestry, Author, Draft, PlainToken, Token, TokenId},
     },
     service::{
         access::{MayRead, MayWrite, Permit},
         addresses,
         app::App,
+        descendants::{DescendantState, end_descendants},
         directory::must_be_active,
-        tokens::{self, OtherWrites},
+        tokens::{self, EmailTokenEnd, OtherWrites},
         verify::Lookup,
     },
     store::{
@@ -193,6 +194,7 @@ pub(super) async fn create_if_none(
             scope: properties.scope,
             name: None,
             created_at: now,
+            ancestry: Ancestry::default(),
         };
         let record = |token_id| EmailToken {
             token_id,
@@ -212,10 +214,9 @@ pub(super) async fn create_if_none(
                 sealed: app.seal(plain.reveal(), &bound_to).await?,
                 token: record(token.id),
             };
-            let environment = owner.environment.as_ref();
-            let insertion =
-                app.identity
-                    .email_token_insertion(&stored, there.as_ref(), environment)?;
+            let insertion = app
+                .identity
+                .email_token_insertion(&stored, there.as_ref())?;
             Ok(OtherWrites::Some(insertion))
         };
         let (written, token, plain) = tokens::create(app, draft, with_record).await?;
@@ -278,19 +279,34 @@ pub async fn update(
     Ok(None)
 }
 
-/// Deletes a user's e-mail token, which revokes the token. Returns its record, or `None` if the
-/// user has no e-mail token.
+/// Deletes a user's e-mail token, which revokes the token and the tokens that descend from it.
+/// Returns the record of the deleted token, or `None` if the user has no e-mail token.
+///
+/// If other tokens descend from the token, they are ended first, while the record still exists. If
+/// this takes more time than the request has, the next deletion finds the record and goes on.
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn delete(app: &App, _right: MayWrite, user: &EmailUser) -> Result<Option<EmailToken>> {
+pub async fn delete(
+    app: &App,
+    _right: MayWrite,
+    user: &EmailUser,
+    by: Author,
+) -> Result<Option<EmailToken>> {
     let key = (&user.user.id).into();
+    let ending = tokens::revocation(app, by);
     let mut there = user.token(app);
     while let Some(token) = there {
-        let deletion = app.identity.email_token_deletion(key, token.token_id)?;
-        match tokens::change(app, deletion).await? {
-            WriteResult::Written => return Ok(Some(token)),
-            WriteResult::Conflict(now) => there = now.filter(|token| user.accepts(app, token)),
+        let id = token.token_id;
+        match tokens::end_email_token(app, key, id, false, &ending, true).await? {
+            EmailTokenEnd::Ended(descendants) => {
+                if descendants == DescendantState::Valid {
+                    let ancestry = Ancestry::default();
+                    end_descendants(app, key, id, ancestry, &ending).await?;
+                }
+                return Ok(Some(token));
+            }
+            EmailTokenEnd::Replaced(now) => there = now.filter(|token| user.accepts(app, token)),
         }
     }
     Ok(None)
@@ -368,6 +384,7 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
             scope: old.scope,
             name: None,
             created_at: app.now(),
+            ancestry: Ancestry::default(),
         };
         let with_record = async |token: &Token, plain: &PlainToken| {
             let new = StoredEmailToken {
@@ -378,9 +395,7 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
                     ..old.clone()
                 },
             };
-            let insertion = app
-                .identity
-                .email_token_insertion(&new, Some(stored), None)?;
+            let insertion = app.identity.email_token_insertion(&new, Some(stored))?;
             Ok(OtherWrites::Some(insertion))
         };
         let (written, _, _) = tokens::create(app, draft, with_record).await?;

@@ -7,6 +7,7 @@ pub(crate) mod cache;
 pub mod caller_log;
 pub mod deadline;
 pub mod deployment;
+mod descendants;
 pub mod directory;
 pub mod email_token;
 pub mod log_in;

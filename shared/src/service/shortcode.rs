@@ -1,19 +1,27 @@
 //! Creates short codes and exchanges them for tokens.
 
+use std::collections::BTreeSet;
+
 use crate::{
     domain::{
+        deployment::Schema,
         error::{Error, Result},
-        id::{AccountId, EcosystemId, EnvironmentId, UserId},
+        id::{EcosystemId, EnvironmentId, UserId},
         owner::{Environment, User},
         shortcode::{Code, Grantee, NewCode, Record},
-        token::{Draft, Holder, PlainToken, Token, TokenOwner},
+        time::Timestamp,
+        token::{Ancestry, Draft, Holder, Maker, PlainToken, Token, TokenOwner},
     },
     service::{
-        access::MayWrite,
+        access::{MayWrite, Permit},
         app::App,
+        directory::environment_of_caller,
         tokens::{self, OtherWrites},
     },
-    store::ephemeral::{CodeWrite, ExchangeOwner, ExchangeWrite},
+    store::{
+        ephemeral::{CodeWrite, ExchangeOwner, ExchangeWrite},
+        identity::{Descent, Key},
+    },
 };
 
 /// The maximum number of random codes that are generated to find a free code. If a million codes of
@@ -27,7 +35,7 @@ const DRAWS: usize = 10;
 /// database is unavailable or if no free code was found.
 pub async fn create_for_user(
     app: &App,
-    _right: MayWrite,
+    permit: &Permit<'_, MayWrite>,
     user: &User,
     wanted: &NewCode,
 ) -> Result<Code> {
@@ -36,10 +44,11 @@ pub async fn create_for_user(
         epoch: user.state.epoch,
         environment: user.environment.clone(),
     };
+    let maker = permit.caller().maker();
     for _ in 0..DRAWS {
         let code = app.settings().code_space.draw(&mut *app.rng());
         let now = app.now();
-        let record = Record::new(wanted, grantee.clone(), now, &mut *app.rng());
+        let record = Record::new(wanted, grantee.clone(), maker, now, &mut *app.rng());
         let of = (&user.id, user.state.epoch);
         let written =
             app.ephemeral()?
@@ -53,19 +62,22 @@ pub async fn create_for_user(
     Err(none_free())
 }
 
-/// Creates a code for an environment. Returns the code, and the id of the user that the exchange of
-/// the code will create. Returns `None` if the ecosystem of the environment belongs to another
-/// account or was deleted.
+/// Creates a code for an environment that was looked up, if the environment belongs to the caller.
+/// Returns the code, the id of the user that the exchange of the code will create, and the
+/// environment.
 ///
 /// # Errors
-/// The database is unavailable, or no free code was found.
-pub async fn create_for_environment(
+/// [`Error::NotFound`] if the environment does not exist, or if its ecosystem belongs to another
+/// account or was deleted; [`Error::Unavailable`] if the database is unavailable or if no free code
+/// was found.
+pub async fn create_for_environment<'a>(
     app: &App,
-    _right: MayWrite,
-    account: &AccountId,
-    environment: &Environment,
+    permit: &'a Permit<'_, MayWrite>,
+    id: &EnvironmentId,
     wanted: &NewCode,
-) -> Result<Option<(Code, UserId)>> {
+) -> Result<(Code, UserId, &'a Environment)> {
+    let environment = environment_of_caller(app, permit, id).await?;
+    let maker = permit.caller().maker();
     for _ in 0..DRAWS {
         let code = app.settings().code_space.draw(&mut *app.rng());
         let user = UserId::of_code(&environment.ecosystem, code.reveal());
@@ -74,19 +86,16 @@ pub async fn create_for_environment(
             environment: environment.id.clone(),
         };
         let now = app.now();
-        let record = Record::new(wanted, grantee, now, &mut *app.rng());
-        let of = (account, environment);
+        let record = Record::new(wanted, grantee, maker, now, &mut *app.rng());
         let written = app.ephemeral()?.insert_code_of_environment(
             &app.identity,
             &code,
             &record,
-            of,
             now.seconds(),
         );
         match written.await? {
-            CodeWrite::Written => return Ok(Some((code, user))),
-            CodeWrite::OwnerChanged => return Ok(None),
-            CodeWrite::Taken => {}
+            CodeWrite::Written => return Ok((code, user, environment)),
+            CodeWrite::OwnerChanged | CodeWrite::Taken => {}
         }
     }
     Err(none_free())
@@ -98,8 +107,8 @@ pub enum Exchange {
     /// The code was exchanged for a token.
     Token(Box<Exchanged>),
     /// The code was found but is invalid, so it was deleted. Its user, ecosystem or environment has
-    /// changed or was deleted, or the code was created before
-    /// [`Settings::not_before`](crate::config::Settings::not_before).
+    /// changed or was deleted, the token that created the code was revoked or is expired, or the
+    /// code was created before [`Settings::not_before`](crate::config::Settings::not_before).
     Invalid,
     /// The code does not exist, has expired, or belongs to another ecosystem.
     Unknown,
@@ -127,8 +136,15 @@ pub async fn record(app: &App, code: &Code) -> Result<Option<Record>> {
 }
 
 /// Exchanges a code for a new token. `record` is the code's record, which the caller has just read.
-/// One transaction deletes the code and stores the token. So only one of several concurrent attempts gets a token. If `ecosystem` is given, a
-/// code of another ecosystem counts as unknown.
+/// After one more read, one transaction deletes the code and stores the token. So only one of
+/// several concurrent attempts gets a token. If `ecosystem` is given, a code of another ecosystem
+/// counts as unknown.
+///
+/// The read finds what many codes share: the ecosystem, the environment, and the token of an
+/// account or a server that created the code. They are not in the transaction, because concurrent
+/// exchanges would conflict. If the ecosystem or the environment is deleted between the read and
+/// the transaction, the new token is never valid: verification requires both, and their ids are not
+/// used again. A user's own token that created the code is checked in the transaction.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -153,24 +169,32 @@ pub async fn exchange(
         return Ok(Exchange::Invalid);
     }
 
+    // A user's own token creates codes only for the same user.
+    let (own, other) = match &record.maker {
+        Some(maker) if maker.owner == user.into() => (Some(maker), None),
+        maker => (None, maker.as_ref()),
+    };
+    // After a migration, tokens without a tag are invalid.
+    let must_have_tag = app.deployment().await?.schema != Schema::One;
+    if !is_still_valid(app, &record.grantee, other, must_have_tag, now).await?
+        || own.is_some_and(|maker| app.is_rejected(maker.token))
+    {
+        ephemeral.delete_code(code, &record).await?;
+        return Ok(Exchange::Invalid);
+    }
+
     // The new token will belong to the user of the code, or to a new user if the code is for an
     // environment. The transaction below fails if the user of the code has changed since the code
     // was created.
     let new;
-    let (epoch, environment, owner) = match &record.grantee {
-        Grantee::User {
-            epoch, environment, ..
-        } => (
-            *epoch,
-            environment.as_ref(),
-            ExchangeOwner::Existing(user, *epoch),
-        ),
+    let (epoch, owner) = match &record.grantee {
+        Grantee::User { epoch, .. } => (*epoch, ExchangeOwner::Existing(user, *epoch)),
         Grantee::Environment { environment, .. } => {
             new = User {
                 environment: Some(environment.clone()),
                 ..User::new(user.clone(), &mut *app.rng())
             };
-            (new.state.epoch, Some(environment), ExchangeOwner::New(&new))
+            (new.state.epoch, ExchangeOwner::New(&new))
         }
     };
     let for_user = TokenOwner {
@@ -178,11 +202,18 @@ pub async fn exchange(
         key: user.into(),
         epoch,
     };
-    let draft = Draft::new(for_user, record.token(now.seconds()), now);
-    let with_exchange = async |_: &Token, _: &PlainToken| {
+    let draft = Draft {
+        ancestry: own.map_or_else(Ancestry::default, Maker::ancestry_of_child),
+        ..Draft::new(for_user, record.token(now.seconds()), now)
+    };
+    let with_exchange = async |token: &Token, _: &PlainToken| {
         let of = (code, &record);
-        let exchange =
-            ephemeral.code_exchange(&app.identity, of, owner, environment, now.seconds());
+        let descent = own.map(|maker| Descent {
+            maker,
+            must_have_tag,
+            child: token.id,
+        });
+        let exchange = ephemeral.code_exchange(&app.identity, of, owner, descent, now.seconds());
         exchange.map(OtherWrites::Some)
     };
     let (exchanged, token, plain) = tokens::create(app, draft, with_exchange).await?;
@@ -191,7 +222,7 @@ pub async fn exchange(
             token,
             plain,
             user: user.clone(),
-            environment: environment.cloned(),
+            environment: record.grantee.environment().cloned(),
         }))),
         ExchangeWrite::CodeGone => Ok(Exchange::Unknown),
         ExchangeWrite::OwnerChanged => {
@@ -199,6 +230,38 @@ pub async fn exchange(
             Ok(Exchange::Invalid)
         }
     }
+}
+
+/// Returns whether the ecosystem and the environment of a code exist, and whether the token that
+/// created the code is valid. Pass the token only if it is an account's or a server's.
+async fn is_still_valid(
+    app: &App,
+    grantee: &Grantee,
+    maker: Option<&Maker>,
+    must_have_tag: bool,
+    now: Timestamp,
+) -> Result<bool> {
+    let ecosystem = grantee.user().ecosystem();
+    let environment = grantee.environment();
+    let mut keys = BTreeSet::from([Key::owner(ecosystem.into())]);
+    keys.extend(environment.map(Key::environment));
+    if let Some(maker) = maker {
+        keys.insert(Key::owner(maker.owner));
+        keys.insert(Key::token(maker.owner, maker.token));
+    }
+    let found = app.identity.read(&keys).await?;
+    let is_maker_valid = maker.is_none_or(|maker| {
+        let token = found.token(maker.owner, maker.token);
+        let owner = found.owner(maker.owner);
+        let both = token.zip(owner);
+        both.is_some_and(|(token, owner)| {
+            token.is_valid_for(owner.state(), now.seconds())
+                && (token.tag_key.is_some() || !must_have_tag)
+        }) && !app.is_rejected(maker.token)
+    });
+    Ok(is_maker_valid
+        && found.ecosystem(ecosystem).is_some()
+        && environment.is_none_or(|id| found.environment(id).is_some()))
 }
 
 fn none_free() -> Error {

@@ -7,17 +7,26 @@ use futures_util::future::try_join;
 use crate::{
     domain::{
         deployment::Schema,
+        email_token::EmailToken,
         error::Result,
-        owner::{Epoch, Owner, State, User},
-        token::{Draft, Expiry, NewToken, PlainToken, Token, TokenId, TokenOwner},
+        owner::{Epoch, Owner, OwnerKey, State, User},
+        token::{
+            Author, Draft, EndReason, EndedToken, Ending, Expiry, NewToken, PlainToken, Token,
+            TokenId, TokenOwner,
+        },
     },
     service::{
-        access::{MayRead, MayWrite},
+        access::{MayRead, MayWrite, Permit},
         app::App,
         deadline::Deadline,
+        descendants::{DescendantState, end_descendants, end_one, of_ended},
         verify::Lookup,
     },
-    store::{identity::Key, item::WriteResult, transaction::Change},
+    store::{
+        identity::{self, Key, StoredToken},
+        item::WriteResult,
+        transaction::Change,
+    },
 };
 
 /// How long a request may spend on deleting records of revoked tokens. The deletion must end before
@@ -65,7 +74,8 @@ pub(super) enum OtherWrites<R> {
 
 /// Sends a write that revokes or changes tokens. All these writes go through this function, with
 /// three exceptions: renewing a token, marking an unused sliding token as expired, and deleting the
-/// records of tokens that are already invalid.
+/// records of tokens that are already invalid. The links of descendants decide nothing about the
+/// validity of a token, so their changes do not go through this function.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -89,40 +99,144 @@ pub async fn mint(
     Ok((token, plain))
 }
 
-/// Revokes one token.
+/// Revokes the token of an owner that has this id, and the tokens that descend from it. Does nothing
+/// if the token is not stored. If the token was revoked before, ends what an earlier request did not
+/// end in its time.
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn revoke(app: &App, _right: MayWrite, token: &Token) -> Result<()> {
-    end(app, token).await
+pub async fn revoke(
+    app: &App,
+    permit: &Permit<'_, MayWrite>,
+    owner: impl Into<TokenOwner>,
+    id: TokenId,
+) -> Result<()> {
+    let key = owner.into().key;
+    let by = permit.caller().author();
+    match permit.token_of(key, id) {
+        Some(token) => end(app, token, by).await,
+        None => match permit.ended_token_of(key, id) {
+            Some(token) => end_remaining(app, token, by).await,
+            None => Ok(()),
+        },
+    }
 }
 
-/// Revokes a token that its holder sent. The token is the only credential that is needed. Does
-/// nothing if the token is not stored.
+/// Revokes a token that its holder sent, and the tokens that descend from it. The token is the only
+/// credential that is needed. Does nothing if the token is not stored.
 ///
 /// # Errors
 /// The database is unavailable.
 pub async fn revoke_itself(app: &App, token: &PlainToken) -> Result<()> {
+    let (owner, id, hash) = (token.owner(), token.id(), token.hashed());
+    let by = Author {
+        holder: token.holder(),
+        token: id,
+    };
     let found = app.identity.read(&BTreeSet::from([Key::of(token)])).await?;
-    match found.token(token.owner(), token.id()) {
-        Some(record) if record.token_hash == token.hashed() => end(app, record).await,
+    match (found.token(owner, id), found.ended_token(owner, id)) {
+        (Some(record), _) if record.token_hash == hash => end(app, record, by).await,
+        (None, Some(record)) if record.ended_hash.as_ref() == Some(&hash) => {
+            end_remaining(app, record, by).await
+        }
         _ => Ok(()),
     }
 }
 
-async fn end(app: &App, token: &Token) -> Result<()> {
-    // An e-mail token has a second record, which log-in reads. Delete both records, because log-in
-    // must not return an invalid token.
-    let is_email_token = matches!(token.expiry, Expiry::Email { .. });
-    let (owner, id) = (token.owner, token.id);
-    if is_email_token {
-        let deletion = app.identity.email_token_deletion(owner, id)?;
-        if let WriteResult::Written = change(app, deletion).await? {
-            return Ok(());
+async fn end(app: &App, token: &Token, by: Author) -> Result<()> {
+    let (owner, id, has_descendants) = (token.owner, token.id, token.descendants.is_some());
+    let ending = revocation(app, by);
+    // An e-mail token has a second record, which log-in reads. Delete this record too, because
+    // log-in must not return an invalid token.
+    let descendants = match token.expiry {
+        Expiry::Email { .. } => {
+            let ended = end_email_token(app, owner, id, has_descendants, &ending, false).await?;
+            match ended {
+                EmailTokenEnd::Ended(descendants) => Some(descendants),
+                EmailTokenEnd::Replaced(_) => None,
+            }
+        }
+        _ => None,
+    };
+    let descendants = match descendants {
+        Some(descendants) => descendants,
+        None => end_one(app, owner, id, has_descendants, &ending).await?,
+    };
+    match descendants {
+        DescendantState::Valid => end_descendants(app, owner, id, token.ancestry, &ending).await,
+        DescendantState::Ended | DescendantState::Unknown => Ok(()),
+    }
+}
+
+/// Ends the tokens that descend from a token that was revoked before, if some may still be valid.
+async fn end_remaining(app: &App, token: &EndedToken, by: Author) -> Result<()> {
+    if !token.has_valid_descendants() {
+        return Ok(());
+    }
+    let ending = revocation(app, by);
+    end_descendants(app, token.owner, token.id, token.ancestry(), &ending).await
+}
+
+pub(super) fn revocation(app: &App, by: Author) -> Ending {
+    Ending {
+        at: app.now().seconds(),
+        reason: EndReason::Revoked,
+        by,
+    }
+}
+
+/// The result of [`end_email_token`].
+pub(super) enum EmailTokenEnd {
+    /// The record was deleted, and the token has ended.
+    Ended(DescendantState),
+    /// The user has another e-mail token, or none.
+    Replaced(Option<EmailToken>),
+}
+
+/// Ends a user's e-mail token and deletes its record, in one transaction. `has_descendants` says
+/// whether the token is known to have descendants. If it is found to have some, `descendants_first`
+/// says whether this function first ends them. The caller must end those that are still valid after
+/// the transaction.
+///
+/// # Errors
+/// The database is unavailable.
+pub(super) async fn end_email_token(
+    app: &App,
+    user: OwnerKey,
+    id: TokenId,
+    has_descendants: bool,
+    ending: &Ending,
+    descendants_first: bool,
+) -> Result<EmailTokenEnd> {
+    let mut descendants = if has_descendants {
+        DescendantState::Valid
+    } else {
+        DescendantState::Ended
+    };
+    let mut has_descendants = Some(has_descendants);
+    loop {
+        let deletion = app
+            .identity
+            .email_token_deletion(user, id, has_descendants, ending)?;
+        match change(app, deletion).await? {
+            identity::EmailTokenEnd::Written => return Ok(EmailTokenEnd::Ended(descendants)),
+            identity::EmailTokenEnd::RecordChanged(there) => {
+                return Ok(EmailTokenEnd::Replaced(there));
+            }
+            identity::EmailTokenEnd::TokenChanged(Some(StoredToken::Token(token)))
+                if has_descendants == Some(false) =>
+            {
+                (has_descendants, descendants) = (Some(true), DescendantState::Valid);
+                if descendants_first {
+                    end_descendants(app, user, id, token.ancestry, ending).await?;
+                }
+            }
+            // The token has ended, so only the record is left.
+            identity::EmailTokenEnd::TokenChanged(there) => {
+                (has_descendants, descendants) = (None, of_ended(there));
+            }
         }
     }
-    let revocation = app.identity.revocation(owner, id, app.now().seconds())?;
-    change(app, revocation).await
 }
 
 /// Revokes all tokens of a user with one write. Then deletes the records of these tokens until the
@@ -164,6 +278,12 @@ pub async fn revoke_all(
     Ok(())
 }
 
+/// How many more pages a list reads while it finds no valid token. The records of revoked tokens
+/// stay for 90 days, so many of them may follow each other.
+const FURTHER_PAGES: usize = 9;
+/// How many records each of these pages has.
+const FURTHER_PAGE: u32 = 100;
+
 /// Returns a page of an owner's valid tokens, newest first. Also returns the id of the last token
 /// that was read, or `None` at the end of the list.
 ///
@@ -184,21 +304,34 @@ pub async fn list_valid(
         Owner::Account(_) | Owner::Ecosystem(_) => None,
     };
     let lookup = Lookup::new(app).environment(environment);
-    let (tokens, found) = try_join(
+    let (page, found) = try_join(
         app.identity.tokens(owner.key(), after, limit),
         lookup.read(),
     )
     .await?;
-    let (mut tokens, last) = tokens;
+    let (mut tokens, mut last) = page;
+    if environment.is_some_and(|id| found.environment(id).is_none()) {
+        return Ok((Vec::new(), last));
+    }
     // After a migration, the records of tokens without a tag are deleted. Until then, these tokens
     // are already invalid.
     let untagged_are_valid = app.deployment().await?.schema == Schema::One;
-    let ended = environment.is_some_and(|id| found.environment(id).is_none());
-    tokens.retain(|token| {
-        !ended
-            && (untagged_are_valid || token.tag_key.is_some())
+    let valid = |token: &Token| {
+        (untagged_are_valid || token.tag_key.is_some())
             && token.is_valid_for(owner.state(), now)
             && !app.is_rejected(token.id)
-    });
+    };
+    tokens.retain(valid);
+    for _ in 0..FURTHER_PAGES {
+        if !tokens.is_empty() || last.is_none() {
+            break;
+        }
+        (tokens, last) = app.identity.tokens(owner.key(), last, FURTHER_PAGE).await?;
+        tokens.retain(valid);
+        if tokens.len() > limit as usize {
+            tokens.truncate(limit as usize);
+            last = tokens.last().map(|token| token.id);
+        }
+    }
     Ok((tokens, last))
 }

@@ -11,7 +11,9 @@ use crate::{
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
         owner::{Ecosystem, Environment, Owner, OwnerId, OwnerKey, User},
         time::UnixSeconds,
-        token::{Expiry, ExpiryType, Holder, PlainToken, Scope, Token, TokenId},
+        token::{
+            Ancestry, EndedToken, Expiry, ExpiryType, Holder, PlainToken, Scope, Token, TokenId,
+        },
     },
     service::{app::App, cache::Dead},
     store::identity::{Items, Key},
@@ -277,6 +279,8 @@ pub struct Verified {
     pub account: AccountId,
     /// The token's id.
     pub id: TokenId,
+    /// The token's ancestry.
+    pub ancestry: Ancestry,
     /// Whether the owner is an admin user, who may manage the e-mail tokens of the user's
     /// ecosystem.
     pub admin: bool,
@@ -321,6 +325,7 @@ impl Found {
             environment: environment.cloned(),
             account: account.clone(),
             id: record.id,
+            ancestry: record.ancestry,
             admin,
             scope: record.scope,
             issued_at: record.created_at,
@@ -379,6 +384,15 @@ impl Found {
     /// Returns the record of an owner's token.
     pub(crate) fn token_of(&self, owner: impl Into<OwnerKey>, id: TokenId) -> Option<&Token> {
         self.items.token(owner.into(), id)
+    }
+
+    /// Returns the record of an owner's token that was revoked.
+    pub(crate) fn ended_token(
+        &self,
+        owner: impl Into<OwnerKey>,
+        id: TokenId,
+    ) -> Option<&EndedToken> {
+        self.items.ended_token(owner.into(), id)
     }
 
     /// Returns the record of a user's e-mail token.

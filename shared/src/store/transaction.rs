@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
     error::BuildError,
     operation::{
         delete_item::DeleteItemError, put_item::PutItemError,
-        transact_write_items::TransactWriteItemsError,
+        transact_write_items::TransactWriteItemsError, update_item::UpdateItemError,
     },
     types::{
         AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure,
@@ -39,15 +39,15 @@ pub(crate) struct Change<R> {
 type Outcome<R> = Box<dyn FnOnce(Transacted) -> Result<R> + Send>;
 
 enum Sending {
-    /// As a `PutItem` or a `DeleteItem`, which uses half the capacity of a transaction. If the SDK
-    /// retries this request, the request may take effect twice.
+    /// As a `PutItem`, an `UpdateItem` or a `DeleteItem`, which uses half the capacity of a
+    /// transaction. If the SDK retries this request, the request may take effect twice.
     Alone,
     /// As a transaction, which takes effect only once, even if the SDK retries it.
     Together,
 }
 
 impl<R> Change<R> {
-    /// Prepares one put or one deletion without a transaction.
+    /// Prepares one put, update or deletion without a transaction.
     pub(crate) fn alone(
         write: TransactWriteItem,
         outcome: impl FnOnce(Transacted) -> Result<R> + Send + 'static,
@@ -109,14 +109,15 @@ impl<R> Change<R> {
     }
 }
 
-/// Sends one put or one deletion.
+/// Sends one put, update or deletion.
 async fn send(client: &Client, write: TransactWriteItem) -> Result<Transacted> {
-    let refused = match (write.put, write.delete) {
-        (Some(put), _) => send_put(client, put).await?,
-        (_, Some(delete)) => send_delete(client, delete).await?,
-        (None, None) => {
+    let refused = match (write.put, write.update, write.delete) {
+        (Some(put), ..) => send_put(client, put).await?,
+        (_, Some(update), _) => send_update(client, update).await?,
+        (_, _, Some(delete)) => send_delete(client, delete).await?,
+        (None, None, None) => {
             return Err(Error::Internal {
-                cause: "only a put or a deletion can be sent without a transaction".to_owned(),
+                cause: "a condition cannot be sent without a transaction".to_owned(),
             });
         }
     };
@@ -142,6 +143,33 @@ async fn send_put(client: &Client, put: Put) -> Result<Option<Item>> {
         Ok(_) => Ok(None),
         Err(error) => match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
+                Ok(Some(refusal.item.clone().unwrap_or_default()))
+            }
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Sends an update. Returns `None` if the update succeeded. If its condition was false, returns the
+/// stored item, or an empty item if no item is stored.
+async fn send_update(client: &Client, update: Update) -> Result<Option<Item>> {
+    let sent = client
+        .update_item()
+        .table_name(update.table_name)
+        .set_key(Some(update.key))
+        .update_expression(update.update_expression)
+        .set_condition_expression(update.condition_expression)
+        .set_expression_attribute_names(update.expression_attribute_names)
+        .set_expression_attribute_values(update.expression_attribute_values)
+        .set_return_values_on_condition_check_failure(
+            update.return_values_on_condition_check_failure,
+        )
+        .send()
+        .await;
+    match sent {
+        Ok(_) => Ok(None),
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
                 Ok(Some(refusal.item.clone().unwrap_or_default()))
             }
             _ => Err(error.into()),

@@ -25,6 +25,15 @@ pub enum OwnerId {
 }
 
 impl OwnerId {
+    /// Returns the owner's partition key.
+    pub fn key(&self) -> OwnerKey {
+        match self {
+            Self::Account(id) => id.into(),
+            Self::Ecosystem(id) => id.into(),
+            Self::User(id) => id.into(),
+        }
+    }
+
     /// Returns the id in the form that clients send.
     pub fn as_str(&self) -> &str {
         match self {

@@ -43,7 +43,8 @@ impl Default for Ttl {
 /// How and when one token expires, in the form that the token's item stores.
 ///
 /// `expires_at` is the table's TTL attribute. If a token never expires, its item does not have this
-/// attribute.
+/// attribute. If an item has the attribute `valid_until`, the token expires at that time, and
+/// `expires_at` says only when DynamoDB deletes the item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "expiry_type")]
 pub enum Expiry {
@@ -51,8 +52,14 @@ pub enum Expiry {
     Infinite,
     /// Expires at a fixed time.
     FixedTtl {
+        /// How long the token is valid. Old items do not have this attribute.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ttl: Option<Ttl>,
         /// The first second at which the token is expired.
         expires_at: UnixSeconds,
+        /// The end that `maxTtl` sets. It is stored for tokens that will replace this token.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_expires_at: Option<UnixSeconds>,
     },
     /// The expiry of an e-mail token. The token expires at a date, or it never expires. Clients can
     /// change the expiry. The date is not stored in the table's TTL attribute, so DynamoDB does not
@@ -92,13 +99,18 @@ impl Expiry {
     pub fn new(wanted: &NewToken, now: UnixSeconds) -> Self {
         let ttl = wanted.max_ttl.map_or(wanted.ttl, |max| max.min(wanted.ttl));
         let expires_at = now.plus(ttl.0);
+        let max_expires_at = wanted.max_ttl.map(|max| now.plus(max.0));
         match wanted.expiry_type {
             ExpiryType::Infinite => Self::Infinite,
-            ExpiryType::FixedTtl => Self::FixedTtl { expires_at },
+            ExpiryType::FixedTtl => Self::FixedTtl {
+                ttl: Some(ttl),
+                expires_at,
+                max_expires_at,
+            },
             ExpiryType::SlidingTtl => Self::SlidingTtl {
                 ttl,
                 expires_at,
-                max_expires_at: wanted.max_ttl.map(|max| now.plus(max.0)),
+                max_expires_at,
                 last_used_at: None,
             },
         }
@@ -119,7 +131,7 @@ impl Expiry {
         match *self {
             Self::Infinite => None,
             Self::Email { ends_at } => ends_at,
-            Self::FixedTtl { expires_at }
+            Self::FixedTtl { expires_at, .. }
             | Self::SlidingTtl {
                 expires_at,
                 max_expires_at: None,

@@ -1,5 +1,6 @@
 //! Tokens: their ids, their expiry, and their stored records.
 
+mod ended;
 mod expiry;
 mod plain;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize, de};
 use ulid::Ulid;
 
 pub use self::{
+    ended::{Ancestry, Author, Descendants, EndReason, EndedToken, Ending, Maker},
     expiry::{Expiry, Ttl},
     plain::{PlainToken, TokenHash},
 };
@@ -206,6 +208,8 @@ pub struct Draft {
     pub name: Option<TokenName>,
     /// When the token is created.
     pub created_at: Timestamp,
+    /// The token's ancestry.
+    pub ancestry: Ancestry,
 }
 
 impl Draft {
@@ -218,6 +222,7 @@ impl Draft {
             scope: Scope::ReadWrite,
             name: wanted.name,
             created_at: now,
+            ancestry: Ancestry::default(),
         }
     }
 }
@@ -248,6 +253,15 @@ pub struct Token {
     /// The number of the key that created the token's tag, or `None` for a token without a tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag_key: Option<u32>,
+    /// Starts at 1. Each write except a renewal increases the revision by 1. It is 0 if the item
+    /// has no revision, because an earlier release created the token.
+    pub revision: u64,
+    /// The token's ancestry.
+    #[serde(flatten)]
+    pub ancestry: Ancestry,
+    /// Whether the token has made other tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descendants: Option<Descendants>,
 }
 
 /// A token's item, for deserialisation only. If we deserialised [`Token`] with `#[serde(flatten)]`,
@@ -260,6 +274,8 @@ struct TokenItem {
     expiry_type: ExpiryItem,
     ttl: Option<Ttl>,
     expires_at: Option<UnixSeconds>,
+    /// When the token expires, if that is not the time at which DynamoDB deletes the item.
+    valid_until: Option<UnixSeconds>,
     ends_at: Option<UnixSeconds>,
     max_expires_at: Option<UnixSeconds>,
     last_used_at: Option<UnixSeconds>,
@@ -268,6 +284,10 @@ struct TokenItem {
     name: Option<TokenName>,
     epoch: Epoch,
     tag_key: Option<u32>,
+    revision: Option<u64>,
+    lineage: Option<TokenId>,
+    family: Option<TokenId>,
+    descendants: Option<Descendants>,
 }
 
 #[derive(Deserialize)]
@@ -282,11 +302,16 @@ impl TryFrom<TokenItem> for Token {
     type Error = &'static str;
 
     fn try_from(item: TokenItem) -> Result<Self, Self::Error> {
-        let expires_at = item.expires_at.ok_or("`expires_at` is missing");
+        let expires_at = item
+            .valid_until
+            .or(item.expires_at)
+            .ok_or("`expires_at` is missing");
         let expiry = match item.expiry_type {
             ExpiryItem::Infinite => Expiry::Infinite,
             ExpiryItem::FixedTtl => Expiry::FixedTtl {
+                ttl: item.ttl,
                 expires_at: expires_at?,
+                max_expires_at: item.max_expires_at,
             },
             ExpiryItem::Email => Expiry::Email {
                 ends_at: item.ends_at,
@@ -308,6 +333,12 @@ impl TryFrom<TokenItem> for Token {
             name: item.name,
             epoch: item.epoch,
             tag_key: item.tag_key,
+            revision: item.revision.unwrap_or_default(),
+            ancestry: Ancestry {
+                lineage: item.lineage,
+                family: item.family,
+            },
+            descendants: item.descendants,
         })
     }
 }
@@ -340,6 +371,9 @@ impl Token {
             name: draft.name,
             epoch: owner.epoch,
             tag_key: tag_key.map(|key| key.id),
+            revision: 1,
+            ancestry: draft.ancestry,
+            descendants: None,
         };
         (token, plain)
     }

@@ -10,13 +10,13 @@ use super::{Ephemeral, PARTITION_KEY};
 use crate::{
     domain::{
         error::Result,
-        id::{AccountId, EnvironmentId, UserId},
-        owner::{Environment, Epoch, User},
+        id::UserId,
+        owner::{Epoch, User},
         shortcode::{Code, Record},
         time::UnixSeconds,
     },
     store::{
-        identity::{Identity, Key, owner_item, user_unchanged},
+        identity::{Descent, Identity, Key, owner_item, user_unchanged},
         item::{Item, from_item, number, to_item, to_value, unless_refused},
         transaction::{Change, Transacted, check, delete, put, transact},
     },
@@ -26,8 +26,7 @@ use crate::{
 pub(crate) enum CodeWrite {
     /// The code is stored.
     Written,
-    /// The user is inactive, is deleted or has a new epoch. Or the ecosystem does not belong to the
-    /// account any more.
+    /// The user is inactive, is deleted or has a new epoch.
     OwnerChanged,
     /// A code with the same characters is already valid, or the user that the code would create
     /// already exists.
@@ -50,7 +49,7 @@ pub(crate) enum ExchangeWrite {
     /// The code was used, is expired, or was replaced by another code with the same characters.
     CodeGone,
     /// The existing user is inactive, is deleted or has a new epoch. Or the new user already
-    /// exists. Or the user's ecosystem or environment does not exist any more.
+    /// exists. Or the user's own token that created the code was revoked or is expired.
     OwnerChanged,
 }
 
@@ -64,46 +63,50 @@ impl Ephemeral {
         (user, epoch): (&UserId, Epoch),
         now: UnixSeconds,
     ) -> Result<CodeWrite> {
-        let writes = vec![
-            self.put_code(code, record, now)?,
-            user_unchanged(&identity.table, user.into(), epoch)?,
-        ];
-        self.insert_code(writes).await
+        let unchanged = user_unchanged(&identity.table, user.into(), epoch)?;
+        let refused = self.insert_code(code, record, unchanged, now).await?;
+        Ok(match refused {
+            None => CodeWrite::Written,
+            Some(refused) if refused[1].is_some() => CodeWrite::OwnerChanged,
+            Some(_) => CodeWrite::Taken,
+        })
     }
 
-    /// Stores a code for an environment. The environment's ecosystem must belong to this account.
-    /// The user that the code will create must not exist.
+    /// Stores a code for an environment. The user that the code will create must not exist.
+    ///
+    /// That the ecosystem exists is not a condition, because the whole ecosystem shares its item,
+    /// so the transactions would conflict. The caller has read the ecosystem, and the exchange
+    /// reads it again.
     pub(crate) async fn insert_code_of_environment(
         &self,
         identity: &Identity,
         code: &Code,
         record: &Record,
-        (account, environment): (&AccountId, &Environment),
         now: UnixSeconds,
     ) -> Result<CodeWrite> {
-        let table = &identity.table;
-        let ecosystem = Key::owner((&environment.ecosystem).into()).to_item()?;
-        let account = [(":account", text(account.as_str()))];
         let nobody = Key::owner(record.grantee.user().into()).to_item()?;
-        let writes = vec![
-            self.put_code(code, record, now)?,
-            check(table, ecosystem, "account = :account", &account)?,
-            check(table, nobody, "attribute_not_exists(epoch)", &[])?,
-        ];
-        self.insert_code(writes).await
+        let nobody = check(&identity.table, nobody, "attribute_not_exists(epoch)", &[])?;
+        let refused = self.insert_code(code, record, nobody, now).await?;
+        Ok(refused.map_or(CodeWrite::Written, |_| CodeWrite::Taken))
     }
 
     /// Stores a code, unless the table contains a valid code with the same characters.
     ///
     /// The writes are sent as a transaction, which takes effect only once. If we sent a plain
     /// `PutItem` and the SDK retried it, the `PutItem` could take effect a second time after the
-    /// code was used. Then the code would be valid again. The second element of `writes` is the
-    /// condition on the user or the ecosystem.
-    async fn insert_code(&self, writes: Vec<TransactWriteItem>) -> Result<CodeWrite> {
+    /// code was used. Then the code would be valid again. Returns `None` if the code was stored,
+    /// or else which conditions were false: that of the code, and that of the user.
+    async fn insert_code(
+        &self,
+        code: &Code,
+        record: &Record,
+        user: TransactWriteItem,
+        now: UnixSeconds,
+    ) -> Result<Option<Vec<Option<Item>>>> {
+        let writes = vec![self.put_code(code, record, now)?, user];
         Ok(match transact(&self.client, writes).await? {
-            Transacted::Written => CodeWrite::Written,
-            Transacted::Refused(refused) if refused[1].is_some() => CodeWrite::OwnerChanged,
-            Transacted::Refused(_) => CodeWrite::Taken,
+            Transacted::Written => None,
+            Transacted::Refused(refused) => Some(refused),
         })
     }
 
@@ -146,7 +149,7 @@ impl Ephemeral {
         identity: &Identity,
         (code, record): (&Code, &Record),
         owner: ExchangeOwner<'_>,
-        environment: Option<&EnvironmentId>,
+        descent: Option<Descent<'_>>,
         now: UnixSeconds,
     ) -> Result<Change<ExchangeWrite>> {
         let table = &identity.table;
@@ -156,23 +159,18 @@ impl Ephemeral {
             Some("nonce = :nonce AND expires_at > :now"),
             &[(":nonce", to_value(&record.nonce)?), (":now", number(now))],
         )?;
-        let owner = match owner {
-            ExchangeOwner::Existing(user, epoch) => user_unchanged(table, user.into(), epoch)?,
+        let mut writes = vec![code_deletion];
+        match owner {
+            ExchangeOwner::Existing(user, epoch) => {
+                writes.push(user_unchanged(table, user.into(), epoch)?);
+                if let Some(descent) = descent {
+                    writes.extend(identity.descent(descent, epoch, now)?);
+                }
+            }
             ExchangeOwner::New(owner) => {
                 let item = owner_item(&owner.into())?;
-                put(table, item, "attribute_not_exists(epoch)", &[])?
+                writes.push(put(table, item, "attribute_not_exists(epoch)", &[])?);
             }
-        };
-        let ecosystem = record.grantee.user().ecosystem();
-        let ecosystem = Key::owner(ecosystem.into()).to_item()?;
-        let mut writes = vec![
-            code_deletion,
-            owner,
-            check(table, ecosystem, "attribute_exists(epoch)", &[])?,
-        ];
-        if let Some(environment) = environment {
-            let key = Key::environment(environment).to_item()?;
-            writes.push(check(table, key, "attribute_exists(ecosystem)", &[])?);
         }
         Ok(Change::together(writes, |transacted| {
             Ok(match transacted {

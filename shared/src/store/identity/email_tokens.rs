@@ -6,20 +6,23 @@ use aws_sdk_dynamodb::{
 };
 use serde::Deserialize;
 
-use super::{Identity, Key};
+use super::{
+    Identity, Key, StoredToken,
+    descendants::{NEXT_REVISION, stored_token_in},
+};
 use crate::{
     domain::{
         email_token::{EmailToken, ListKey, StoredEmailToken},
         error::{Error, Result},
-        id::{AccountId, EcosystemId, EnvironmentId},
+        id::{AccountId, EcosystemId},
         owner::{Owner, OwnerKey, User},
         time::UnixSeconds,
-        token::TokenId,
+        token::{Ending, TokenId},
     },
     store::{
         identity::{owners::user_unchanged, users::PasswordRecord},
         item::{Item, WriteResult, from_item, number, to_item, to_value, unavailable},
-        transaction::{Change, Transacted, check, delete, put, update},
+        transaction::{Change, Transacted, delete, put, update},
     },
 };
 
@@ -49,12 +52,22 @@ const SCOPE: &[(&str, &str)] = &[("#scope", "scope")];
 /// The result of storing a new e-mail token.
 pub(crate) enum EmailTokenWrite {
     Written,
-    /// The user is inactive, is deleted or has a new epoch. Or the user's environment does not
-    /// exist any more.
+    /// The user is inactive, is deleted or has a new epoch.
     UserChanged,
     /// The stored e-mail token has changed since it was read. Contains the stored e-mail token, or
     /// `None` if there is no stored e-mail token.
     Conflict(Option<Box<StoredEmailToken>>),
+}
+
+/// The result of deleting an e-mail token.
+pub(crate) enum EmailTokenEnd {
+    Written,
+    /// The record contains another token id. Contains the stored record, or `None` if there is no
+    /// record.
+    RecordChanged(Option<EmailToken>),
+    /// The token's item is not as expected. Contains the stored item, or `None` if there is no
+    /// item.
+    TokenChanged(Option<StoredToken>),
 }
 
 /// The items that a log-in reads. All of them are from the same moment.
@@ -116,12 +129,14 @@ impl Identity {
     /// - The stored record is still `old`, with the same encrypted value. The new record replaces
     ///   `old`, and the item of the old token is deleted. The caller must check that the old token is no longer valid. If `old` is
     ///   `None`, there must be no stored record.
-    /// - If `environment` is given, this environment exists.
+    ///
+    /// That the user's environment exists is not a condition, because all its users share the
+    /// environment's item, so their transactions would conflict. The caller has read the
+    /// environment. If it is deleted meanwhile, the new token is never valid.
     pub(crate) fn email_token_insertion(
         &self,
         new: &StoredEmailToken,
         old: Option<&StoredEmailToken>,
-        environment: Option<&EnvironmentId>,
     ) -> Result<Change<EmailTokenWrite>> {
         let user = OwnerKey::from(&new.token.user_id);
         let mut item = to_item(new)?;
@@ -143,10 +158,6 @@ impl Identity {
             )?,
         };
         let mut writes = vec![put_new, user_unchanged(&self.table, user, new.token.epoch)?];
-        if let Some(environment) = environment {
-            let key = Key::environment(environment).to_item()?;
-            writes.push(check(&self.table, key, "attribute_exists(ecosystem)", &[])?);
-        }
         if let Some(old) = old {
             let key = Key::token(user, old.token.token_id).to_item()?;
             writes.push(delete(&self.table, key, None, &[])?);
@@ -196,8 +207,12 @@ impl Identity {
             &values,
         )?;
 
-        let mut values = vec![(":scope", to_value(&new.scope)?)];
-        let mut set = "SET #scope = :scope".to_owned();
+        let mut values = vec![
+            (":scope", to_value(&new.scope)?),
+            (":zero", to_value(&0)?),
+            (":one", to_value(&1)?),
+        ];
+        let mut set = format!("SET #scope = :scope, {NEXT_REVISION}");
         if let Some(ends_at) = ends_at {
             values.push((":end", number(ends_at)));
             set += ", ends_at = :end";
@@ -216,24 +231,39 @@ impl Identity {
         Ok(Change::together(vec![record, token], email_token_in))
     }
 
-    /// Prepares to delete the record of a user's e-mail token and the token's item. The condition:
-    /// the record still contains this token id.
+    /// Prepares to delete the record of a user's e-mail token, and to end the token. The condition:
+    /// the record still contains this token id. For the token's item, the conditions are those of
+    /// [`Identity::token_end`]. If `has_descendants` is `None`, the token's item is neither checked
+    /// nor changed.
     pub(crate) fn email_token_deletion(
         &self,
         user: OwnerKey,
         id: TokenId,
-    ) -> Result<Change<WriteResult<EmailToken>>> {
+        has_descendants: Option<bool>,
+        ending: &Ending,
+    ) -> Result<Change<EmailTokenEnd>> {
         let values = [(":id", to_value(&id)?)];
-        let writes = vec![
-            delete(
-                &self.table,
-                Key::email_token(user).to_item()?,
-                Some("token_id = :id"),
-                &values,
-            )?,
-            delete(&self.table, Key::token(user, id).to_item()?, None, &[])?,
-        ];
-        Ok(Change::together(writes, email_token_in))
+        let mut writes = vec![delete(
+            &self.table,
+            Key::email_token(user).to_item()?,
+            Some("token_id = :id"),
+            &values,
+        )?];
+        if let Some(has_descendants) = has_descendants {
+            writes.push(self.end(user, id, has_descendants, ending)?);
+        }
+        Ok(Change::together(writes, |transacted| {
+            let Transacted::Refused(mut refused) = transacted else {
+                return Ok(EmailTokenEnd::Written);
+            };
+            if refused[0].is_none() {
+                let token = refused.swap_remove(1);
+                return stored_token_in(token).map(EmailTokenEnd::TokenChanged);
+            }
+            let there = refused.swap_remove(0).filter(|there| !there.is_empty());
+            let there = there.map(from_item::<EmailToken>).transpose()?;
+            Ok(EmailTokenEnd::RecordChanged(there))
+        }))
     }
 
     /// Reads a page of the e-mail tokens of an account, or of one of its ecosystems, with one

@@ -4,6 +4,7 @@
 mod addresses;
 mod data_keys;
 mod deployment;
+mod descendants;
 mod email_tokens;
 mod owners;
 mod scan;
@@ -22,7 +23,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     addresses::{AddressCopy, AddressSlot},
     data_keys::{StoredDataKey, StoredDataKeys},
-    email_tokens::EmailTokenWrite,
+    descendants::{Descent, Link},
+    email_tokens::{EmailTokenEnd, EmailTokenWrite},
     owners::{owner_item, user_unchanged},
     scan::Stored,
     tokens::Renewal,
@@ -39,7 +41,7 @@ use crate::{
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
         owner::{Address, Ecosystem, Environment, Owner, OwnerKey, User},
-        token::{PlainToken, Token, TokenId},
+        token::{EndedToken, PlainToken, Token, TokenId},
     },
     store::{
         client::{in_time, may_retry, once},
@@ -52,9 +54,9 @@ use crate::{
 pub const PARTITION_KEY: &str = "owner";
 /// The name of the sort key.
 pub const SORT_KEY: &str = "item";
-/// An attribute that every token's item has. When a token is revoked, its item is replaced with
-/// another item, which is called the mark of a revoked token. The mark does not have this
-/// attribute.
+/// An attribute that the item of every token has until the token is revoked. The record of a revoked
+/// token does not have this attribute. Earlier releases store a mark in place of the token's item
+/// for an hour, which does not have this attribute either.
 const TOKEN_HASH: &str = "token_hash";
 /// The sort key of an owner's record.
 pub const OWNER_ITEM: &str = "owner";
@@ -176,6 +178,7 @@ impl Key {
 pub(crate) struct Items {
     owners: HashMap<OwnerKey, Owner>,
     tokens: HashMap<(OwnerKey, TokenId), Token>,
+    ended_tokens: HashMap<(OwnerKey, TokenId), EndedToken>,
     environments: HashMap<EnvironmentId, Environment>,
     addresses: HashMap<OwnerKey, Address>,
     email_tokens: HashMap<OwnerKey, StoredEmailToken>,
@@ -208,6 +211,11 @@ impl Items {
     /// Returns a token of an owner.
     pub(crate) fn token(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
         self.tokens.get(&(owner, id))
+    }
+
+    /// Returns the record of an owner's token that was revoked.
+    pub(crate) fn ended_token(&self, owner: OwnerKey, id: TokenId) -> Option<&EndedToken> {
+        self.ended_tokens.get(&(owner, id))
     }
 
     /// Returns an environment.
@@ -246,11 +254,14 @@ impl Items {
                 let key = partition(&item)?;
                 self.email_tokens.insert(key, from_item(item)?);
             }
-            _ if is_revoked(&item) => {}
-            _ => {
-                let token: Token = from_item(item)?;
-                self.tokens.insert((token.owner, token.id), token);
-            }
+            _ => match stored_token(item)? {
+                StoredToken::Token(token) => {
+                    self.tokens.insert((token.owner, token.id), *token);
+                }
+                StoredToken::Ended(token) => {
+                    self.ended_tokens.insert((token.owner, token.id), token);
+                }
+            },
         }
         Ok(())
     }
@@ -365,8 +376,24 @@ impl Identity {
     }
 }
 
-/// Returns whether this item is the mark of a revoked token. The item must be a token's item or a
-/// mark.
+/// A token's item.
+pub(crate) enum StoredToken {
+    /// The token was not revoked. It may have expired.
+    Token(Box<Token>),
+    /// The token was revoked.
+    Ended(EndedToken),
+}
+
+/// Parses a token's item.
+fn stored_token(item: Item) -> Result<StoredToken> {
+    if is_revoked(&item) {
+        from_item(item).map(StoredToken::Ended)
+    } else {
+        from_item(item).map(|token| StoredToken::Token(Box::new(token)))
+    }
+}
+
+/// Returns whether a token's item says that the token was revoked.
 fn is_revoked(item: &Item) -> bool {
     !item.contains_key(TOKEN_HASH)
 }

@@ -15,16 +15,16 @@ use aws_sdk_dynamodb::{
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 
-use super::{Identity, Key, PARTITION_KEY, SORT_KEY, is_revoked};
+use super::{Identity, Key, PARTITION_KEY, SORT_KEY, StoredToken, is_revoked, stored_token};
 use crate::{
     domain::{
         error::{Error, Result},
         owner::{Epoch, OwnerKey},
         time::UnixSeconds,
-        token::{Expiry, PlainToken, Token, TokenId},
+        token::{Expiry, PlainToken, Token, TokenHash, TokenId},
     },
     store::{
-        item::{TTL_ATTRIBUTE, from_item, number, to_item, to_value, unavailable},
+        item::{Item, from_item, number, to_item, to_value, unavailable},
         transaction::{Change, put},
     },
 };
@@ -39,7 +39,7 @@ impl Identity {
     pub async fn insert_token(&self, token: &Token) -> Result<()> {
         match self.insert(to_item(token)?).await? {
             None => Ok(()),
-            Some(old) if from_item::<Token>(old.clone())?.token_hash == token.token_hash => Ok(()),
+            Some(old) if hash_of(old.clone())?.as_ref() == Some(&token.token_hash) => Ok(()),
             Some(_) => Err(Error::Internal {
                 cause: "the id of a new token is already in use".to_owned(),
             }),
@@ -49,7 +49,7 @@ impl Identity {
     /// Adds a new token to the transaction of another change.
     pub(crate) fn with_token<R>(&self, token: &Token, other: Change<R>) -> Result<Change<R>> {
         let item = to_item(token)?;
-        let condition = "attribute_not_exists(token_hash)";
+        let condition = "attribute_not_exists(token_hash) AND attribute_not_exists(ended_at)";
         Ok(other.and(put(&self.table, item, condition, &[])?))
     }
 
@@ -64,7 +64,7 @@ impl Identity {
             .update(token, now)?
             .update_expression("SET expires_at = :now + #ttl, last_used_at = :now")
             .condition_expression(
-                "token_hash = :hash AND expires_at > :now \
+                "token_hash = :hash AND expires_at > :now AND attribute_not_exists(valid_until) \
                  AND (attribute_not_exists(last_used_at) OR last_used_at < :now) \
                  AND (attribute_not_exists(max_expires_at) OR max_expires_at > :now)",
             )
@@ -78,6 +78,8 @@ impl Identity {
         };
         match old {
             _ if old.is_renewed_at(now) => Ok(Renewal::elsewhere(&old)),
+            // The end of the token is fixed (`valid_until`).
+            _ if old.is_valid_at(now) => Ok(Renewal::of(old.expires_at())),
             Expiry::SlidingTtl {
                 max_expires_at: Some(max),
                 ..
@@ -158,23 +160,6 @@ impl Identity {
         Ok((tokens, last.map(|last| last.id)))
     }
 
-    /// Prepares to revoke a token. The write replaces the token's item with a mark, which is stored
-    /// for an hour. If we only deleted the item, a delayed `PutItem` could store the token again.
-    pub(crate) fn revocation(
-        &self,
-        owner: OwnerKey,
-        id: TokenId,
-        now: UnixSeconds,
-    ) -> Result<Change<()>> {
-        let mut item = Key::token(owner, id).to_item()?;
-        item.insert(
-            TTL_ATTRIBUTE.to_owned(),
-            number(now.plus(REVOCATION_MARK_SECONDS)),
-        );
-        let put = put(&self.table, item, None, &[])?;
-        Ok(Change::alone(put, |_| Ok(())))
-    }
-
     /// Deletes the records of an owner's tokens whose epoch differs from the owner's epoch. These
     /// tokens are already invalid. Sends as many requests as needed, but stops if DynamoDB leaves
     /// deletions unprocessed.
@@ -201,8 +186,8 @@ impl Identity {
             // would delete this valid token. In our order, this cannot happen, because an epoch
             // that was replaced is never used again.
             let epoch = self.owner(owner).await?.map(|owner| owner.state().epoch);
-            // An item without an epoch is the mark of a revoked token. The mark must not be
-            // deleted.
+            // An item without an epoch is the record of a token that was revoked singly. It must
+            // not be deleted.
             let ended = found
                 .iter()
                 .filter(|token| token.epoch.is_some() && token.epoch != epoch);
@@ -253,9 +238,14 @@ impl Identity {
     }
 }
 
-/// How long the mark of a revoked token is stored, in seconds. None of our requests to DynamoDB can
-/// be delayed by an hour.
-const REVOCATION_MARK_SECONDS: u32 = 3600;
+/// Returns the hash of the token that an item belongs to, even if the token was revoked.
+fn hash_of(item: Item) -> Result<Option<TokenHash>> {
+    Ok(match stored_token(item)? {
+        StoredToken::Token(token) => Some(token.token_hash),
+        StoredToken::Ended(token) => token.ended_hash,
+    })
+}
+
 /// How many tokens one query of a sweep reads.
 const SWEEP_PAGE: i32 = 100;
 /// How many items one `BatchWriteItem` deletes: DynamoDB's maximum.
@@ -294,7 +284,7 @@ enum Updated {
     To(UnixSeconds),
     /// The condition was false. Contains the stored token, or `None` if the token does not exist or
     /// is revoked.
-    Refused(Option<Token>),
+    Refused(Option<Box<Token>>),
 }
 
 fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<Updated> {
@@ -311,7 +301,8 @@ fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Resul
         Err(error) => match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
                 let old = refusal.item.clone().filter(|item| !is_revoked(item));
-                Ok(Updated::Refused(old.map(from_item).transpose()?))
+                let old = old.map(from_item).transpose()?;
+                Ok(Updated::Refused(old.map(Box::new)))
             }
             _ => Err(error.into()),
         },

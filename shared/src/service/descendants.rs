@@ -1,0 +1,162 @@
+//! Ends tokens, with the tokens that descend from them.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::future::try_join_all;
+
+use crate::{
+    domain::{
+        error::{Error, Result},
+        owner::OwnerKey,
+        token::{Ancestry, EndReason, Ending, TokenId},
+    },
+    service::{app::App, tokens::change},
+    store::{
+        identity::{Link, StoredToken},
+        item::WriteResult,
+    },
+};
+
+/// How many tokens are ended at once. It is also the maximum number of links in one write.
+const BATCH: usize = 25;
+
+/// What is known about the descendants of a token that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DescendantState {
+    /// The token has no descendants, or all of them have ended.
+    Ended,
+    /// Descendants may still be valid, and the token's record says so.
+    Valid,
+    /// The token's record is missing, or an earlier release revoked the token.
+    Unknown,
+}
+
+/// Ends one token, unless it has ended. `has_descendants` says whether the record that was read has
+/// descendants. If the token has made its first token meanwhile, this function tries again.
+///
+/// The revision is not a condition of the write, because the write replaces nothing that was read.
+/// Whoever holds the token can change its revision again and again, and must not be able to delay
+/// the revocation.
+///
+/// # Errors
+/// The database is unavailable.
+pub(super) async fn end_one(
+    app: &App,
+    owner: OwnerKey,
+    id: TokenId,
+    has_descendants: bool,
+    ending: &Ending,
+) -> Result<DescendantState> {
+    for has_descendants in [has_descendants, true] {
+        let end = app.identity.token_end(owner, id, has_descendants, ending)?;
+        return Ok(match change(app, end).await? {
+            WriteResult::Written if has_descendants => DescendantState::Valid,
+            WriteResult::Written => DescendantState::Ended,
+            WriteResult::Conflict(Some(StoredToken::Token(_))) => continue,
+            WriteResult::Conflict(there) => of_ended(there),
+        });
+    }
+    Err(Error::Unavailable {
+        cause: "a token changes all the time".to_owned(),
+    })
+}
+
+/// Returns what is known about the descendants of a token, from the stored item of the token, which
+/// has ended.
+pub(super) fn of_ended(there: Option<StoredToken>) -> DescendantState {
+    match there {
+        Some(StoredToken::Ended(token)) if token.has_valid_descendants() => DescendantState::Valid,
+        Some(StoredToken::Ended(token)) if token.ended_hash.is_some() => DescendantState::Ended,
+        _ => DescendantState::Unknown,
+    }
+}
+
+/// Ends all tokens that descend from a token, and then deletes their links. The token itself has
+/// ended before, so it makes no more tokens. If a request runs out of time, the next revocation of
+/// the token goes on.
+///
+/// # Errors
+/// The database is unavailable.
+pub(super) async fn end_descendants(
+    app: &App,
+    owner: OwnerKey,
+    id: TokenId,
+    ancestry: Ancestry,
+    ending: &Ending,
+) -> Result<()> {
+    let (family, lineage) = (ancestry.family(id), ancestry.lineage(id));
+    let ending = Ending {
+        reason: EndReason::MakerRevoked,
+        ..*ending
+    };
+    // The tokens that had ended before the links were read.
+    let mut ended = HashSet::new();
+    loop {
+        let below = below(lineage, app.identity.links(owner, family).await?);
+        if below.iter().all(|link| ended.contains(&link.child)) {
+            // A token makes others only while it is valid, so there are no more links than these.
+            // Delete the links of the last generation first. If the request ends in between, the
+            // remaining links still lead from the token to each other.
+            let mut last_first = below;
+            last_first.reverse();
+            for links in last_first.chunks(BATCH) {
+                app.identity.write_links(owner, family, &[], links).await?;
+                tokio::task::yield_now().await;
+            }
+            return change(app, app.identity.descendants_ended(owner, id)?).await;
+        }
+        let mut valid = below.clone();
+        valid.retain(|link| !link.ended && !ended.contains(&link.child));
+        for links in valid.chunks(BATCH) {
+            end_children(app, owner, family, links, &ending).await?;
+            // The embedded database never yields. Without this yield, the time limit of the request
+            // could not stop the loop.
+            tokio::task::yield_now().await;
+        }
+        ended.extend(below.iter().map(|link| link.child));
+    }
+}
+
+/// Ends the children of some links. Deletes the link of a child that has no descendants. Any other
+/// link stays, because it leads to the child's own children.
+async fn end_children(
+    app: &App,
+    owner: OwnerKey,
+    family: TokenId,
+    links: &[Link],
+    ending: &Ending,
+) -> Result<()> {
+    let ends = links
+        .iter()
+        .map(|link| end_one(app, owner, link.child, false, ending));
+    let (mut to_keep, mut to_delete) = (Vec::new(), Vec::new());
+    for (link, descendants) in links.iter().zip(try_join_all(ends).await?) {
+        match descendants {
+            DescendantState::Ended => to_delete.push(*link),
+            DescendantState::Valid | DescendantState::Unknown => to_keep.push(Link {
+                ended: true,
+                ..*link
+            }),
+        }
+    }
+    let identity = &app.identity;
+    identity
+        .write_links(owner, family, &to_keep, &to_delete)
+        .await
+}
+
+/// Returns the links of all tokens that descend from a token, generation by generation.
+fn below(token: TokenId, links: Vec<Link>) -> Vec<Link> {
+    let mut children: HashMap<TokenId, Vec<Link>> = HashMap::new();
+    for link in links {
+        children.entry(link.maker).or_default().push(link);
+    }
+    let mut below = children.remove(&token).unwrap_or_default();
+    let mut next = 0;
+    while let Some(link) = below.get(next) {
+        let of_child = children.remove(&link.child);
+        below.extend(of_child.into_iter().flatten());
+        next += 1;
+    }
+    below
+}

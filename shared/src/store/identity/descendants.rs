@@ -1,0 +1,267 @@
+//! The operations that end tokens, and the links from the tokens that users' own tokens made.
+//!
+//! A link is the item `child#FAMILY#CHILD` in the owner's partition. It says which token made the
+//! child. The links of all tokens that descend from one first maker, the family, are next to each
+//! other, so one query reads them.
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, DeleteRequest, PutRequest, TransactWriteItem, WriteRequest,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Identity, Key, PARTITION_KEY, SORT_KEY, StoredToken, stored_token};
+use crate::{
+    domain::{
+        error::Result,
+        owner::{Epoch, OwnerKey},
+        time::UnixSeconds,
+        token::{Descendants, Ending, Maker, TokenId},
+    },
+    store::{
+        item::{
+            Item, TTL_ATTRIBUTE, WriteResult, from_item, number, to_item, to_value, unavailable,
+        },
+        transaction::{Change, Transacted, put, update},
+    },
+};
+
+/// How long the record of a revoked token stays, in seconds: 90 days. This is also much longer than
+/// any request to DynamoDB can be delayed, so a late `PutItem` cannot store the token again.
+const ENDED_SECONDS: u32 = 90 * 24 * 60 * 60;
+
+/// The expression that is true if the token of an item is not expired at `:now`. It is true for all
+/// kinds of tokens, because each kind has only some of these attributes.
+const IS_NOT_EXPIRED: &str = "\
+    (valid_until > :now OR (attribute_not_exists(valid_until) \
+        AND (attribute_not_exists(expires_at) OR expires_at > :now))) \
+    AND (attribute_not_exists(max_expires_at) OR max_expires_at > :now) \
+    AND (attribute_not_exists(ends_at) OR ends_at > :now)";
+
+/// A link from a token to the token that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Link {
+    /// The token that was made.
+    pub(crate) child: TokenId,
+    /// The lineage of the token that made it.
+    pub(crate) maker: TokenId,
+    /// Whether the child has ended. Its own children may still be valid.
+    #[serde(default)]
+    pub(crate) ended: bool,
+}
+
+/// A token that a user's own token makes.
+#[derive(Clone, Copy)]
+pub(crate) struct Descent<'a> {
+    /// The user's own token.
+    pub(crate) maker: &'a Maker,
+    /// Whether the maker is valid only if it has a tag.
+    pub(crate) must_have_tag: bool,
+    /// The id of the new token.
+    pub(crate) child: TokenId,
+}
+
+impl Identity {
+    /// Prepares to end a token: the token's item loses its `token_hash`, and says for 90 days when,
+    /// why and by whom the token was ended. The condition is that the token is stored and has not
+    /// ended. If `has_descendants` is false, it is also a condition that the token has made no other
+    /// token, and the conflict of a token that has made one is `StoredToken::Token`.
+    pub(crate) fn token_end(
+        &self,
+        owner: OwnerKey,
+        id: TokenId,
+        has_descendants: bool,
+        ending: &Ending,
+    ) -> Result<Change<WriteResult<StoredToken>>> {
+        let end = self.end(owner, id, has_descendants, ending)?;
+        Ok(Change::alone(end, |transacted| match transacted {
+            Transacted::Written => Ok(WriteResult::Written),
+            Transacted::Refused(mut refused) => {
+                stored_token_in(refused.swap_remove(0)).map(WriteResult::Conflict)
+            }
+        }))
+    }
+
+    pub(super) fn end(
+        &self,
+        owner: OwnerKey,
+        id: TokenId,
+        has_descendants: bool,
+        ending: &Ending,
+    ) -> Result<TransactWriteItem> {
+        let mut values = vec![
+            (":at", number(ending.at)),
+            (":reason", to_value(&ending.reason)?),
+            (":by", to_value(&ending.by)?),
+            (":delete_at", number(ending.at.plus(ENDED_SECONDS))),
+            (":zero", to_value(&0)?),
+            (":one", to_value(&1)?),
+        ];
+        let (descendants, condition) = if has_descendants {
+            values.push((":ending", to_value(&Descendants::Ending)?));
+            (", descendants = :ending", "attribute_exists(token_hash)")
+        } else {
+            let condition = "attribute_exists(token_hash) AND attribute_not_exists(descendants)";
+            ("", condition)
+        };
+        let expression = format!(
+            "SET ended_hash = token_hash, ended_at = :at, end_reason = :reason, ended_by = :by, \
+             {TTL_ATTRIBUTE} = :delete_at, {NEXT_REVISION}{descendants} REMOVE token_hash, epoch"
+        );
+        let key = Key::token(owner, id).to_item()?;
+        update(&self.table, key, &expression, condition, &[], &values)
+    }
+
+    /// Prepares to record that all tokens that descend from an ended token have ended.
+    pub(crate) fn descendants_ended(&self, owner: OwnerKey, id: TokenId) -> Result<Change<()>> {
+        let values = [
+            (":ending", to_value(&Descendants::Ending)?),
+            (":zero", to_value(&0)?),
+            (":one", to_value(&1)?),
+        ];
+        let expression = format!("SET {NEXT_REVISION} REMOVE descendants");
+        let key = Key::token(owner, id).to_item()?;
+        let condition = "descendants = :ending";
+        let write = update(&self.table, key, &expression, condition, &[], &values)?;
+        Ok(Change::alone(write, |_| Ok(())))
+    }
+
+    /// Prepares the writes that a transaction needs if a user's own token makes another token of
+    /// the user: the maker's item says that there are descendants, and the link is stored. The
+    /// condition is that the maker is valid.
+    pub(crate) fn descent(
+        &self,
+        Descent {
+            maker,
+            must_have_tag,
+            child,
+        }: Descent<'_>,
+        epoch: Epoch,
+        now: UnixSeconds,
+    ) -> Result<[TransactWriteItem; 2]> {
+        let tag = if must_have_tag {
+            " AND attribute_exists(tag_key)"
+        } else {
+            ""
+        };
+        let values = [
+            (":some", to_value(&Descendants::Exist)?),
+            (":zero", to_value(&0)?),
+            (":one", to_value(&1)?),
+            (":epoch", to_value(&epoch)?),
+            (":now", number(now)),
+        ];
+        let mark = update(
+            &self.table,
+            Key::token(maker.owner, maker.token).to_item()?,
+            &format!("SET descendants = :some, {NEXT_REVISION}"),
+            &format!("attribute_exists(token_hash) AND epoch = :epoch AND {IS_NOT_EXPIRED}{tag}"),
+            &[],
+            &values,
+        )?;
+        let link = Link {
+            child,
+            maker: maker.ancestry.lineage(maker.token),
+            ended: false,
+        };
+        let family = maker.ancestry.family(maker.token);
+        let link = link_item(maker.owner, family, &link)?;
+        Ok([mark, put(&self.table, link, None, &[])?])
+    }
+
+    /// Reads all links of a family with strong consistency: one `Query` for each megabyte, which is
+    /// some 7,000 links.
+    pub(crate) async fn links(&self, owner: OwnerKey, family: TokenId) -> Result<Vec<Link>> {
+        let prefix = AttributeValue::S(link_prefix(family));
+        let (mut links, mut start) = (Vec::new(), None);
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("#owner = :owner AND begins_with(#item, :prefix)")
+                .expression_attribute_names("#owner", PARTITION_KEY)
+                .expression_attribute_names("#item", SORT_KEY)
+                .expression_attribute_values(":owner", to_value(&owner)?)
+                .expression_attribute_values(":prefix", prefix.clone())
+                .consistent_read(true)
+                .set_exclusive_start_key(start);
+            let output = query.send().await?;
+            let items = output
+                .items
+                .ok_or_else(|| unavailable("the response contains no items"))?;
+            for item in items {
+                links.push(from_item(item)?);
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(links);
+            }
+        }
+    }
+
+    /// Stores and deletes links of a family, at most 25 in all, with one `BatchWriteItem`.
+    ///
+    /// # Errors
+    /// The database is unavailable, or it left a write unprocessed.
+    pub(crate) async fn write_links(
+        &self,
+        owner: OwnerKey,
+        family: TokenId,
+        links: &[Link],
+        to_delete: &[Link],
+    ) -> Result<()> {
+        let puts = links.iter().map(|link| {
+            let put = PutRequest::builder().set_item(Some(link_item(owner, family, link)?));
+            let put = put.build().map_err(|_| not_built())?;
+            Ok(WriteRequest::builder().put_request(put).build())
+        });
+        let deletions = to_delete.iter().map(|link| {
+            let key = link_key(owner, family, link.child).to_item()?;
+            let delete = DeleteRequest::builder().set_key(Some(key));
+            let delete = delete.build().map_err(|_| not_built())?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        });
+        let writes: Vec<_> = puts.chain(deletions).collect::<Result<_>>()?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let call = self.client.batch_write_item();
+        let output = call.request_items(&self.table, writes).send().await?;
+        if output.unprocessed_items.is_none_or(|left| left.is_empty()) {
+            Ok(())
+        } else {
+            Err(unavailable("links are still unprocessed"))
+        }
+    }
+}
+
+/// Increases the revision of a token's item by 1. Needs the values `:zero` and `:one`.
+pub(super) const NEXT_REVISION: &str = "revision = if_not_exists(revision, :zero) + :one";
+
+/// Returns the token's item that DynamoDB returned for a write whose condition was false. Returns
+/// `None` if there is no item.
+pub(super) fn stored_token_in(refused: Option<Item>) -> Result<Option<StoredToken>> {
+    let there = refused.filter(|there| !there.is_empty());
+    there.map(stored_token).transpose()
+}
+
+fn link_prefix(family: TokenId) -> String {
+    format!("child#{family}#")
+}
+
+fn link_key(owner: OwnerKey, family: TokenId, child: TokenId) -> Key {
+    Key {
+        owner,
+        item: format!("{}{child}", link_prefix(family)),
+    }
+}
+
+fn link_item(owner: OwnerKey, family: TokenId, link: &Link) -> Result<Item> {
+    let mut item = to_item(link)?;
+    item.extend(link_key(owner, family, link.child).to_item()?);
+    Ok(item)
+}
+
+fn not_built() -> crate::domain::error::Error {
+    unavailable("the request for a link cannot be built")
+}
