@@ -85,7 +85,7 @@ class Comparison:
             self.schema(f"{where} ({kind})", *schemas, is_input)
 
     def parameters(self, where, old, new):
-        """Compares parameters. `old` and `new` are pairs of a path item and its operation."""
+        """Compares parameters. Each of `old` and `new` is a path item and one of its operations."""
         named = []
         for document, items in ((self.old, old), (self.new, new)):
             found = [self.resolve(document, one) for item in items for one in item.get("parameters", [])]
@@ -134,7 +134,7 @@ def main():
         old = yaml.safe_load(git("show", f"{release}:{FILE}"))
         majors = [int(document["info"]["version"].split(".")[0]) for document in (old, new)]
         if majors[1] > majors[0]:
-            print(f"{FILE} has a new major version since {release}, so it may break clients")
+            print(f"{FILE} has a new major version since {release}, so incompatible changes are allowed")
             continue
         problems = Comparison(old, new).run()
         failed = failed or problems

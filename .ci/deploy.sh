@@ -4,9 +4,9 @@
 #
 #     TOKENRY_TOKEN=tk_… TOKENRY_USER='C…;smoke' deploy.sh STAGE
 #
-# STAGE is an environment in samconfig.toml. The name of the stack is `tokenry-STAGE`. smoke.sh
-# needs both variables. The first deployment of a stack does not need the variables, because it does
-# not run smoke.sh: there is no token yet.
+# STAGE is a stage in samconfig.toml, such as `staging`. The name of the stack is `tokenry-STAGE`.
+# smoke.sh needs both variables. For the first deployment of a stack, the variables are not needed:
+# there is no token yet, so the script does not run smoke.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stage=$1 stack=tokenry-$1
@@ -26,8 +26,8 @@ if [[ $status == none || $status == REVIEW_IN_PROGRESS ]]; then
   was=absent
 else
   : "${TOKENRY_TOKEN:?is required to test the deployment}" "${TOKENRY_USER:?is required to test the deployment}"
-  # Save the template of the previous deployment. It contains the S3 locations of the code. Also
-  # save the parameters. `sam deploy` requires quotes around each value.
+  # Save the template of the previous deployment. This template contains the S3 locations of the
+  # code. Also save the parameters. `sam deploy` requires quotes around each parameter's value.
   aws cloudformation get-template --stack-name "$stack" --template-stage Original \
     --query TemplateBody --output text >"$before/template.yaml"
   stack_says "Parameters[?ParameterKey!='Canary'].join('', [ParameterKey, '=\"', ParameterValue, '\"'])" \

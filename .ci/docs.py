@@ -5,8 +5,8 @@
 
 TOKENRY is the built command. The script compares:
 
-- the marked parts of docs/reference with the command's help and with template.yaml
-- the table of a function's variables with shared/src/config.rs and with template.yaml
+- the marked parts of docs/reference with the help of `tokenry` and the parameters of template.yaml
+- the table of the functions' environment variables with shared/src/config.rs and template.yaml
 - the table of errors with openapi.yaml
 
 The script also fails if a file mentions a document that does not exist, or if a document mentions a
@@ -27,8 +27,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "docs/reference/configuration.md"
 CONSOLE = ROOT / "docs/reference/console.md"
 PATH = re.compile(r"`((?:api|cli|docs|functions|shared|tests|\.ci|\.github)/[\w./-]*)`")
-# The end of a help text: the options of all commands that call the API. The document shows these
-# options only once.
+# The last part of a help text. It lists the options that every command that calls the API has. The
+# document shows these options only once.
 CONNECTION = re.compile(r"\nConnection:\n.*", re.S)
 
 

@@ -29,8 +29,8 @@ MACHINE = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 EMULATOR = pathlib.Path(samcli.__file__).parent / f"local/rapid/aws-lambda-rie-{MACHINE}"
 REGION = "eu-central-1"
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
-# The properties of each function. The key is the `Handler`, which is also the function's name
-# (tests/black_box/template.rs).
+# The properties of each function in template.yaml, by the function's `Handler`. Tokenry and the
+# scripts use the `Handler` as the function's name (tests/black_box/template.rs).
 FUNCTIONS = {
     of["Properties"]["Handler"]: of["Properties"]
     for of in TEMPLATE["Resources"].values()
@@ -61,7 +61,7 @@ def free_ports(count):
 def wait_for(port, process):
     """Waits until the process listens on the port.
 
-    Exits if the process ends, or if it does not listen after a minute.
+    Ends the script if the process ends, or if the process does not listen after a minute.
     """
     for _ in range(300):
         if process.poll() is not None:
@@ -89,7 +89,7 @@ def running(arguments, port, environment, log):
 
 
 def ministack(stack):
-    """Starts ministack. Returns its URL, and the variables for a function that uses ministack."""
+    """Starts ministack. Returns its URL, and environment variables with which functions use it."""
     (port,) = free_ports(1)
     services = {"SERVICES": "dynamodb,kms", "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
     arguments = [sys.executable, "-m", "ministack"]
@@ -228,7 +228,7 @@ class Function:
         return self.answer(self.event(**request))
 
     def succeed(self, status=200, **request):
-        """Calls the function. Returns the body. Exits if the response has a different status."""
+        """Calls the function. Returns the body. Exits if the response's status is not `status`."""
         answer = self.call(**request)
         must(answer[0] == status, f"{self.name} answers {status}", f"{answer}\n{self.logged()}")
         return answer[2]

@@ -33,7 +33,7 @@ EXAMPLE = f"http://127.0.0.1:{PORT}"
 # The document does not state exact versions, but CI must always test the same versions.
 NPM = ["express@5.3.0"]
 PIP = ["fastapi==0.165.0", "httpx==0.28.1", "uvicorn==0.54.0"]
-WAIT = 30  # The seconds that an example may take to start.
+WAIT = 30  # The time that an example may take to start, in seconds.
 
 
 def code(section, language):
@@ -49,8 +49,7 @@ def blocks(section, language):
 
 
 # The two scripts in the section "What each example does" of protect-your-api.md. The first script
-# sets the variables of an example. The second script sends requests to the port that the examples
-# use.
+# sets the variables of an example. The second script sends requests to an example.
 VARIABLES, REQUESTS = blocks("What each example does", "sh")
 
 
@@ -104,7 +103,7 @@ def started(command, directory, environment):
     try:
         for _ in range(WAIT * 10):
             if process.poll() is not None:
-                sys.exit(f"{command} ended with {process.returncode}")
+                sys.exit(f"{command} ended with the exit code {process.returncode}")
             with contextlib.suppress(urllib.error.URLError):
                 request(EXAMPLE)
                 break
@@ -145,6 +144,7 @@ def attempt(name, start, server, reader):
     token = mint(start, f"users/{start['userId']}")
     status, _, body = request(orders, token)
     must(status == 200 and start["userId"] in body, f"{name}: a valid token gets 200", (status, body))
+    # In the document, the examples listen on port 8080. Here, they listen on PORT.
     script = REQUESTS.replace("http://127.0.0.1:8080", EXAMPLE)
     ran = subprocess.run(["bash", "-euc", script], env=os.environ | {"TOKEN": token}, stdout=subprocess.PIPE, text=True, check=True)
     statuses = re.findall(r"HTTP/[0-9.]+ (\d+)", ran.stdout)

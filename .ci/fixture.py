@@ -2,17 +2,19 @@
 """Creates a data directory of `tokenry serve` for the tests, or checks such a directory.
 
     fixture.py TOKENRY DIRECTORY            creates a new directory, and checks it
-    fixture.py --check TOKENRY DIRECTORY    checks the directory; works on a copy
+    fixture.py --check TOKENRY DIRECTORY    checks a copy of an existing directory
 
 TOKENRY is the path of the built command. The database contains two accounts with items of every
 kind. contents.json lists the items, with these fields among others:
 
 - `about`: how the script created the item.
-- `active`: whether a token or a short code is valid until `expiresAt`, or a user is active.
-- `exists`: false if the item was deleted, or if the API treats an e-mail token as deleted.
+- `active`: for a token or a short code, whether it is valid until `expiresAt`. For a user, whether
+  the user is active.
+- `exists`: false if the item was deleted. For an e-mail token, also false if the API treats the
+  token as deleted.
 - `record`: an e-mail token as the API lists it.
-- `spellings`: the addresses with which the user can log in.
-- `formerEmails`: addresses that the user had before.
+- `spellings`: the user's e-mail address in several spellings. The API accepts each of them.
+- `formerEmails`: e-mail addresses that the user had before.
 """
 
 import json
@@ -24,7 +26,7 @@ import time
 from fixture_check import VALUE, Api, check, text_of, value_of
 from serve import must, serving
 
-# The longest life of a token and of a short code, in seconds.
+# The longest `ttl` that the API allows for a token and for a short code, in seconds.
 LONGEST, LONGEST_CODE = 315360000, 3600
 LISTS = ["accounts", "ecosystems", "environments", "users", "tokens", "emailTokens", "shortcodes"]
 
@@ -81,7 +83,7 @@ class Account:
                         **more, name=name, active=True)
 
     def email_token(self, about, user, **fields):
-        """Creates an e-mail token. Without `fields`, a log-in creates it."""
+        """Creates an e-mail token. Without `fields`, logs in, and the log-in creates the token."""
         email = user["email"]
         if fields:
             record = self.ok("POST", "/_/user-token", {"email": email} | fields)["data"][0]
@@ -93,13 +95,13 @@ class Account:
         return change_record(self.add("emailTokens", about, **item, exists=True), record)
 
     def email_tokens(self):
-        """Returns the records of the account's e-mail tokens by user."""
+        """Returns the records of the account's e-mail tokens, by the id of their user."""
         return {each["userId"]: each for each in self.ok("GET", "/_/user-token")["data"]}
 
     def shortcode(self, about, token=None, **body):
-        """Creates a short code with the longest life, for an Infinite token."""
+        """Creates a short code with the longest ttl. Its exchange creates an Infinite token."""
         body |= {"shortCodeTtl": LONGEST_CODE, "tokenExpiryType": "Infinite"}
-        # The code expires in this second, or a second later.
+        # The code expires at `end`, or up to a second after `end`.
         end = time.time() + LONGEST_CODE
         code = self.api.ok(token or self.key, "POST", "/api/auth/shortcode/create", body)
         return self.add("shortcodes", about, **code, expiresAt=text_of(end), active=True)
@@ -119,7 +121,7 @@ class Account:
 
 
 def change_record(item, record):
-    """Changes an item to the e-mail token of this record."""
+    """Copies the fields of an e-mail token's record to an item."""
     endless = record["expiryType"] == "Infinite"
     end = None if endless else record["expiration_date"] / 1000
     item |= {"record": record, "expiryType": record["expiryType"], "name": None}
@@ -129,7 +131,7 @@ def change_record(item, record):
 
 
 def end_all(items):
-    """Marks tokens as invalid. For the API, such an e-mail token does not exist."""
+    """Marks tokens as invalid. Also marks e-mail tokens as deleted, as the API treats them."""
     for item in items:
         item |= {"active": False} | ({"exists": False} if "record" in item else {})
 
@@ -194,7 +196,7 @@ def fill(api, contents, starts):
     person("the spelling of the address is not the normal form", "Kim",
            email="Kim.Ö@BÜCHER.example",
            spellings=["kim.ö@xn--bcher-kva.example", "KIM.O\u0308@bücher.EXAMPLE"])
-    person("differs from Kim only in case, and the address only in an accent", "kim",
+    person("name differs from Kim only in case, and e-mail address only in an accent", "kim",
            email="KIM.O@bücher.example", spellings=["kim.o@xn--bcher-kva.example"])
 
     admin = person("an administrator", "lea", admin=True)
@@ -258,7 +260,8 @@ def create(tokenry, directory):
     directory.mkdir(parents=True)
     contents = {"createdAt": text_of(time.time())} | {name: [] for name in LISTS}
     start = directory / "start.json"
-    # A start without start.json creates another account.
+    # The server creates an account if start.json does not exist. So the second start below creates
+    # the second account.
     with serving(tokenry, sys.stderr, directory) as server:
         # SIGTERM stops the server cleanly only after the server has begun to respond to requests.
         api = Api(server["url"])

@@ -1,4 +1,4 @@
-"""Checks a data directory that fixture.py created. Also contains the requests of fixture.py."""
+"""Checks a data directory that fixture.py created. Also contains the API client of fixture.py."""
 
 import calendar
 import json
@@ -13,7 +13,7 @@ import urllib.request
 
 from serve import must, serving
 
-# The claims of an introspection, with the fields of a token in contents.json.
+# For each claim in the response to an introspection, the field of contents.json with that value.
 CLAIMS = {"sub": "sub", "jti": "tokenId", "holder": "holder", "scope": "scope",
           "expiry_type": "expiryType", "environment_id": "environmentId"}
 VALUE = "/_/user-token/value"
@@ -39,7 +39,7 @@ class Api:
         self.url = url
 
     def send(self, token, method, path, body=None, query=None, form=None):
-        """Returns the status and the JSON of the response, or its text if it is not JSON."""
+        """Returns the response's status and parsed body, or the text of a body that is not JSON."""
         url = self.url + urllib.parse.quote(path)
         url += "?" + urllib.parse.urlencode(query) if query else ""
         request = urllib.request.Request(url, method=method)
@@ -62,7 +62,7 @@ class Api:
             return response.status, text
 
     def ok(self, *arguments, **more):
-        """Sends a request that must succeed, and returns the response."""
+        """Sends a request that must succeed, and returns the response's body."""
         status, answer = self.send(*arguments, **more)
         if status >= 300:
             sys.exit(f"{arguments}: {status} {answer}")
@@ -109,15 +109,15 @@ def check_tokens(api, keys, contents):
             wanted |= {"active": True, "iat": claims.get("iat")}
             if item["expiresAt"]:
                 end, seen = seconds_of(item["expiresAt"]), claims.get("exp", 0)
-                # A use makes a sliding token end later, but not after maxTtl.
+                # A use of a sliding token moves its end, but not beyond the end of `maxTtl`.
                 if item["expiryType"] == "SlidingTtl":
                     last = claims["iat"] + (item["maxTtl"] or math.inf)
                     end = min(max(end, seen), time.time() + item["ttl"], last)
                 wanted["exp"] = end
             if item["holder"] != "account":
                 wanted["ecosystem_id"] = item["sub"].split(";")[0]
-        claim = f"this token has the expected claims: {item['about']}; active: {wanted['active']}"
-        must(claims == wanted, claim, claims)
+        statement = f"this token has the expected claims: {item['about']}; active: {wanted['active']}"
+        must(claims == wanted, statement, claims)
         for stranger in keys.keys() - {item["accountId"]}:
             claims = api.introspect(keys[stranger], item["token"])
             must(claims == {"active": False}, "for another account, the token is inactive", claims)
@@ -163,7 +163,7 @@ def check_email_tokens(api, keys, contents):
                 status, seen = api.log_in(email, user["password"])
                 works = user["exists"] and user["active"]
                 must(status == (200 if works else 401), f"a log-in with {email} gets {status}", seen)
-                # The first log-in replaces a token that is not valid.
+                # If the user's e-mail token is not valid, the first log-in replaces it.
                 if works:
                     same = value_of(seen) == stored
                     returned = "the stored token" if same else "a new token"
@@ -179,14 +179,14 @@ def check_codes(api, keys, contents):
         key, body = keys[environment["accountId"]], {"environmentId": environment["id"]}
         status, seen = api.send(key, "POST", "/api/auth/shortcode/create", body)
         wanted = 201 if environment["exists"] else 404
-        claim = f"a new code for this environment gets {status}: {environment['about']}"
-        must(status == wanted, claim, seen)
+        statement = f"a new code for this environment gets {status}: {environment['about']}"
+        must(status == wanted, statement, seen)
     codes = contents["shortcodes"]
     for code in filter(is_valid, codes):
         status, seen = api.exchange(code["shortcode"])
         good = status == 200 and seen["userId"] == code["userId"]
         must(good, f"the exchange of this code gets {status}: {code['about']}", seen)
-    # Five failed attempts block an address. fixture.py made one.
+    # The API allows five failed attempts from one source address. fixture.py made one of them.
     for code in [each for each in codes if not is_valid(each)][:4]:
         status, seen = api.exchange(code["shortcode"])
         must(status == 404, f"the exchange of this code gets {status}: {code['about']}", seen)

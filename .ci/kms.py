@@ -30,7 +30,10 @@ UNAVAILABLE = {
 
 
 class Deployment:
-    """A deployment without a data key. It has one user, with an e-mail address and a password."""
+    """A deployment with one user, who has an e-mail address and a password.
+
+    At first, the deployment has no data key.
+    """
 
     def __init__(self, stack, functions, tokenry, calls):
         self.stack, self.functions, self.tokenry = stack, functions, tokenry
@@ -53,7 +56,7 @@ class Deployment:
         return self.kms.create_key()["KeyMetadata"]["Arn"]
 
     def start(self, name, value_key=None):
-        """Starts a process that runs this endpoint."""
+        """Starts a process that runs the endpoint `name`."""
         variables = {
             "TOKENRY_VALUE_KEY": value_key or self.key,
             "AWS_ENDPOINT_URL_KMS": f"{self.recorder}/{name}",
@@ -120,7 +123,7 @@ def values(deployment):
         opened = kms.decrypt(KeyId=key, CiphertextBlob=wrapped)
     except kms.exceptions.InvalidCiphertextException:
         opened = None
-    must(opened is None, "KMS unwraps the data key only with its encryption context")
+    must(opened is None, "KMS unwraps the data key only if it gets the encryption context")
 
     def must_fail(endpoint, why, cause):
         status, headers, body = endpoint.call(**ask)
@@ -169,18 +172,18 @@ def replaced_keys(deployment):
     deployment.value_key("add")
     done = deployment.value_key("reseal")
     must(done == {"resealed": 1, "current": 0, "lost": 0, "removedDataKeys": 0}, "reseal encrypts the value again", done)
-    must_read(warm, "in a process that read the keys before the new data key was added")
+    must_read(warm, "in a process that read the data keys before the new one was added")
     must_read(deployment.start("get-email-token-value"), "in a new process")
 
     new = deployment.new_key()
     done = deployment.value_key("rewrap", "--to", new)
     must(done == {"wrapped": 2}, "rewrap wraps both data keys with another KMS key", done)
-    must_read(deployment.start("get-email-token-value"), "with the old KMS key")
-    must_read(deployment.start("get-email-token-value", new), "with the new KMS key")
+    must_read(deployment.start("get-email-token-value"), "in a process with the old KMS key")
+    must_read(deployment.start("get-email-token-value", new), "in a process with the new KMS key")
     deployment.value_key("add", value_key=new)
     deployment.value_key("reseal", value_key=new)
     deployment.kms.disable_key(KeyId=deployment.key)
-    must_read(deployment.start("get-email-token-value", new), "with the new KMS key and without the old one")
+    must_read(deployment.start("get-email-token-value", new), "with the new KMS key, after the old KMS key is disabled")
     deployment.must_log_no([value])
 
 

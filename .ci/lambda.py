@@ -4,9 +4,9 @@
     lambda.py FUNCTIONS TOKENRY
 
 Both arguments are built binaries. emulator.py lists the required Python packages. Each function
-runs in its own process, with the variables that template.yaml sets for the function. Each function
-must answer a valid request. The script then sends events that must not crash a function, makes the
-table unavailable, and starts the binary with invalid settings.
+runs in its own process, with the tables and the KMS key that template.yaml gives the function. Each
+function must answer a valid request. The script then sends events that must not crash a function,
+makes the table unavailable, and starts the binary with invalid settings.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ AUTHORIZER = "authorize"
 EMAIL, PASSWORD = "bob@example.com", "correct horse battery"
 # The ids in the examples of openapi.yaml.
 SHOWN_ECOSYSTEM, SHOWN_ENVIRONMENT = "C58521fd8a5d9b5cc21987501", "E58521fd8a5d9b5cc21987502"
-LIMIT = 6 * 1024 * 1024  # The maximum size of an event, in bytes.
-WITHIN = 4  # The maximum duration of a request while the table is unavailable, in seconds.
+LIMIT = 6 * 1024 * 1024  # Lambda's limit on the size of an event, in bytes.
+WITHIN = 4  # The time limit for a response while the table is unavailable, in seconds.
 
 
 class Run:
@@ -51,7 +51,7 @@ class Run:
 
     @contextlib.contextmanager
     def function(self, name, **more):
-        """Starts a function with only the tables and the key that the function uses."""
+        """Starts a function with only the tables and the KMS key that the function uses."""
         given = self.environment | more
         if "TOKENRY_EPHEMERAL_TABLE" not in variables(name):
             del given["TOKENRY_EPHEMERAL_TABLE"]
@@ -66,7 +66,7 @@ class Run:
             must(started == 1, f"{name} did not restart", function.logged())
 
     def ask(self, name, status=200, by_account=True, **request):
-        """Starts an endpoint and calls it once. Returns the body."""
+        """Starts the function of an endpoint and calls it once. Returns the body."""
         if by_account:
             request["authorization"] = self.account
         with self.function(name) as function:
@@ -74,7 +74,7 @@ class Run:
 
 
 def every_endpoint(run, introspect):
-    """Calls each endpoint once. Returns the secrets in the responses."""
+    """Calls the endpoints and checks their responses. Returns the secrets in the responses."""
 
     def is_active(token):
         return introspect.succeed(authorization=run.account, form=f"token={token}")["active"]
@@ -93,7 +93,7 @@ def every_endpoint(run, introspect):
     of_bob = {"parameters": {"id": bob}}
     credentials = {"email": EMAIL, "password": PASSWORD}
     made = run.ask("put-user", 201, body=credentials, **of_bob)
-    must(made["id"] == bob and made["email"] == EMAIL, "put-user returns the user's address", made)
+    must(made["id"] == bob and made["email"] == EMAIL, "put-user returns the user's e-mail address", made)
     must(run.ask("get-user", **of_bob) == made, "get-user returns the same user")
 
     users = run.ask("create-user-token", query="expiryType=SlidingTtl&ttl=900", **of_bob)
@@ -108,9 +108,9 @@ def every_endpoint(run, introspect):
     must([one["tokenId"] for one in listed] == [servers["tokenId"]], "the list contains the server's token", listed)
 
     code = run.ask("create-shortcode", 201, body={"environmentId": environment})["shortcode"]
-    must(len(code) == 6, "a code has six characters", code)
+    must(len(code) == 6, "by default, a short code has six characters", code)
     devices = run.ask("consume-shortcode", by_account=False, body={"shortcode": code})
-    must(devices["environmentId"] == environment, "the device belongs to the environment", devices)
+    must(devices["environmentId"] == environment, "the device's token belongs to the environment", devices)
     must(is_active(devices["token"]), "the device's token is active")
 
     (record,) = run.ask("create-email-token", 201, body={"email": EMAIL})["data"]
@@ -203,15 +203,15 @@ def authorizer(run, token, owner):
                 if "multiValueHeaders" in event:
                     event["multiValueHeaders"]["Authorization"] = [credential]
                 decision = function.invoke(event)
-                claim = f"{AUTHORIZER} {'allows' if wanted else 'denies'} {example.stem}"
+                statement = f"{AUTHORIZER} {'allows' if wanted else 'denies'} {example.stem}"
                 seen = f"{decision}\n{function.logged()}"
-                must(allows(decision, event) is wanted, claim, seen)
+                must(allows(decision, event) is wanted, statement, seen)
                 if wanted:
                     must(decision["context"]["sub"] == owner, "the context of the decision contains the owner", seen)
 
 
 def allows(decision, event):
-    """Returns whether a decision allows the request, or None if the decision has a wrong form."""
+    """Returns whether a decision allows the request, or None if it has a wrong structure."""
     with contextlib.suppress(KeyError, TypeError, ValueError):
         if event.get("version") == "2.0":
             return decision["isAuthorized"]
@@ -272,12 +272,12 @@ def table_unavailable(run):
                     start = time.monotonic()
                     seen = function.call(authorization=run.account, form="token=rubbish")
                     took = time.monotonic() - start
-                    claim = f"if the table {why}, the {which} response is 503"
-                    must(seen[0] == 503 and seen[1].get("retry-after") == "1", claim, seen)
+                    statement = f"if the table {why}, the {which} response is 503"
+                    must(seen[0] == 503 and seen[1].get("retry-after") == "1", statement, seen)
                     counted = list(metrics(function))
                     must(counted == ["ServiceUnavailable"] * times, "a metric counts each 503", function.logged())
-                    # The first request also waits for the cold start, for which Lambda allows 10
-                    # seconds.
+                    # If the table never answers, the first response may take longer than WITHIN,
+                    # because it also waits for the cold start, for which Lambda allows 10 seconds.
                     if port == closed or which == "second":
                         must(took < WITHIN, f"the response comes within {WITHIN} seconds", f"{took:.1f}")
 

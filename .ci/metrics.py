@@ -1,9 +1,9 @@
 """Checks that the metrics of the alarms and the dashboard in template.yaml exist.
 
-A metric exists if AWS or the functions write it. CloudWatch accepts an alarm on a metric that does
-not exist, but such an alarm never starts. The names of AWS's metrics are from the AWS pages
-"Working with metrics for HTTP APIs" (API Gateway), "Types of metrics for Lambda functions" and
-"DynamoDB metrics and dimensions".
+A metric exists if AWS, the functions or a metric filter in template.yaml writes it. CloudWatch
+accepts an alarm on a metric that does not exist, but such an alarm never starts. The names of AWS's
+metrics are from three AWS pages: "Working with metrics for HTTP APIs" (API Gateway), "Types of
+metrics for Lambda functions", and "DynamoDB metrics and dimensions".
 """
 
 import json
@@ -17,7 +17,7 @@ KNOWN = {
     "AWS/ApiGateway": ({"4xx", "5xx", "Count", "Latency", "IntegrationLatency"}, {("ApiId",)}),
     "AWS/Lambda": (
         {"Errors", "Throttles", "Duration", "Invocations", "ConcurrentExecutions"},
-        # Without a dimension, a metric is the total of all functions of the account in the region.
+        # Without a dimension, a metric is the total of all functions of the AWS account.
         {("FunctionName",), ()},
     ),
     "AWS/DynamoDB": (
@@ -37,8 +37,9 @@ TYPES = {
     "FunctionName": {"AWS::Serverless::Function"},
     "TableName": {"AWS::DynamoDB::Table"},
 }
-# Values of the variables in the format of the access log, for each kind of response. API Gateway
-# writes "-" if a variable has no value. Source: the AWS page "Customize HTTP API access logs".
+# Values of the variables in the format of the access log (`$context.…`), for each kind of response.
+# API Gateway writes "-" if a variable has no value. Source: the AWS page "Customize HTTP API access
+# logs".
 COMMON = {"requestId": "r", "apiId": "a1b2c3", "routeKey": "POST /api/auth/revoke", "identity.sourceIp": "192.0.2.1"}
 COMMON |= {"responseLatency": "1", "integrationErrorMessage": "-"}
 RESPONSES = {
@@ -65,7 +66,7 @@ def line(template, response):
 def matches(pattern, fields):
     """Returns whether a pattern of a metric filter matches a line.
 
-    Knows only patterns that compare fields with texts and combine the comparisons with `&&`.
+    Supports only patterns that compare fields with texts and combine the comparisons with `&&`.
     """
     inner = re.fullmatch(r"\{ (.*) \}", pattern)[1]
     conditions = [re.fullmatch(r'\(\$\.(\w+) = "([^"]*)"\)', one).groups() for one in inner.split(" && ")]
@@ -73,7 +74,7 @@ def matches(pattern, fields):
 
 
 def of_filters(template, found):
-    """Returns the metrics that metric filters write, and adds the mistakes in these filters.
+    """Returns the metrics that metric filters write. Adds the mistakes in the filters to `found`.
 
     A filter must count exactly the responses with 429 that API Gateway itself sends.
     """
@@ -87,7 +88,7 @@ def of_filters(template, found):
             found.append(f"{name}: it does not read the access log")
         counted = {response for response in RESPONSES if matches(of["FilterPattern"], line(template, response))}
         if counted != {"a 429 of API Gateway"}:
-            found.append(f"{name}: it counts {counted or 'nothing'}")
+            found.append(f"{name}: it must count only a 429 of API Gateway, but it counts {counted or 'nothing'}")
         for metric in of["MetricTransformations"]:
             dimensions = {one["Key"]: one["Value"] for one in metric.get("Dimensions", [])}
             written.add((metric["MetricNamespace"], metric["MetricName"], tuple(dimensions)))
@@ -135,8 +136,8 @@ def problems(template):
                 found.append(f"dashboard, {of['title']}: this search does not find the stack's functions")
             if "each function" in of["title"] and fields:
                 found.append(f"dashboard, {of['title']}: the title says `each function`, but {fields} is not a search")
-    # CloudFormation generates the name of a function without FunctionName. A generated name starts
-    # with the stack's name, so the searches find the function.
+    # If a function does not set FunctionName, CloudFormation generates the function's name. A
+    # generated name starts with the stack's name, so the searches find the function.
     named = {name for name in functions if "FunctionName" in resources[name]["Properties"]}
     if named:
         found.append(f"dashboard: the searches do not find {named}, because these functions set FunctionName")
@@ -146,7 +147,8 @@ def problems(template):
         if alarm not in names and alarm.get("Ref") not in resources:
             found.append(f"DeploymentPreference: there is no alarm {alarm}")
     alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
-    # Throttled requests have an alarm: those above the limit of a route, and those of the authorizer.
+    # There must be three alarms on throttling: on requests above the limit of a route, on calls of
+    # the authorizer, and on calls of all functions together.
     watched = {
         (of["Properties"]["MetricName"], *(one["Value"]["Ref"] for one in of["Properties"].get("Dimensions", [])))
         for name, of in resources.items()

@@ -11,8 +11,8 @@ template.yaml. If TOKENRY is given, the script also runs:
 - deploy.sh, including a deployment that is rolled back
 
 stand_in.py replaces `aws`, `sam` and `cargo`. It parses and checks arguments as the real commands
-do. `tokenry serve` replaces the API, and ministack replaces DynamoDB. emulator.py lists the
-required Python packages.
+do. `tokenry serve` replaces the API, and ministack replaces DynamoDB. emulator.py and stand_in.py
+list the required Python packages.
 """
 
 import contextlib
@@ -36,13 +36,14 @@ INSIGHTS = set("and as by count display filter fields ispresent like limit not o
 # The guides that need a stack. They run in this order, because a guide may need the results of the
 # guides before it.
 GUIDES = ("deploy", "watch", "upgrade", "rotate", "restore")
-# The maximum duration of a script in seconds, on a machine with other work.
+# After this number of seconds, a script is stopped and the check fails. The limit is high, because
+# the machine may run other work at the same time.
 TIMEOUT = 1800
 
 
 class Run:
-    """Provides what the tested commands use instead of an AWS account: the stand-ins, which come
-    first in PATH, ministack, and a local server.
+    """Provides what the tested commands use instead of an AWS account: ministack, a local server,
+    and the stand-ins. The stand-ins come first in PATH.
     """
 
     def __init__(self, stack, tokenry):
@@ -146,7 +147,7 @@ def documents(run):
 
 
 def variants(run):
-    """Checks the other `sam` commands of deploy.md.
+    """Checks the `sam` commands in the blocks of deploy.md that are marked `text`.
 
     The deployment command for x86_64 must also set Stage, because `--parameter-overrides` replaces
     the parameters of samconfig.toml, and a new stack would get the default Stage.
@@ -263,7 +264,7 @@ def deployment(run):
     code, printed = run.bash(".ci/deploy.sh production")
     must(
         code != 0 and not run.logged("overrides"),
-        "a later deployment without a token fails before it changes the stack",
+        "without a token, a deployment of an existing stack fails before it changes the stack",
         printed,
     )
 

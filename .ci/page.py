@@ -40,7 +40,7 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--window-size=1200,1600",
 )
-WITHIN = 60  # The seconds to wait for an element of the page.
+WITHIN = 60  # The time limit for an element of the page to appear, in seconds.
 
 
 @contextlib.contextmanager

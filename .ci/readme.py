@@ -3,14 +3,16 @@
 
     readme.py [TOKENRY]
 
-The script starts a server with `cargo run`, which it stops at the end. It then runs the blocks
-marked `sh` of each document from top to bottom, in one shell for each document. The README and the
-tutorial also have a block that contains only `cargo run`. The script does not run this block again.
+The script starts a server with `cargo run`. It then runs the blocks marked `sh` of each document
+from top to bottom, in one shell for each document. The README and the tutorial also have a block
+that contains only `cargo run`. The script does not run this block, because the server already runs.
+At the end, the script stops the server.
 
 If TOKENRY is given, it must be the path of the built command. A script then replaces `cargo`, so
 that `cargo run` runs this command.
 
-A document also shows responses. Each of them must have the same fields as a response of a command.
+A document also shows responses. Each of them must have exactly the fields of a response that a
+command of the document printed.
 """
 
 import contextlib
@@ -64,7 +66,7 @@ def wait_for_server(server):
 
 @contextlib.contextmanager
 def cargo(tokenry):
-    """Yields environment variables. With them, `cargo run` runs the built command."""
+    """Yields environment variables with which `cargo run` runs the built command."""
     with tempfile.TemporaryDirectory() as directory:
         stand_in = pathlib.Path(directory) / "cargo"
         stand_in.write_text(STAND_IN)
@@ -99,7 +101,7 @@ def run_documents(environment):
 
 
 def run_commands(document, servers, environment):
-    """Runs the commands of a document. Compares their responses with those in the document."""
+    """Runs the commands of a document. Compares the fields of real and documented responses."""
     text = (ROOT / document).read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
     commands = [block for block in blocks if block.strip() != SERVER]

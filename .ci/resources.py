@@ -26,8 +26,8 @@ LONGEST = {
 }
 # Lambda's limit on the length of a VersionDescription.
 DESCRIPTION = 256
-# The maximum number of resources. CloudFormation allows 500 (docs/reference/calls-and-cost.md,
-# "Quotas and ceilings").
+# If the template has more resources, the check fails. CloudFormation allows 500
+# (docs/reference/calls-and-cost.md, "Quotas and ceilings").
 MOST = 400
 
 
@@ -42,7 +42,7 @@ def transformed(template, **parameters):
 
 
 def references(value):
-    """Yields the names that a value of the template refers to, for example in a resource."""
+    """Yields the names that a part of the template refers to. A part is for example a resource."""
     if isinstance(value, list):
         for one in value:
             yield from references(one)
@@ -60,7 +60,7 @@ def references(value):
 
 
 def resolved(value, parameters):
-    """Returns the text of a value, with these values of parameters."""
+    """Returns the text of `value` if the template's parameters have the values in `parameters`."""
     if isinstance(value, str):
         return value
     ((function, of),) = value.items()
@@ -81,7 +81,7 @@ def descriptions(template, resources):
     longest = dict(LONGEST)
     for name, of in parameters.items():
         if name in LONGEST:
-            # A longer value is not allowed: one more character, or one more element of a list.
+            # The pattern must reject a longer value: one more character, or one more list element.
             value, allowed = LONGEST[name], of["AllowedPattern"]
             longer = (value + value[-1], value + "," + value.split(",")[0])
             if not re.fullmatch(allowed, value) or any(re.fullmatch(allowed, one) for one in longer):

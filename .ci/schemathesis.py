@@ -29,9 +29,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = (ROOT / ".ci/schemathesis.toml").read_text()
 REPORTS = ROOT / "target/schemathesis"
 SEED = 20261122
-# The links that schemathesis cannot infer from names. Each entry has the operations that send a
-# value, the operations that take this value, and the place of the value in both. The links are not
-# in openapi.yaml, because OpenAPI Generator rejects a link that has a body.
+# The links that schemathesis cannot infer from names. Each entry has: the operations whose response
+# or request contains a value, the operations that then get this value in their request, and the
+# place of the value in both. The links are not in openapi.yaml, because OpenAPI Generator rejects a
+# link that has a body.
 LINKS = [
     (
         "create-user-token create-server-token consume-shortcode",
@@ -72,7 +73,8 @@ LINKS = [
         {"requestBody": {"email": "$request.body#/email", "password": "$request.body#/password"}},
     ),
 ]
-# The callers. If REQUESTS is 1,000, a caller sends this number of examples of each operation.
+# The callers. Each value is the option `--max-examples` of the caller's run if REQUESTS is 1,000.
+# For other REQUESTS, `phases` scales it.
 EXAMPLES = {"account": 24, "server": 14, "nobody": 8}
 BY_LINKS = "account-by-links"
 

@@ -1,4 +1,6 @@
-"""Contains functions that start a server and check claims, for the scripts that run `tokenry`."""
+"""Two functions for the scripts that run `tokenry`: `serving` starts a server, and `must` exits if
+a statement is false.
+"""
 
 import contextlib
 import json
@@ -6,11 +8,11 @@ import subprocess
 import sys
 
 
-def must(holds, claim, seen=""):
-    """If `holds` is true, prints the claim. Otherwise prints the claim and `seen`, and exits."""
+def must(holds, statement, seen=""):
+    """Prints the statement. If `holds` is false, also prints `seen` and exits with an error."""
     if not holds:
-        sys.exit(f"failed: {claim}\n{seen}")
-    print(f"ok: {claim}", flush=True)
+        sys.exit(f"failed: {statement}\n{seen}")
+    print(f"ok: {statement}", flush=True)
 
 
 @contextlib.contextmanager

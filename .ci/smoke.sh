@@ -5,8 +5,8 @@
 #     TOKENRY_TOKEN=tk_… smoke.sh URL USER
 #
 # TOKENRY_TOKEN is an account token, or a server token of the ecosystem of USER (`ECOSYSTEM;NAME`).
-# The script creates the user if the user does not exist. The minted token expires within a minute,
-# even if the script fails before it revokes the token.
+# The script creates the user if the user does not exist. If the script fails before it revokes the
+# minted token, the token expires a minute after it was minted.
 set -euo pipefail
 url=${1%/} user=$2
 
@@ -20,7 +20,8 @@ call() {
 # introspect: introspects the minted token.
 introspect() { printf %s "$token" | call POST /api/auth/introspect --data-urlencode token@-; }
 
-# must CLAIM COMMAND…: prints the claim if the command succeeds, and ends the script if it fails.
+# must STATEMENT COMMAND…: prints the statement. If the command fails, ends the script with an
+# error.
 must() {
   if "${@:2}"; then echo "ok: $1"; else echo "failed: $1" >&2 && exit 1; fi
 }

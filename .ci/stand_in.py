@@ -19,8 +19,8 @@ Variables:
 - STAND_IN_SAYS: the error message of a command that fails because of STAND_IN_FAIL
 - STAND_IN_BREAKS: if this is set, the stack does not work after the first deployment, and works
   again after the second
-- STAND_IN_TOKENRY: the path of the `tokenry` command that `cargo run` runs. It only parses the arguments of
-  `value-key`
+- STAND_IN_TOKENRY: the path of the `tokenry` command that `cargo run` runs. For the subcommand
+  `value-key`, only the arguments are checked
 - STAND_IN_TOKEN: the account token that `cargo run` prints
 """
 
@@ -86,7 +86,7 @@ def answer(operation):
         return {}
 
     class Sample(ArgumentGenerator):
-        """Uses field names as values. Pads a value to its minimum length."""
+        """Uses field names as values, except for an `Arn`. Pads a value to its minimum length."""
 
         def _generate_skeleton(self, shape, stack, name=""):
             value = super()._generate_skeleton(shape, stack, name)
@@ -96,7 +96,7 @@ def answer(operation):
             return value.ljust(least, "-") if least else value
 
     said = Sample(use_member_names=True).generate_skeleton(operation.output_shape)
-    # Remove the fields for a next page, so that the command does not ask for one.
+    # Remove the fields that announce a next page, so that the command does not request that page.
     return {key: value for key, value in said.items() if not key.lower().endswith(PAGE)}
 
 
@@ -158,7 +158,7 @@ def sam(arguments):
 
 
 def cargo(arguments):
-    """Runs STAND_IN_TOKENRY. Replaces the account token that `bootstrap` prints with STAND_IN_TOKEN."""
+    """Runs STAND_IN_TOKENRY. Replaces the token that `bootstrap` prints with STAND_IN_TOKEN."""
     if arguments[:2] != ["run", "--"]:
         sys.exit("expected `cargo run --`")
     command = [os.environ["STAND_IN_TOKENRY"], *arguments[2:]]

@@ -53,14 +53,15 @@ def same(what, said, expected):
 
 
 def named(resource):
-    """Returns the name of a statement's resource. The name of an index is `TABLE/index/INDEX`."""
+    """Returns the name of a policy's resource. The name of an index is `TABLE/index/INDEX`."""
     if "Fn::If" in resource:
         condition, restored, own = resource["Fn::If"]
         name = named(own)
         if name == "ValueKey":
-            # Both keys are allowed, because the version before still uses ValueKey.
+            # The function may use both keys, because during an update, its previous version still
+            # uses ValueKey.
             if condition != "HasValueKeyId" or restored != [own, {"Fn::Sub": KEY_WITH_ID}]:
-                problems.append(f"{resource}: the key of ValueKeyId is not allowed")
+                problems.append(f"{resource}: the function must be allowed to use ValueKey and the key of ValueKeyId")
             return name
         instead = name.replace("IdentityTable", RESTORED)
         if condition != "IsRestored" or RESTORED not in instead or named(restored) != instead:
@@ -111,8 +112,8 @@ def main():
         used = made.get(name, set()) | {WARM_UP} | PREVIOUS.get(name, set())
         same(f"{name}'s permissions", rights(function), used)
         # If the description did not contain a parameter, a change of the parameter's value would
-        # not publish a new version. The change would take effect only with the next change of the
-        # code.
+        # not publish a new version of the function. The change would take effect only when
+        # something else changes in the function, for example the code.
         described = parameters(function["VersionDescription"])
         same(f"{name}'s version description", described, parameters(VARIABLES | variables(name)))
         of = function["VersionDescription"]["Fn::Sub"]

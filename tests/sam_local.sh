@@ -16,7 +16,7 @@ broken() { tail -n 40 /run/sam.log >&2; fail "$@"; }
 
 VENV=$PWD/target/venv/aws
 BUILT=.aws-sam/build
-# In the new network namespace, no address or port is in use.
+# In the new network namespace, no IP address or port is in use.
 HERE=10.0.0.1
 DATABASE=http://$HERE:4566
 API=http://127.0.0.1:3000
@@ -125,8 +125,8 @@ run() {
   wait_for sam curl -sS $API || fail "sam local start-api does not start"
   # The log has a line for each function:
   # `Mounting CreateUserToken at http://127.0.0.1:3000/api/users/{id}/tokens [POST]`. Each function
-  # must start and reject a request without a credential. A response with an `x-request-id` comes
-  # from the function.
+  # must start, and must answer 4xx to a request without a credential and without a body. A response
+  # with an `x-request-id` comes from the function.
   local functions=0 url method answer
   while read -r url method; do
     answer=$(curl -sS --globoff --max-time 60 -o /dev/null -w '%{http_code} %header{x-request-id}' -X "$method" "$url")
