@@ -100,7 +100,8 @@ pub struct LogIn {
     pub email: Secret,
     /// The user's password, at most 256 characters.
     pub password: Secret,
-    /// The user's ecosystem, or `None` for any ecosystem of the deployment's first account.
+    /// The id of the user's ecosystem. If it is `None` and the request has no server token, the
+    /// log-in finds only users of the deployment's first account.
     #[serde(rename = "ecosystemId", skip_serializing_if = "Option::is_none")]
     pub ecosystem_id: Option<String>,
     /// The IP address of the client, if a back end forwards the client's request. The field is

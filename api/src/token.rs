@@ -39,8 +39,9 @@ impl ExpiryType {
 pub enum Holder {
     /// An account. Its tokens may do everything in the account's ecosystems.
     Account,
-    /// The servers of an ecosystem. Their tokens may do everything in the ecosystem, except
-    /// creating or deleting ecosystems and server tokens.
+    /// The servers of an ecosystem. Their tokens may do everything in the ecosystem, with two
+    /// exceptions: they may not delete the ecosystem, and they may not create, list or revoke
+    /// server tokens.
     Server,
     /// A user.
     User,

@@ -93,7 +93,7 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
             "Account: {id}\nToken:   {token}\nThe token is shown only once. Store it like a password."
         )
     };
-    // This error must be reported: a token that was not printed is lost.
+    // If the token cannot be printed, it is lost. So this error must be reported.
     printed
         .and_then(|()| out.flush())
         .map_err(|error| error.to_string())

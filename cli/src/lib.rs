@@ -1,5 +1,5 @@
 //! The parts of the `tokenry` command: the local gateway, the embedded database, `serve`,
-//! `bootstrap`, `migrate`, `value-key`, and the console for the API.
+//! `bootstrap`, `migrate`, `value-key`, `tag-key`, and the console for the API.
 
 pub mod bootstrap;
 pub mod console;

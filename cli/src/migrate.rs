@@ -21,8 +21,8 @@ use shared::{
 
 use crate::{serve::said, value_key::open_value_key};
 
-/// Migrate the stored data of a deployment to the version of this release. Run this command after
-/// every function has the new release
+/// Migrate the stored data of a deployment to the version of this release. Run this command only
+/// when every function has the new release
 ///
 /// In the migration from version 1 to 2, all tokens without a tag end. These are the tokens that
 /// earlier releases created. The command prints a new token for each account, and gives each e-mail
@@ -55,7 +55,7 @@ fn account_id(text: &str) -> Result<AccountId, String> {
     })
 }
 
-/// Migrates the data, and prints the new account tokens. They are shown only once.
+/// Migrates the data, and prints the new account tokens. Each of these tokens is shown only once.
 ///
 /// # Errors
 /// The error is one line with the cause.
@@ -99,7 +99,8 @@ pub async fn run(args: Migrate) -> Result<(), String> {
     let is_new = app.deployment().await.map_err(said)?.schema == Schema::CURRENT;
     let replaced = migrate::finish(&app, right).await.map_err(said)?;
     if !is_new {
-        // After this time, every execution environment knows the new version.
+        // After this time, every execution environment that handles a request has read the new
+        // version of the stored data.
         wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
     }
     let deleted = migrate::clean_up(&app, right).await.map_err(said)?;
@@ -147,7 +148,7 @@ pub(crate) async fn new_token(app: &App, account: &Account) -> Result<String, Er
 
 fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
-    // This error must be reported: a token that was not printed is lost.
+    // If a token cannot be printed, it is lost. So this error must be reported.
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
         .map_err(|error| error.to_string())

@@ -43,12 +43,14 @@ use crate::{
 
 /// The name of the database file in the data directory.
 const DATABASE: &str = "database.sqlite";
-/// The name of the file with the key that encrypts the key of e-mail tokens.
+/// The name of the file with the value key, which encrypts the data keys. (The data keys encrypt
+/// the values of e-mail tokens.)
 const VALUE_KEY: &str = "value-key";
 /// The name of the file with the token and the ids that the first start creates.
 const START: &str = "start.json";
 /// The name of the file with the new tokens that a migration creates. The file contains a JSON
-/// object that maps account ids to tokens. It does not contain the account in [`START`].
+/// object that maps account ids to tokens. It does not contain the account whose token is in the
+/// file [`START`].
 const NEW_TOKENS: &str = "new-account-tokens.json";
 
 /// How often expired items are deleted.
@@ -235,7 +237,7 @@ async fn migrate(app: &App, directory: &Path) -> Result<(), String> {
     let right = MayWrite::of_operator();
     let deployment = deployment::create_if_none(app, right).await.map_err(said)?;
     if deployment.schema == Schema::CURRENT {
-        // If the last start was interrupted during the clean-up, some unused records are left.
+        // If the previous start was interrupted during the clean-up, some unused records remain.
         return Ok(());
     }
     let file = directory.join(START);

@@ -13,8 +13,8 @@ use crate::{serve::said, value_key::print};
 /// Replace the key for the tags of tokens, in the table of a deployment
 #[derive(Clone, Debug, Subcommand)]
 pub enum TagKeyCommand {
-    /// Add a key. It creates the tags of new tokens after a minute. The tags of the older keys stay
-    /// valid
+    /// Add a key. After a minute, this key is used for the tags of new tokens. Tags that older keys
+    /// created stay valid
     Add(Add),
 }
 
@@ -29,7 +29,7 @@ pub struct Add {
     json: bool,
 }
 
-/// Runs a command and prints what it did.
+/// Adds a tag key, and prints its id.
 ///
 /// # Errors
 /// The error is one line with the cause.
@@ -41,6 +41,7 @@ pub async fn run(command: TagKeyCommand) -> Result<(), String> {
         .await
         .map_err(said)?;
     let id = deployment.tag_keys.last().map_or(0, |key| key.id);
-    let text = format!("Added the tag key {id}. It creates the tags of new tokens after a minute.");
+    let text =
+        format!("Added the tag key {id}. After a minute, it is used for the tags of new tokens.");
     print(&text, &json!({ "tagKeyId": id }), args.json).map_err(|error| error.to_string())
 }

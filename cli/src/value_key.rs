@@ -31,24 +31,24 @@ pub enum ValueKeyCommand {
         /// The deployment.
         #[command(flatten)]
         deployment: Deployment,
-        /// Then remove all other data keys. This is possible from 10 minutes after the newest data
-        /// key was added
+        /// After that, remove all other data keys. This fails within the first 10 minutes after the
+        /// newest data key was added
         #[arg(long)]
         remove_old: bool,
     },
-    /// Wrap (encrypt) all data keys with another value key, in addition. Then both value keys can
-    /// be used
+    /// Wrap (encrypt) all data keys with a second value key, too. After that, each of the two value
+    /// keys can decrypt the data keys
     Rewrap {
         /// The deployment.
         #[command(flatten)]
         deployment: Deployment,
-        /// The other value key: the ARN of a KMS key, or file:PATH
+        /// The second value key: the ARN of a KMS key, or file:PATH
         #[arg(long, value_name = "KEY", value_parser = ValueKeySource::parse)]
         to: ValueKeySource,
     },
 }
 
-/// The options that name a deployment and its value key.
+/// The options for the identity table and the value key of a deployment, and for the output.
 #[derive(Clone, Debug, Args)]
 pub struct Deployment {
     /// The identity table
@@ -62,7 +62,7 @@ pub struct Deployment {
     json: bool,
 }
 
-/// Runs a command and prints what it did.
+/// Runs a command, and prints the result.
 ///
 /// # Errors
 /// The error is one line with the cause.
@@ -114,7 +114,7 @@ async fn connect(deployment: &Deployment) -> (App, SdkConfig) {
     (app, environment)
 }
 
-/// Returns the value key at this location.
+/// Returns the value key that this option identifies.
 pub(crate) fn open_value_key(environment: &SdkConfig, source: ValueKeySource) -> ValueKey {
     match source {
         ValueKeySource::Kms(arn) => ValueKey::kms(client::kms(environment), arn),

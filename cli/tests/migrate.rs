@@ -85,7 +85,8 @@ async fn a_migration_prints_a_new_token_for_each_account_once_and_then_the_resul
     assert_eq!(ids, accounts);
     assert_eq!(printed[2..], [json!({ "prepared": true })]);
 
-    // The tokens were printed. Without the value key, no e-mail token can get a new value.
+    // The first run printed all new tokens, so this run prints none. It fails, because no e-mail
+    // token can get a new value without the value key.
     let (code, lines) = migrate(&endpoint, &["--json"]).await;
     assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
     let key = format!("file:{}/value-key", directory.path().display());
@@ -103,7 +104,7 @@ async fn a_migration_prints_a_new_token_for_each_account_once_and_then_the_resul
 }
 
 #[tokio::test]
-async fn a_tag_key_is_added_only_after_the_deployment_has_a_record() {
+async fn a_tag_key_can_be_added_only_after_the_first_step_of_the_migration() {
     let (endpoint, _directory) = served().await;
     let add = async || tokenry(&endpoint, &["tag-key", "add", "--json"]).await;
     let (code, lines) = add().await;

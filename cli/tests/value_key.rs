@@ -69,7 +69,7 @@ impl Drop for Server {
     }
 }
 
-/// Serves the database of a data directory. Returns the URL. The database must not be in use.
+/// Serves the database of a data directory. Returns the URL. No other process may use the database.
 async fn database(data: &Path) -> String {
     let file = data.join("database.sqlite");
     let database = Database::new(file.to_str().unwrap()).expect("a database");
@@ -114,7 +114,7 @@ fn refused(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn the_keys_of_a_deployment_are_replaced_and_its_values_stay() {
+async fn the_value_of_an_email_token_stays_the_same_when_the_keys_are_replaced() {
     let data = tempfile::tempdir().unwrap();
     let data = data.path();
     let server = Server::on(data);
@@ -154,7 +154,7 @@ async fn the_keys_of_a_deployment_are_replaced_and_its_values_stay() {
         "Data keys wrapped with the other value key: 2\n"
     );
     assert_eq!(printed(&run("other", &again).await), "{\"wrapped\":0}\n");
-    // With a file that contains another key, nothing is changed.
+    // If the file contains a wrong key, the command fails and changes nothing.
     fs::write(data.join("wrong"), "0".repeat(64)).unwrap();
     let wrong = refused(&run("wrong", &["add"]).await);
     assert!(wrong.contains("not the value key"), "{wrong}");
@@ -168,7 +168,7 @@ async fn the_keys_of_a_deployment_are_replaced_and_its_values_stay() {
 }
 
 #[tokio::test]
-async fn a_key_is_not_added_while_the_release_before_may_still_run() {
+async fn a_data_key_is_not_added_before_the_migration() {
     let data = tempfile::tempdir().unwrap();
     let data = data.path();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema-1");
@@ -188,7 +188,7 @@ async fn a_key_is_not_added_while_the_release_before_may_still_run() {
 }
 
 #[tokio::test]
-async fn a_value_key_of_another_form_is_a_usage_error() {
+async fn a_value_key_that_is_not_an_arn_or_a_file_is_a_usage_error() {
     let data = tempfile::tempdir().unwrap();
     let arguments = ["add", "--value-key", "secret"];
     let output = value_key("http://127.0.0.1:1", data.path(), "key", &arguments).await;

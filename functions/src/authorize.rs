@@ -1,5 +1,6 @@
 //! The Lambda authorizer for a customer's own API: decides whether the caller's token is valid and
-//! whether its holder is allowed, and gives the API the facts about the token.
+//! whether the settings allow tokens of its holder and ecosystem. Gives the API the facts about the
+//! token.
 //!
 //! This function has no route. API Gateway calls the function with one of three events:
 //!
@@ -153,7 +154,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Box<RawValue>>) -> Result<Deci
     }
 }
 
-/// Returns the caller, or `None` if the request is denied, and the decision.
+/// Returns the caller (`None` if the request is denied), and the decision.
 async fn decide(app: &App, event: &str) -> Result<(Option<Verified>, Decision)> {
     let unknown = Error::InvalidBody("this is not an authorizer event");
     let Ok(event) = serde_json::from_str::<Event>(event) else {

@@ -19,10 +19,10 @@ use shared::{
 };
 use tokenry_api::ExchangedToken;
 
-/// How many attempts from one source may fail in a window. A /56 network usually belongs to one
-/// customer, and a /48 network to one organization, so their limits are much lower than the sum of
-/// the limits of their 256 and 65,536 networks. But several people may share them, so their limits
-/// are four times and sixteen times as high.
+/// How many attempts from one source, from one /56 network and from one /48 network may fail in a
+/// window. The limits of the networks are only four times and sixteen times the limit of a source,
+/// because a /56 network (256 sources) usually belongs to one customer, and a /48 network (65,536
+/// sources) to one organization.
 const FAILURES: Limits = [5, 20, 80];
 /// The length of the window, in seconds.
 const WINDOW: u64 = 15 * 60;

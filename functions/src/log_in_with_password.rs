@@ -23,14 +23,15 @@ use shared::{
 
 /// The length of the window, in seconds.
 const WINDOW: u64 = 15 * 60;
-/// How many attempts for one e-mail address from one source may fail in a window. The owner of an
-/// address uses few networks, so a /56 network has only twice the limit, and a /48 network four
-/// times. All are less than [`OF_ADDRESS`], so no /48 network alone can lock an address.
+/// How many attempts for one e-mail address may fail in a window: from one source, from one /56
+/// network and from one /48 network. The owner of an e-mail address uses few networks, so the
+/// limits of the networks are only twice and four times the limit of a source. All three limits are
+/// less than [`OF_ADDRESS`], so a single /48 network cannot lock an e-mail address.
 const OF_ADDRESS_AND_SOURCE: Limits = [10, 20, 40];
-/// How many attempts from one source may fail in a window. A /56 network usually belongs to one
-/// customer, and a /48 network to one organization, so their limits are much lower than the sum of
-/// the limits of their 256 and 65,536 networks. But several people may share them, so their limits
-/// are four times and sixteen times as high.
+/// How many attempts from one source, from one /56 network and from one /48 network may fail in a
+/// window. The limits of the networks are only four times and sixteen times the limit of a source,
+/// because a /56 network (256 sources) usually belongs to one customer, and a /48 network (65,536
+/// sources) to one organization.
 const OF_SOURCE: Limits = [30, 120, 480];
 /// How many attempts for one e-mail address from all sources may fail in a window.
 const OF_ADDRESS: u32 = 100;
@@ -42,9 +43,9 @@ const OF_ADDRESS: u32 = 100;
 /// address. If the log-in does not fail with a 401, the attempt is taken back.
 ///
 /// A back end may send its server token and the client's address. Then the limits of the back end's
-/// ecosystem apply, and users of other ecosystems are unknown. If the body contains an ecosystem id,
-/// users of other ecosystems are unknown too. The limits do not depend on this id, because otherwise
-/// a client could avoid the limit of an address with many ids.
+/// ecosystem apply, and users of other ecosystems are unknown. If the body contains an ecosystem
+/// id, users of other ecosystems are unknown too. The limits do not depend on this id. Otherwise a
+/// client could avoid the limit of an e-mail address by sending many different ids.
 ///
 /// # Errors
 /// 400 if the body is invalid, or if there is any query field. Such a request does not count as an
@@ -103,7 +104,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-/// What a request contains.
+/// The content of a request. `among` says which users the log-in considers.
 struct Attempt {
     email: Email,
     password: Password,

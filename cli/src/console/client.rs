@@ -266,7 +266,8 @@ impl Body {
     /// The body is not JSON.
     pub fn line(&self) -> Result<Zeroizing<String>, Failure> {
         let raw: &RawValue = self.parse()?;
-        // Line breaks can be only between JSON tokens, because a JSON string escapes line breaks.
+        // A JSON string escapes its line breaks, so all line breaks in the text are outside
+        // strings.
         Ok(raw.get().replace(['\r', '\n'], "").into())
     }
 }

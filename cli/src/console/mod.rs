@@ -146,7 +146,7 @@ impl<T: Subcommand + Run> Group<T> {
 }
 
 // These functions validate ids before the ids become part of a path. With an empty token id, for
-// example, the request would go to another endpoint. clap prints the invalid argument before the
+// example, the request would go to another endpoint. clap puts the invalid argument in front of the
 // messages of these functions.
 
 fn ecosystem_id(text: &str) -> Result<EcosystemId, &'static str> {

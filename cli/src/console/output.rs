@@ -157,7 +157,8 @@ impl Output {
         }
     }
 
-    /// Prints a message after a request with an empty response. With `--json`, prints nothing.
+    /// Prints the message for a successful request whose response is empty. With `--json`, prints
+    /// nothing.
     ///
     /// # Errors
     /// The message cannot be printed.

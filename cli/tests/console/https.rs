@@ -37,7 +37,7 @@ async fn tls_before(address: String, config: Arc<ServerConfig>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_is_valid_only_if_the_system_trusts_its_issuer() {
+async fn the_console_accepts_a_server_certificate_only_if_the_system_trusts_its_issuer() {
     let serve = Serve::start();
     let (config, pem) = self_signed::localhost();
     let address = serve.url.replace("http://", "");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{Ran, Serve, profile, refusal, run, tokenry};
 
 impl Serve {
-    /// Logs in with this token.
+    /// Runs `tokenry login`, with this token as standard input.
     fn log_in(&self, token: &str) -> Ran {
         let arguments = ["login", "--url", &self.url];
         run(tokenry(self.home.path(), &arguments), &format!("{token}\n"))
@@ -79,7 +79,7 @@ fn only_the_owner_can_read_the_profile_and_commands_need_only_the_profile() {
 }
 
 #[test]
-fn server_tokens_and_user_tokens_can_also_be_stored() {
+fn login_also_stores_server_tokens_and_user_tokens() {
     let serve = Serve::start();
     let server = serve.json(&["server-token", "create", &serve.ecosystem_id]);
     let ran = serve.log_in(server["token"].as_str().unwrap());

@@ -19,7 +19,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A server that is killed when the test ends, and an empty home directory.
+/// A running server and an empty home directory. The server is killed when the test ends.
 struct Serve {
     child: Child,
     url: String,

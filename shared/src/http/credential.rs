@@ -10,8 +10,8 @@ use crate::{
     service::app::App,
 };
 
-/// The maximum length of a header that is parsed, in bytes. A valid header has at most 96 bytes:
-/// `Bearer`, a space and a token.
+/// The maximum length of a header that is parsed, in bytes. `Bearer`, a space and a new token have
+/// 96 bytes.
 const MAX_HEADER: usize = 256;
 
 /// Parses the token in the `Authorization` header. The header contains either only the token, or

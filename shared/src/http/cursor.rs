@@ -1,5 +1,5 @@
-//! Parses the length of a page, and creates and parses the cursor, which says where the next page
-//! of a list starts.
+//! Parses the `limit` of a page. Creates and parses the cursor, which says where the next page of a
+//! list starts.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};

@@ -89,10 +89,8 @@ pub struct Managed<T> {
 }
 
 /// Checks that the caller may change e-mail tokens. Returns the proof, the user whose address is in
-/// the request, the address, and the other parsed parts of the request.
-///
-/// `ask` parses the request. This function calls `ask` before it verifies the caller, because one
-/// round trip looks up both the caller and the address.
+/// the request, the address, and the other parsed parts of the request. `ask` parses the request.
+/// The errors of `ask` are returned only if the caller is allowed to change e-mail tokens.
 ///
 /// An admin user may give an e-mail token only properties that the admin user's own token covers.
 /// Without this rule, an admin user with a short-lived token could read the value of an e-mail

@@ -372,9 +372,8 @@ pub fn no_body(request: &Request) -> Result<()> {
 }
 
 /// Checks a body with a JSON content type as [`no_body`] does. Ignores a body with any other
-/// content type, because clients of the first API send a body of another type when they create a
-/// token. A content type is JSON if it contains `json`, for example `text/json` or
-/// `application/problem+json`.
+/// content type, because some clients send such a body when they create a token. A content type is
+/// JSON if it contains `json`, for example `text/json` or `application/problem+json`.
 ///
 /// # Errors
 /// There is a JSON body, or a body that is too large.

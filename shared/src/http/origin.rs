@@ -21,7 +21,8 @@ use crate::{
     },
 };
 
-/// Returns the back end that sends a client's attempt. The back end sends its server token in the `Authorization` header. Returns `None` if the header contains no server
+/// Returns the verified server token of the back end that sends a client's attempt. The back end
+/// sends this token in the `Authorization` header. Returns `None` if the header contains no server
 /// token, or if the server token is invalid or has only the scope `read`.
 ///
 /// # Errors

@@ -180,7 +180,7 @@ fn json_of(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>>
     Ok(with(status, JSON, text))
 }
 
-/// Returns the standard error structure with one error for the whole request.
+/// Returns the standard error structure with one problem, which is about the whole request.
 fn structured(status: StatusCode, error_type: &str, message: &str) -> Response<Body> {
     let problem = Problem {
         location: None,
