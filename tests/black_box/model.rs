@@ -64,6 +64,9 @@ struct Token {
     /// the token's expiry time, or `None` if the token was not valid.
     renewed: Option<(u64, Option<u64>)>,
     is_gone: bool,
+    /// From this second on, this execution environment remembers that the token is dead, and reads
+    /// nothing for it.
+    dead_from: Option<u64>,
 }
 
 impl Token {
@@ -139,6 +142,28 @@ impl Model {
 
     /// Introspects the token with this index. Returns `None` if the token is not active.
     fn use_it(&mut self, at: usize) -> Option<Active> {
+        let now = self.now;
+        let token = &self.tokens[at];
+        if token.dead_from.is_some_and(|from| from <= now) {
+            return None;
+        }
+        // The record is read before the renewal.
+        let end = token.end().filter(|end| *end <= now);
+        let is_revoked = token.is_gone || self.user.is_none_or(|(_, epoch)| epoch != token.epoch);
+        let active = self.read_and_use(at);
+        let token = &mut self.tokens[at];
+        token.dead_from = if is_revoked {
+            Some(0)
+        } else if active.is_none() {
+            end.or(token.dead_from)
+        } else {
+            None
+        };
+        active
+    }
+
+    /// Introspects a token that is not remembered as dead.
+    fn read_and_use(&mut self, at: usize) -> Option<Active> {
         let now = self.now;
         let remembered = self.seen.is_some_and(|seen| seen <= now && now - seen < 30);
         if !remembered && self.has_ecosystem {
@@ -270,6 +295,7 @@ impl<'a> Run<'a> {
                 epoch,
                 renewed: None,
                 is_gone: false,
+                dead_from: None,
             };
             let end = token.end().and_then(|end| UnixSeconds(end).to_rfc3339());
             prop_assert_eq!(&minted["expiresAt"], &json!(end));

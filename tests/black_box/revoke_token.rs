@@ -75,7 +75,7 @@ async fn a_forged_token_with_the_id_of_a_valid_token_revokes_nothing() {
     assert_ne!(forged, token);
     service.database.take_calls();
     assert_eq!(revoke(&service, &forged).await.status, 200);
-    assert_eq!(service.database.take_operations(), ["BatchGetItem"]);
+    assert_eq!(service.database.take_operations(), Vec::<String>::new());
     assert!(service.is_active(&token).await);
 }
 
