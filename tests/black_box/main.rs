@@ -19,6 +19,7 @@ mod delete_email_token;
 mod delete_environment;
 mod delete_user;
 mod descendants;
+mod devices;
 mod events;
 mod expiry;
 mod faults;
