@@ -60,7 +60,7 @@ def references(value):
 
 
 def resolved(value, parameters):
-    """Returns the text of `value` if the template's parameters have the values in `parameters`."""
+    """Evaluates `value`, a text or a CloudFormation function, with these values of the parameters."""
     if isinstance(value, str):
         return value
     ((function, of),) = value.items()

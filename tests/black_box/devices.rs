@@ -39,6 +39,10 @@ async fn each_code_of_1000_devices_gives_one_token_and_each_refusal_says_to_retr
         // The devices that are left send their requests within one second.
         let count = u32::try_from(waiting.len()).expect("the number fits");
         let attempts = (0..count).zip(&waiting).map(async |(at, (device, code))| {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the attempts begin one after the other"
+            )]
             tokio::time::sleep(Duration::from_secs(1) * at / count).await;
             exchange(&service, *device, code).await
         });

@@ -624,7 +624,7 @@ async fn a_change_of_the_address_during_a_copy_is_kept() {
             assert_eq!(answer.status, 200, "{answer:?}");
             scene.service.identity_items().await;
         };
-        let (copied, ()) = join(copy(app, RIGHT, key), meanwhile).await;
+        let (copied, ()) = Box::pin(join(copy(app, RIGHT, key), meanwhile)).await;
         copied.unwrap();
         let two = scene.raise().await;
         let email = change.get("email").map_or(Some(BOB), Value::as_str);

@@ -346,7 +346,7 @@ async fn resealing_keeps_changes_that_other_requests_make_at_the_same_time() {
         arrive(&service).await;
         (value, new)
     };
-    let (resealed, (value, new)) = join(reseal(&operator, RIGHT, false), replacing).await;
+    let (resealed, (value, new)) = Box::pin(join(reseal(&operator, RIGHT, false), replacing)).await;
     assert_eq!(resealed.unwrap(), done(1, 0, 0));
     assert_ne!(new["token_id"], old["token_id"]);
     assert_eq!(sealed_with(&new), None);

@@ -6,9 +6,10 @@
 //! both records: the previous release reads and writes only the old one.
 //!
 //! Any record may be out of date. A record counts only if its user has the address
-//! ([`Address::is_of`](crate::domain::owner::Address::is_of)). If both records of an address count,
-//! the new record is the right one, because only an execution environment that has learned of version
-//! 2 stores a new record without the old one.
+//! ([`Address::is_of`](crate::domain::owner::Address::is_of)). Both records can count, but for users
+//! of two accounts, because the key of the old record does not contain the account. This happens if
+//! an execution environment that knows version 2 stores only the new record, and the old record still
+//! belongs to a user of another account. The new record is then the right one.
 
 use crate::{
     domain::{deployment::Schema, email::Email, error::Result, id::AccountId},
@@ -20,7 +21,8 @@ use crate::{
 /// the old key too. Without an account, the new key is one that no record has.
 ///
 /// # Errors
-/// The record of the deployment must be read, and the database is unavailable.
+/// [`Error::Unavailable`](crate::domain::error::Error::Unavailable) if the record of the deployment
+/// must be read, and the database is unavailable.
 pub(super) async fn keys(
     app: &App,
     account: Option<&AccountId>,

@@ -105,7 +105,8 @@ pub async fn create_environment(
 /// Deletes an environment that was looked up, if it belongs to the caller.
 ///
 /// # Errors
-/// The errors of [`environment_of_caller`].
+/// [`Error::NotFound`] if the environment does not exist, or if the caller may not use it;
+/// [`Error::Unavailable`] if the database is unavailable.
 pub async fn delete_environment(
     app: &App,
     permit: &Permit<'_, MayWrite>,
