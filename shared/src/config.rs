@@ -25,9 +25,9 @@ pub const LOG: &str = "TOKENRY_LOG";
 
 /// The variable for the number of characters of a short code: 6 (default) to 12.
 pub const SHORTCODE_LENGTH: &str = "TOKENRY_SHORTCODE_LENGTH";
-/// The variable for the number of failed attempts to exchange a short code that are allowed per
-/// minute. All attempts without a server token share one limit. All attempts with server tokens of
-/// the same ecosystem share a separate limit.
+/// The variable for how many attempts to exchange a short code may fail per minute. All attempts
+/// without a server token share one limit. All attempts with server tokens of the same ecosystem
+/// share a separate limit.
 pub const SHORTCODE_FAILURES: &str = "TOKENRY_SHORTCODE_FAILURES_PER_MINUTE";
 
 /// The variable for a time in RFC 3339 format. Tokens and short codes that were created before this
@@ -38,8 +38,8 @@ pub const SHORTCODE_FAILURES: &str = "TOKENRY_SHORTCODE_FAILURES_PER_MINUTE";
 /// tokens that were revoked after the backup.
 pub const NOT_BEFORE: &str = "TOKENRY_NOT_BEFORE";
 
-/// The variable for how many seconds an execution environment remembers the verification of an
-/// account or server token that calls an endpoint: 0 (default) to 5.
+/// The variable for how many seconds an execution environment remembers that the account token or
+/// server token of a caller was verified: 0 (default) to 5.
 ///
 /// Without this memory, the partition of an account or ecosystem limits its back ends to 1,500
 /// calls per second. With this memory, a revoked token can still call endpoints for up to this many
@@ -58,7 +58,7 @@ pub const AUTHORIZER_ECOSYSTEMS: &str = "TOKENRY_AUTHORIZER_ECOSYSTEMS";
 pub struct Settings {
     /// The set of possible short codes.
     pub code_space: CodeSpace,
-    /// The number of failed attempts to exchange a short code that are allowed per minute.
+    /// How many attempts to exchange a short code may fail per minute.
     pub shortcode_failures_per_minute: u32,
     /// Tokens and short codes that were created before this time are rejected.
     pub not_before: Option<Timestamp>,
@@ -79,7 +79,8 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Returns whether a token is accepted, if it is valid. The text of the token says this.
+    /// Returns whether the authorizer accepts this token, provided that the token is valid. Nothing
+    /// is read for this: the text of the token contains the holder and the key of the ecosystem.
     pub fn admits(&self, token: &PlainToken) -> bool {
         // No ecosystem has the key of an account, so a list of ecosystems excludes account tokens.
         let ecosystem = token.owner().ecosystem();
@@ -119,8 +120,8 @@ impl Settings {
         self.not_before.is_some_and(|time| created_at < time)
     }
 
-    /// Reads the settings from variables. A setting has its default if its variable is empty or not
-    /// set.
+    /// Reads the settings. `variable` returns the value of an environment variable. A setting has
+    /// its default if its variable is empty or not set.
     ///
     /// # Errors
     /// If a variable is invalid, the error is one line that contains the name of this variable.

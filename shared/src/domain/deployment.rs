@@ -12,9 +12,10 @@ use crate::domain::{id::AccountId, time::UnixSeconds, token::PlainToken};
 
 /// The length of a tag in bytes.
 pub(crate) const TAG: usize = 4;
-/// A new key creates tags only after this many seconds. Until then, every execution environment
-/// reads the key again if it finds a tag that none of its keys matches. A deployment's only key
-/// creates tags at once.
+/// A new key creates tags only after this many seconds. If an execution environment finds a tag
+/// that none of its keys matches, it reads the keys again, unless it read them in the last 10
+/// seconds. Because of the delay, a tag of the new key cannot be rejected: an environment that read
+/// the keys in the last 10 seconds knows the new key. A deployment's only key creates tags at once.
 const MINTING_DELAY: u32 = 60;
 
 /// The version of the stored data. A release reads its own version and the version before.
@@ -29,7 +30,8 @@ pub enum Schema {
 }
 
 impl Schema {
-    /// The version that this release writes after `tokenry migrate`.
+    /// The version that the stored data has after `tokenry migrate` of this release, and in a new
+    /// deployment.
     pub const CURRENT: Self = Self::Two;
 }
 
@@ -71,12 +73,13 @@ impl fmt::Display for UnknownSchema {
 
 /// The record of a deployment: the item `deployment` of the identity table.
 ///
-/// A deployment that an earlier release created has no such item. Its record is the default.
+/// A deployment that an earlier release created has no such item. A command of this release creates
+/// the item, for example `tokenry migrate`. Until then, the record is `Deployment::default()`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// The version of the stored data.
     pub schema: Schema,
-    /// The keys of the token tags, oldest first. All keys are accepted.
+    /// The keys of the token tags, oldest first. A tag is accepted if any of these keys created it.
     pub tag_keys: Vec<TagKey>,
     /// The account of a log-in whose request contains no ecosystem id.
     #[serde(skip_serializing_if = "Option::is_none")]

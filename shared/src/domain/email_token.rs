@@ -171,9 +171,9 @@ pub(crate) struct StoredEmailToken {
     pub(crate) sealed: Sealed,
 }
 
-/// The id of a data key. The first data key of a deployment has no id, and neither have the values
-/// that it encrypts, so that earlier releases can read them. The ids of all other keys are random
-/// and never used again.
+/// The id of a data key. The first data key of a deployment has no id, and a value that it encrypts
+/// is stored without the id of a data key, so that earlier releases can read this value. The ids of
+/// all other keys are random and never used again.
 pub(crate) type DataKeyId = Option<String>;
 
 /// An encrypted value. These are attributes of the item of an e-mail token.

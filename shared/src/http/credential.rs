@@ -22,7 +22,7 @@ const MAX_HEADER: usize = 256;
 /// # Errors
 /// [`Error::Unauthorized`] if the header is missing or contains no token that [`App::token`]
 /// accepts; [`Error::Invalid`] if the header was sent more than once (API Gateway joins the values
-/// with a comma).
+/// with a comma). Also returns the errors of [`App::token`].
 pub async fn credential(app: &App, request: &Request) -> Result<PlainToken> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -42,7 +42,8 @@ pub async fn credential(app: &App, request: &Request) -> Result<PlainToken> {
 /// value is not text.
 ///
 /// # Errors
-/// [`Error::Unauthorized`] if the value contains no token that [`App::token`] accepts.
+/// [`Error::Unauthorized`] if the value contains no token that [`App::token`] accepts. Also returns
+/// the errors of [`App::token`].
 pub async fn of_header(app: &App, value: Option<&str>) -> Result<PlainToken> {
     let refused = Error::Unauthorized { token_sent: true };
     let Some(text) = value.filter(|text| text.len() <= MAX_HEADER) else {

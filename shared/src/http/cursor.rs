@@ -56,8 +56,8 @@ pub fn parse_cursor(text: &str, owner: OwnerKey) -> Result<TokenId, &'static str
         .ok_or("invalid cursor")
 }
 
-/// Returns the cursor of the page that starts after this key, in a list of e-mail tokens. `list`
-/// identifies the list.
+/// Returns the cursor of the page that starts after the position `place`, in a list of e-mail
+/// tokens. `list` identifies the list.
 pub fn list_key_cursor(list: &str, place: &ListKey) -> String {
     let hash = Sha256::digest(format!("email-tokens#{list}#{}", place.as_str()));
     BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], place.as_str().as_bytes()].concat())

@@ -98,9 +98,9 @@ pub struct Managed<T> {
 ///
 /// # Errors
 /// [`Error::Unauthorized`] if the caller's credential is not valid; [`Error::Forbidden`] if the
-/// caller does not have the right; [`Error::NotFound`] if no user that the caller is allowed to see
-/// has the address; [`Error::Unavailable`] if the database is unavailable. Also returns the errors
-/// of `ask`.
+/// caller does not have the right, or if the caller's token does not cover the properties in the
+/// request; [`Error::NotFound`] if no user that the caller is allowed to see has the address;
+/// [`Error::Unavailable`] if the database is unavailable. Also returns the errors of `ask`.
 pub async fn managed<T: Copy + Into<Option<Properties>>>(
     app: &App,
     request: &Request,

@@ -376,7 +376,8 @@ pub fn no_body(request: &Request) -> Result<()> {
 /// JSON if it contains `json`, for example `text/json` or `application/problem+json`.
 ///
 /// # Errors
-/// There is a JSON body, or a body that is too large.
+/// The errors of [`no_body`] for a body with a JSON content type; the errors of [`body`] for a body
+/// with any other content type.
 pub fn no_json_body(request: &Request) -> Result<()> {
     if content_type(request).to_ascii_lowercase().contains("json") {
         no_body(request)

@@ -111,8 +111,8 @@ pub fn user_id(request: &Request) -> Result<UserId> {
 }
 
 /// Returns the ecosystem id at the start of the path parameter `{id}`. The rest of the parameter
-/// may be invalid: authorization needs only the ecosystem id, and it comes before the check of the
-/// whole parameter.
+/// may be invalid: authorization needs only the ecosystem id, and the caller is authorized before
+/// the whole parameter is checked.
 pub fn user_ecosystem(request: &Request) -> Option<EcosystemId> {
     let of_user = |text: &str| EcosystemId::parse(text.split(';').next().unwrap_or_default());
     path_id(request, "id", "", of_user).ok()

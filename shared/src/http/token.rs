@@ -35,12 +35,13 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
     combine(fields::no_json_body(request), query.finish()).map(|_| wanted)
 }
 
-/// Parses the token in the form of an introspection request (RFC 7662 section 2.1). Returns `None`
-/// if the text is not a token. Other fields are ignored (RFC 6749 section 3.2).
+/// Parses the field `token` of an introspection request, whose body is a form (RFC 7662 section
+/// 2.1). Returns `None` if the text in this field is not a token. Other fields are ignored (RFC
+/// 6749 section 3.2).
 ///
 /// # Errors
 /// The field `token` is missing or repeated, the form has too many fields, or there is a query
-/// field.
+/// field. Also returns the errors of [`Fields::form`].
 pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
     let (mut form, has_more) = Fields::form(request)?;
     let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
@@ -52,16 +53,16 @@ pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
     combine(Fields::query(request).finish(), form).map(|_| token.flatten())
 }
 
-/// Parses the token in the form of a revocation request (RFC 7009 section 2.1). Returns `None` if
-/// the text is not a token.
+/// Parses the field `token` of a revocation request, whose body is a form (RFC 7009 section 2.1).
+/// Returns `None` if the text in this field is not a token.
 ///
-/// Unlike [`to_introspect`], this function accepts query fields and a form with too many fields,
-/// because an error would leave the token valid. It ignores all fields after the first
+/// Unlike [`to_introspect`], this function accepts a request with query fields, and a form with too
+/// many fields, because an error would leave the token valid. It ignores all fields after the first
 /// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS). It also ignores white space around the token, such
 /// as the line end of a file.
 ///
 /// # Errors
-/// The field `token` is missing or repeated.
+/// The field `token` is missing or repeated. Also returns the errors of [`Fields::form`].
 pub fn to_revoke(request: &Request) -> Result<Option<PlainToken>> {
     let (mut form, _) = Fields::form(request)?;
     let parse = |text: &str| Ok::<_, String>(PlainToken::parse(text.trim_ascii()));

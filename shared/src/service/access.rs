@@ -328,7 +328,7 @@ impl Verified {
         }
     }
 
-    /// Returns the token as the author of what it revokes.
+    /// Returns the [`Author`] to store for each token that is revoked with this token.
     pub const fn author(&self) -> Author {
         Author {
             holder: self.holder(),
@@ -336,7 +336,7 @@ impl Verified {
         }
     }
 
-    /// Returns the token as the maker of the codes that it creates.
+    /// Returns the [`Maker`] to store for each code that is created with this token.
     pub(super) fn maker(&self) -> Maker {
         Maker {
             owner: self.owner.key(),

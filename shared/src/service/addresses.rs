@@ -1,15 +1,17 @@
 //! The records of e-mail addresses.
 //!
-//! An address is unique in an account: its record has a key that is computed from the account and
-//! the address. In schema version 1, the address was unique in the deployment, and its record had a
-//! key that is computed from the address alone. While the stored data has version 1, an address has
-//! both records: the previous release reads and writes only the old one.
+//! An address is unique in an account: the key of its record is computed from the account and the
+//! address. In schema version 1, an address was unique in the deployment: the key of its record,
+//! which is now called the old record, is computed from the address alone. While the stored data
+//! has version 1, an address has both a new and an old record, because the previous release reads
+//! and writes only the old record.
 //!
 //! Any record may be out of date. A record counts only if its user has the address
-//! ([`Address::is_of`](crate::domain::owner::Address::is_of)). Both records can count, but for users
-//! of two accounts, because the key of the old record does not contain the account. This happens if
-//! an execution environment that knows version 2 stores only the new record, and the old record still
-//! belongs to a user of another account. The new record is then the right one.
+//! ([`Address::is_of`](crate::domain::owner::Address::is_of)). The new and the old record of an
+//! address can count at the same time. They then belong to users of two different accounts. This
+//! happens if an execution environment that has learned of version 2 stores only the new record,
+//! while the old record still belongs to a user of another account. The new record is then the
+//! right one.
 
 use crate::{
     domain::{deployment::Schema, email::Email, error::Result, id::AccountId},
@@ -17,8 +19,9 @@ use crate::{
     store::identity::{AddressSlot, Key},
 };
 
-/// Returns the keys of the records of an address in an account: the new key, and in schema version 1
-/// the old key too. Without an account, the new key is one that no record has.
+/// Returns the keys of the records of an address in an account: the key of the new record, and in
+/// schema version 1 also the key of the old record. If `account` is `None`, the first key is one
+/// that no record has.
 ///
 /// # Errors
 /// [`Error::Unavailable`](crate::domain::error::Error::Unavailable) if the record of the deployment

@@ -141,9 +141,9 @@ impl App {
         (self.clock.0)().into()
     }
 
-    /// Returns the record of the deployment. The record is read once. While the stored data has an
-    /// earlier version than this release writes, the record is read again every
-    /// [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS).
+    /// Returns the record of the deployment. Reads it if it was not read yet. While the stored data
+    /// has an earlier version than this release writes, also reads it if the last read was at least
+    /// [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS) ago.
     ///
     /// # Errors
     /// [`Error::Internal`] if this release cannot read the stored data; [`Error::Unavailable`] if
@@ -154,8 +154,8 @@ impl App {
     }
 
     /// Parses a token and checks its tag. Returns `None` if the text is malformed, if no key of the
-    /// deployment created the tag, or if the token was created before [`Settings::not_before`]. Does
-    /// not read the token's record.
+    /// deployment created the tag, or if the token was created before [`Settings::not_before`].
+    /// Does not read the token's record.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the database is unavailable and the record of the deployment must
@@ -232,9 +232,9 @@ impl App {
             .await
     }
 
-    /// Opens (decrypts) a value that was sealed for the record that `bound_to` identifies. The record
-    /// must have been read already. Returns `None` if the value can never be opened: its data key
-    /// was removed, or the stored value was changed.
+    /// Opens (decrypts) a value that was sealed for the record that `bound_to` identifies. The
+    /// record must have been read already. Returns `None` if the value can never be opened: its
+    /// data key was removed, or the stored value was changed.
     pub(crate) async fn open(
         &self,
         sealed: &Sealed,

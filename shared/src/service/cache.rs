@@ -28,8 +28,9 @@ const CACHE_SECONDS: u64 = 30;
 /// A map with this many entries is cleared before the next entry is added. The entries of a full
 /// map take a few hundred kilobytes.
 const CACHE_SIZE: usize = 4096;
-/// How many dead tokens and how many callers are remembered. If the memory is full, the entry that
-/// was not used for the longest time is removed. The entries take about 2 MB.
+/// How many dead tokens are remembered. The same number of callers is remembered separately. If one
+/// of the two memories is full, its entry that was not used for the longest time is removed. 16,384
+/// dead tokens take about 2 MB.
 const MEMORY_SIZE: usize = 16_384;
 
 /// Entries of one type. The key of an entry is the hash of a token.
@@ -45,8 +46,8 @@ pub(super) enum Dead {
     From(UnixSeconds),
 }
 
-/// Ecosystems and environments that were read recently, and the latest renewal of each sliding
-/// token.
+/// Ecosystems and environments that were read recently, the latest renewal of each sliding token,
+/// dead tokens, and the verifications of callers.
 pub(crate) struct Cache {
     ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Ecosystem)>>,
     environments: Mutex<HashMap<EnvironmentId, UnixSeconds>>,
@@ -145,10 +146,11 @@ impl Cache {
         Ok(renewal.result.get_or_try_init(renew).await?.until)
     }
 
-    /// Returns whether this token is perhaps renewed by another execution environment in this
-    /// second. This is likely if another execution environment did so when this one last used the
-    /// token. Then the token is read before it is renewed, because even a rejected renewal costs a
-    /// write unit, and a partition allows only 1,000 of them per second.
+    /// Returns whether another execution environment has probably renewed this token in this second
+    /// already. This is likely if another one had already renewed the token when this one last used
+    /// it, in the last 30 seconds. Then the token is read before it is renewed, because even a
+    /// rejected renewal costs a write unit, and a partition allows only 1,000 write units per
+    /// second.
     pub(super) fn reads_before_renewal(&self, token: &PlainToken, now: UnixSeconds) -> bool {
         let renewals = lock(&self.renewals);
         renewals.get(token.hashed().as_bytes()).is_some_and(|last| {
@@ -159,9 +161,10 @@ impl Cache {
         })
     }
 
-    /// Returns whether a token must be renewed that was read first. If the record shows that another
-    /// execution environment has renewed the token in this second, all uses of the token in this
-    /// second share that renewal.
+    /// Returns whether a token whose record was read before its renewal must still be renewed. If
+    /// the record shows that another execution environment has renewed the token in this second,
+    /// all uses of the token in this execution environment in this second share that renewal. If
+    /// the record has another hash, the token is invalid and needs no renewal.
     pub(super) fn must_renew(&self, token: &PlainToken, record: &Token, now: UnixSeconds) -> bool {
         if record.token_hash != token.hashed() {
             return false;

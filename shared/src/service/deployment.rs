@@ -24,8 +24,9 @@ pub const REREAD_SECONDS: u64 = 10;
 pub(super) struct Remembered(Mutex<Option<(UnixSeconds, Arc<Deployment>)>>);
 
 impl Remembered {
-    /// Returns the record, unless it was read too long ago. A time in the future counts as too long
-    /// ago: the clock was set back after the read.
+    /// Returns the record if it was read less than `max_age` seconds ago. If `max_age` is `None`,
+    /// returns the record whenever it was read. If `max_age` is given and the time of the read is
+    /// in the future, returns `None`: the clock was set back after the read.
     fn get(&self, now: UnixSeconds, max_age: Option<u64>) -> Option<Arc<Deployment>> {
         let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (read_at, deployment) = remembered.as_ref()?;
@@ -40,8 +41,9 @@ impl Remembered {
 }
 
 impl Remembered {
-    /// Returns the record. The record is read once. While the stored data has an earlier version
-    /// than this release writes, the record is read again every [`REREAD_SECONDS`].
+    /// Returns the record. Reads it if it was not read yet. While the stored data has an earlier
+    /// version than this release writes, also reads it if the last read was at least
+    /// [`REREAD_SECONDS`] ago.
     pub(super) async fn current(
         &self,
         identity: &Identity,
@@ -109,9 +111,9 @@ pub(super) async fn read(app: &App) -> Result<Arc<Deployment>> {
     app.deployments.read_within(0, &app.identity, now).await
 }
 
-/// Creates the record of the deployment if there is none. If the table is empty, the stored data
-/// has the version that this release writes. Otherwise an earlier release created the data, which
-/// then has version 1.
+/// Creates the record of the deployment if there is none. If the table is empty, the new record
+/// contains the schema version that this release writes. Otherwise an earlier release created the
+/// stored data, and the new record contains version 1.
 ///
 /// # Errors
 /// The database is unavailable.

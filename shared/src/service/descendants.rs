@@ -31,7 +31,7 @@ pub(super) enum DescendantState {
     Unknown,
 }
 
-/// Ends one token, unless it has ended. `has_descendants` says whether the record that was read has
+/// Ends one token, unless it has ended. `has_descendants` says whether the token is known to have
 /// descendants. If the token has made its first token meanwhile, this function tries again.
 ///
 /// The revision is not a condition of the write, because the write replaces nothing that was read.
@@ -71,9 +71,9 @@ pub(super) fn of_ended(there: Option<StoredToken>) -> DescendantState {
     }
 }
 
-/// Ends all tokens that descend from a token, and then deletes their links. The token itself has
-/// ended before, so it makes no more tokens. If a request runs out of time, the next revocation of
-/// the token goes on.
+/// Ends all tokens that descend from a token, and then deletes their links. The caller must end the
+/// token itself before this call, so that it makes no more tokens. If a request runs out of time,
+/// the next revocation of the token ends the remaining tokens.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -95,8 +95,8 @@ pub(super) async fn end_descendants(
         let below = below(lineage, app.identity.links(owner, family).await?);
         if below.iter().all(|link| ended.contains(&link.child)) {
             // A token makes others only while it is valid, so there are no more links than these.
-            // Delete the links of the last generation first. If the request ends in between, the
-            // remaining links still lead from the token to each other.
+            // Delete the links of the last generation first. If the request ends in between, a
+            // chain of links still leads from the token to each remaining link.
             let mut last_first = below;
             last_first.reverse();
             for links in last_first.chunks(BATCH) {
@@ -117,7 +117,7 @@ pub(super) async fn end_descendants(
     }
 }
 
-/// Ends the children of some links. Deletes the link of a child that has no descendants. Any other
+/// Ends the children of `links`. Deletes the link of a child that has no descendants. Any other
 /// link stays, because it leads to the child's own children.
 async fn end_children(
     app: &App,

@@ -24,8 +24,8 @@ use crate::{
     },
 };
 
-/// The error if another user id of the same ecosystem has the same key (a collision of 96-bit
-/// hashes). Nothing was overwritten.
+/// The error if another user id of the same ecosystem has the same partition key (a collision of
+/// 96-bit hashes). Nothing was overwritten.
 const KEY_TAKEN: Error = Error::Conflict("this id cannot be used: another id has its key");
 
 /// Creates an account.
@@ -117,8 +117,9 @@ pub async fn delete_environment(
 }
 
 /// Returns an environment that was looked up, if it belongs to the caller. An account has the
-/// environments of all its ecosystems. A server has the environments of its ecosystem. Only for an
-/// account, this function reads the ecosystem: for a server, it was read together with the caller.
+/// environments of all its ecosystems. A server has the environments of its ecosystem. For an
+/// account, this function reads the environment's ecosystem. For a server, this is not necessary:
+/// the ecosystem owns the server's token, which was verified.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the environment does not exist, or if it does not belong to the caller;
@@ -225,9 +226,9 @@ pub enum Put {
     Changed(User),
 }
 
-/// Creates the user of a slot, or changes the user if the user exists. If another request changes
-/// the user at the same time, this function applies the change again, to the new record. So if two
-/// requests change different fields, both changes are stored.
+/// Creates a user with the id in `slot`, or changes this user if it exists already. If another
+/// request changes the user at the same time, this function applies the change again, to the new
+/// record. So if two requests change different fields, both changes are stored.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a new user whose name starts with `short|`; [`Error::Conflict`] if
@@ -307,10 +308,11 @@ pub async fn put_user(
     }
 }
 
-/// Checks that no other user has an address. Returns the slots of the records of the address. A
-/// stored record may be out of date, because the user or the ecosystem in the record was deleted, or
-/// because the user now has another address. If another request has just written the record, the
-/// record may also contain the id of this user.
+/// Checks that no user except `id` has the address `email`. Returns each key under which a record
+/// of this address can be stored, together with the stored record, if there is one. A stored record
+/// may be out of date, because the user or the ecosystem in the record was deleted, or because the
+/// user now has another address. If another request has just written the record, the record may
+/// also contain `id`.
 ///
 /// # Errors
 /// [`Error::Conflict`] if another user has the address; [`Error::Unavailable`] if the database is
@@ -340,7 +342,8 @@ async fn reusable_addresses(
     Ok(slots)
 }
 
-/// Deletes a user, with its address and password. `account` owns the user's ecosystem. All tokens of the user are invalid from then on.
+/// Deletes a user, with its address and password. `account` owns the user's ecosystem. All tokens
+/// of the user are invalid from then on.
 ///
 /// # Errors
 /// The database is unavailable.

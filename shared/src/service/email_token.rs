@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// A user with an e-mail address, whose records were just read.
+/// A user who has an e-mail address. The user's records were just read.
 pub struct EmailUser {
     /// The user.
     pub user: User,
@@ -137,8 +137,8 @@ pub async fn value(
     Ok(value)
 }
 
-/// Writes to the log that a value can never be opened: its data key was removed, or the stored value
-/// was changed.
+/// Writes to the log that a value can never be opened: its data key was removed, or the stored
+/// value was changed.
 pub(super) fn lost(stored: &StoredEmailToken) {
     let cause = format!(
         "the value of the e-mail token {} cannot be decrypted: its key was removed, or it was changed",
@@ -313,7 +313,8 @@ pub async fn delete(
 }
 
 /// Returns a page of the e-mail tokens of the caller's account or ecosystem, each with its user.
-/// Also returns the key of the last token that was read, or `None` at the end of the list.
+/// Also returns the list position of the last token that was read, or `None` at the end of the
+/// list.
 ///
 /// The tokens are read from an index, which may not yet contain the latest changes of the table.
 /// The users are read from the table.
@@ -346,9 +347,10 @@ pub async fn list(
     Ok((listed.collect(), last))
 }
 
-/// Replaces a user's e-mail token with a new token that has the same properties, if its value has
-/// no valid tag. Returns whether the token was replaced. Does nothing if the user has no e-mail
-/// token, if the user is inactive, or if the token's epoch is not the user's epoch.
+/// Replaces a user's e-mail token if the token's value has no valid tag or can never be decrypted.
+/// The new token has the same properties. Returns whether the token was replaced. Does nothing if
+/// the user has no e-mail token, if the user is inactive, or if the token's epoch is not the user's
+/// epoch.
 ///
 /// # Errors
 /// The value key or the database is unavailable.

@@ -28,8 +28,8 @@ const TRIES: usize = 3;
 pub struct Among {
     /// The account that the users belong to, if it is known already.
     pub account: Option<AccountId>,
-    /// The ecosystems that the request contains. The user must belong to each of them. If there is
-    /// no ecosystem, the users belong to the deployment's first account.
+    /// The ecosystems that the request contains. The user must belong to each of them. If `account`
+    /// is `None` and there is no ecosystem, the users belong to the deployment's first account.
     pub ecosystems: Vec<EcosystemId>,
 }
 
@@ -51,7 +51,8 @@ impl Among {
 /// The stored records of an address, which may be out of date.
 pub struct Addresses(Vec<AddressSlot>);
 
-/// Reads the records of an address among these users.
+/// Reads the records of the address `email`. Ignores a record if its user is not in each ecosystem
+/// of `among`.
 ///
 /// In schema version 1, the address of a user of any account is found if there is no ecosystem,
 /// because the previous release finds it too.
@@ -138,8 +139,9 @@ async fn read(
         let is_new = !users.contains(&user);
         users.push(if is_new { user } else { slot.key.owner });
     }
-    // Read the ecosystems outside the transaction. Many other transactions use an ecosystem's item,
-    // and would conflict with a transaction that reads this item.
+    // Read the ecosystems outside the transaction. All users of an ecosystem share its item, and a
+    // read in a transaction costs twice as much. Only the items of one user must be from the same
+    // moment.
     let ecosystems = users
         .iter()
         .map(|user| Key::owner(user.ecosystem()))
@@ -171,7 +173,8 @@ async fn read(
 
 impl LoggedIn {
     /// Returns the value of the user's e-mail token. Creates an e-mail token if the user has no
-    /// valid one, or if its value can never be opened. Returns `None` if the user is no longer allowed to log in.
+    /// valid one, or if its value can never be opened. Returns `None` if the user is no longer
+    /// allowed to log in.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the value key or the database is unavailable, or if other requests

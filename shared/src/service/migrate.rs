@@ -84,8 +84,9 @@ pub async fn has_tagged_token(app: &App, account: &Account) -> Result<bool> {
 }
 
 /// Replaces each e-mail token without a tag with a new token that has the same properties. Copies
-/// the records of e-mail addresses. Then raises the schema version. Every token without a tag becomes invalid in at most
-/// [`REREAD_SECONDS`](deployment::REREAD_SECONDS). Returns the number of replaced e-mail tokens.
+/// the records of e-mail addresses. Then raises the schema version. Every token without a tag
+/// becomes invalid in at most [`REREAD_SECONDS`](deployment::REREAD_SECONDS). Returns the number of
+/// replaced e-mail tokens.
 ///
 /// # Errors
 /// The value key or the database is unavailable.

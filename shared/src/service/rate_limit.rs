@@ -78,10 +78,10 @@ impl CountedAttempt {
     }
 }
 
-/// Counts an attempt in its own budgets, then in the budgets that it shares with other sources. So
-/// a source that has reached its own limit does not use up a shared limit, not even for a moment.
-/// The second step runs at the same time as `read`, so it takes no additional time. Returns the
-/// result of `read` only if the attempt is below all limits.
+/// Counts an attempt in `own`, the budgets of its source alone. Then counts it in `shared`, the
+/// budgets that several sources share. So a source that has reached its own limit does not use up a
+/// shared limit, not even for a moment. The second step runs at the same time as `read`, so it
+/// takes no additional time. Returns the result of `read` only if the attempt is below all limits.
 ///
 /// # Errors
 /// Those of [`count_attempt`].

@@ -36,7 +36,7 @@ pub const SETTLED: u64 = 10 * 60_000;
 /// How many values are sealed again at the same time.
 const AT_ONCE: usize = 16;
 
-/// The number of values that [`reseal`] found.
+/// What [`reseal`] did: the numbers of values, and the number of removed data keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
     /// The values that were sealed again with the newest data key.
@@ -59,8 +59,9 @@ enum Outcome {
 /// Adds a data key, which seals all new values. Returns the key's id.
 ///
 /// # Errors
-/// [`Error::Conflict`] if an earlier release may still run, if no data key is stored, or if another
-/// command changed the data keys at the same time; the value key or the database is unavailable.
+/// [`Error::Conflict`] if an earlier release may still run, if no data key is stored, if another
+/// command changed the data keys at the same time, or if the value key cannot unwrap the stored
+/// data keys; [`Error::Unavailable`] if the value key or the database is unavailable.
 pub async fn add(app: &App, _right: MayWrite) -> Result<String> {
     // Earlier releases know only the first data key. So they could not open new values, and they
     // would go on to seal values with the first key.
@@ -73,7 +74,7 @@ pub async fn add(app: &App, _right: MayWrite) -> Result<String> {
     let stored = stored(app).await?;
     let mut keys = stored.keys();
     // A new key that this value key wraps would be of no use to environments that have another
-    // value key. So check that this value key wraps the stored keys, too.
+    // value key. So check that this value key can unwrap the stored keys.
     for key in &mut keys {
         let unwrapped = unwrap(value_key, key).await?;
         // Keys of earlier releases have no check value.
@@ -91,17 +92,19 @@ pub async fn add(app: &App, _right: MayWrite) -> Result<String> {
     Ok(id)
 }
 
-/// Wraps all data keys with another value key, in addition. Afterwards both value keys can unwrap
-/// the data keys. Returns how many data keys the other value key could not unwrap before.
+/// Wraps all data keys with a second value key, `to`, too. Afterwards both value keys can unwrap
+/// the data keys. Returns how many data keys `to` could not unwrap before.
 ///
 /// # Errors
-/// [`Error::Conflict`] if no data key is stored, or if another command changed the data keys at the
-/// same time; a value key or the database is unavailable.
+/// [`Error::Conflict`] if no data key is stored, if another command changed the data keys at the
+/// same time, or if the present value key cannot unwrap the data keys; [`Error::Unavailable`] if
+/// one of the value keys or the database is unavailable.
 pub async fn rewrap(app: &App, _right: MayWrite, to: &ValueKey) -> Result<usize> {
     let value_key = app.value_key()?;
     let stored = stored(app).await?;
     let mut keys = stored.keys();
-    // Unwrap all keys first: `wrap` creates the file of a value key that does not exist yet.
+    // Unwrap all keys before the first call of `wrap`. If the value key `to` is in a file that does
+    // not exist, `wrap` creates the file. It must not do so if a key cannot be unwrapped.
     let mut unwrapped = Vec::new();
     for key in &keys {
         unwrapped.push(unwrap(value_key, key).await?);
@@ -124,9 +127,10 @@ pub async fn rewrap(app: &App, _right: MayWrite, to: &ValueKey) -> Result<usize>
 /// removes all other data keys.
 ///
 /// # Errors
-/// [`Error::Conflict`] if no data key is stored, or if another command changed the data keys at the
-/// same time. With `remove_old`, also if the newest data key was added less than [`SETTLED`] ago:
-/// then nothing was changed. Or the value key or the database is unavailable.
+/// [`Error::Conflict`] if no data key is stored. With `remove_old`, also [`Error::Conflict`] in two
+/// cases: if there are older data keys and the newest one was added less than [`SETTLED`] ago (then
+/// nothing was changed), or if another command changed the data keys at the same time.
+/// [`Error::Unavailable`] if the value key or the database is unavailable.
 pub async fn reseal(app: &App, _right: MayWrite, remove_old: bool) -> Result<Resealed> {
     // Read the keys before the values: a value that is sealed after the scan is sealed with the
     // newest of these keys or with a newer one, because `SETTLED` has passed.

@@ -67,8 +67,8 @@ enum Source {
 }
 
 /// The longest time in milliseconds for which an execution environment seals values without reading
-/// the data keys again. An operator may remove an old data key only after all environments seal with
-/// a newer one.
+/// the data keys again. An operator may remove an old data key only after all environments seal
+/// with a newer one.
 const READ_AGAIN: u64 = 60_000;
 
 /// Seals (encrypts) and opens (decrypts) the values of e-mail tokens.
@@ -290,8 +290,9 @@ impl ValueKey {
 
     /// Unwraps a data key. Returns `None` if only other value keys wrapped it.
     ///
-    /// A log-in replaces a token whose value a data key cannot open. So a wrong key must be noticed
-    /// here, even if whatever unwraps it does not notice.
+    /// With a wrong data key, no value could be opened, and each log-in would replace the user's
+    /// e-mail token. So this function compares the check value of each unwrapped key, if a check
+    /// value is stored. It does not assume that unwrapping with a wrong value key always fails.
     ///
     /// # Errors
     /// The value key is unavailable.
@@ -390,11 +391,11 @@ impl ValueKey {
         })
     }
 
-    /// Opens a value that was sealed for the record that `bound_to` identifies. The record must have
-    /// been read already. Returns `None` if the value can never be opened.
+    /// Opens a value that was sealed for the record that `bound_to` identifies. The record must
+    /// have been read already. Returns `None` if the value can never be opened.
     ///
-    /// A data key is stored before it seals a value, and the ids of removed data keys are never used
-    /// again. So if a read of the data keys after the read of the record does not contain the
+    /// A data key is stored before it seals a value, and the ids of removed data keys are never
+    /// used again. So if a read of the data keys after the read of the record does not contain the
     /// value's data key, that key was removed.
     pub(crate) async fn open(
         &self,

@@ -106,9 +106,10 @@ pub async fn create_for_environment<'a>(
 pub enum Exchange {
     /// The code was exchanged for a token.
     Token(Box<Exchanged>),
-    /// The code was found but is invalid, so it was deleted. Its user, ecosystem or environment has
-    /// changed or was deleted, the token that created the code was revoked or is expired, or the
-    /// code was created before [`Settings::not_before`](crate::config::Settings::not_before).
+    /// The code was found but is invalid, so it was deleted. Each of these facts makes a code
+    /// invalid: its user, ecosystem or environment has changed or was deleted; the token that
+    /// created it was revoked or is expired; it was created before
+    /// [`Settings::not_before`](crate::config::Settings::not_before).
     Invalid,
     /// The code does not exist, has expired, or belongs to another ecosystem.
     Unknown,
@@ -233,7 +234,8 @@ pub async fn exchange(
 }
 
 /// Returns whether the ecosystem and the environment of a code exist, and whether the token that
-/// created the code is valid. Pass the token only if it is an account's or a server's.
+/// created the code is valid. Pass that token's `maker` only if the token is an account token or a
+/// server token.
 async fn is_still_valid(
     app: &App,
     grantee: &Grantee,

@@ -99,9 +99,9 @@ pub async fn mint(
     Ok((token, plain))
 }
 
-/// Revokes the token of an owner that has this id, and the tokens that descend from it. Does nothing
-/// if the token is not stored. If the token was revoked before, ends what an earlier request did not
-/// end in its time.
+/// Revokes an owner's token, which `id` identifies, and the tokens that descend from it. Does
+/// nothing if the token is not stored. If the token was revoked before, ends the descendants that
+/// an earlier request had no time to end.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -194,9 +194,9 @@ pub(super) enum EmailTokenEnd {
 }
 
 /// Ends a user's e-mail token and deletes its record, in one transaction. `has_descendants` says
-/// whether the token is known to have descendants. If it is found to have some, `descendants_first`
-/// says whether this function first ends them. The caller must end those that are still valid after
-/// the transaction.
+/// whether the token is known to have descendants. If this is `false`, but the transaction finds
+/// descendants and `descendants_first` is `true`, this function ends the descendants before the
+/// token. After this function, the caller must end the descendants that may still be valid.
 ///
 /// # Errors
 /// The database is unavailable.

@@ -53,8 +53,8 @@ impl<'a> Lookup<'a> {
     }
 
     /// Adds the token of the caller. If
-    /// [`Settings::caller_memory_seconds`](crate::config::Settings::caller_memory_seconds) is not 0,
-    /// the verification of an account or server token is remembered for this time, and the token
+    /// [`Settings::caller_memory_seconds`](crate::config::Settings::caller_memory_seconds) is not
+    /// 0, the verification of an account or server token is remembered for this time, and the token
     /// needs no read in that time. A sliding token is never remembered, because each use renews it.
     #[must_use]
     pub fn caller(mut self, token: &'a PlainToken) -> Self {
@@ -150,9 +150,9 @@ impl<'a> Lookup<'a> {
     /// A renewal does not wait for the read, so no second round trip is needed. A renewal needs
     /// only the token's own record, because everyone who has the token may use the token.
     ///
-    /// There is one exception. If another execution environment was first when this one last used
-    /// the token, the token is read first. If the record shows a renewal in this second, no renewal
-    /// is sent. Otherwise the renewal follows the read.
+    /// There is one exception. If another execution environment had already renewed the token when
+    /// this one last used it, the token is now read before it is renewed. If the record shows a
+    /// renewal in this second, no renewal is sent. Otherwise the renewal follows the read.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -207,8 +207,8 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// Renews a sliding token. Returns the token's hash, and its new expiry time or `None` if the token
-/// is invalid.
+/// Renews a sliding token. Returns the token's hash. Also returns the token's new expiry time, or
+/// `None` if the token is invalid.
 async fn renew(
     app: &App,
     token: &PlainToken,

@@ -59,8 +59,9 @@ pub(crate) fn once() -> Builder {
     Builder::new().retry_config(RetryConfig::disabled())
 }
 
-/// Waits before a retry of an operation that the SDK does not retry. The pauses are the SDK's.
-/// Returns `false` at once if no retry is left. The first retry has the number 0.
+/// Waits before a retry of an operation that the SDK does not retry, and then returns `true`. The
+/// pauses are as long as those of the SDK. Returns `false` at once if no retry is left. The first
+/// retry has the number 0.
 pub(crate) async fn may_retry(retry: u32) -> bool {
     if retry >= RETRIES {
         return false;

@@ -1,6 +1,6 @@
 //! The schema of the tables. The local server and the tests create the tables with this module.
-//! `tokenry bootstrap` does so only with `--create-tables`, which is for trials. For a stack in AWS,
-//! `template.yaml` creates the tables.
+//! `tokenry bootstrap` does so only with `--create-tables`, which is for trials. For a stack in
+//! AWS, `template.yaml` creates the tables.
 
 use aws_sdk_dynamodb::{
     Client,

@@ -20,7 +20,8 @@ use crate::domain::{
 ///
 /// The records of environments and e-mail addresses also have partition keys of this type. The key
 /// of an environment is computed from its id, in the same way as the key of an ecosystem. The key
-/// of an e-mail address is computed from a hash of the address's normal form.
+/// of an e-mail address is the start of a SHA-256 hash of the account's id and the address's normal
+/// form. In schema version 1, the hash does not contain the account's id.
 ///
 /// Two ids can have the same key (hash collision). Therefore each owner's record contains the whole
 /// id, and an owner cannot be created if an owner with a different id has the same key.
@@ -31,9 +32,10 @@ pub struct OwnerKey(#[serde(with = "serde_bytes")] [u8; Self::LENGTH]);
 impl OwnerKey {
     /// The length in bytes.
     pub const LENGTH: usize = 20;
-    /// The partition key of the item that contains the wrapped data key. (The data key encrypts the
-    /// values of e-mail tokens.) No owner has this partition key, because it is extremely unlikely
-    /// that the hash of an id starts with 8 zero bytes.
+    /// The partition key of two items that belong to no owner: the item with the wrapped data keys
+    /// (they encrypt the values of e-mail tokens), and the record of the deployment. No owner has
+    /// this partition key, because it is extremely unlikely that the hash of an id starts with 8
+    /// zero bytes.
     pub(crate) const NOBODY: Self = Self([0; Self::LENGTH]);
     const ROOT: usize = 8;
 

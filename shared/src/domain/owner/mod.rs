@@ -47,7 +47,7 @@ impl OwnerId {
 /// The fields that the records of all owners have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Whether the owner's tokens are valid.
+    /// Whether the owner can have valid tokens.
     pub active: bool,
     /// The epoch. Only tokens with the same epoch are valid.
     pub epoch: Epoch,
@@ -191,8 +191,8 @@ impl From<&User> for Owner {
     }
 }
 
-/// The record of an e-mail address: the item `address` in the address's partition. The record
-/// identifies the user that has the address.
+/// The record of an e-mail address: the item `account-address` in the address's partition. In
+/// schema version 1, the item is `address`. The record identifies the user that has the address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The user that has the address.

@@ -38,10 +38,11 @@ pub struct Ending {
     pub by: Author,
 }
 
-/// Whether a token made other tokens. The attribute is absent if it made none.
+/// Whether a token made other tokens. The attribute is absent if the token made none. It is also
+/// absent if the token was revoked and all tokens that descend from it have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Descendants {
-    /// The token is valid and has made at least one other token.
+    /// The token was not revoked, and it has made at least one other token.
     #[serde(rename = "some")]
     Exist,
     /// The token was revoked, and the tokens that descend from it may not all be revoked yet.
@@ -50,8 +51,8 @@ pub enum Descendants {
 }
 
 /// The record of a token that was revoked. It has no `token_hash`, so no write makes the token
-/// valid again. The item has more attributes: all of the token's record except the epoch, and when,
-/// why and by whom the token was revoked.
+/// valid again. The stored item also says when, why and by whom the token was revoked. It still has
+/// the other attributes of the token's record, but not the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct EndedToken {
     /// The owner's partition key.
@@ -59,7 +60,8 @@ pub struct EndedToken {
     /// The token's id.
     #[serde(rename = "item")]
     pub id: TokenId,
-    /// The hash of the token. The marks that an earlier release wrote do not have this attribute.
+    /// The hash of the token. `None` for a token that an earlier release revoked: that release
+    /// replaced the token's item with a mark, which does not have this attribute.
     pub ended_hash: Option<TokenHash>,
     lineage: Option<TokenId>,
     family: Option<TokenId>,
@@ -81,16 +83,18 @@ impl EndedToken {
     }
 }
 
-/// Where a token comes from. An absent attribute means the token's own id.
+/// Where a token comes from. If `lineage` is absent, the lineage is the token's own id. If `family`
+/// is absent, the family is the lineage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ancestry {
-    /// The id of the first of the tokens that replaced each other by self-rotation, the last of
-    /// which is this token.
+    /// For a token that replaced an earlier token: the id of the first token in this series of
+    /// replacements. This release reads the attribute, but never stores it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lineage: Option<TokenId>,
-    /// The lineage of the first maker: the maker of this token's maker, and so on. All tokens that
-    /// descend from it are in one list, so that a long chain of makers takes no more reads than a
-    /// short chain.
+    /// The lineage of the first maker. To find the first maker, go from this token to its maker,
+    /// then to the maker of that token, and so on. The links of all tokens that descend from the
+    /// first maker are in one list, so a long chain of makers needs no more reads than a short
+    /// chain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<TokenId>,
 }

@@ -57,7 +57,8 @@ pub enum Expiry {
         ttl: Option<Ttl>,
         /// The first second at which the token is expired.
         expires_at: UnixSeconds,
-        /// The end that `maxTtl` sets. It is stored for tokens that will replace this token.
+        /// The end that `maxTtl` sets. `expires_at` is never later than this. The value is stored
+        /// for a later release, in which another token can replace this token.
         #[serde(skip_serializing_if = "Option::is_none")]
         max_expires_at: Option<UnixSeconds>,
     },

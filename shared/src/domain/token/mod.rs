@@ -253,8 +253,9 @@ pub struct Token {
     /// The number of the key that created the token's tag, or `None` for a token without a tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag_key: Option<u32>,
-    /// Starts at 1. Each write except a renewal increases the revision by 1. It is 0 if the item
-    /// has no revision, because an earlier release created the token.
+    /// Starts at 1. Each write increases the revision by 1, with two exceptions: a renewal, and the
+    /// write that makes the expiry of an unused sliding token permanent. The revision is 0 if the
+    /// item has no revision, because an earlier release created the token.
     pub revision: u64,
     /// The token's ancestry.
     #[serde(flatten)]

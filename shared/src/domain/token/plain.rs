@@ -118,9 +118,9 @@ impl PlainToken {
         }
     }
 
-    /// Parses a token with any prefix of 2 to 10 lower-case letters and digits. Returns `None` unless
-    /// the rest of the text has exactly the form that `generate` writes. Therefore each combination
-    /// of prefix, holder, expiry type and bytes has exactly one text.
+    /// Parses a token with any prefix of 2 to 10 lower-case letters and digits. Returns `None`
+    /// unless the rest of the text has exactly the form that `generate` writes. Therefore each
+    /// combination of prefix, holder, expiry type and bytes has exactly one text.
     pub fn parse(text: &str) -> Option<Self> {
         let prefix_length = text.len().checked_sub(LETTERS + BODY + CHECKSUM)?;
         if !PREFIX_LENGTH.contains(&prefix_length) || !text.is_ascii() {
@@ -292,7 +292,7 @@ mod tests {
         deployment.tag_keys.into_iter().next().unwrap()
     }
 
-    /// Returns a text with the right checksum.
+    /// Returns the text `covered`, followed by its checksum.
     fn with_checksum(covered: String) -> String {
         let sum = checksum(&covered);
         covered + &sum

@@ -3,11 +3,12 @@
 //! 1. In version 1, [`copy`] stores a new record for each old record. Meanwhile each change of an
 //!    address writes both records.
 //! 2. The version is raised. Each execution environment learns this within
-//!    [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS). Until then, it reads and writes
-//!    both records. So it sees the addresses that other environments store in version 2, and no user
-//!    gets the address of another user.
-//! 3. When every environment has learned of version 2, the old records are deleted. If an environment
-//!    still worked in version 1 after that, it would store old records that nobody deletes.
+//!    [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS). Until then, it reads and
+//!    writes both records. So it sees the addresses that other environments store in version 2, and
+//!    no user gets the address of another user.
+//! 3. When every environment has learned of version 2, the old records are deleted. If an
+//!    environment still worked in version 1 after that, it would store old records that nobody
+//!    deletes.
 //!
 //! Each step may be interrupted and run again.
 
@@ -17,8 +18,8 @@ use crate::{
     store::identity::{AddressCopy, AddressSlot, Key},
 };
 
-/// Stores the new record of an address whose old record has this key. Does nothing if the old record
-/// does not exist or is out of date, or if the new record counts already.
+/// Stores the new record of an address whose old record has this key. Does nothing if the old
+/// record does not exist or is out of date, or if the new record counts already.
 ///
 /// # Errors
 /// The database is unavailable.

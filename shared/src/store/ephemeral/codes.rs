@@ -74,9 +74,9 @@ impl Ephemeral {
 
     /// Stores a code for an environment. The user that the code will create must not exist.
     ///
-    /// That the ecosystem exists is not a condition, because the whole ecosystem shares its item,
-    /// so the transactions would conflict. The caller has read the ecosystem, and the exchange
-    /// reads it again.
+    /// The transaction does not check that the ecosystem exists. Otherwise all transactions for
+    /// codes of one ecosystem would use the same item, and would conflict. The caller has read the
+    /// ecosystem, and the exchange reads it again.
     pub(crate) async fn insert_code_of_environment(
         &self,
         identity: &Identity,
@@ -94,8 +94,9 @@ impl Ephemeral {
     ///
     /// The writes are sent as a transaction, which takes effect only once. If we sent a plain
     /// `PutItem` and the SDK retried it, the `PutItem` could take effect a second time after the
-    /// code was used. Then the code would be valid again. Returns `None` if the code was stored,
-    /// or else which conditions were false: that of the code, and that of the user.
+    /// code was used. Then the code would be valid again. Returns `None` if the code was stored.
+    /// Otherwise returns two elements: the first is for the condition of the code, the second is
+    /// for the condition of the user. An element is `Some` if its condition was false.
     async fn insert_code(
         &self,
         code: &Code,

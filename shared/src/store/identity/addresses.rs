@@ -25,7 +25,7 @@ pub(crate) struct AddressSlot {
 
 impl AddressSlot {
     /// Returns the partition key of the user in the record. If no record is stored, returns the
-    /// partition key of the record, which no user has.
+    /// partition key of the slot, which no user has.
     pub(crate) fn user_key(&self) -> OwnerKey {
         let user = self.address.as_ref().map(|address| &address.user_id);
         user.map_or(self.key.owner, OwnerKey::from)
@@ -75,8 +75,8 @@ impl Identity {
         }
     }
 
-    /// Prepares to delete a record of an address. The condition: the record belongs to this user, or
-    /// no record is stored.
+    /// Prepares to delete a record of an address. The condition: the record belongs to this user,
+    /// or no record is stored.
     pub(super) fn delete_address(&self, key: &Key, user: &User) -> Result<TransactWriteItem> {
         delete(
             &self.table,
@@ -86,8 +86,8 @@ impl Identity {
         )
     }
 
-    /// Copies the record of an address to another key. The conditions: both records have not changed
-    /// since they were read.
+    /// Copies the record of an address to another key. The conditions: both records have not
+    /// changed since they were read.
     pub(crate) async fn copy_address(
         &self,
         from: &Key,

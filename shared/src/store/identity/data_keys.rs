@@ -87,7 +87,8 @@ impl StoredDataKeys {
 }
 
 impl Identity {
-    /// Reads the data keys for the values of e-mail tokens. Returns `None` if no data key is stored.
+    /// Reads the data keys for the values of e-mail tokens. Returns `None` if no data key is
+    /// stored.
     pub(crate) async fn data_keys(&self) -> Result<Option<StoredDataKeys>> {
         let item = self.get(&Key::value_key()).await?;
         item.map(from_item).transpose()
@@ -184,8 +185,8 @@ impl Identity {
         ))
     }
 
-    /// Replaces the sealed value in a user's record. Changes nothing else. The condition: the record
-    /// has not changed since it was read.
+    /// Replaces the sealed value in a user's record. Changes nothing else. The condition: the
+    /// record has not changed since it was read.
     pub(crate) async fn replace_sealed(
         &self,
         user: OwnerKey,

@@ -16,7 +16,8 @@ use crate::{
 
 impl Identity {
     /// Reads the record of the deployment with strong consistency. Returns the default if no record
-    /// is stored: an earlier release created the deployment.
+    /// is stored. This is the case in an empty table, and in the table of a deployment that an
+    /// earlier release created.
     ///
     /// # Errors
     /// [`Error::Internal`] if this release cannot read the stored data; [`Error::Unavailable`] if
@@ -26,8 +27,9 @@ impl Identity {
         item.map_or_else(|| Ok(Deployment::default()), deployment_in)
     }
 
-    /// Stores a changed record of the deployment. `next` must have the revision after the stored
-    /// revision. Returns `false` if another process has changed the record since it was read.
+    /// Stores a changed record of the deployment. The revision of `next` must be the stored
+    /// revision plus 1, or 1 if no record is stored. Returns `false` if another process has changed
+    /// the record since it was read.
     ///
     /// # Errors
     /// The database is unavailable.

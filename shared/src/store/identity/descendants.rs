@@ -1,8 +1,9 @@
-//! The operations that end tokens, and the links from the tokens that users' own tokens made.
+//! The operations that end tokens, and the operations for links. A link connects a token to the
+//! user's own token that made it.
 //!
 //! A link is the item `child#FAMILY#CHILD` in the owner's partition. It says which token made the
-//! child. The links of all tokens that descend from one first maker, the family, are next to each
-//! other, so one query reads them.
+//! child. FAMILY is the lineage of the first maker. So the links of all tokens that descend from
+//! the first maker are next to each other, and one query reads them.
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, PutRequest, TransactWriteItem, WriteRequest,
@@ -29,8 +30,9 @@ use crate::{
 /// any request to DynamoDB can be delayed, so a late `PutItem` cannot store the token again.
 const ENDED_SECONDS: u32 = 90 * 24 * 60 * 60;
 
-/// The expression that is true if the token of an item is not expired at `:now`. It is true for all
-/// kinds of tokens, because each kind has only some of these attributes.
+/// The expression that is true if the token of an item is not expired at `:now`. The same
+/// expression is right for all kinds of tokens: it does not check an attribute that the item does
+/// not have.
 const IS_NOT_EXPIRED: &str = "\
     (valid_until > :now OR (attribute_not_exists(valid_until) \
         AND (attribute_not_exists(expires_at) OR expires_at > :now))) \
@@ -63,8 +65,9 @@ pub(crate) struct Descent<'a> {
 impl Identity {
     /// Prepares to end a token: the token's item loses its `token_hash`, and says for 90 days when,
     /// why and by whom the token was ended. The condition is that the token is stored and has not
-    /// ended. If `has_descendants` is false, it is also a condition that the token has made no other
-    /// token, and the conflict of a token that has made one is `StoredToken::Token`.
+    /// ended. If `has_descendants` is false, there is a second condition: the token has made no
+    /// other token. If only this second condition is false, the conflict contains a
+    /// `StoredToken::Token`.
     pub(crate) fn token_end(
         &self,
         owner: OwnerKey,

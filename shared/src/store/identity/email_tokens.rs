@@ -1,4 +1,5 @@
-//! The operations for e-mail tokens.
+//! The operations for e-mail tokens. An e-mail token has two items: the record of the e-mail token,
+//! of which each user has at most one, and the token's item, which every token has.
 
 use aws_sdk_dynamodb::{
     primitives::Blob,
@@ -62,8 +63,8 @@ pub(crate) enum EmailTokenWrite {
 /// The result of deleting an e-mail token.
 pub(crate) enum EmailTokenEnd {
     Written,
-    /// The record contains another token id. Contains the stored record, or `None` if there is no
-    /// record.
+    /// The user's record of an e-mail token contains another token id. Contains the stored record,
+    /// or `None` if there is no record.
     RecordChanged(Option<EmailToken>),
     /// The token's item is not as expected. Contains the stored item, or `None` if there is no
     /// item.
@@ -127,12 +128,14 @@ impl Identity {
     ///
     /// - The user is active and still has the epoch of the record.
     /// - The stored record is still `old`, with the same encrypted value. The new record replaces
-    ///   `old`, and the item of the old token is deleted. The caller must check that the old token is no longer valid. If `old` is
-    ///   `None`, there must be no stored record.
+    ///   `old`, and the item of the old token is deleted. The old token is then invalid, so the
+    ///   caller must check that it may be replaced. If `old` is `None`, there must be no stored
+    ///   record.
     ///
-    /// That the user's environment exists is not a condition, because all its users share the
-    /// environment's item, so their transactions would conflict. The caller has read the
-    /// environment. If it is deleted meanwhile, the new token is never valid.
+    /// The transaction does not check that the user's environment exists. Otherwise the
+    /// transactions of all users of one environment would use the same item, and would conflict.
+    /// The caller has read the environment. If it is deleted meanwhile, the new token is never
+    /// valid.
     pub(crate) fn email_token_insertion(
         &self,
         new: &StoredEmailToken,

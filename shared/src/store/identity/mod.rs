@@ -54,9 +54,9 @@ use crate::{
 pub const PARTITION_KEY: &str = "owner";
 /// The name of the sort key.
 pub const SORT_KEY: &str = "item";
-/// An attribute that the item of every token has until the token is revoked. The record of a revoked
-/// token does not have this attribute. Earlier releases store a mark in place of the token's item
-/// for an hour, which does not have this attribute either.
+/// An attribute that the item of every token has until the token is revoked. The record of a
+/// revoked token does not have this attribute. Earlier releases replace the item of a revoked token
+/// with a mark, which stays for an hour. The mark does not have this attribute either.
 const TOKEN_HASH: &str = "token_hash";
 /// The sort key of an owner's record.
 pub const OWNER_ITEM: &str = "owner";
@@ -106,8 +106,8 @@ impl Key {
         }
     }
 
-    /// Returns the key of the record of an e-mail address in an account. Without an account, returns
-    /// a key that no record has.
+    /// Returns the key of the record of an e-mail address in an account. Without an account,
+    /// returns a key that no record has.
     pub(crate) fn address(account: Option<&AccountId>, email: &Email) -> Self {
         Self {
             owner: OwnerKey::address(account, email),
@@ -223,7 +223,7 @@ impl Items {
         self.environments.get(id)
     }
 
-    /// Returns the record of an e-mail address that has this key.
+    /// Returns the address record that has this key.
     pub(crate) fn address(&self, key: &Key) -> Option<&Address> {
         self.addresses.get(&key.owner)
     }
@@ -309,7 +309,8 @@ impl Identity {
         }
     }
 
-    /// Reads these items, and leaves the keys that DynamoDB did not process.
+    /// Reads the items with the keys in `missing`. Afterwards, `missing` contains only the keys
+    /// that DynamoDB did not process.
     ///
     /// # Errors
     /// The database is unavailable, or did not process all keys.

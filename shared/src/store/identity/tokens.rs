@@ -57,8 +57,9 @@ impl Identity {
     /// again.
     ///
     /// The renewal is one `UpdateItem`. Its condition is false if the token is not stored, is
-    /// expired, or was already renewed in this second. If the token is expired because it was not
-    /// used for its `ttl`, a second `UpdateItem` makes the expiry permanent (`end_idle`).
+    /// expired, has a fixed end (`valid_until`), or was already renewed in this second. If the
+    /// token is expired because it was not used for its `ttl`, a second `UpdateItem` makes the
+    /// expiry permanent (`end_idle`).
     pub(crate) async fn renew(&self, token: &PlainToken, now: UnixSeconds) -> Result<Renewal> {
         let renewed = self
             .update(token, now)?
