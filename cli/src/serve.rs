@@ -232,7 +232,7 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
 }
 
 /// Migrates the data of an earlier release. All tokens of earlier releases end. Replaces the account
-/// token in `start.json`. Writes a new token of every other account to `new-account-tokens.json`.
+/// token in `start.json`. Writes a new token for every other account to `new-account-tokens.json`.
 async fn migrate(app: &App, directory: &Path) -> Result<(), String> {
     let right = MayWrite::of_operator();
     let deployment = deployment::create_if_none(app, right).await.map_err(said)?;

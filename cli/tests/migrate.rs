@@ -85,8 +85,8 @@ async fn a_migration_prints_a_new_token_for_each_account_once_and_then_the_resul
     assert_eq!(ids, accounts);
     assert_eq!(printed[2..], [json!({ "prepared": true })]);
 
-    // The first run printed all new tokens, so this run prints none. It fails, because no e-mail
-    // token can get a new value without the value key.
+    // The last run with `--prepare` printed all new tokens, so this run prints none. This run
+    // fails, because no e-mail token can get a new value without the value key.
     let (code, lines) = migrate(&endpoint, &["--json"]).await;
     assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
     let key = format!("file:{}/value-key", directory.path().display());

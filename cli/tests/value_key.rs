@@ -79,7 +79,7 @@ async fn database(data: &Path) -> String {
     endpoint
 }
 
-/// Runs `tokenry value-key` with the key file of this name.
+/// Runs `tokenry value-key`. The value key is the file `key` in the directory `data`.
 async fn value_key(endpoint: &str, data: &Path, key: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokenry"));
     command
@@ -154,7 +154,7 @@ async fn the_value_of_an_email_token_stays_the_same_when_the_keys_are_replaced()
         "Data keys wrapped with the other value key: 2\n"
     );
     assert_eq!(printed(&run("other", &again).await), "{\"wrapped\":0}\n");
-    // If the file contains a wrong key, the command fails and changes nothing.
+    // If the value key is wrong, the command fails and changes nothing.
     fs::write(data.join("wrong"), "0".repeat(64)).unwrap();
     let wrong = refused(&run("wrong", &["add"]).await);
     assert!(wrong.contains("not the value key"), "{wrong}");

@@ -188,7 +188,8 @@ fn requests_have_the_path_query_and_headers_that_the_api_requires() {
     assert!(sent.starts_with(line), "{sent}");
     assert!(sent.contains("content-length: 0\r\n"), "{sent}");
 
-    // If an endpoint accepts the e-mail address in the body, the address is not in the query.
+    // If an endpoint accepts the e-mail address in the body, the console does not send the address
+    // in the query.
     let (url, sent) = server(1, &answer("200 OK", r#"{"data":[{}]}"#));
     run(
         command(&url, &["email-token", "delete", "a@example.com"]),
