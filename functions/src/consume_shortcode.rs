@@ -19,8 +19,8 @@ use shared::{
 };
 use tokenry_api::ExchangedToken;
 
-/// How many attempts from one source, from one /56 network and from one /48 network may fail in a
-/// window. The limits of the networks are only four times and sixteen times the limit of a source,
+/// How many attempts may fail in a window: from one source, from one /56 network and from one /48
+/// network. The limits of the networks are only four times and sixteen times the limit of a source,
 /// because a /56 network (256 sources) usually belongs to one customer, and a /48 network (65,536
 /// sources) to one organization.
 const FAILURES: Limits = [5, 20, 80];

@@ -28,8 +28,8 @@ const WINDOW: u64 = 15 * 60;
 /// limits of the networks are only twice and four times the limit of a source. All three limits are
 /// less than [`OF_ADDRESS`], so a single /48 network cannot lock an e-mail address.
 const OF_ADDRESS_AND_SOURCE: Limits = [10, 20, 40];
-/// How many attempts from one source, from one /56 network and from one /48 network may fail in a
-/// window. The limits of the networks are only four times and sixteen times the limit of a source,
+/// How many attempts may fail in a window: from one source, from one /56 network and from one /48
+/// network. The limits of the networks are only four times and sixteen times the limit of a source,
 /// because a /56 network (256 sources) usually belongs to one customer, and a /48 network (65,536
 /// sources) to one organization.
 const OF_SOURCE: Limits = [30, 120, 480];
