@@ -1,6 +1,6 @@
 //! Measures how many tokens per second the local gateway creates, and how many it verifies.
 //! Compares these rates with the rates of the same database calls, which the bench makes directly
-//! with the AWS SDK: `cargo bench -p tests --bench gateway`.
+//! with the AWS SDK. Run the bench with `cargo bench -p tests --bench gateway`.
 //!
 //! Sixteen clients share this process, its runtime and its processors with the gateway. For the
 //! comparison, sixteen tasks make the database calls directly with the AWS SDK, without the

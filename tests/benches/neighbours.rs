@@ -1,10 +1,10 @@
 //! Shows that an attack on one tenant does not disturb another one:
 //! `cargo bench -p tests --bench neighbours`.
 //!
-//! An attacker sends requests with forged, dead or valid server tokens of tenant A, at 10, 100 and
-//! 1,000 times the rate that a partition can serve. At the same time, the back ends of tenant A and
-//! of tenant B introspect tokens of users. The database has DynamoDB's limits for each partition.
-//! The time is virtual, so the results do not depend on the machine.
+//! An attacker sends requests with forged, dead (revoked) or valid server tokens of tenant A, at
+//! 10, 100 and 1,000 times the rate that a partition can serve. At the same time, the back end of
+//! tenant A and the back end of tenant B introspect tokens of users. The database has DynamoDB's
+//! limits for each partition. The time is virtual, so the results do not depend on the machine.
 //!
 //! The bench fails if a protection does not work, and names the protection: the tag of tokens, the
 //! memory of dead tokens, or the shedding of load. It writes a table for
@@ -40,17 +40,18 @@ use tokio::time::{Instant, sleep};
 /// The number of execution environments. Each one serves many requests at once, so the concurrency
 /// of the AWS account is not limited here.
 const ENVIRONMENTS: u32 = 50;
-/// The number of the attacker's requests.
+/// The number of the attacker's requests in each attack.
 const ATTACKS: u32 = 3_000;
 /// The number of requests of each tenant's back end during an attack.
 const REQUESTS: u32 = 50;
 /// The verifications that a partition serves in a second: each one reads an owner and a token.
 const CAPACITY: f64 = READS / 2.0;
-/// How many times this rate the attacker sends.
+/// The rates of the attacks, as multiples of [`CAPACITY`].
 const RATES: [u32; 3] = [10, 100, 1000];
 
-/// A tenant: for each request of its back ends, the server token and the user's token that it
-/// introspects. All of these tokens differ, so that the reads of the requests can be told apart.
+/// A tenant. For each request of the tenant's back end, the list contains the server token that is
+/// the request's credential, and the user token that the request introspects. All these tokens
+/// differ, so that the reads of the requests can be told apart.
 struct Tenant(Vec<[String; 2]>);
 
 impl Tenant {
@@ -110,9 +111,10 @@ async fn back_end(environments: &[App], tenant: &Tenant, during: Duration) -> Ve
     join_all(requests).await
 }
 
-/// Returns the number of reads that each request of a tenant made. A read of the request contains
-/// the key of one of its tokens, also if it reads unprocessed keys again: the owner of the server
-/// token is in the same partition as the token.
+/// Returns the number of reads that each request of a tenant's back end made. A read belongs to a
+/// request if the read contains the id of one of the request's two tokens. This is also true for a
+/// read that repeats only unprocessed keys, because a server token is in the same partition as its
+/// owner.
 fn reads(calls: &[Call], tenant: &Tenant) -> Vec<usize> {
     let texts: Vec<_> = calls.iter().map(|call| call.request.to_string()).collect();
     let id = |token: &str| Key::of(&PlainToken::parse(token).expect("a token")).item;
@@ -127,7 +129,7 @@ fn reads(calls: &[Call], tenant: &Tenant) -> Vec<usize> {
 /// Changes the last random byte of a token, and corrects the checksum.
 fn forged(token: &str) -> String {
     let (covered, _) = token.split_at(token.len() - 6);
-    // The last 11 digits are 4 random bytes and the tag.
+    // The last 11 digits encode 4 random bytes and the tag.
     let (rest, last) = covered.split_at(covered.len() - 11);
     let number = base62::decode(last).expect("base62") ^ (1 << 32);
     let covered = format!("{rest}{:0>11}", base62::encode_fmt(number));
@@ -148,7 +150,8 @@ struct Outcome {
     failed: Vec<&'static str>,
 }
 
-/// Attacks tenant A with this token.
+/// Attacks tenant A with this token, at this multiple of [`CAPACITY`]. Measures the requests of the
+/// back ends of both tenants during the attack.
 async fn attack(
     service: &Service,
     [a, b]: [&Tenant; 2],
@@ -166,7 +169,7 @@ async fn attack(
             introspect(app, server, user).await;
         }
     }
-    // A new second, in which nothing was read.
+    // Start a new second, so that the reads above do not count in the limits of the attack.
     service.clock.advance(1);
     service.database.take_calls();
 

@@ -1,6 +1,7 @@
 //! Measures the times of the start and of the first request of a function. Compares them with the
 //! same times of a minimal `lambda_http` binary, `functions/examples/bare.rs`. Both binaries are
-//! built with the same profile and use the same Runtime API: `cargo bench -p tests --bench start`.
+//! built with the same profile and use the same Runtime API. Run the bench with
+//! `cargo bench -p tests --bench start`.
 //!
 //! The start lasts from the creation of the process until the process asks for its first event. The
 //! start includes one database call, the warm-up call. This call opens the connection while Lambda

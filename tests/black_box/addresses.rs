@@ -59,7 +59,8 @@ async fn an_address_that_is_in_use_in_the_account_gets_a_409_in_any_spelling_and
     );
 }
 
-/// Logs in with an ecosystem id, or without one. Returns the answer.
+/// Logs in with the e-mail address [`BOB`] and this password. If `ecosystem` is not `None`, the
+/// request also contains this ecosystem id.
 async fn log_in(service: &Service, ecosystem: Option<&str>, password: &str) -> Answer {
     let mut body = json!({ "email": BOB, "password": password });
     if let Some(id) = ecosystem {
@@ -69,7 +70,8 @@ async fn log_in(service: &Service, ecosystem: Option<&str>, password: &str) -> A
     event.send(&service.app).await
 }
 
-/// Returns the user of the token in a response. `credential` is the token of the user's account.
+/// Returns the user of the token in a response. The function introspects the token, and
+/// `credential` is the credential of the introspection.
 async fn user_in(service: &Service, answer: &Answer, credential: &str) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     let token = datum(answer)["token"].as_str().unwrap().to_owned();

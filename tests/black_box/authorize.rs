@@ -20,7 +20,7 @@ async fn decide(service: &Service, event: &Value) -> Result<Value, String> {
     decide_with(&service.app, event).await
 }
 
-/// Does the same as [`decide`] in another execution environment.
+/// Does the same as [`decide`] in the execution environment `app`.
 async fn decide_with(app: &App, event: &Value) -> Result<Value, String> {
     let payload = to_raw_value(event).unwrap();
     let event = LambdaEvent::new(payload, Context::default());
@@ -57,7 +57,8 @@ fn events(credential: &str) -> Vec<Value> {
 
 const EVERYONE: &[Holder] = &[Holder::Account, Holder::Server, Holder::User];
 
-/// Returns the settings of an authorizer that accepts these holders, of these ecosystems.
+/// Returns the settings of an authorizer that accepts only tokens of these kinds of holders. If
+/// `ecosystems` is not `None`, the authorizer accepts only tokens of these ecosystems.
 fn admitting(holders: &[Holder], ecosystems: Option<&[&Ecosystem]>) -> Settings {
     let key = |ecosystem: &&Ecosystem| (&ecosystem.id).into();
     Settings {
@@ -256,8 +257,8 @@ async fn a_missing_or_malformed_credential_is_denied_without_a_database_read() {
         assert!(!allows(&decide(&service, &event).await.unwrap()), "{file}");
     }
     // An `Authorization` header that is given twice is not a credential. If an event has an
-    // identity source, its header is ignored, because API Gateway caches the decision for this
-    // source.
+    // identity source, the `Authorization` header of the event is ignored, because API Gateway
+    // caches the decision for the identity source.
     let mut event = example("authorizer-rest-request");
     event["multiValueHeaders"]["authorization"] = json!([token, token]);
     event["headers"]["authorization"] = token.clone().into();

@@ -41,8 +41,8 @@ fn bob(password: &str, client: &str) -> Value {
     json!({ "email": BOB, "password": password, "clientAddress": client })
 }
 
-/// Creates the user `eve` in this ecosystem, with an e-mail address and a password. Returns the
-/// user's id.
+/// Creates the user `eve` in this ecosystem, with the e-mail address `email` and the password
+/// [`PASSWORD`]. Returns the user's id.
 async fn person_of(service: &Service, ecosystem: &Ecosystem, email: &str) -> String {
     let id = format!("{};eve", ecosystem.id.as_str());
     let body = json!({ "email": email, "password": PASSWORD }).to_string();

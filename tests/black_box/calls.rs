@@ -330,7 +330,8 @@ async fn minting_reads_four_items_and_writes_one() {
     let calls = service.database.take_calls();
     assert_eq!(shape(&calls), [("BatchGetItem", 4.0), ("PutItem", 1.0)]);
 
-    // The user of a short code belongs to an environment, so minting also reads the environment.
+    // A user that an environment's code created belongs to the environment. So the request to mint
+    // a token for this user also reads the environment.
     let environment = service.environment(&service.ecosystem).await;
     let body = serde_json::json!({ "environmentId": environment });
     let (made, code) = consume_shortcode::code(&service, body).await;
@@ -354,8 +355,9 @@ async fn verifying_an_infinite_or_fixed_token_makes_one_read() {
             .token();
         let environment = service.another_environment();
         service.database.take_calls();
-        // Each use reads two items for each of the two tokens. The first use also reads the user's
-        // ecosystem, which is cached for the second use.
+        // Each use reads two items for the caller's token, and two items for the token that is
+        // verified. The first use also reads the user's ecosystem, which is cached for the second
+        // use.
         for capacity in [5.0, 4.0] {
             let answer = service.introspection(&token).send(&environment).await;
             assert_eq!(answer.json()["active"], true);
@@ -463,8 +465,8 @@ async fn a_use_makes_one_write_if_another_environment_renewed_the_token_in_the_s
 
 /// The operation that reads the records of a token.
 const READ: &str = "BatchGetItem";
-/// The operation that renews a sliding token. If the condition of the renewal is false, it costs a
-/// write unit too.
+/// The operation that renews a sliding token. A renewal costs one write unit even if its condition
+/// is false.
 const WRITE: &str = "UpdateItem";
 
 /// Uses a token in this execution environment. Returns whether the token is active, and the
@@ -478,7 +480,8 @@ async fn used(service: &Service, token: &str, environment: &App) -> (bool, Vec<S
 }
 
 /// Returns a service, a sliding token with a `ttl` of 20 seconds, and two execution environments
-/// that have used this token in the same second. Only the first environment renewed the token.
+/// that have used this token in the same second. Both environments sent a renewal, but only the
+/// renewal of the first environment was stored.
 async fn two_users_of_a_token() -> (Service, String, [App; 2]) {
     let service = Service::start().await;
     let bob = service.user("bob").await;
@@ -499,7 +502,7 @@ async fn two_users_of_a_token() -> (Service, String, [App; 2]) {
 async fn a_token_that_two_execution_environments_use_is_written_once_a_second() {
     let (service, token, [first, second]) = two_users_of_a_token().await;
     for _ in 0..3 {
-        // The first environment does not read before it renews, so it needs one round trip.
+        // The first environment reads and renews at the same time, so it needs one round trip.
         service.database.fail([
             ("BatchGetItem", Fault::NotBefore("UpdateItem")),
             ("UpdateItem", Fault::NotBefore("BatchGetItem")),
@@ -515,8 +518,9 @@ async fn a_token_that_two_execution_environments_use_is_written_once_a_second() 
         }
         service.clock.advance(1);
     }
-    // The first environment makes no more requests. So the second one renews the token, first after
-    // the read, and then in parallel with it.
+    // The first environment makes no more requests. So the second environment now renews the token.
+    // In its first use, the renewal comes after the read. In its next use, the read and the renewal
+    // run in parallel.
     let (active, operations) = used(&service, &token, &second).await;
     assert!(active);
     assert_eq!(operations, [READ, WRITE]);
@@ -525,7 +529,7 @@ async fn a_token_that_two_execution_environments_use_is_written_once_a_second() 
         .database
         .fail([("BatchGetItem", Fault::NotBefore("UpdateItem"))]);
     assert!(used(&service, &token, &second).await.0);
-    // Each of these renewals was stored.
+    // The last renewal was stored, so the token is still valid.
     service.clock.advance(19);
     assert!(used(&service, &token, &first).await.0);
 }
@@ -793,7 +797,7 @@ impl Variant {
                 let event = consume_shortcode::attempt(&code).header("authorization", &server);
                 self.of(event.send(&service.app)).await
             }
-            _ => panic!("no request is written for the case `{function} {when}`"),
+            _ => panic!("this test has no request for the case `{function} {when}`"),
         }
     }
 
@@ -866,7 +870,7 @@ impl Variant {
         }
     }
 
-    /// Creates a code for the user with this credential.
+    /// Uses this credential to create a short code for `bob`.
     async fn code_by(&self, credential: &str) -> String {
         let body = json!({ "userId": self.bob }).to_string();
         let path = "/api/auth/shortcode/create";

@@ -325,8 +325,9 @@ async fn the_exchange_of_a_valid_code_takes_five_round_trips() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (_, code) = code(&service, json!({ "userId": bob })).await;
-    // The first two updates count the attempt in both limits. They run in parallel, in one round
-    // trip. The last two updates take the attempt back, also in parallel.
+    // The first update counts the attempt for its source. The second update counts the attempt for
+    // the deployment, and runs in parallel with the `GetItem` that reads the code. The last two
+    // updates take the attempt back, in parallel.
     assert_eq!(consume(&service, &code).await.status, 200);
     let calls = service.database.take_calls();
     let operations: Vec<_> = calls.iter().map(|call| call.operation.as_str()).collect();

@@ -1,5 +1,6 @@
 //! A short code is invalid once the token that created it is revoked or expired. If a user's own
-//! token created the code, the token of the code descends from it, and ends with it.
+//! token created the code, the token that a client gets for the code is a descendant of the user's
+//! token. A revocation of the user's token also ends the descendants.
 
 use std::collections::HashSet;
 
@@ -65,7 +66,7 @@ impl Scene {
         Made::of(&self.service.mint(&self.bob, "expiryType=Infinite").await)
     }
 
-    /// Creates a code for the user with this credential.
+    /// Uses this credential to create a short code for `bob`.
     async fn code(&self, credential: &str) -> String {
         let body = json!({ "userId": self.bob, "tokenExpiryType": "Infinite" }).to_string();
         self.code_of(credential, &body).await
@@ -79,7 +80,8 @@ impl Scene {
         made.json()["shortcode"].as_str().unwrap().to_owned()
     }
 
-    /// Makes a token from a token of the user, by a code.
+    /// Creates a code with the token `maker`, and exchanges the code. Returns the new token, whose
+    /// maker is the token `maker`.
     async fn child(&self, maker: &Made) -> Made {
         let code = self.code(&maker.token).await;
         let made = Made::of(&consume(&self.service, &code).await);
@@ -110,7 +112,7 @@ impl Scene {
         item.expect("the token has an item")
     }
 
-    /// Returns the sort keys of the user's links.
+    /// Returns the sort keys of all links. A link is an item that says which token made a token.
     async fn links(&self) -> Vec<String> {
         let items = self.service.identity_items().await;
         let keys = items
@@ -140,8 +142,10 @@ impl Scene {
         stored.collect()
     }
 
-    /// Stores tokens and their links directly, without requests. `maker` returns the maker of the
-    /// token with this number: a number below its own, or `None` for the root.
+    /// Stores `count` tokens and their links directly, without requests. The numbers of the tokens
+    /// are 0, 1, 2 and so on. `maker` gets the number of a token, and returns the number of the
+    /// token's maker, which must be lower, or `None` if the maker is `root`. Returns the ids of the
+    /// tokens.
     async fn make_family(
         &self,
         root: &Made,
@@ -260,7 +264,8 @@ async fn a_code_of_a_token_of_an_earlier_epoch_or_with_an_old_mark_gets_a_404() 
     service.put_old_mark(scene.key, &maker.id).await;
     assert_eq!(consume(service, &code).await.status, 404);
 
-    // A server token whose ecosystem has another epoch. No endpoint writes one.
+    // Store another epoch in a server token, so that it differs from the epoch of its ecosystem. No
+    // endpoint does this.
     let (id, server) = service.server_token(&service.ecosystem).await;
     let code = scene.code(&server).await;
     let other = AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new([7; 16]));
@@ -298,7 +303,7 @@ async fn a_code_without_a_maker_and_a_token_without_new_attributes_work_as_befor
     let made = Made::of(&consume(service, &code).await);
     assert!(
         scene.is_active(&made).await,
-        "the release before created the code"
+        "the code has no maker, like the codes of the release before this one"
     );
 
     let maker = Made::of(&service.mint(&scene.bob, "ttl=1000").await);
@@ -312,7 +317,7 @@ async fn a_code_without_a_maker_and_a_token_without_new_attributes_work_as_befor
 
 #[tokio::test]
 async fn a_revocation_ends_three_generations_and_no_other_token() {
-    for way in ["its id", "its value", "its parent"] {
+    for way in ["its id", "its value", "the id of its child"] {
         let scene = Scene::new().await;
         let service = &scene.service;
         let [root, other] = [scene.mint().await, scene.mint().await];
@@ -325,7 +330,7 @@ async fn a_revocation_ends_three_generations_and_no_other_token() {
         assert_eq!(scene.links().await.len(), 6);
 
         let (revoked, stays) = match way {
-            "its parent" => (&child, vec![&root, &sibling, &nephew]),
+            "the id of its child" => (&child, vec![&root, &sibling, &nephew]),
             _ => (&root, vec![]),
         };
         let revocation = match way {
@@ -386,7 +391,7 @@ async fn a_revoked_tokens_record_stays_90_days_without_its_hash() {
         for name in ["token_hash", "epoch", "descendants"] {
             assert!(!after.contains_key(name), "{name}");
         }
-        // A second revocation, a use and a sweep change nothing.
+        // A second revocation, a use, and a revocation of all tokens of the user change nothing.
         assert_eq!(scene.revoke(&made).await, 204);
         assert!(!scene.is_active(&made).await);
         let path = format!("/api/users/{}/tokens", scene.bob);
@@ -394,7 +399,7 @@ async fn a_revoked_tokens_record_stays_90_days_without_its_hash() {
         assert_eq!(scene.item(&made).await, after);
         assert!(ids(service, &scene.bob).await.is_empty());
     }
-    // The insertion arrives hours after the revocation.
+    // A token is revoked. Two hours later, a delayed insertion of the same token arrives.
     let owner = service.owner(&scene.bob).await;
     let right = MayWrite::of_operator();
     let minted = mint(&service.app, right, &owner, NewToken::default());
@@ -587,7 +592,7 @@ async fn a_revocation_that_runs_out_of_time_gets_a_503_and_a_repetition_goes_on(
 }
 
 #[tokio::test]
-async fn each_of_5000_descendants_is_dead_when_the_revocation_gets_its_204() {
+async fn each_of_5000_descendants_is_invalid_when_the_revocation_gets_its_204() {
     let scene = Scene::new().await;
     let service = &scene.service;
     let root = scene.mint().await;
@@ -598,7 +603,8 @@ async fn each_of_5000_descendants_is_dead_when_the_revocation_gets_its_204() {
     let other = scene.mint().await;
     let mut repetitions = 0;
     loop {
-        // A request ends as many tokens as 40 writes of links allow. Then the database hangs.
+        // In each request, the database executes 40 writes of links, and then does not respond to
+        // the next writes. So a request ends only some of the tokens.
         let hanging = (0..4).map(|_| ("BatchWriteItem", Fault::NoAnswer));
         let faults = (0..40).map(|_| ("BatchWriteItem", Fault::None));
         service.database.fail(faults.chain(hanging));
@@ -620,7 +626,7 @@ async fn each_of_5000_descendants_is_dead_when_the_revocation_gets_its_204() {
 }
 
 #[tokio::test]
-async fn a_long_chain_of_makers_takes_no_more_rounds_than_a_short_chain() {
+async fn the_revocation_of_a_long_chain_of_tokens_makes_at_most_three_queries() {
     let scene = Scene::new().await;
     let service = &scene.service;
     let root = scene.mint().await;
@@ -668,7 +674,7 @@ async fn no_child_is_valid_after_the_revocation_of_its_maker_in_300_rounds() {
             _ => scene.revocation(&root.id),
         };
         let revoked = async {
-            // The revocation starts at different steps of the exchange.
+            // The round determines at which step of the exchange the revocation starts.
             for _ in 0..round % 24 {
                 tokio::task::yield_now().await;
             }
@@ -747,7 +753,7 @@ async fn a_revocation_of_all_tokens_ends_children_too() {
 }
 
 #[tokio::test]
-async fn the_end_of_an_e_mail_token_ends_its_descendants_by_every_way() {
+async fn every_way_to_revoke_an_e_mail_token_also_ends_its_descendants() {
     for way in ["its id", "its value", "its address"] {
         let (service, bob) = with_bob().await;
         let made = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
@@ -919,7 +925,8 @@ async fn a_list_skips_many_records_of_revoked_tokens_in_one_request_with_a_limit
     assert_eq!((tokens.as_slice(), cursor), (&newest_first[..], None));
     assert_eq!(queries, 3);
 
-    // With a small limit, the further pages are full pages, and the cursor is exact.
+    // With `limit=1`, the first `Query` reads one record, and each further `Query` reads up to 100
+    // records. The cursor leads to the token after the returned token.
     let (tokens, cursor, queries, _) = page("limit=1").await;
     assert_eq!(tokens, newest_first[..1]);
     assert_eq!(queries, 4);
@@ -933,7 +940,7 @@ async fn a_list_skips_many_records_of_revoked_tokens_in_one_request_with_a_limit
                 .is_empty()
     );
 
-    // The page may be empty, but the cursor leads to the tokens.
+    // The first page of the list is empty, but its cursor leads to the page with the tokens.
     revoke(1000).await;
     let (tokens, cursor, queries, cost) = page("").await;
     assert_eq!((tokens.len(), queries), (0, 10));
@@ -970,7 +977,7 @@ async fn valid_until_decides_whether_a_token_is_expired_and_expires_at_does_not(
 }
 
 #[tokio::test]
-async fn each_kind_stores_its_ttl_and_its_latest_end() {
+async fn a_token_stores_its_ttl_and_its_latest_possible_expiry() {
     let scene = Scene::new().await;
     for (query, ttl, latest) in [
         ("expiryType=FixedTtl&ttl=60&maxTtl=90", Some(60), Some(90)),

@@ -10,7 +10,7 @@ use tests::{Answer, Event, Service, pause};
 const DEVICES: usize = 1000;
 
 async fn exchange(service: &Service, device: usize, code: &str) -> Answer {
-    // Each device has its own address.
+    // Each device has its own IP address.
     let source = format!("198.18.{}.{}", device / 250, device % 250);
     let body = json!({ "shortcode": code }).to_string();
     let consume = Event::to("consume-shortcode").source(&source);
@@ -36,7 +36,7 @@ async fn each_code_of_1000_devices_gives_one_token_and_each_refusal_says_to_retr
     service.database.limit_partitions(&service.clock);
     let (mut tokens, mut seconds) = (HashSet::new(), 0);
     while !waiting.is_empty() {
-        // The devices that are left send their requests within one second.
+        // The devices that have no token yet send their requests within one second.
         let count = u32::try_from(waiting.len()).expect("the number fits");
         let attempts = (0..count).zip(&waiting).map(async |(at, (device, code))| {
             #[expect(
@@ -71,7 +71,6 @@ async fn each_code_of_1000_devices_gives_one_token_and_each_refusal_says_to_retr
         assert!(seconds < 30, "{} devices have no token", waiting.len());
     }
     assert_eq!(tokens.len(), DEVICES);
-    // No code works a second time, and each token is valid.
     for token in &tokens {
         assert!(service.is_active(token).await);
     }

@@ -1,4 +1,4 @@
-//! Tests of the expiry of tokens. A token that was reported as expired stays invalid.
+//! Tests of the expiry of tokens. A sliding token that was reported as expired stays invalid.
 
 use std::sync::Arc;
 
@@ -223,7 +223,7 @@ async fn two_uses_succeed_if_the_renewal_of_one_arrives_before_the_other_ends_th
     let answer = late_use.await.unwrap();
     drop(paused);
     assert_eq!(answer.json()["active"], true, "{answer:?}");
-    // The environment does not remember the token as dead.
+    // The execution environment of the late use does not remember the token as invalid.
     let answer = use_it.send(&late).await;
     assert_eq!(answer.json()["active"], true, "{answer:?}");
     assert!(service.is_active(&token).await);

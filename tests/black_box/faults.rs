@@ -215,8 +215,8 @@ async fn unprocessed_keys_and_throttled_reads_are_requested_up_to_three_times_wi
     assert!(*most > *least + Duration::from_millis(10), "{times:?}");
 }
 
-/// Returns one request to each of several endpoints. Together, they use all operations on the
-/// tables.
+/// Returns one request to each of several endpoints. These endpoints use different database
+/// operations.
 async fn requests(service: &Service, bob: &str) -> Vec<Event> {
     let token = service.mint(bob, "expiryType=SlidingTtl").await.token();
     let (_, code) = code(service, json!({ "userId": bob })).await;

@@ -12,14 +12,14 @@ use std::{
 use serde_json::Value;
 use shared::service::app::Clock;
 
-/// A clock that moves only when a test moves it. It starts at 2100-01-01T00:00:00.500Z. Some
-/// databases delete the items that expired before the machine's date. Because the clock starts in
-/// the future, they delete no item of a test.
+/// A clock that moves only when a test moves it. The clock of a [`Service`](crate::Service) starts
+/// at 2100-01-01T00:00:00.500Z. Some databases delete the items that expired before the machine's
+/// date. Because this clock starts in the future, they delete no item of a test.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<AtomicU64>);
 
 impl TestClock {
-    /// The Unix time at which a clock starts, in whole seconds.
+    /// The Unix time at which the clock of a service starts, in whole seconds.
     pub const START: u64 = 4_102_444_800;
 
     pub(crate) fn new() -> Self {

@@ -88,7 +88,7 @@ struct State {
     always: Option<Fault>,
     /// How many calls are executed before all calls are denied, or `None` if no call is denied.
     calls_left: Option<usize>,
-    /// The limits of partitions and transactions. `None` if no test asked for limits.
+    /// The limits of partitions and transactions. `None` if the test did not ask for limits.
     partitions: Option<Partitions>,
 }
 
@@ -148,8 +148,9 @@ impl Database {
         self.state().always = fault;
     }
 
-    /// From now on, the database has the limits of a real one: see [`partitions`]. The clock says
-    /// when a second begins. Each call takes time, so the test should pause tokio's clock.
+    /// From now on, the database has the limits of a real one: see [`partitions`]. `clock` says
+    /// when a new second begins. Each call also takes time by tokio's clock, so the test should
+    /// pause tokio's clock.
     pub fn limit_partitions(&self, clock: &TestClock) {
         self.state().partitions = Some(Partitions::new(clock.clone()));
     }

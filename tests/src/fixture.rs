@@ -1,4 +1,4 @@
-//! A copy of a fixture: the data directory of an earlier release, in `tests/fixtures`.
+//! Copies of fixtures. A fixture is a data directory of an earlier release, in `tests/fixtures`.
 
 use std::{fs, path::PathBuf};
 

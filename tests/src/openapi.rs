@@ -360,8 +360,9 @@ fn parameters_of(endpoint: &Endpoint) -> Vec<Part> {
     parameters.map(|(_, parameter)| parameter).collect()
 }
 
-/// Returns whether an error of an operation can be about this field. If the name is
-/// `additional parameters`, returns whether the operation rejects unknown fields.
+/// Returns whether an error of an endpoint can be about the field `name` in `place` (for example,
+/// in the `query`). If `name` is `additional parameters`, returns whether the endpoint rejects
+/// unknown fields in `place`.
 pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
     let operation = Part::operation(endpoint);
     let body = operation.as_ref().and_then(|of| of.get("requestBody"));

@@ -316,9 +316,9 @@ impl Partitions {
         }
     }
 
-    /// Counts the units of each part that its partitions can still serve in this second. Returns
-    /// which parts they can serve. If `together` is true, counts nothing unless they can serve all
-    /// parts.
+    /// Counts the units of each part whose partitions can still serve these units in this second.
+    /// Returns, for each part, whether its partitions can serve it. If `together` is true and a
+    /// part cannot be served, counts nothing.
     pub(crate) fn charge(&mut self, parts: &[Part], together: bool) -> Vec<bool> {
         self.begin_second();
         let before = together.then(|| self.used.clone());
@@ -355,7 +355,8 @@ impl Partitions {
     }
 
     /// Counts the minimum cost of a `Query`, which is half a unit, if its partition can still serve
-    /// it. Returns whether the partition can. The response says what the whole `Query` costs.
+    /// it. Returns whether the partition can. The cost of the whole `Query` is known only from the
+    /// database's response, and `settle_query` counts the rest of it.
     pub(crate) fn charge_query(&mut self, query: &Value) -> bool {
         self.begin_second();
         self.charge_all(&[query_cost(query, 0.5)])
@@ -378,7 +379,8 @@ impl Partitions {
     }
 }
 
-/// Returns the cost of a query. Its key condition begins with `NAME = :VALUE`.
+/// Returns these units as the cost of a query in the partition that the query reads. The query's
+/// key condition must begin with `NAME = :VALUE`.
 fn query_cost(query: &Value, units: f64) -> Cost {
     let condition = query["KeyConditionExpression"].as_str().unwrap_or_default();
     let mut words = condition.split_whitespace();

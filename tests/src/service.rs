@@ -99,8 +99,8 @@ impl Service {
         rights::start();
         let database = Database::of_this_run();
         let tables = Tables::unique();
-        // The SDK limits the retries of all clients with the same retry partition together. Each
-        // service gets its own retry partition, so that no test uses up the retries of another.
+        // All SDK clients with the same retry partition share one limit of retries. Each service
+        // gets its own retry partition, so that no test uses up the retries of another.
         let config = embedded::client(database.clone()).config().to_builder();
         let retries = RetryPartition::new(tables.identity.clone());
         let client = Client::from_conf(config.retry_partition(retries).build());
@@ -390,8 +390,8 @@ fn another_environment(client: &Client, tables: &Tables, clock: &TestClock) -> A
         .with_value_key(Some(value_key))
 }
 
-/// Returns a seed for the random values of an execution environment. Each of them gets a different
-/// seed, so that no two of them generate the same values.
+/// Returns a seed for the random values of an execution environment. Each environment gets a
+/// different seed, so that no two environments generate the same values.
 pub(crate) fn next_seed() -> u64 {
     static SEED: AtomicU64 = AtomicU64::new(0);
     SEED.fetch_add(1, Ordering::Relaxed)

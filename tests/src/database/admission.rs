@@ -13,9 +13,9 @@ use crate::partitions::{Call, Part, split_batch};
 const NO_LIMITS: &str = "the limits are never removed";
 
 impl Database {
-    /// Waits as long as a call takes, and applies the limits. If the database executes the call,
-    /// returns the part that stays unprocessed, and the call in progress. Otherwise, returns the
-    /// response with the error.
+    /// Waits as long as a call takes, and applies the limits. If the limits allow the call, removes
+    /// the part that stays unprocessed from `wanted`, and returns this part and the call in
+    /// progress. Otherwise, returns the response with the error.
     pub(super) async fn admit(
         &self,
         request: &HttpRequest,

@@ -71,8 +71,8 @@ pub fn event(data: &[u8]) {
     }
 }
 
-/// Reads the same bytes as a query, as a form and as a JSON object. The query, the form and the
-/// object may have the field `a` (a string). The JSON object may also have the field `n` (a
+/// Parses `data` in three ways: as a query, as a form and as a JSON object. The query, the form and
+/// the object may have the field `a` (a string). The JSON object may also have the field `n` (a
 /// number). `Fields` must find the same values as a simple parser. In a query and in a JSON object,
 /// `Fields` must reject all other fields. In a form, `Fields` must read only the first 16 fields,
 /// and must ignore unknown fields.
