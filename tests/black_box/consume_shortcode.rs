@@ -346,18 +346,32 @@ async fn the_exchange_of_a_valid_code_takes_five_round_trips() {
 }
 
 #[tokio::test]
-async fn an_attempt_is_counted_in_both_limits_in_parallel_and_taken_back_in_parallel() {
+async fn an_attempt_is_counted_during_the_read_of_the_code_and_is_taken_back_in_parallel() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    for skip in [0, 2] {
+    let (read, update) = ("GetItem", "UpdateItem");
+    for faults in [
+        // The second update and the read of the code wait for each other.
+        vec![
+            (update, Fault::None),
+            (update, Fault::NotBefore(read)),
+            (read, Fault::NotBeforeAll(update, 2)),
+        ],
+        // The first update that takes the attempt back waits for the second such update.
+        vec![
+            (update, Fault::None),
+            (update, Fault::None),
+            (update, Fault::NotBeforeAll(update, 4)),
+        ],
+    ] {
         let (_, code) = code(&service, json!({ "userId": bob })).await;
-        // The first update of a pair waits for the second, so sequential updates would never
-        // finish.
-        let waits = (0..skip).map(|_| ("UpdateItem", Fault::None));
-        service
-            .database
-            .fail(waits.chain([("UpdateItem", Fault::NotBeforeAll("UpdateItem", skip + 2))]));
+        service.database.fail(faults);
         assert_eq!(consume(&service, &code).await.status, 200);
+        // If one of these operations waited in vain, a timeout would cause one more operation or
+        // one fewer.
+        let operations = service.database.take_operations();
+        let others = ["BatchGetItem", read, "TransactWriteItems"];
+        assert_eq!(operations, [&others[..], &[update; 4]].concat());
     }
 }
 
