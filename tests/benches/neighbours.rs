@@ -37,8 +37,8 @@ use tests::{
 };
 use tokio::time::{Instant, sleep};
 
-/// The number of execution environments. Each one serves many requests at once, so the concurrency
-/// of the AWS account is not limited here.
+/// The number of execution environments. Unlike in Lambda, each one serves many requests at once.
+/// So the bench does not simulate the limit on the concurrency of an AWS account.
 const ENVIRONMENTS: u32 = 50;
 /// The number of the attacker's requests in each attack.
 const ATTACKS: u32 = 3_000;

@@ -5,7 +5,8 @@
 //! A verification is the introspection of a user's FixedTtl token with the account's token, from
 //! the event to the bytes of the response. Time inside the SDK's HTTP connector belongs to the
 //! database and is not counted. To find the SDK's share of the time, the bench also makes the same
-//! database call directly with the AWS SDK, and measures this call in the same way.
+//! database call directly with the AWS SDK, and measures this call in the same way. The bench also
+//! measures a decision of the Lambda authorizer `authorize`, in the same way.
 //!
 //! The bench uses two databases: the embedded database, and a database that only repeats a
 //! response. The work of the embedded database evicts data from the processor's caches, so this

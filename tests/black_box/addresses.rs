@@ -1,5 +1,6 @@
-//! Tests of the e-mail addresses of users, which `PUT /api/users/{id}` sets. Two users never have
-//! the same address, even if concurrent requests set the same address for both users.
+//! Tests of the e-mail addresses of users, which `PUT /api/users/{id}` sets. Two users of one
+//! account never have the same address, even if concurrent requests set the same address for both
+//! users.
 
 use futures_util::future::join_all;
 use serde_json::json;

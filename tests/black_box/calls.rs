@@ -573,7 +573,8 @@ async fn the_first_use_of_an_expired_sliding_token_makes_one_more_write_to_end_i
     assert!(!service.is_active(&token).await);
     let operations = service.database.take_operations();
     assert_eq!(operations, ["BatchGetItem", "UpdateItem", "UpdateItem"]);
-    // Another environment does not know yet that the token is expired. Its renewal is rejected.
+    // Another environment does not know yet that the token is expired. The database rejects the
+    // renewal of this environment.
     service.clock.advance(1);
     let other = service.another_environment();
     service.introspection(&token).send(&other).await;

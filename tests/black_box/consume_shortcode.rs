@@ -441,7 +441,7 @@ async fn a_code_is_deleted_exactly_when_its_token_is_created_even_if_a_database_
 }
 
 #[tokio::test]
-async fn a_code_for_the_user_of_a_short_code_belongs_to_the_environment_of_the_user() {
+async fn a_code_for_a_user_that_an_environments_code_created_belongs_to_the_same_environment() {
     let service = without_minute_limit().await;
     let environment = service.environment(&service.ecosystem).await;
     let (made, first) = code(&service, json!({ "environmentId": environment })).await;

@@ -11,8 +11,8 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) const PATH: &str = "/_/user-token";
 pub(crate) const VALUE: &str = "/_/user-token/value";
 
-/// Starts a service with a user `bob`, who has an address and a password. Returns the service and
-/// the user's id.
+/// Starts a service with a user `bob`, who has an e-mail address and a password. Returns the
+/// service and the user's id.
 pub(crate) async fn with_bob() -> (Service, String) {
     let service = Service::start().await;
     let bob = service.person("bob", BOB, PASSWORD).await;

@@ -523,7 +523,7 @@ async fn a_token_that_a_child_makes_during_the_revocation_ends_too() {
 }
 
 #[tokio::test]
-async fn lost_answers_of_the_database_leave_no_child_valid_and_make_no_second_child() {
+async fn lost_responses_of_the_database_leave_no_child_valid_and_create_no_second_child() {
     let scene = Scene::new().await;
     let service = &scene.service;
     for (operation, nth) in [

@@ -1,7 +1,7 @@
-//! Requests as API Gateway's events. Tests use events for requests that cannot be sent through a
-//! socket. Tests also use events to test timeouts. Such a test pauses tokio's clock. A socket
-//! cannot be used then, because a paused clock jumps to the next timer while a task waits for a
-//! socket.
+//! Requests in the form of API Gateway's events. Tests use events for requests that cannot be sent
+//! through a socket. Tests also use events to test timeouts. Such a test pauses tokio's clock. A
+//! socket cannot be used then, because a paused clock jumps to the next timer while a task waits
+//! for a socket.
 
 use std::collections::BTreeMap;
 

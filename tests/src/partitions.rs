@@ -273,7 +273,7 @@ impl Partitions {
         }
     }
 
-    /// Returns which parts of a call use an item that another call in progress is using.
+    /// Returns, for each part of a call, whether the part conflicts with another call in progress.
     pub(crate) fn conflicts(&self, call: Call, parts: &[Part]) -> Vec<bool> {
         let is_used = |part: &Part| {
             let item = part.item();

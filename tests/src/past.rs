@@ -19,7 +19,8 @@ use shared::{
 use crate::Service;
 
 impl Service {
-    /// Returns the number of tokens of all owners in the identity table.
+    /// Returns the number of items of tokens in the identity table. The items of revoked tokens are
+    /// counted too.
     ///
     /// # Panics
     /// If the table cannot be read.

@@ -383,7 +383,7 @@ impl Service {
 fn another_environment(client: &Client, tables: &Tables, clock: &TestClock) -> App {
     let identity = Identity::new(client.clone(), tables.identity.clone());
     let ephemeral = Ephemeral::new(client.clone(), tables.ephemeral.clone());
-    // All execution environments of a test share one key, as in a deployment.
+    // All execution environments of a test encrypt values with the same key, as in a deployment.
     let value_key = ValueKey::in_memory(&mut StdRng::seed_from_u64(0));
     App::with(identity, clock.clock(), StdRng::seed_from_u64(next_seed()))
         .with_ephemeral(Some(ephemeral))
