@@ -157,7 +157,7 @@ fn what_they_cost() -> String {
             };
             let (read, write) = units(calls);
             let database = read * READ.value() + write * WRITE.value();
-            // These cases set or check a password.
+            // `true` for a case that sets or checks a password.
             let hashes = function.name == "log-in-with-password"
                 || when.contains("password") && !when.contains("without");
             let duration = if hashes { HASHING } else { DURATION }.value();
@@ -177,11 +177,11 @@ fn what_they_cost() -> String {
     table
 }
 
-/// Returns the price of a million calls without DynamoDB and API Gateway. `memory` is in megabytes,
-/// and `duration` in milliseconds.
+/// Returns what Lambda and the logs cost for a million calls. The cost of DynamoDB and API Gateway
+/// is not included. `memory` is in megabytes, and `duration` is in milliseconds.
 fn lambda_and_logs(memory: f64, duration: f64) -> f64 {
-    // A million calls of one millisecond take a thousand seconds. A million calls that log one byte
-    // each log a megabyte.
+    // A million calls of one millisecond take a thousand seconds. If each of a million calls logs
+    // one byte, together they log one megabyte.
     CALL.value()
         + duration * 1e3 * memory / 1024.0 * SECOND.value()
         + LOGGED.value() / 1e3 * LOG.value()

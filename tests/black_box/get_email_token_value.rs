@@ -19,8 +19,8 @@ async fn every_caller_that_is_allowed_to_read_the_value_gets_the_same_value() {
     let server = server(&service, &service.ecosystem).await;
     let admin = administrator(&service).await;
     let user = token_of_user(&service, &bob).await;
-    // The user may read the value with another token or with the e-mail token. The address in the
-    // query may be in upper case.
+    // Bob may read the value with an ordinary token (`user`) or with the e-mail token (`token`).
+    // The address in the query may be in upper case.
     for credential in [&server, &admin, &user, &token] {
         let path = format!("{VALUE}?email=BOB@Example.com");
         let answer = service.call(credential, "GET", &path, "").await;

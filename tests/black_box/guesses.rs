@@ -63,8 +63,9 @@ async fn guesses_from_many_64_networks_of_one_48_network_are_limited_and_its_nei
     };
     let wrong = (404, None);
     let refused = (429, Some("900".to_owned()));
-    // Each guess comes from another /64 network. A guess that gets a 429 does not count for the
-    // /48 network, so its other /56 networks keep their own limits.
+    // Each guess comes from another /64 network. A /56 network may have 20 failed attempts, and the
+    // whole /48 network 80. A guess that gets a 429 does not use up any of the 80, so each of the
+    // four /56 networks can use its 20.
     for wide in 0..4 {
         for narrow in 0..30 {
             let expected = if narrow < 20 { &wrong } else { &refused };

@@ -145,7 +145,7 @@ async fn a_user_who_is_not_found_gets_the_response_to_a_wrong_password_after_the
     let second = service.another_ecosystem().await;
     let (stranger, third) = service.another_account().await;
     let (second, third_id) = (second.id.as_str(), third.id.as_str());
-    // Users in another ecosystem of the account, and in another account.
+    // Creates one user in another ecosystem of the same account, and two users in another account.
     for (credential, id, email) in [
         (&service.account_token, second, "second@example.com"),
         (&stranger, third_id, "third@example.com"),
@@ -246,7 +246,7 @@ async fn a_user_who_is_not_found_gets_the_response_to_a_wrong_password_after_the
 }
 
 #[tokio::test]
-async fn an_ecosystem_id_does_not_change_the_limits_of_an_address() {
+async fn an_ecosystem_id_does_not_change_the_limits_of_an_e_mail_address() {
     let (service, _) = with_bob().await;
     let own = service.ecosystem.id.as_str();
     let (_, other) = service.another_account().await;
@@ -263,7 +263,7 @@ async fn an_ecosystem_id_does_not_change_the_limits_of_an_address() {
         }
         body
     };
-    // From one source, 10 attempts for one address may fail.
+    // From one source, 10 attempts for one e-mail address may fail.
     for attempt in 0..10 {
         let id = &ids[attempt % ids.len()];
         let answer = send(&service, &body("a wrong one", id)).await;

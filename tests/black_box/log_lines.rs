@@ -1,5 +1,5 @@
-//! The log line of a request. It contains the account, the ecosystem and the token id of the caller,
-//! and no secret.
+//! Tests of the log line of a request. The line contains the account, the ecosystem and the token
+//! id of the caller, and no secret.
 
 use std::{
     io,
@@ -28,9 +28,10 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Starts the log in the format that the functions use.
     fn start() -> (Self, DefaultGuard) {
-        // tracing remembers whether a log line is wanted. If the process has only one subscriber,
-        // tracing asks only the subscriber of the current thread, which may run another test. With a
-        // second subscriber, it asks all of them.
+        // When the code writes a log line for the first time, tracing asks whether the line is
+        // wanted, and remembers the answer. If the process has only one subscriber, tracing asks
+        // only the subscriber of the thread that writes the line, and this thread may run another
+        // test. If there is a second subscriber, tracing asks all subscribers.
         static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
         LazyLock::force(&SECOND);
         let log = Self::default();
@@ -49,7 +50,8 @@ impl Log {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Returns the caller in the only line with this endpoint: account, ecosystem and token id.
+    /// Returns the status and the caller in the line of this endpoint. The caller consists of the
+    /// account, the ecosystem and the token id.
     fn caller(&self, endpoint: &str) -> (Value, [Value; 3]) {
         let text = self.take();
         let mut lines = text
@@ -73,7 +75,7 @@ impl io::Write for Log {
     }
 }
 
-/// The callers of these tests, and their fields in the log.
+/// The callers that the tests use, and the fields of each caller in a log line.
 struct Callers {
     service: Service,
     bob: String,
@@ -159,7 +161,7 @@ async fn the_line_contains_the_caller_whatever_the_response_is() {
         assert_eq!(answer.status, status, "{answer:?}");
         assert_eq!(log.caller(endpoint), (json!(status), caller.clone()));
     }
-    // The first read finds the caller. All later reads fail, or the request runs out of time.
+    // The first read finds the caller. All later database calls fail or get no response.
     let value = Event::to("get-email-token-value")
         .header("authorization", server)
         .query(&format!("email={BOB}"));
@@ -172,7 +174,7 @@ async fn the_line_contains_the_caller_whatever_the_response_is() {
         let expected = (json!(503), callers.of_server.clone());
         assert_eq!(log.caller("get-email-token-value"), expected);
     }
-    // Nobody is known before the first read.
+    // If the first read fails, the log line contains no caller.
     service.database.fail_always(Some(Fault::Rubbish));
     assert_eq!(value.send(&service.app).await.status, 503);
     service.database.fail_always(None);
@@ -180,7 +182,7 @@ async fn the_line_contains_the_caller_whatever_the_response_is() {
 }
 
 #[tokio::test]
-async fn the_line_of_a_back_ends_attempt_contains_the_back_ends_token() {
+async fn the_line_of_a_back_ends_attempt_contains_the_id_of_the_back_ends_token() {
     let callers = Callers::new().await;
     let service = &callers.service;
     let (_, code) = code(service, json!({ "userId": callers.bob })).await;
@@ -198,7 +200,7 @@ async fn the_line_of_a_back_ends_attempt_contains_the_back_ends_token() {
         assert_eq!(answer.status, status, "{answer:?}");
         let expected = (json!(status), callers.of_server.clone());
         assert_eq!(log.caller(endpoint), expected);
-        // Without the back end's token, nobody calls.
+        // A request without the back end's token has no caller.
         event.send(&service.app).await;
         assert_eq!(log.caller(endpoint).1, NOBODY);
     }

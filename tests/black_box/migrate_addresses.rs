@@ -1,5 +1,9 @@
 //! E-mail addresses in schema version 1, and their migration to version 2. Execution environments
 //! learn of version 2 at different times.
+//!
+//! A record of an address is called old if the record's sort key is `OLD_ADDRESS_ITEM`, and new if
+//! the record's sort key is `NEW_ADDRESS_ITEM`. In this file, an environment is an execution
+//! environment.
 
 use std::collections::HashMap;
 
@@ -33,8 +37,9 @@ struct Scene {
     service: Service,
     /// An environment that knows only version 1.
     one: App,
-    /// A token and an ecosystem id of the first account and of the second account.
+    /// An account token and an ecosystem id of the first account.
     first: (String, String),
+    /// An account token and an ecosystem id of the second account.
     second: (String, String),
 }
 
@@ -56,15 +61,14 @@ impl Scene {
         }
     }
 
-    /// Raises the version. Returns an environment that knows version 2. [`Self::one`] does not know
-    /// it yet.
+    /// Sets the schema version to 2. Returns a new environment, which knows version 2.
+    /// [`Self::one`] still knows only version 1.
     async fn raise(&self) -> App {
         set_version(&self.service, 2).await;
         environment(&self.service).await
     }
 
-    /// Returns the stored records of addresses that have this sort key, each with its user, in
-    /// alphabetical order.
+    /// Returns the user ids in the address records with this sort key, in alphabetical order.
     async fn records(&self, sort_key: &str) -> Vec<String> {
         let items = address_items(&self.service, sort_key).await;
         let mut users: Vec<_> = items
@@ -75,7 +79,8 @@ impl Scene {
         users
     }
 
-    /// Makes a change as the previous release does: it does not change the new records.
+    /// Makes a change, and then restores the new records. So the stored data is the same as after a
+    /// change by the previous release, which changes only old records.
     async fn as_previous_release(&self, change: impl Future<Output = Answer>) {
         let before = address_items(&self.service, NEW_ADDRESS_ITEM).await;
         let answer = change.await;
@@ -265,7 +270,7 @@ async fn in_version_1_an_address_is_unique_in_the_deployment_and_needs_no_ecosys
 }
 
 #[tokio::test]
-async fn in_version_1_what_the_previous_release_stored_counts() {
+async fn in_version_1_the_addresses_that_the_previous_release_stored_are_valid() {
     let scene = Scene::new().await;
     let (app, of) = (&scene.one, &scene.first);
     let bob = person(app, of, "bob", BOB).await;
@@ -282,8 +287,8 @@ async fn in_version_1_what_the_previous_release_stored_counts() {
     }
     assert_in_use(&put(app, of, "eve", taken.clone()).await);
 
-    // The users have both records. Then the previous release changes the old records, so the new
-    // records are out of date.
+    // Now this release stores both records of each user. Then the previous release changes the old
+    // records, so the new records are out of date.
     for (name, email) in [("bob", "b@example.com"), ("eve", "e@example.com")] {
         person(app, of, name, email).await;
     }
@@ -346,7 +351,8 @@ async fn in_version_1_every_cause_of_a_401_makes_the_same_calls() {
     let key = serde_dynamo::to_item(key).unwrap();
     call.set_key(Some(key)).send().await.unwrap();
     person(app, &scene.second, "twin", "twin@example.com").await;
-    // The new record of this address belongs to another user than the old record.
+    // After these changes, the old record of `moved@example.com` belongs to the user `after`, and
+    // the new record of this address belongs to the user `before`.
     person(app, of, "before", "moved@example.com").await;
     person(app, of, "after", "after@example.com").await;
     for (name, email) in [("before", "y@example.com"), ("after", "moved@example.com")] {
@@ -414,8 +420,8 @@ async fn environments_of_both_versions_see_the_addresses_of_each_other() {
         let found = logged_in(app, None, BOB, &first.0).await;
         assert_eq!(found.as_ref(), Some(&bob));
     }
-    // Version 2 changes an address whose old record stays. Version 1 gives the address to another
-    // user, and version 2 sees this.
+    // In version 2, bob gets another address, but the old record of the former address stays. In
+    // version 1, ann then gets the former address, and both versions find ann.
     person(two, first, "bob", "b@example.com").await;
     assert_eq!(log_in(one, Some(&first.1), BOB).await.status, 401);
     let ann = person(one, first, "ann", BOB).await;
@@ -439,8 +445,8 @@ async fn environments_of_both_versions_see_the_addresses_of_each_other() {
             assert_eq!(holder(app, &of.0, email).await.as_ref(), Some(user));
         }
     }
-    // The environment learns of version 2 within 10 seconds. Then a user of another account than
-    // the first is found only with an ecosystem id.
+    // The environment `one` learns of version 2 within 10 seconds. Then this environment finds a
+    // user of the second account only with an ecosystem id.
     scene.service.clock.advance(10);
     let found = logged_in(one, None, BOB, &first.0).await;
     assert_eq!(found.as_ref(), Some(&ann));
@@ -494,7 +500,8 @@ async fn copying_a_record_can_be_interrupted_and_repeated_and_ignores_stale_reco
     let mut expected = [&bob, &twin, &again, &moved].map(String::as_str);
     expected.sort_unstable();
 
-    // Each call fails once, and each answer of a call is lost once.
+    // Each old record is copied once for each pair of an operation and a fault. If the copying
+    // makes this operation, the operation gets the fault.
     let keys = old_keys(&scene.service).await;
     for operation in ["GetItem", "BatchGetItem", "TransactWriteItems"] {
         for fault in [Fault::Rubbish, Fault::AnswerLost, Fault::Denied] {
@@ -671,7 +678,7 @@ async fn a_change_by_the_previous_release_during_a_copy_is_kept() {
     assert_eq!(holder(&two, &of.0, BOB).await, Some(eve));
 }
 
-/// Users, and the addresses that they have after each round.
+/// Users, and the addresses from which a random change chooses the new address of a user.
 struct Race<'a> {
     scene: &'a Scene,
     users: Vec<(&'a (String, String), String)>,
@@ -679,15 +686,17 @@ struct Race<'a> {
 }
 
 impl Race<'_> {
-    /// Waits for some other tasks.
+    /// Lets other tasks run, `steps` times.
     async fn wait(steps: u32) {
         for _ in 0..steps {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Sends random changes of addresses to these environments at the same time, with copies or
-    /// deletions of all old records.
+    /// Sends one request for each user, all at the same time. At random, each request changes or
+    /// removes the user's address, and goes to one of the environments `apps`. If `migrates` is
+    /// true, all old records are meanwhile copied (if there is one environment) or deleted (if
+    /// there are two environments).
     async fn change(&self, rng: &mut StdRng, apps: &[&App], migrates: bool) {
         let mut changes = Vec::new();
         for (of, name) in &self.users {
@@ -725,8 +734,8 @@ impl Race<'_> {
         join(join_all(changes), migration).await;
     }
 
-    /// Checks that no two users of an account have the same address, and that each address finds its
-    /// user in every environment.
+    /// Checks that no two users of an account have the same address. Checks that each environment
+    /// finds a user for an address if, and only if, a user has this address.
     async fn check(&self, apps: &[&App]) {
         let mut holders = HashMap::new();
         for (of, name) in &self.users {
@@ -742,7 +751,8 @@ impl Race<'_> {
             for of in [&self.scene.first, &self.scene.second] {
                 let expected = holders.get(&(&of.0, email.clone()));
                 for app in apps {
-                    // A user who has the address has no e-mail token.
+                    // The users have no e-mail tokens, so the status is always 404. The text says
+                    // whether a user has the address.
                     let event = Event::to("get-email-token-value")
                         .header("authorization", &of.0)
                         .query(&format!("email={email}"));
@@ -775,7 +785,8 @@ async fn during_a_migration_nobody_gets_the_address_of_another_user_and_no_log_i
     let mut rng = StdRng::seed_from_u64(0);
     let all = rounds(200);
     for round in 0..all {
-        // Version 1: the previous release stored the addresses, and this release changes them.
+        // In version 1, this release stores the addresses. In about half of the rounds, the new
+        // records are then deleted, as if the previous release had stored the addresses.
         set_version(&scene.service, 1).await;
         let one = &environment(&scene.service).await;
         race.change(&mut rng, &[one], false).await;
@@ -811,7 +822,8 @@ async fn during_a_migration_nobody_gets_the_address_of_another_user_and_no_log_i
         race.check(&[one, two]).await;
         scene.delete_all(two).await;
         race.check(&[two]).await;
-        // Version 1 needs unique addresses and old records again.
+        // The next round starts in version 1. Version 1 needs addresses that are unique in the
+        // deployment, and an old record of bob's address.
         for (of, name) in &race.users {
             put(two, of, name, json!({ "email": null })).await;
         }

@@ -40,7 +40,7 @@ async fn migrated(app: &App) -> Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn data_of_schema_version_1_is_read_before_the_migration() {
+async fn data_of_schema_version_1_can_be_read_before_the_migration() {
     let fixture = Fixture::copy_of("schema-1");
     let app = fixture.environment();
     for account in fixture.list("accounts") {

@@ -80,7 +80,7 @@ async fn a_token_issued_before_the_configured_time_is_rejected_without_a_read() 
         .parameter("id", &bob);
     let listed = event.send(&app).await.json();
     assert_eq!(listed["tokens"].as_array().unwrap().len(), 1);
-    // The token can still be revoked. The revocation also applies in execution environments
+    // An old token can still be revoked. The revocation also applies in execution environments
     // without `TOKENRY_NOT_BEFORE`.
     assert!(service.is_active(&old[0]).await);
     let revoke = Event::to("revoke-token").form(&format!("token={}", old[0]));

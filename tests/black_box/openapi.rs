@@ -101,7 +101,8 @@ async fn every_example_response_can_be_received() {
     let mut mistakes = BTreeMap::new();
     for endpoint in endpoints() {
         let operation = Part::operation(&endpoint).unwrap();
-        // A rejected request changes nothing, so all rejected requests use the same scene.
+        // A request that gets one of the statuses listed below does not change the user. So all
+        // such requests to an endpoint use the same scene.
         let refusing = Scene::of(&endpoint, "", "").await;
         for (status, response) in operation.each("responses") {
             for (name, body) in shown(&response) {
@@ -128,8 +129,8 @@ async fn every_example_response_can_be_received() {
             }
         }
     }
-    // All endpoints share the examples of a 400. For each example, at least one endpoint must give
-    // this response.
+    // All endpoints share the examples of a 400. For each of these examples, at least one endpoint
+    // must give the response in the example.
     let unmade = mistakes.iter().filter(|(_, made)| **made == 0);
     assert_eq!(unmade.collect::<Vec<_>>(), []);
 }

@@ -1,5 +1,5 @@
-//! Tests of requests that match no endpoint, and of requests that a test can send only through a
-//! socket.
+//! Tests of requests that match no endpoint, of requests with unusual headers, and of invalid HTTP
+//! requests.
 
 use tests::Service;
 use tokio::{

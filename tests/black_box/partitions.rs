@@ -19,7 +19,7 @@ use tests::{
     pause,
 };
 
-/// A service whose database has limits. The client of this database does not retry.
+/// A service whose database has limits. The methods send each database call once, without retries.
 struct Limited {
     service: Service,
     _paused: Pause,
@@ -44,7 +44,7 @@ impl Limited {
         &self.service.tables.ephemeral
     }
 
-    /// Stores an item of this size.
+    /// Stores an item with this name and this size.
     async fn write(&self, name: &str, kilobytes: usize) -> Result<(), String> {
         let call = self.service.client.put_item().table_name(self.table());
         let call = call.set_item(Some(item(name, kilobytes))).customize();
@@ -90,8 +90,8 @@ impl Limited {
         Ok(read)
     }
 
-    /// Stores items of this size in one transaction. If the transaction is cancelled, returns a
-    /// code for each item.
+    /// Stores items with these names and this size in one transaction. If the transaction is
+    /// cancelled, returns a code for each item.
     async fn transact(&self, names: &[&str], kilobytes: usize) -> Result<(), Vec<String>> {
         let put = |name: &&str| {
             let put = Put::builder().table_name(self.table());
@@ -251,8 +251,8 @@ fn change(token: &str, email: &str) -> Event {
 
 #[tokio::test]
 async fn too_many_writes_of_e_mail_tokens_throttle_only_the_e_mail_tokens_of_the_same_account() {
-    // The partition of each user can serve 200 of these writes in a second, and each user gets only
-    // 51. So only the partition of the account in the index reaches its limit.
+    // The partition of each user can serve 200 of these writes in a second, and the test sends only
+    // 51 for each user. So only the account's partition of the index reaches its limit.
     const USERS: usize = 20;
     const WRITES_OF_EACH: usize = 51;
 
@@ -300,8 +300,8 @@ async fn too_many_writes_of_e_mail_tokens_throttle_only_the_e_mail_tokens_of_the
     let throttled = change(&account, &emails[1]).send(&service.app).await;
     assert_eq!(throttled.status, 503);
 
-    // In the same second, all other requests succeed: e-mail tokens of another account, ordinary
-    // tokens of the same account, and reads of the index.
+    // In the same second, a change of an e-mail token of another account succeeds. For the
+    // throttled account, requests about ordinary tokens and a list of the e-mail tokens succeed.
     let changed = change(&other_account, &emails[0]).send(&service.app).await;
     assert_eq!(changed.status, 200, "{changed:?}");
     let mint = Event::to("create-user-token").parameter("id", &bob);
@@ -364,8 +364,9 @@ async fn a_sliding_token_that_50_execution_environments_use_is_written_a_few_tim
         writes.push(operations.iter().filter(|o| *o == "UpdateItem").count());
     }
     // In the first second, each execution environment renews the token, because none of them knows
-    // that the others use it. In a later second, only these renew the token: the first one, and
-    // those that were still reading the token when the first renewal was stored.
+    // that the others use it. In a later second, only these execution environments renew the token:
+    // the one that uses the token first, and those that are still reading the token when the first
+    // renewal is stored.
     assert_eq!(writes[0], ENVIRONMENTS);
     let in_progress = usize::try_from(LATENCY.as_millis()).unwrap();
     for later in &writes[1..] {

@@ -1,4 +1,5 @@
-//! Tests of concurrent renewals, revocations and verifications of one token.
+//! Tests of requests that use a token while another request revokes the token, and of an insert
+//! that arrives after the revocation of the token.
 
 use futures_util::future::{join, join_all};
 use shared::{

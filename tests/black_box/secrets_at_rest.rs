@@ -7,7 +7,8 @@ use tests::Service;
 
 use crate::create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob};
 
-/// Returns whether an attribute contains a secret, as text or as bytes, in upper or lower case.
+/// Returns whether the attribute `name` of an item contains a secret, as text or as bytes, in upper
+/// or lower case.
 fn holds(item: &Item, name: &str, secret: &str) -> bool {
     use aws_sdk_dynamodb::types::AttributeValue::{B, M, N, S};
     let found = |bytes: &[u8]| {
@@ -23,7 +24,8 @@ fn holds(item: &Item, name: &str, secret: &str) -> bool {
     }
 }
 
-/// Returns the names of the attributes in both tables that contain a secret.
+/// Searches both tables for a secret. Returns the names of the attributes that contain
+/// the secret.
 async fn attributes(service: &Service, secret: &str) -> Vec<String> {
     let mut items = service.identity_items().await;
     assert!(items.len() > 5, "the dump has more than 5 items");

@@ -1,4 +1,6 @@
 //! Tests of token tags. A token with a wrong tag is rejected without a database read.
+//!
+//! Also tests what an execution environment remembers about invalid tokens and about callers.
 
 use serde_json::Value;
 use shared::{
@@ -187,7 +189,8 @@ async fn a_token_is_not_remembered_as_invalid_after_a_failed_database_call() {
     assert_eq!(service.introspect(&token).await.status, 500);
     assert!(service.is_active(&token).await);
 
-    // A sliding token is expired, but the write that ends it permanently fails.
+    // After a sliding token has expired, a write makes the token permanently invalid. Here, this
+    // write fails.
     let sliding = service
         .mint(&bob, "expiryType=SlidingTtl&ttl=5")
         .await
@@ -249,15 +252,16 @@ async fn a_remembered_caller_costs_no_database_read_and_is_forgotten_after_the_c
     assert_eq!(cost(&server).await, (200, 4.0));
     // The ecosystem is cached, and the caller is remembered.
     assert_eq!(cost(&server).await, (200, 2.0));
-    // The requests above verified the token in the form, but only the caller's token is remembered.
-    // So the records of the form's token are read even if it is now the caller's token.
+    // The requests above verified `token` as the token in the form, but only the token of a caller
+    // is remembered. So the first request with `token` as the caller's token reads the records of
+    // `token`.
     assert_eq!(cost(&token).await, (403, 2.0));
     let path = format!("/api/ecosystems/{}/tokens/{id}", service.ecosystem.id);
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
     service.clock.advance(2);
     assert_eq!(cost(&server).await.0, 200);
-    // The server token is revoked, and introspection says so. But it can still call endpoints while
-    // it is remembered.
+    // The server token is revoked, and introspection says so. But requests with the server token
+    // still succeed while this token is remembered.
     assert!(!service.is_active(&server).await);
     service.clock.advance(1);
     assert_eq!(cost(&server).await.0, 401);

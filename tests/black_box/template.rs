@@ -1,5 +1,5 @@
-//! Checks that `template.yaml` declares exactly the existing functions, with their events and
-//! environment variables.
+//! Checks that `template.yaml` declares exactly the existing functions, with their events,
+//! environment variables and limits.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 

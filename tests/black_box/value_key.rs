@@ -106,7 +106,7 @@ pub(crate) async fn wrapped(service: &Service) -> Option<Item> {
     found.pop()
 }
 
-/// Returns the stored item of a user's e-mail token.
+/// Returns the stored record of a user's e-mail token.
 pub(crate) async fn kept(service: &Service, user: &str) -> Item {
     let items = service.identity_items().await;
     let is_kept = |item: &Item| {
@@ -176,8 +176,7 @@ async fn the_key_file_contains_one_key_and_is_readable_only_by_its_owner() {
 }
 
 #[tokio::test]
-async fn the_key_file_cannot_restore_a_lost_data_key_and_the_table_does_not_contain_the_key_in_the_file()
- {
+async fn a_key_file_cannot_restore_a_lost_data_key_and_the_table_does_not_contain_the_files_key() {
     let (service, bob) = with_bob().await;
     service.person("eve", EVE, PASSWORD).await;
     let directory = tempfile::tempdir().unwrap();
@@ -230,8 +229,8 @@ async fn execution_environments_that_create_a_data_key_concurrently_all_use_the_
         .map(|_| environment(&service, &file))
         .collect();
 
-    // Every environment looks for a data key before any environment creates a data key. So all
-    // eight environments find no data key.
+    // Every execution environment looks for a data key before any of them creates one. So all eight
+    // execution environments find no data key.
     let all = || ("GetItem", Fault::NotBeforeAll("GetItem", 8));
     service.database.fail((0..8).map(|_| all()));
     let pairs = environments.iter().zip(&emails);
@@ -299,7 +298,7 @@ async fn with_a_wrong_key_file_no_value_is_read_no_token_is_created_and_no_key_i
         assert_unavailable(&make(&service, &app, EVE).await);
         assert_unavailable(&log_in(&app, EVE).await);
         assert_eq!(fs::read(&file).unwrap(), wrong);
-        // An environment that has already unwrapped the data key does not need the file.
+        // An execution environment that has already unwrapped the data key does not need the file.
         assert_eq!(token(&read(&service, &before, BOB).await), value);
 
         fs::write(&file, &key).unwrap();

@@ -75,7 +75,7 @@ async fn delete_data_keys(service: &Service) {
     call.send().await.expect("the item is deleted");
 }
 
-/// Changes one byte of the sealed value in this item.
+/// Returns a copy of this item in which one byte of the sealed value is different.
 fn changed(item: &Item) -> Item {
     let mut item = item.clone();
     let sealed = item["sealed"].as_b().expect("bytes").clone();
@@ -495,7 +495,7 @@ async fn a_log_in_replaces_a_token_whose_value_is_lost_but_keeps_its_scope_and_e
             put(&service, changed(&item)).await;
         }
         let apps = [environment(&service, &file), environment(&service, &file)];
-        // `app` still has the removed data key in memory. In this case, the test uses only new
+        // If the data key was deleted, `app` still has it in memory. So the test then uses only new
         // execution environments.
         let apps = if key_is_gone {
             apps.iter().collect()

@@ -1,4 +1,5 @@
-//! Creates the invalid requests that get the 400 responses in the examples of `openapi.yaml`.
+//! Creates the invalid requests that get the 400 responses, and one of the 401 responses, in the
+//! examples of `openapi.yaml`.
 
 use functions::Endpoint;
 use serde_json::Value;

@@ -155,9 +155,11 @@ impl Scene {
         ids.fold(text.to_owned(), |text, (shown, id)| text.replace(shown, id))
     }
 
-    /// Returns a valid request. The body is the example with this name. If no example has this
-    /// name, the body is the first example. The credential is a server token for the example
-    /// `throughBackEnd`, and the account's token for every other example.
+    /// Returns a valid request to an endpoint. `name` is the name of an example request body or of
+    /// an example response. If the endpoint has an example request body with this name, the request
+    /// gets this body. Otherwise, the request gets the endpoint's first example request body, or no
+    /// body if there is none. If `name` is `throughBackEnd`, the credential is a server token.
+    /// Otherwise, the credential is the account's token.
     pub(super) fn request(&self, endpoint: &Endpoint, name: &str) -> Event {
         let credential = match name {
             "throughBackEnd" => &self.server_token,
