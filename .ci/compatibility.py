@@ -85,7 +85,7 @@ class Comparison:
             self.schema(f"{where} ({kind})", *schemas, is_input)
 
     def parameters(self, where, old, new):
-        """Compares parameters. Each of `old` and `new` is a path item and one of its operations."""
+        """Compares parameters. `old` and `new` are pairs of a path item and its operation."""
         named = []
         for document, items in ((self.old, old), (self.new, new)):
             found = [self.resolve(document, one) for item in items for one in item.get("parameters", [])]

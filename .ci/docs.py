@@ -5,7 +5,8 @@
 
 TOKENRY is the built command. The script compares:
 
-- the marked parts of docs/reference with the help of `tokenry` and the parameters of template.yaml
+- the marked parts of docs/reference with the help texts of `tokenry` and with the parameters of
+  template.yaml
 - the table of the functions' environment variables with shared/src/config.rs and template.yaml
 - the table of errors with openapi.yaml
 

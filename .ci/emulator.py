@@ -1,7 +1,8 @@
-"""Contains the code for the scripts that run the Lambda binary under Lambda's runtime interface emulator.
+"""Reads template.yaml, and starts ministack and Lambda's runtime interface emulator.
 
-The scripts need a Python environment with `ministack` and `aws-sam-cli`. ministack emulates KMS and
-DynamoDB. aws-sam-cli contains the runtime interface emulator and boto3.
+The scripts that import this file need a Python environment with `ministack` and `aws-sam-cli`.
+ministack emulates KMS and DynamoDB. aws-sam-cli contains the runtime interface emulator, and depends
+on boto3.
 """
 
 import contextlib

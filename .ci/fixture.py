@@ -131,7 +131,7 @@ def change_record(item, record):
 
 
 def end_all(items):
-    """Marks tokens as invalid. Also marks e-mail tokens as deleted, as the API treats them."""
+    """Marks tokens as invalid. Also marks e-mail tokens as deleted, because no list has them."""
     for item in items:
         item |= {"active": False} | ({"exists": False} if "record" in item else {})
 

@@ -109,7 +109,8 @@ def check_tokens(api, keys, contents):
             wanted |= {"active": True, "iat": claims.get("iat")}
             if item["expiresAt"]:
                 end, seen = seconds_of(item["expiresAt"]), claims.get("exp", 0)
-                # A use of a sliding token moves its end, but not beyond the end of `maxTtl`.
+                # A use of a sliding token moves its expiry, but at most to `maxTtl` seconds after
+                # the creation of the token.
                 if item["expiryType"] == "SlidingTtl":
                     last = claims["iat"] + (item["maxTtl"] or math.inf)
                     end = min(max(end, seen), time.time() + item["ttl"], last)

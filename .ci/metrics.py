@@ -58,7 +58,7 @@ SEARCH = re.compile(
 
 
 def line(template, response):
-    """Returns the line that API Gateway writes to the access log for a response, parsed."""
+    """Parses and returns the line that API Gateway writes to the access log for a response."""
     access = template["Resources"]["Api"]["Properties"]["AccessLogSettings"]
     return json.loads(re.sub(r"\$context\.([\w.]+)", lambda found: RESPONSES[response][found[1]], access["Format"]))
 

@@ -113,7 +113,7 @@ def documents(run):
     # The stand-ins need no time, so `sleep` does nothing.
     script = "sleep() { :; }\n" + "\n".join(steps)
     code, printed = run.bash(script)
-    must(code == 0, f"the {len(steps)} blocks of docs/how-to run", printed)
+    must(code == 0, f"all {len(steps)} blocks of docs/how-to succeed", printed)
     commands = run.logged("command")
     queries = [one[one.index("--query-string") + 1] for one in commands if "--query-string" in one]
     overrides = run.logged("overrides")

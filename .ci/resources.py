@@ -23,6 +23,7 @@ LONGEST = {
     "NotBefore": "2026-01-01T00:00:00Z",
     "RestoredTableArn": "arn:aws-us-gov:dynamodb:us-gov-west-1:123456789012:table/" + "t" * 100,
     "AuthorizerEcosystems": ",".join(["C" + "0" * 24] * 4),
+    "ValueKeyId": "0" * 36,
 }
 # Lambda's limit on the length of a VersionDescription.
 DESCRIPTION = 256
@@ -60,7 +61,7 @@ def references(value):
 
 
 def resolved(value, parameters):
-    """Evaluates `value`, a text or a CloudFormation function, with these values of the parameters."""
+    """Evaluates `value`, a text or a CloudFormation function, with the values in `parameters`."""
     if isinstance(value, str):
         return value
     ((function, of),) = value.items()
@@ -94,7 +95,7 @@ def descriptions(template, resources):
         if of["Type"] == "AWS::Lambda::Version":
             description = resolved(of["Properties"]["Description"], longest)
             if len(description) > DESCRIPTION:
-                yield f"template.yaml: {name} may have a description of {len(description)} characters"
+                yield f"template.yaml: the description of {name} can reach {len(description)} characters, more than {DESCRIPTION}"
 
 
 def problems(template):

@@ -58,8 +58,8 @@ def named(resource):
         condition, restored, own = resource["Fn::If"]
         name = named(own)
         if name == "ValueKey":
-            # The function may use both keys, because during an update, its previous version still
-            # uses ValueKey.
+            # The function must be allowed to use both keys, because during an update, its previous
+            # version still uses ValueKey.
             if condition != "HasValueKeyId" or restored != [own, {"Fn::Sub": KEY_WITH_ID}]:
                 problems.append(f"{resource}: the function must be allowed to use ValueKey and the key of ValueKeyId")
             return name
@@ -118,7 +118,7 @@ def main():
         same(f"{name}'s version description", described, parameters(VARIABLES | variables(name)))
         of = function["VersionDescription"]["Fn::Sub"]
         text, own = (of, {}) if isinstance(of, str) else of
-        same(f"{name}'s names in its version description", set(own), set(re.findall(r"\$\{(\w+)\}", text)) - PARAMETERS)
+        same(f"the names that {name}'s version description defines", set(own), set(re.findall(r"\$\{(\w+)\}", text)) - PARAMETERS)
 
     # CloudFormation rejects anchors and aliases. `sam build` and `sam package` write the template
     # with yaml_dump, which must not write anchors and aliases.
