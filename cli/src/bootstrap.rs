@@ -7,6 +7,7 @@ use serde_json::json;
 use shared::{
     App, config,
     domain::{
+        deployment::Schema,
         id::AccountId,
         owner::Owner,
         token::{ExpiryType, NewToken},
@@ -62,16 +63,11 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
     }
     let app = App::new(Identity::new(client, args.identity_table));
     let right = MayWrite::of_operator();
-    deployment::create_if_none(&app, right)
+    let deployment = deployment::create_if_none(&app, right)
         .await
         .map_err(said)?;
     let account = match id {
-        None => {
-            let account = create_account(&app, right).await.map_err(said)?;
-            let first = deployment::set_first_account(&app, right, &account.id);
-            first.await.map_err(said)?;
-            account
-        }
+        None => create_account(&app, right).await.map_err(said)?,
         Some(id) => match app.identity().owner((&id).into()).await.map_err(said)? {
             Some(Owner::Account(account)) if account.id == id => account,
             _ => return Err(format!("Account with id {id} does not exist.")),
@@ -96,5 +92,11 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
     // If the token cannot be printed, it is lost. So this error must be reported.
     printed
         .and_then(|()| out.flush())
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    // In schema version 1, `tokenry migrate` chooses the first account.
+    if deployment.schema == Schema::CURRENT && deployment.first_account.is_none() {
+        let first = deployment::set_first_account(&app, right, &account.id);
+        first.await.map_err(said)?;
+    }
+    Ok(())
 }

@@ -9,7 +9,6 @@ use shared::{
     App,
     config::{self, ValueKeySource},
     domain::{
-        deployment::Schema,
         error::Error,
         id::AccountId,
         owner::Account,
@@ -68,7 +67,8 @@ pub async fn run(args: Migrate) -> Result<(), String> {
     let app = App::new(identity).with_value_key(value_key);
     let right = MayWrite::of_operator();
 
-    let choose = |accounts: &[Account]| first_account(accounts, args.first_account.as_ref());
+    let named = args.first_account.as_ref();
+    let choose = |accounts: &[Account], present| first_account(accounts, named, present);
     let accounts = migrate::prepare(&app, right, choose).await.map_err(said)?;
     for account in &accounts {
         if !migrate::has_tagged_token(&app, account)
@@ -96,13 +96,9 @@ pub async fn run(args: Migrate) -> Result<(), String> {
                 .to_owned()
         });
     }
-    let is_new = app.deployment().await.map_err(said)?.schema == Schema::CURRENT;
     let replaced = migrate::finish(&app, right).await.map_err(said)?;
-    if !is_new {
-        // After this time, every execution environment that handles a request has read the new
-        // version of the stored data.
-        wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
-    }
+    // After this time, every execution environment knows the new version.
+    wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
     let deleted = migrate::clean_up(&app, right).await.map_err(said)?;
     print(&if args.json {
         json!({ "schema": 2, "replacedEmailTokens": replaced, "endedTokens": deleted }).to_string()
@@ -122,14 +118,19 @@ async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-fn first_account(accounts: &[Account], named: Option<&AccountId>) -> Result<AccountId, Error> {
-    match (named, accounts) {
-        (Some(id), _) if accounts.iter().any(|account| account.id == *id) => Ok(id.clone()),
-        (Some(_), _) => Err(Error::Conflict(
+fn first_account(
+    accounts: &[Account],
+    named: Option<&AccountId>,
+    present: Option<AccountId>,
+) -> Result<AccountId, Error> {
+    match (named, present, accounts) {
+        (Some(id), _, _) if accounts.iter().any(|account| account.id == *id) => Ok(id.clone()),
+        (Some(_), _, _) => Err(Error::Conflict(
             "the account of --first-account does not exist",
         )),
-        (None, [only]) => Ok(only.id.clone()),
-        (None, _) => Err(Error::Conflict(
+        (None, Some(present), _) => Ok(present),
+        (None, None, [only]) => Ok(only.id.clone()),
+        (None, None, _) => Err(Error::Conflict(
             "the deployment has several accounts: name one with --first-account",
         )),
     }

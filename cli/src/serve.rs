@@ -16,7 +16,7 @@ use shared::{
     domain::{
         deployment::Schema,
         error::Error,
-        id::{EcosystemId, UserId},
+        id::{AccountId, EcosystemId, UserId},
         owner::{Account, OwnerKey},
         token::{ExpiryType, NewToken, PlainToken},
     },
@@ -140,7 +140,9 @@ pub async fn run(args: Serve) -> Result<(), String> {
     let app = Arc::new(app);
 
     let start = if args.memory {
-        first_start(&app).await.map_err(said)?
+        let (start, account) = first_start(&app).await.map_err(said)?;
+        set_first_account(&app, &account.id).await?;
+        start
     } else {
         migrate(&app, &args.data).await?;
         kept_start(&app, &args.data.join(START)).await?
@@ -205,11 +207,10 @@ fn private_files(_directory: &Path) -> io::Result<()> {
 }
 
 /// Creates an account with a token, an ecosystem, and the user `demo`.
-async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
+async fn first_start(app: &App) -> Result<(Start, Account), Error> {
     let right = MayWrite::of_operator();
     deployment::create_if_none(app, right).await?;
     let account = create_account(app, right).await?;
-    deployment::set_first_account(app, right, &account.id).await?;
     let wanted = NewToken {
         expiry_type: ExpiryType::Infinite,
         ..NewToken::default()
@@ -224,11 +225,12 @@ async fn first_start(app: &App) -> shared::domain::error::Result<Start> {
         UserChange::default(),
     )
     .await?;
-    Ok(Start {
+    let start = Start {
         account_token: token.reveal().to_owned(),
         ecosystem_id: ecosystem.id,
         user_id,
-    })
+    };
+    Ok((start, account))
 }
 
 /// Migrates the data of an earlier release. All tokens of earlier releases end. Replaces the account
@@ -245,7 +247,7 @@ async fn migrate(app: &App, directory: &Path) -> Result<(), String> {
     let started = start.as_ref().map(|start| &start.account_token);
     let owner = started.and_then(|token| PlainToken::parse(token).map(|token| token.owner()));
     let is_started = |account: &Account| Some(OwnerKey::from(&account.id)) == owner;
-    let choose = |accounts: &[Account]| {
+    let choose = |accounts: &[Account], _| {
         let started = accounts.iter().find(|account| is_started(account));
         let first = started
             .or_else(|| accounts.first())
@@ -295,13 +297,22 @@ async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
         && let Some(token) = app.token(&start.account_token).await.map_err(said)?
     {
         let found = Lookup::new(app).token(&token).read().await.map_err(said)?;
-        if found.verified(&token).is_some() {
+        if let Some(verified) = found.verified(&token) {
+            set_first_account(app, &verified.account).await?;
             return Ok(start);
         }
     }
-    let start = first_start(app).await.map_err(said)?;
+    let (start, account) = first_start(app).await.map_err(said)?;
     write_json(file, &start)?;
+    set_first_account(app, &account.id).await?;
     Ok(start)
+}
+
+/// Makes the account in `start.json` the first account, so that its users can log in without an
+/// ecosystem id.
+async fn set_first_account(app: &App, account: &AccountId) -> Result<(), String> {
+    let set = deployment::set_first_account(app, MayWrite::of_operator(), account);
+    set.await.map_err(said)
 }
 
 fn cannot_use(file: &Path, error: &dyn std::fmt::Display) -> String {

@@ -13,7 +13,7 @@ use crate::{serve::said, value_key::print};
 /// Replace the key for the tags of tokens, in the table of a deployment
 #[derive(Clone, Debug, Subcommand)]
 pub enum TagKeyCommand {
-    /// Add a key. After a minute, this key is used for the tags of new tokens. Tags that older keys
+    /// Add a key. Within six minutes, this key is used for the tags of new tokens. Tags that older keys
     /// created stay valid
     Add(Add),
 }
@@ -41,7 +41,8 @@ pub async fn run(command: TagKeyCommand) -> Result<(), String> {
         .await
         .map_err(said)?;
     let id = deployment.tag_keys.last().map_or(0, |key| key.id);
-    let text =
-        format!("Added the tag key {id}. After a minute, it is used for the tags of new tokens.");
+    let text = format!(
+        "Added the tag key {id}. Within six minutes, it is used for the tags of new tokens."
+    );
     print(&text, &json!({ "tagKeyId": id }), args.json).map_err(|error| error.to_string())
 }

@@ -8,7 +8,6 @@ use lambda_http::{lambda_runtime, service_fn};
 use shared::{
     App,
     config::{Config, ValueKeySource},
-    domain::error::Error,
     http::respond,
     log::{self, Format},
     metrics::Metrics,
@@ -57,10 +56,10 @@ async fn run() -> Result<(), String> {
     // provides a whole CPU, and later only a share of a CPU.
     let deployment = match identity.deployment().await {
         Ok(deployment) => Some(deployment),
-        Err(Error::Internal { cause }) => return Err(cause),
-        // Not fatal: the first request reads the record again.
+        // Continue: each request tries again, and returns an error if the record still cannot be
+        // read.
         Err(error) => {
-            tracing::warn!(cause = ?error, "the identity table is unavailable");
+            tracing::warn!(cause = ?error, "cannot read the record of the deployment");
             None
         }
     };

@@ -565,7 +565,7 @@ async fn users_with_a_password_log_in_before_and_after_the_migration_of_real_dat
     for migrated in [false, true] {
         let app = fixture.environment();
         if migrated {
-            let choose = |_: &[Account]| Ok(AccountId::parse(first.as_ref().unwrap()).unwrap());
+            let choose = |_: &[Account], _| Ok(AccountId::parse(first.as_ref().unwrap()).unwrap());
             prepare(&app, RIGHT, choose).await.unwrap();
             finish(&app, RIGHT).await.unwrap();
             clean_up(&app, RIGHT).await.unwrap();

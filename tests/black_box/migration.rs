@@ -10,7 +10,7 @@ use shared::{
     },
     service::{access::MayWrite, migrate, tokens::mint},
 };
-use tests::{Answer, Event, Fixture, rounds};
+use tests::{Answer, Event, Fault, Fixture, rounds};
 
 const RIGHT: MayWrite = MayWrite::of_operator();
 
@@ -28,7 +28,7 @@ async fn introspect(app: &App, caller: &str, token: &str) -> Answer {
 
 /// Migrates the data as `tokenry migrate` does. Returns a new token of each account.
 async fn migrated(app: &App) -> Result<Vec<String>> {
-    let choose = |accounts: &[Account]| Ok(accounts[0].id.clone());
+    let choose = |accounts: &[Account], _| Ok(accounts[0].id.clone());
     let mut tokens = Vec::new();
     for account in migrate::prepare(app, RIGHT, choose).await? {
         let (_, token) = mint(app, RIGHT, &account, NewToken::default()).await?;
@@ -175,7 +175,7 @@ async fn new_tokens_have_a_tag_before_the_old_tokens_end() {
         mint.parameter("id", user).send(&app).await.token()
     };
     let untagged = mint().await;
-    let choose = |accounts: &[Account]| Ok(accounts[0].id.clone());
+    let choose = |accounts: &[Account], _| Ok(accounts[0].id.clone());
     migrate::prepare(&fixture.environment(), RIGHT, choose)
         .await
         .unwrap();
@@ -202,4 +202,31 @@ async fn the_error_for_an_unknown_schema_version_says_what_to_do() {
     assert_eq!(introspect(&app, old, "x").await.status, 500);
     let run = migrated(&fixture.environment()).await;
     assert!(matches!(run, Err(Error::Internal { .. })));
+}
+
+#[tokio::test]
+async fn a_tagged_token_is_valid_while_the_record_of_the_deployment_cannot_be_read() {
+    let fixture = Fixture::copy_of("schema-1");
+    let app = fixture.environment();
+    let choose = |accounts: &[Account], _| Ok(accounts[0].id.clone());
+    let accounts = migrate::prepare(&app, RIGHT, choose).await.unwrap();
+    let (_, token) = mint(&app, RIGHT, &accounts[0], NewToken::default())
+        .await
+        .unwrap();
+    fixture.clock.advance(60);
+    fixture.database.fail([("GetItem", Fault::Denied)]);
+    assert_eq!(introspect(&app, token.reveal(), "x").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_first_account_can_be_named_again_before_and_after_the_migration() {
+    let fixture = Fixture::copy_of("schema-1");
+    let app = fixture.environment();
+    for at in [1, 0] {
+        let choose = |accounts: &[Account], _| Ok(accounts[at].id.clone());
+        let accounts = migrate::prepare(&app, RIGHT, choose).await.unwrap();
+        let record = fixture.environment().deployment().await.unwrap();
+        assert_eq!(record.first_account.as_ref(), Some(&accounts[at].id));
+        migrate::finish(&app, RIGHT).await.unwrap();
+    }
 }

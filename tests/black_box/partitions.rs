@@ -28,8 +28,8 @@ struct Limited {
 const THROTTLED: &str = "ThrottlingException";
 
 impl Limited {
-    /// Starts a service, and then limits its database. The runtime's clock is paused, because each
-    /// call takes time.
+    /// Starts a service, and then limits its database. Each call to a limited database sleeps for
+    /// its latency. The runtime's clock is paused, so that it jumps over these sleeps.
     async fn start() -> Self {
         let service = Service::start().await;
         let paused = pause();

@@ -297,3 +297,33 @@ async fn a_remembered_caller_may_call_until_it_expires_and_a_sliding_caller_is_r
         );
     }
 }
+
+#[tokio::test]
+async fn a_warm_environment_creates_tags_with_a_new_key_within_six_minutes() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let operator = service.another_environment();
+    let right = MayWrite::of_operator();
+    let record = deployment::add_tag_key(&operator, right).await.unwrap();
+    service.clock.advance(360);
+    let token = service.mint(&bob, "").await.token();
+    let plain = PlainToken::parse(&token).unwrap();
+    assert!(plain.has_tag_of(&record.tag_keys[1]));
+}
+
+#[tokio::test]
+async fn a_dead_caller_reads_nothing_even_if_the_request_names_other_records() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let (id, server) = service.server_token(&service.ecosystem).await;
+    let path = format!("/api/ecosystems/{}/tokens/{id}", service.ecosystem.id);
+    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    let other = service.another_ecosystem().await;
+    let target = format!("/api/users/{};eve", other.id);
+    for path in [&format!("/api/users/{bob}"), &target] {
+        assert_eq!(service.call(&server, "GET", path, "").await.status, 401);
+        service.database.take_calls();
+        assert_eq!(service.call(&server, "GET", path, "").await.status, 401);
+        assert_eq!(service.database.take_operations(), Vec::<String>::new());
+    }
+}

@@ -8,6 +8,7 @@ use crate::{
         deployment::{Deployment, Schema, TagKey},
         error::{Error, Result},
         id::AccountId,
+        owner::OwnerKey,
         time::UnixSeconds,
         token::PlainToken,
     },
@@ -18,6 +19,9 @@ use crate::{
 /// After this many seconds, the record is read again if a token's tag matches no key, or if the
 /// stored data has an earlier version than this release writes.
 pub const REREAD_SECONDS: u64 = 10;
+/// Before a token is created, the record is read again if the last read was at least this many
+/// seconds ago. So every execution environment finds a new tag key in this time.
+pub const MINTING_REREAD_SECONDS: u64 = 300;
 
 /// The record that was read last, and the time of this read.
 #[derive(Default)]
@@ -41,16 +45,20 @@ impl Remembered {
 }
 
 impl Remembered {
-    /// Returns the record. Reads it if it was not read yet. While the stored data has an earlier
-    /// version than this release writes, also reads it if the last read was at least
-    /// [`REREAD_SECONDS`] ago.
+    /// Returns the record. Reads it if it was not read yet. If the record is not complete yet, also
+    /// reads it if the last read was at least [`REREAD_SECONDS`] ago. The record is complete if the
+    /// stored data has the version that this release writes, and there is a first account.
     pub(super) async fn current(
         &self,
         identity: &Identity,
         now: UnixSeconds,
     ) -> Result<Arc<Deployment>> {
         match self.get(now, None) {
-            Some(deployment) if deployment.schema == Schema::CURRENT => Ok(deployment),
+            Some(deployment)
+                if deployment.schema == Schema::CURRENT && deployment.first_account.is_some() =>
+            {
+                Ok(deployment)
+            }
             _ => self.read_within(REREAD_SECONDS, identity, now).await,
         }
     }
@@ -78,7 +86,14 @@ impl Remembered {
         identity: &Identity,
         now: UnixSeconds,
     ) -> Result<bool> {
-        if self.current(identity, now).await?.created_tag_of(token) {
+        // Nobody owns this partition, which contains the record of the deployment. An attacker must
+        // not be able to read in it.
+        if token.owner() == OwnerKey::NOBODY {
+            return Ok(false);
+        }
+        // A key is never removed, so no read is needed, even if the last one was long ago.
+        let known = self.get(now, None);
+        if known.is_some_and(|deployment| deployment.created_tag_of(token)) {
             return Ok(true);
         }
         // The key may have been added after the last read.
@@ -93,7 +108,9 @@ impl Remembered {
         identity: &Identity,
         now: UnixSeconds,
     ) -> Result<Option<TagKey>> {
-        let mut deployment = self.current(identity, now).await?;
+        let mut deployment = self
+            .read_within(MINTING_REREAD_SECONDS, identity, now)
+            .await?;
         if deployment.tag_keys.is_empty() {
             deployment = self.read_within(0, identity, now).await?;
         }
@@ -161,15 +178,14 @@ pub(super) async fn change(
     }
 }
 
-/// Makes an account the first account of the deployment, if there is none.
+/// Makes an account the first account of the deployment.
 ///
 /// # Errors
 /// The database is unavailable.
 pub async fn set_first_account(app: &App, _right: MayWrite, account: &AccountId) -> Result<()> {
     let set = |deployment: Deployment| {
-        let first_account = deployment.first_account.or_else(|| Some(account.clone()));
         Ok(Deployment {
-            first_account,
+            first_account: Some(account.clone()),
             ..deployment
         })
     };

@@ -34,8 +34,8 @@ async fn scan(app: &App, mut each: impl AsyncFnMut(Stored) -> Result<()>) -> Res
 }
 
 /// Creates the record of the deployment with a tag key, if there is none. From then on, every new
-/// token has a tag. If the deployment has accounts but no first account, `choose` gets the accounts
-/// and returns the id of the first account. Returns all accounts.
+/// token has a tag. If the deployment has accounts, `choose` gets them and the id of the present
+/// first account, and returns the id of the new first account. Returns all accounts.
 ///
 /// # Errors
 /// [`Error::Internal`] if this release cannot read the stored data; [`Error::Unavailable`] if the
@@ -43,7 +43,7 @@ async fn scan(app: &App, mut each: impl AsyncFnMut(Stored) -> Result<()>) -> Res
 pub async fn prepare(
     app: &App,
     right: MayWrite,
-    choose: impl FnOnce(&[Account]) -> Result<AccountId>,
+    choose: impl FnOnce(&[Account], Option<AccountId>) -> Result<AccountId>,
 ) -> Result<Vec<Account>> {
     let deployment = deployment::create_if_none(app, right).await?;
     let mut accounts = Vec::new();
@@ -54,8 +54,9 @@ pub async fn prepare(
         Ok(())
     })
     .await?;
-    if deployment.first_account.is_none() && !accounts.is_empty() {
-        deployment::set_first_account(app, right, &choose(&accounts)?).await?;
+    if !accounts.is_empty() {
+        let first = choose(&accounts, deployment.first_account.clone())?;
+        deployment::set_first_account(app, right, &first).await?;
     }
     Ok(accounts)
 }

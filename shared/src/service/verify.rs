@@ -34,6 +34,8 @@ pub struct Lookup<'a> {
     caller: Option<&'a PlainToken>,
     /// The caller, if the verification of the caller's token was remembered.
     remembered_caller: Option<Verified>,
+    /// Whether the caller's token is known to be dead. Then nothing is read.
+    is_caller_dead: bool,
 }
 
 impl<'a> Lookup<'a> {
@@ -49,6 +51,7 @@ impl<'a> Lookup<'a> {
             tokens: Vec::new(),
             caller: None,
             remembered_caller: None,
+            is_caller_dead: false,
         }
     }
 
@@ -58,6 +61,7 @@ impl<'a> Lookup<'a> {
     /// needs no read in that time. A sliding token is never remembered, because each use renews it.
     #[must_use]
     pub fn caller(mut self, token: &'a PlainToken) -> Self {
+        self.is_caller_dead = self.app.cache.is_dead(token, self.now);
         let seconds = self.app.settings().caller_memory_seconds;
         let may_be_remembered = seconds > 0
             && token.holder() != Holder::User
@@ -156,8 +160,14 @@ impl<'a> Lookup<'a> {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn read(self) -> Result<Found> {
+    pub async fn read(mut self) -> Result<Found> {
         let (app, now) = (self.app, self.now);
+        if self.is_caller_dead {
+            // The request will be rejected, whatever its other records contain.
+            self.keys.clear();
+            self.tokens.clear();
+            self.users.clear();
+        }
         let sliding = self
             .tokens
             .iter()

@@ -254,8 +254,8 @@ pub struct Token {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag_key: Option<u32>,
     /// Starts at 1. Each write increases the revision by 1, with two exceptions: a renewal, and the
-    /// write that makes the expiry of an unused sliding token permanent. The revision is 0 if the
-    /// item has no revision, because an earlier release created the token.
+    /// write that prevents all later renewals of a sliding token that is already expired. The
+    /// revision is 0 if the item has no revision, because an earlier release created the token.
     pub revision: u64,
     /// The token's ancestry.
     #[serde(flatten)]
