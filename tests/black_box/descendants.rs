@@ -1012,3 +1012,65 @@ async fn a_change_of_an_e_mail_token_increases_the_revision_of_its_item() {
         assert_eq!(ask(&service, "PUT", &body).await.status, 200);
     }
 }
+
+#[tokio::test]
+async fn the_descendants_of_an_e_mail_token_that_a_log_in_replaced_end_with_its_revocation() {
+    for way in ["its id", "its value"] {
+        let (service, bob) = with_bob().await;
+        let made = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
+        let root = Made {
+            id: made["tokenId"].as_str().unwrap().to_owned(),
+            token: value(&service, BOB).await,
+        };
+        let scene = Scene::of(service, bob);
+        let service = &scene.service;
+        let child = scene.child(&root).await;
+        let past = json!({ "email": BOB, "write": true, "expiration_date": 1 });
+        assert_eq!(ask(service, "PUT", &past).await.status, 200);
+        let password = crate::create_email_token::PASSWORD;
+        let log_in = service.log_in("192.0.2.1", BOB, password).await;
+        let token = datum(&log_in)["token"].as_str().unwrap().to_owned();
+        assert!(service.is_active(&token).await && scene.is_active(&child).await);
+        assert!(!scene.is_active(&root).await);
+        let revoke = match way {
+            "its value" => Event::to("revoke-token").form(&format!("token={}", root.token)),
+            _ => scene.revocation(&root.id),
+        };
+        let status = revoke.send(&service.app).await.status;
+        assert!([200, 204].contains(&status), "{way}");
+        assert!(!scene.is_active(&child).await, "{way}");
+        assert!(service.is_active(&token).await, "{way}");
+        assert!(scene.links().await.is_empty(), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn the_deletion_of_an_e_mail_token_ends_it_before_its_descendants() {
+    let (service, bob) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let root = Made {
+        id: String::new(),
+        token: value(&service, BOB).await,
+    };
+    let scene = Scene::of(service, bob);
+    let service = &scene.service;
+    let child = scene.child(&root).await;
+    let code = scene.code(&root.token).await;
+    let delete = Event::to("delete-email-token")
+        .header("authorization", &service.account_token)
+        .json_body(&json!({ "email": BOB }).to_string());
+    service
+        .database
+        .fail((0..4).map(|_| ("Query", Fault::NoAnswer)));
+    let paused = pause();
+    assert_eq!(delete.send(&service.app).await.status, 503);
+    drop(paused);
+    service.database.take_faults();
+    // The token cannot make more tokens, although its descendants have not ended yet.
+    assert!(!scene.is_active(&root).await);
+    assert_eq!(consume(service, &code).await.status, 404);
+    assert!(scene.is_active(&child).await);
+    assert_eq!(delete.send(&service.app).await.status, 200);
+    assert!(!scene.is_active(&child).await);
+    assert_eq!(delete.send(&service.app).await.status, 404);
+}

@@ -19,6 +19,8 @@ use crate::{
 
 /// How many tokens are ended at once. It is also the maximum number of links in one write.
 const BATCH: usize = 25;
+/// How many links of a family are read at once.
+const PAGE: i32 = 1000;
 
 /// What is known about the descendants of a token that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,9 @@ pub(super) async fn end_descendants(
         reason: EndReason::MakerRevoked,
         ..*ending
     };
+    if family == id {
+        return end_family(app, owner, id, &ending).await;
+    }
     // The tokens that had ended before the links were read.
     let mut ended = HashSet::new();
     loop {
@@ -114,6 +119,31 @@ pub(super) async fn end_descendants(
             tokio::task::yield_now().await;
         }
         ended.extend(below.iter().map(|link| link.child));
+    }
+}
+
+/// Ends all tokens of the family of a token that has ended and that is the family's first maker.
+/// All tokens of the family descend from it, so each link can be deleted as soon as its child has
+/// ended. If a request runs out of time, its progress is kept.
+///
+/// A new link can be stored only while its maker is valid. The maker's own link is in the list
+/// until the maker has ended. So if the list is empty, all tokens of the family have ended.
+async fn end_family(app: &App, owner: OwnerKey, id: TokenId, ending: &Ending) -> Result<()> {
+    loop {
+        let links = app.identity.first_links(owner, id, PAGE).await?;
+        if links.is_empty() {
+            return change(app, app.identity.descendants_ended(owner, id)?).await;
+        }
+        for links in links.chunks(BATCH) {
+            let ends = links
+                .iter()
+                .map(|link| end_one(app, owner, link.child, false, ending));
+            try_join_all(ends).await?;
+            app.identity.write_links(owner, id, &[], links).await?;
+            // The embedded database never yields. Without this yield, the time limit of the request
+            // could not stop the loop.
+            tokio::task::yield_now().await;
+        }
     }
 }
 

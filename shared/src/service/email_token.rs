@@ -9,7 +9,7 @@ use crate::{
         error::{Error, Result},
         id::{AccountId, UserId},
         owner::User,
-        token::{Ancestry, Author, Draft, PlainToken, Token, TokenId},
+        token::{Ancestry, Author, Draft, Holder, PlainToken, Token, TokenId},
     },
     service::{
         access::{MayRead, MayWrite, Permit},
@@ -21,7 +21,7 @@ use crate::{
         verify::Lookup,
     },
     store::{
-        identity::{AddressSlot, EmailTokenWrite},
+        identity::{AddressSlot, EmailTokenWrite, OldItem},
         item::WriteResult,
     },
 };
@@ -175,6 +175,7 @@ pub(super) async fn create_if_none(
     lost: Option<&Sealed>,
 ) -> Result<Creation> {
     let mut there = user.stored.clone();
+    let mut after = AfterReplacement::Gone;
     loop {
         let now = app.now();
         let mut properties = properties;
@@ -214,17 +215,48 @@ pub(super) async fn create_if_none(
                 sealed: app.seal(plain.reveal(), &bound_to).await?,
                 token: record(token.id),
             };
-            let insertion = app
-                .identity
-                .email_token_insertion(&stored, there.as_ref())?;
+            let old = there
+                .as_ref()
+                .map(|old| (old, old_item(app, after, token.id)));
+            let insertion = app.identity.email_token_insertion(&stored, old)?;
             Ok(OtherWrites::Some(insertion))
         };
         let (written, token, plain) = tokens::create(app, draft, with_record).await?;
         match written {
             EmailTokenWrite::Written => return Ok(Creation::New(record(token.id), plain)),
             EmailTokenWrite::UserChanged => return Ok(Creation::UserChanged),
-            EmailTokenWrite::Conflict(stored) => there = stored.map(|stored| *stored),
+            EmailTokenWrite::Conflict(stored) => {
+                (there, after) = (stored.map(|stored| *stored), AfterReplacement::Gone);
+            }
+            EmailTokenWrite::OldHasDescendants { has_ended: true } => {
+                after = AfterReplacement::Unchanged;
+            }
+            EmailTokenWrite::OldHasDescendants { has_ended: false } => {
+                after = AfterReplacement::Ended;
+            }
         }
+    }
+}
+
+/// The state of the old token's item after a new e-mail token has replaced the old token.
+#[derive(Clone, Copy)]
+enum AfterReplacement {
+    Gone,
+    Ended,
+    Unchanged,
+}
+
+fn old_item(app: &App, after: AfterReplacement, new: TokenId) -> OldItem {
+    match after {
+        AfterReplacement::Gone => OldItem::Delete,
+        AfterReplacement::Unchanged => OldItem::Keep,
+        AfterReplacement::Ended => OldItem::End(tokens::revocation(
+            app,
+            Author {
+                holder: Holder::User,
+                token: new,
+            },
+        )),
     }
 }
 
@@ -355,6 +387,7 @@ pub async fn list(
 /// # Errors
 /// The value key or the database is unavailable.
 pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -> Result<bool> {
+    let mut after = AfterReplacement::Gone;
     loop {
         let found = Lookup::new(app).email_user(id.into()).read().await?;
         let Some((owner, ecosystem)) = found
@@ -397,12 +430,16 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
                     ..old.clone()
                 },
             };
-            let insertion = app.identity.email_token_insertion(&new, Some(stored))?;
+            let old = (stored, old_item(app, after, token.id));
+            let insertion = app.identity.email_token_insertion(&new, Some(old))?;
             Ok(OtherWrites::Some(insertion))
         };
         let (written, _, _) = tokens::create(app, draft, with_record).await?;
-        if let EmailTokenWrite::Written = written {
-            return Ok(true);
-        }
+        after = match written {
+            EmailTokenWrite::Written => return Ok(true),
+            EmailTokenWrite::OldHasDescendants { has_ended: true } => AfterReplacement::Unchanged,
+            EmailTokenWrite::OldHasDescendants { has_ended: false } => AfterReplacement::Ended,
+            EmailTokenWrite::Conflict(_) | EmailTokenWrite::UserChanged => AfterReplacement::Gone,
+        };
     }
 }

@@ -195,8 +195,9 @@ pub(super) enum EmailTokenEnd {
 
 /// Ends a user's e-mail token and deletes its record, in one transaction. `has_descendants` says
 /// whether the token is known to have descendants. If this is `false`, but the transaction finds
-/// descendants and `descendants_first` is `true`, this function ends the descendants before the
-/// token. After this function, the caller must end the descendants that may still be valid.
+/// descendants and `descendants_first` is `true`, this function ends the token and its descendants
+/// before it deletes the record, so that a repeated request finds the record and goes on. After this
+/// function, the caller must end the descendants that may still be valid.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -226,14 +227,27 @@ pub(super) async fn end_email_token(
             identity::EmailTokenEnd::TokenChanged(Some(StoredToken::Token(token)))
                 if has_descendants == Some(false) =>
             {
-                (has_descendants, descendants) = (Some(true), DescendantState::Valid);
                 if descendants_first {
+                    // End the token at once. Otherwise its holder could make tokens faster than
+                    // they are ended.
+                    end_one(app, user, id, true, ending).await?;
                     end_descendants(app, user, id, token.ancestry, ending).await?;
+                    has_descendants = None;
+                } else {
+                    (has_descendants, descendants) = (Some(true), DescendantState::Valid);
                 }
             }
             // The token has ended, so only the record is left.
             identity::EmailTokenEnd::TokenChanged(there) => {
-                (has_descendants, descendants) = (None, of_ended(there));
+                (has_descendants, descendants) = (None, DescendantState::Ended);
+                match there {
+                    Some(StoredToken::Ended(token))
+                        if descendants_first && token.has_valid_descendants() =>
+                    {
+                        end_descendants(app, user, id, token.ancestry(), ending).await?;
+                    }
+                    there => descendants = of_ended(there),
+                }
             }
         }
     }

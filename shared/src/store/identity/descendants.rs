@@ -5,8 +5,9 @@
 //! child. FAMILY is the lineage of the first maker. So the links of all tokens that descend from
 //! the first maker are next to each other, and one query reads them.
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, PutRequest, TransactWriteItem, WriteRequest,
+use aws_sdk_dynamodb::{
+    operation::query::builders::QueryFluentBuilder,
+    types::{AttributeValue, DeleteRequest, PutRequest, TransactWriteItem, WriteRequest},
 };
 use serde::{Deserialize, Serialize};
 
@@ -174,21 +175,10 @@ impl Identity {
     /// Reads all links of a family with strong consistency: one `Query` for each megabyte, which is
     /// some 7,000 links.
     pub(crate) async fn links(&self, owner: OwnerKey, family: TokenId) -> Result<Vec<Link>> {
-        let prefix = AttributeValue::S(link_prefix(family));
         let (mut links, mut start) = (Vec::new(), None);
         loop {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("#owner = :owner AND begins_with(#item, :prefix)")
-                .expression_attribute_names("#owner", PARTITION_KEY)
-                .expression_attribute_names("#item", SORT_KEY)
-                .expression_attribute_values(":owner", to_value(&owner)?)
-                .expression_attribute_values(":prefix", prefix.clone())
-                .consistent_read(true)
-                .set_exclusive_start_key(start);
-            let output = query.send().await?;
+            let query = self.query_links(owner, family)?;
+            let output = query.set_exclusive_start_key(start).send().await?;
             let items = output
                 .items
                 .ok_or_else(|| unavailable("the response contains no items"))?;
@@ -200,6 +190,35 @@ impl Identity {
                 return Ok(links);
             }
         }
+    }
+
+    /// Reads the first links of a family with strong consistency: at most `limit`.
+    pub(crate) async fn first_links(
+        &self,
+        owner: OwnerKey,
+        family: TokenId,
+        limit: i32,
+    ) -> Result<Vec<Link>> {
+        let output = self.query_links(owner, family)?.limit(limit).send().await?;
+        let items = output
+            .items
+            .ok_or_else(|| unavailable("the response contains no items"))?;
+        items.into_iter().map(from_item).collect()
+    }
+
+    /// Returns a strongly consistent query for the links of a family.
+    fn query_links(&self, owner: OwnerKey, family: TokenId) -> Result<QueryFluentBuilder> {
+        let prefix = AttributeValue::S(link_prefix(family));
+        Ok(self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#owner = :owner AND begins_with(#item, :prefix)")
+            .expression_attribute_names("#owner", PARTITION_KEY)
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":owner", to_value(&owner)?)
+            .expression_attribute_values(":prefix", prefix)
+            .consistent_read(true))
     }
 
     /// Stores and deletes links of a family, at most 25 in all, with one `BatchWriteItem`.

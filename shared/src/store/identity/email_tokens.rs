@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
 use serde::Deserialize;
 
 use super::{
-    Identity, Key, StoredToken,
+    Identity, Key, StoredToken, TOKEN_HASH,
     descendants::{NEXT_REVISION, stored_token_in},
 };
 use crate::{
@@ -50,9 +50,26 @@ pub const EMAIL_TOKENS_PROJECTION: &[&str] = &[
 /// The placeholder for `scope`, which is a reserved word of DynamoDB.
 const SCOPE: &[(&str, &str)] = &[("#scope", "scope")];
 
+/// What happens to the item of the old token when a new e-mail token replaces it.
+#[derive(Clone, Copy)]
+pub(crate) enum OldItem {
+    /// The item is deleted, unless tokens descend from the old token.
+    Delete,
+    /// The old token ends. Its item stays, so that a revocation of the old token finds the tokens
+    /// that descend from it.
+    End(Ending),
+    /// The item stays as it is: the old token has ended.
+    Keep,
+}
+
 /// The result of storing a new e-mail token.
 pub(crate) enum EmailTokenWrite {
     Written,
+    /// Tokens descend from the old token. Contains what must happen to the old token's item instead
+    /// of its deletion: whether the old token is still to be ended.
+    OldHasDescendants {
+        has_ended: bool,
+    },
     /// The user is inactive, is deleted or has a new epoch.
     UserChanged,
     /// The stored e-mail token has changed since it was read. Contains the stored e-mail token, or
@@ -139,14 +156,14 @@ impl Identity {
     pub(crate) fn email_token_insertion(
         &self,
         new: &StoredEmailToken,
-        old: Option<&StoredEmailToken>,
+        old: Option<(&StoredEmailToken, OldItem)>,
     ) -> Result<Change<EmailTokenWrite>> {
         let user = OwnerKey::from(&new.token.user_id);
         let mut item = to_item(new)?;
         item.extend(Key::email_token(user).to_item()?);
         let put_new = match old {
             None => put(&self.table, item, "attribute_not_exists(token_id)", &[])?,
-            Some(old) => put(
+            Some((old, _)) => put(
                 &self.table,
                 item,
                 "token_id = :old AND revision = :revision AND sealed = :sealed",
@@ -161,20 +178,39 @@ impl Identity {
             )?,
         };
         let mut writes = vec![put_new, user_unchanged(&self.table, user, new.token.epoch)?];
-        if let Some(old) = old {
-            let key = Key::token(user, old.token.token_id).to_item()?;
-            writes.push(delete(&self.table, key, None, &[])?);
+        match old {
+            Some((old, OldItem::Delete)) => {
+                let key = Key::token(user, old.token.token_id).to_item()?;
+                let condition = Some("attribute_not_exists(descendants)");
+                writes.push(delete(&self.table, key, condition, &[])?);
+            }
+            Some((old, OldItem::End(ending))) => {
+                writes.push(self.end(user, old.token.token_id, true, &ending)?);
+            }
+            Some((_, OldItem::Keep)) | None => {}
         }
-        Ok(Change::together(writes, |transacted| match transacted {
-            Transacted::Written => Ok(EmailTokenWrite::Written),
-            Transacted::Refused(mut refused) => match refused.swap_remove(0) {
-                Some(there) if refused.iter().all(Option::is_none) => {
-                    let there = (!there.is_empty()).then(|| from_item(there).map(Box::new));
-                    Ok(EmailTokenWrite::Conflict(there.transpose()?))
+        let changes_old = writes.len() > 2;
+        Ok(Change::together(
+            writes,
+            move |transacted| match transacted {
+                Transacted::Written => Ok(EmailTokenWrite::Written),
+                Transacted::Refused(refused)
+                    if changes_old && matches!(&refused[..], [None, None, Some(_), ..]) =>
+                {
+                    let has_hash = |item: &Item| item.contains_key(TOKEN_HASH);
+                    Ok(EmailTokenWrite::OldHasDescendants {
+                        has_ended: !refused[2].as_ref().is_some_and(has_hash),
+                    })
                 }
-                _ => Ok(EmailTokenWrite::UserChanged),
+                Transacted::Refused(mut refused) => match refused.swap_remove(0) {
+                    Some(there) if refused.iter().all(Option::is_none) => {
+                        let there = (!there.is_empty()).then(|| from_item(there).map(Box::new));
+                        Ok(EmailTokenWrite::Conflict(there.transpose()?))
+                    }
+                    _ => Ok(EmailTokenWrite::UserChanged),
+                },
             },
-        }))
+        ))
     }
 
     /// Prepares to change the record of a user's e-mail token and the token's item. The conditions:

@@ -24,7 +24,7 @@ pub(crate) use self::{
     addresses::{AddressCopy, AddressSlot},
     data_keys::{StoredDataKey, StoredDataKeys},
     descendants::{Descent, Link},
-    email_tokens::{EmailTokenEnd, EmailTokenWrite},
+    email_tokens::{EmailTokenEnd, EmailTokenWrite, OldItem},
     owners::{owner_item, user_unchanged},
     scan::Stored,
     tokens::Renewal,
