@@ -181,7 +181,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("GetItem", 1.0),
-            ("BatchGetItem", 1.0),
+            ("BatchGetItem", 2.0),
             ("TransactWriteItems", 10.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),

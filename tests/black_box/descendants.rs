@@ -1074,3 +1074,20 @@ async fn the_deletion_of_an_e_mail_token_ends_it_before_its_descendants() {
     assert!(!scene.is_active(&child).await);
     assert_eq!(delete.send(&service.app).await.status, 404);
 }
+
+#[tokio::test]
+async fn a_code_gives_no_wider_scope_and_no_later_end_than_its_maker_has_at_the_exchange() {
+    let (service, bob) = with_bob().await;
+    ask(&service, "POST", &json!({ "email": BOB })).await;
+    let token = value(&service, BOB).await;
+    let scene = Scene::of(service, bob);
+    let service = &scene.service;
+    let code = scene.code(&token).await;
+    let end = (service.clock.seconds() + 30) * 1000;
+    let less = json!({ "email": BOB, "write": false, "expiration_date": end });
+    assert_eq!(ask(service, "PUT", &less).await.status, 200);
+    let child = Made::of(&consume(service, &code).await);
+    let introspection = service.introspect(&child.token).await.json();
+    assert_eq!(introspection["scope"], "read");
+    assert_eq!(introspection["exp"].as_u64(), Some(end / 1000));
+}

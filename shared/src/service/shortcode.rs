@@ -9,8 +9,8 @@ use crate::{
         id::{EcosystemId, EnvironmentId, UserId},
         owner::{Environment, User},
         shortcode::{Code, Grantee, NewCode, Record},
-        time::Timestamp,
-        token::{Ancestry, Draft, Holder, Maker, PlainToken, Token, TokenOwner},
+        time::{Timestamp, UnixSeconds},
+        token::{Ancestry, Draft, Holder, Maker, PlainToken, Scope, Token, TokenOwner},
     },
     service::{
         access::{MayWrite, Permit},
@@ -177,12 +177,12 @@ pub async fn exchange(
     };
     // After a migration, tokens without a tag are invalid.
     let must_have_tag = app.deployment().await?.schema != Schema::One;
-    if !is_still_valid(app, &record.grantee, other, must_have_tag, now).await?
-        || own.is_some_and(|maker| app.is_rejected(maker.token))
-    {
+    let makers = Makers { own, other };
+    let limits = limits_if_valid(app, &record.grantee, makers, must_have_tag, now).await?;
+    let Some(limits) = limits else {
         ephemeral.delete_code(code, &record).await?;
         return Ok(Exchange::Invalid);
-    }
+    };
 
     // The new token will belong to the user of the code, or to a new user if the code is for an
     // environment. The transaction below fails if the user of the code has changed since the code
@@ -205,7 +205,8 @@ pub async fn exchange(
     };
     let draft = Draft {
         ancestry: own.map_or_else(Ancestry::default, Maker::ancestry_of_child),
-        ..Draft::new(for_user, record.token(now.seconds()), now)
+        scope: limits.scope,
+        ..Draft::new(for_user, record.token(now.seconds(), limits.ends_at), now)
     };
     let with_exchange = async |token: &Token, _: &PlainToken| {
         let of = (code, &record);
@@ -233,37 +234,65 @@ pub async fn exchange(
     }
 }
 
-/// Returns whether the ecosystem and the environment of a code exist, and whether the token that
-/// created the code is valid. Pass that token's `maker` only if the token is an account token or a
-/// server token.
-async fn is_still_valid(
+/// The token that created a code: a token of the code's user, or the token of an account or a
+/// server.
+#[derive(Clone, Copy)]
+struct Makers<'a> {
+    own: Option<&'a Maker>,
+    other: Option<&'a Maker>,
+}
+
+/// What the token that a code gives may be at most.
+struct Limits {
+    scope: Scope,
+    ends_at: Option<UnixSeconds>,
+}
+
+/// Returns the limits of the new token if the ecosystem and the environment of the code exist, and
+/// if the token that created the code is valid. Otherwise returns `None`. The transaction checks a
+/// token of the code's user again.
+///
+/// The limits are those of the user's own token now. Its scope or its end may have been reduced since
+/// it created the code.
+async fn limits_if_valid(
     app: &App,
     grantee: &Grantee,
-    maker: Option<&Maker>,
+    Makers { own, other }: Makers<'_>,
     must_have_tag: bool,
     now: Timestamp,
-) -> Result<bool> {
+) -> Result<Option<Limits>> {
     let ecosystem = grantee.user().ecosystem();
     let environment = grantee.environment();
     let mut keys = BTreeSet::from([Key::owner(ecosystem.into())]);
     keys.extend(environment.map(Key::environment));
-    if let Some(maker) = maker {
-        keys.insert(Key::owner(maker.owner));
-        keys.insert(Key::token(maker.owner, maker.token));
-    }
+    keys.extend(other.map(|maker| Key::owner(maker.owner)));
+    let maker = own.or(other);
+    keys.extend(maker.map(|maker| Key::token(maker.owner, maker.token)));
     let found = app.identity.read(&keys).await?;
+    let token = maker.and_then(|maker| found.token(maker.owner, maker.token));
     let is_maker_valid = maker.is_none_or(|maker| {
-        let token = found.token(maker.owner, maker.token);
-        let owner = found.owner(maker.owner);
-        let both = token.zip(owner);
-        both.is_some_and(|(token, owner)| {
-            token.is_valid_for(owner.state(), now.seconds())
-                && (token.tag_key.is_some() || !must_have_tag)
-        }) && !app.is_rejected(maker.token)
+        let is_token_valid = token.is_some_and(|token| {
+            token.expiry.is_valid_at(now.seconds()) && (token.tag_key.is_some() || !must_have_tag)
+        });
+        let is_owner_valid = other.is_none_or(|maker| {
+            let both = token.zip(found.owner(maker.owner));
+            both.is_some_and(|(token, owner)| token.is_valid_for(owner.state(), now.seconds()))
+        });
+        is_token_valid && is_owner_valid && !app.is_rejected(maker.token)
     });
-    Ok(is_maker_valid
+    let is_valid = is_maker_valid
         && found.ecosystem(ecosystem).is_some()
-        && environment.is_none_or(|id| found.environment(id).is_some()))
+        && environment.is_none_or(|id| found.environment(id).is_some());
+    Ok(is_valid.then(|| match token.filter(|_| own.is_some()) {
+        Some(own) => Limits {
+            scope: own.scope,
+            ends_at: own.expiry.expires_at(),
+        },
+        None => Limits {
+            scope: Scope::ReadWrite,
+            ends_at: None,
+        },
+    }))
 }
 
 fn none_free() -> Error {
