@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::{
     App, config,
     domain::{
@@ -51,9 +51,7 @@ pub struct Bootstrap {
 /// # Errors
 /// The error is one line with the cause.
 pub async fn run(args: Bootstrap) -> Result<(), String> {
-    let id = args.account.as_deref().map(AccountId::parse).transpose();
-    let id =
-        id.map_err(|_invalid| "the account id must be \"A\" followed by 24 lowercase hex digits")?;
+    let id = args.account.as_deref().map(account_id).transpose()?;
 
     let client = client::dynamodb(&client::operator_environment().await);
     if let Some(ephemeral) = args.ephemeral_table.filter(|_| args.create_tables) {
@@ -80,23 +78,36 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
     let (_, token) = mint(&app, right, &account, wanted).await.map_err(said)?;
 
     let (id, token) = (account.id.as_str(), token.reveal());
-    let mut out = std::io::stdout().lock();
-    let printed = if args.json {
-        writeln!(out, "{}", json!({ "accountId": id, "accountToken": token }))
-    } else {
-        writeln!(
-            out,
-            "Account: {id}\nToken:   {token}\nThe token is shown only once. Store it like a password."
-        )
-    };
-    // If the token cannot be printed, it is lost. So this error must be reported.
-    printed
-        .and_then(|()| out.flush())
-        .map_err(|error| error.to_string())?;
+    let text = format!(
+        "Account: {id}\nToken:   {token}\nThe token is shown only once. Store it like a password."
+    );
+    let value = json!({ "accountId": id, "accountToken": token });
+    print(&text, &value, args.json)?;
     // In schema version 1, `tokenry migrate` chooses the first account.
     if deployment.schema == Schema::CURRENT && deployment.first_account.is_none() {
         let first = deployment::set_first_account(&app, right, &account.id);
         first.await.map_err(said)?;
     }
     Ok(())
+}
+
+/// Parses the id of an account.
+pub(crate) fn account_id(text: &str) -> Result<AccountId, String> {
+    AccountId::parse(text).map_err(|_invalid| {
+        r#"the account id must be "A" followed by 24 lowercase hex digits"#.to_owned()
+    })
+}
+
+/// Prints the result of a command: `value` as a line of JSON, or `text`.
+pub(crate) fn print(text: &str, value: &Value, is_json: bool) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    let printed = if is_json {
+        writeln!(out, "{value}")
+    } else {
+        writeln!(out, "{text}")
+    };
+    // If a token cannot be printed, it is lost. So this error must be reported.
+    printed
+        .and_then(|()| out.flush())
+        .map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
 //! `tokenry migrate`: migrates the stored data of a deployment to the version of this release, in
 //! the table directly, without the API.
 
-use std::{io::Write, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -18,7 +18,11 @@ use shared::{
     store::{client, identity::Identity},
 };
 
-use crate::{serve::said, value_key::open_value_key};
+use crate::{
+    bootstrap::{account_id, print},
+    serve::said,
+    value_key::open_value_key,
+};
 
 /// Migrate the stored data of a deployment to the version of this release. Run this command only
 /// when every function has the new release
@@ -48,12 +52,6 @@ pub struct Migrate {
     json: bool,
 }
 
-fn account_id(text: &str) -> Result<AccountId, String> {
-    AccountId::parse(text).map_err(|_invalid| {
-        r#"the account id must be "A" followed by 24 lowercase hex digits"#.to_owned()
-    })
-}
-
 /// Migrates the data, and prints the new account tokens. Each of these tokens is shown only once.
 ///
 /// # Errors
@@ -77,37 +75,29 @@ pub async fn run(args: Migrate) -> Result<(), String> {
         {
             let id = account.id.as_str();
             let token = new_token(&app, account).await.map_err(said)?;
-            print(&if args.json {
-                json!({ "accountId": id, "accountToken": token }).to_string()
-            } else {
-                format!(
-                    "Account:   {id}\nNew token: {token}\n\
-                     The token is shown only once. Store it like a password.\n"
-                )
-            })?;
+            let text = format!(
+                "Account:   {id}\nNew token: {token}\n\
+                 The token is shown only once. Store it like a password.\n"
+            );
+            let value = json!({ "accountId": id, "accountToken": token });
+            print(&text, &value, args.json)?;
         }
     }
     if args.prepare {
-        return print(&if args.json {
-            json!({ "prepared": true }).to_string()
-        } else {
-            "New tokens have a tag now, and old tokens are still valid. Replace the tokens of your \
-             back ends. Then run this command again without --prepare."
-                .to_owned()
-        });
+        let text = "New tokens have a tag now, and old tokens are still valid. Replace the tokens of \
+                    your back ends. Then run this command again without --prepare.";
+        return print(text, &json!({ "prepared": true }), args.json);
     }
     let replaced = migrate::finish(&app, right).await.map_err(said)?;
     // After this time, every execution environment knows the new version.
     wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
     let deleted = migrate::clean_up(&app, right).await.map_err(said)?;
-    print(&if args.json {
-        json!({ "schema": 2, "replacedEmailTokens": replaced, "endedTokens": deleted }).to_string()
-    } else {
-        format!(
-            "The stored data has version 2.\nE-mail tokens with a new value: {replaced}\n\
-             Tokens without a tag that ended: {deleted}"
-        )
-    })
+    let text = format!(
+        "The stored data has version 2.\nE-mail tokens with a new value: {replaced}\n\
+         Tokens without a tag that ended: {deleted}"
+    );
+    let value = json!({ "schema": 2, "replacedEmailTokens": replaced, "endedTokens": deleted });
+    print(&text, &value, args.json)
 }
 
 #[expect(
@@ -145,12 +135,4 @@ pub(crate) async fn new_token(app: &App, account: &Account) -> Result<String, Er
     };
     let (_, token) = mint(app, MayWrite::of_operator(), account, wanted).await?;
     Ok(token.reveal().to_owned())
-}
-
-fn print(text: &str) -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    // If a token cannot be printed, it is lost. So this error must be reported.
-    writeln!(out, "{text}")
-        .and_then(|()| out.flush())
-        .map_err(|error| error.to_string())
 }

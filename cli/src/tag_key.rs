@@ -8,13 +8,13 @@ use shared::{
     store::{client, identity::Identity},
 };
 
-use crate::{serve::said, value_key::print};
+use crate::{bootstrap::print, serve::said};
 
 /// Replace the key for the tags of tokens, in the table of a deployment
 #[derive(Clone, Debug, Subcommand)]
 pub enum TagKeyCommand {
-    /// Add a key. Within six minutes, this key is used for the tags of new tokens. Tags that older keys
-    /// created stay valid
+    /// Add a key. Within six minutes, this key is used for the tags of new tokens. Tags that older
+    /// keys created stay valid
     Add(Add),
 }
 
@@ -44,5 +44,5 @@ pub async fn run(command: TagKeyCommand) -> Result<(), String> {
     let text = format!(
         "Added the tag key {id}. Within six minutes, it is used for the tags of new tokens."
     );
-    print(&text, &json!({ "tagKeyId": id }), args.json).map_err(|error| error.to_string())
+    print(&text, &json!({ "tagKeyId": id }), args.json)
 }

@@ -1,11 +1,9 @@
 //! `tokenry value-key`: replaces the keys that encrypt the values of e-mail tokens, in the table
 //! directly, without the API.
 
-use std::io::Write;
-
 use aws_config::SdkConfig;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::{
     App,
     config::{self, ValueKeySource},
@@ -17,7 +15,7 @@ use shared::{
     store::{client, identity::Identity},
 };
 
-use crate::serve::said;
+use crate::{bootstrap::print, serve::said};
 
 /// Replace the keys that encrypt the values of e-mail tokens, in the tables of a deployment
 #[derive(Clone, Debug, Subcommand)]
@@ -102,7 +100,7 @@ pub async fn run(command: ValueKeyCommand) -> Result<(), String> {
             (text, json!({ "wrapped": wrapped }), deployment.json)
         }
     };
-    print(&text, &value, is_json).map_err(|error| error.to_string())
+    print(&text, &value, is_json)
 }
 
 async fn connect(deployment: &Deployment) -> (App, SdkConfig) {
@@ -120,14 +118,4 @@ pub(crate) fn open_value_key(environment: &SdkConfig, source: ValueKeySource) ->
         ValueKeySource::Kms(arn) => ValueKey::kms(client::kms(environment), arn),
         ValueKeySource::File(path) => ValueKey::file(path),
     }
-}
-
-pub(crate) fn print(text: &str, value: &Value, is_json: bool) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if is_json {
-        writeln!(out, "{value}")?;
-    } else {
-        writeln!(out, "{text}")?;
-    }
-    out.flush()
 }

@@ -62,6 +62,17 @@ impl Scene {
         Self { service, bob, key }
     }
 
+    /// Returns a scene in which `bob` has an e-mail token, and this token.
+    async fn of_e_mail_token() -> (Self, Made) {
+        let (service, bob) = with_bob().await;
+        let made = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
+        let made = Made {
+            id: made["tokenId"].as_str().unwrap().to_owned(),
+            token: value(&service, BOB).await,
+        };
+        (Self::of(service, bob), made)
+    }
+
     async fn mint(&self) -> Made {
         Made::of(&self.service.mint(&self.bob, "expiryType=Infinite").await)
     }
@@ -244,10 +255,7 @@ async fn a_code_of_an_expired_token_gets_a_404() {
 
 #[tokio::test]
 async fn a_code_of_an_e_mail_token_whose_date_is_now_in_the_past_gets_a_404() {
-    let (service, bob) = with_bob().await;
-    ask(&service, "POST", &json!({ "email": BOB })).await;
-    let token = value(&service, BOB).await;
-    let scene = Scene::of(service, bob);
+    let (scene, Made { token, .. }) = Scene::of_e_mail_token().await;
     let [before, after] = [scene.code(&token).await, scene.code(&token).await];
     assert_eq!(consume(&scene.service, &before).await.status, 200);
     let past = json!({ "email": BOB, "write": true, "expiration_date": 1 });
@@ -755,13 +763,7 @@ async fn a_revocation_of_all_tokens_ends_children_too() {
 #[tokio::test]
 async fn every_way_to_revoke_an_e_mail_token_also_ends_its_descendants() {
     for way in ["its id", "its value", "its address"] {
-        let (service, bob) = with_bob().await;
-        let made = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
-        let root = Made {
-            id: made["tokenId"].as_str().unwrap().to_owned(),
-            token: value(&service, BOB).await,
-        };
-        let scene = Scene::of(service, bob);
+        let (scene, root) = Scene::of_e_mail_token().await;
         let service = &scene.service;
         let child = scene.child(&root).await;
         scene.child(&child).await;
@@ -1016,13 +1018,7 @@ async fn a_change_of_an_e_mail_token_increases_the_revision_of_its_item() {
 #[tokio::test]
 async fn the_descendants_of_an_e_mail_token_that_a_log_in_replaced_end_with_its_revocation() {
     for way in ["its id", "its value"] {
-        let (service, bob) = with_bob().await;
-        let made = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
-        let root = Made {
-            id: made["tokenId"].as_str().unwrap().to_owned(),
-            token: value(&service, BOB).await,
-        };
-        let scene = Scene::of(service, bob);
+        let (scene, root) = Scene::of_e_mail_token().await;
         let service = &scene.service;
         let child = scene.child(&root).await;
         let past = json!({ "email": BOB, "write": true, "expiration_date": 1 });
@@ -1046,13 +1042,7 @@ async fn the_descendants_of_an_e_mail_token_that_a_log_in_replaced_end_with_its_
 
 #[tokio::test]
 async fn the_deletion_of_an_e_mail_token_ends_it_before_its_descendants() {
-    let (service, bob) = with_bob().await;
-    ask(&service, "POST", &json!({ "email": BOB })).await;
-    let root = Made {
-        id: String::new(),
-        token: value(&service, BOB).await,
-    };
-    let scene = Scene::of(service, bob);
+    let (scene, root) = Scene::of_e_mail_token().await;
     let service = &scene.service;
     let child = scene.child(&root).await;
     let code = scene.code(&root.token).await;
@@ -1077,10 +1067,7 @@ async fn the_deletion_of_an_e_mail_token_ends_it_before_its_descendants() {
 
 #[tokio::test]
 async fn a_code_gives_no_wider_scope_and_no_later_end_than_its_maker_has_at_the_exchange() {
-    let (service, bob) = with_bob().await;
-    ask(&service, "POST", &json!({ "email": BOB })).await;
-    let token = value(&service, BOB).await;
-    let scene = Scene::of(service, bob);
+    let (scene, Made { token, .. }) = Scene::of_e_mail_token().await;
     let service = &scene.service;
     let code = scene.code(&token).await;
     let end = (service.clock.seconds() + 30) * 1000;

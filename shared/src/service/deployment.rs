@@ -42,9 +42,7 @@ impl Remembered {
     pub(super) fn set(&self, now: UnixSeconds, deployment: Arc<Deployment>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, deployment));
     }
-}
 
-impl Remembered {
     /// Returns the record. Reads it if it was not read yet. If the record is not complete yet, also
     /// reads it if the last read was at least [`REREAD_SECONDS`] ago. The record is complete if the
     /// stored data has the version that this release writes, and there is a first account.

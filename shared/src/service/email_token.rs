@@ -175,7 +175,7 @@ pub(super) async fn create_if_none(
     lost: Option<&Sealed>,
 ) -> Result<Creation> {
     let mut there = user.stored.clone();
-    let mut after = AfterReplacement::Gone;
+    let mut old_item = OldItem::Delete;
     loop {
         let now = app.now();
         let mut properties = properties;
@@ -189,14 +189,6 @@ pub(super) async fn create_if_none(
             properties = stored.token.properties();
         }
         let owner = &user.user;
-        let draft = Draft {
-            owner: owner.into(),
-            expiry: properties.expiry(),
-            scope: properties.scope,
-            name: None,
-            created_at: now,
-            ancestry: Ancestry::default(),
-        };
         let record = |token_id| EmailToken {
             token_id,
             scope: properties.scope,
@@ -209,55 +201,53 @@ pub(super) async fn create_if_none(
             email_account: user.account.clone(),
             email_user: ListKey::of(&owner.id),
         };
-        let with_record = async |token: &Token, plain: &PlainToken| {
-            let bound_to = bound_to(&owner.id, token.id);
-            let stored = StoredEmailToken {
-                sealed: app.seal(plain.reveal(), &bound_to).await?,
-                token: record(token.id),
-            };
-            let old = there
-                .as_ref()
-                .map(|old| (old, old_item(app, after, token.id)));
-            let insertion = app.identity.email_token_insertion(&stored, old)?;
-            Ok(OtherWrites::Some(insertion))
-        };
-        let (written, token, plain) = tokens::create(app, draft, with_record).await?;
+        let old = there.as_ref().map(|old| (old, old_item));
+        let (written, token, plain) = store_new(app, owner, properties, old, record).await?;
         match written {
-            EmailTokenWrite::Written => return Ok(Creation::New(record(token.id), plain)),
+            EmailTokenWrite::Written => return Ok(Creation::New(token, plain)),
             EmailTokenWrite::UserChanged => return Ok(Creation::UserChanged),
             EmailTokenWrite::Conflict(stored) => {
-                (there, after) = (stored.map(|stored| *stored), AfterReplacement::Gone);
+                (there, old_item) = (stored.map(|stored| *stored), OldItem::Delete);
             }
-            EmailTokenWrite::OldHasDescendants { has_ended: true } => {
-                after = AfterReplacement::Unchanged;
-            }
-            EmailTokenWrite::OldHasDescendants { has_ended: false } => {
-                after = AfterReplacement::Ended;
-            }
+            EmailTokenWrite::OldHasDescendants(instead) => old_item = instead,
         }
     }
 }
 
-/// The state of the old token's item after a new e-mail token has replaced the old token.
-#[derive(Clone, Copy)]
-enum AfterReplacement {
-    Gone,
-    Ended,
-    Unchanged,
-}
-
-fn old_item(app: &App, after: AfterReplacement, new: TokenId) -> OldItem {
-    match after {
-        AfterReplacement::Gone => OldItem::Delete,
-        AfterReplacement::Unchanged => OldItem::Keep,
-        AfterReplacement::Ended => OldItem::End(tokens::revocation(
-            app,
-            Author {
-                holder: Holder::User,
-                token: new,
-            },
-        )),
-    }
+/// Generates an e-mail token for a user, and stores the token and its record in place of `old`.
+/// `record` gets the id of the token and returns its record. Returns this record too.
+async fn store_new(
+    app: &App,
+    user: &User,
+    properties: Properties,
+    old: Option<(&StoredEmailToken, OldItem)>,
+    record: impl Fn(TokenId) -> EmailToken,
+) -> Result<(EmailTokenWrite, EmailToken, PlainToken)> {
+    let draft = Draft {
+        owner: user.into(),
+        expiry: properties.expiry(),
+        scope: properties.scope,
+        name: None,
+        created_at: app.now(),
+        ancestry: Ancestry::default(),
+    };
+    let with_record = async |token: &Token, plain: &PlainToken| {
+        let new = StoredEmailToken {
+            sealed: app
+                .seal(plain.reveal(), &bound_to(&user.id, token.id))
+                .await?,
+            token: record(token.id),
+        };
+        let by = Author {
+            holder: Holder::User,
+            token: token.id,
+        };
+        let ending = tokens::revocation(app, by);
+        let insertion = app.identity.email_token_insertion(&new, old, &ending)?;
+        Ok(OtherWrites::Some(insertion))
+    };
+    let (written, token, plain) = tokens::create(app, draft, with_record).await?;
+    Ok((written, record(token.id), plain))
 }
 
 /// Creates a user's e-mail token.
@@ -387,7 +377,7 @@ pub async fn list(
 /// # Errors
 /// The value key or the database is unavailable.
 pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -> Result<bool> {
-    let mut after = AfterReplacement::Gone;
+    let mut old_item = OldItem::Delete;
     loop {
         let found = Lookup::new(app).email_user(id.into()).read().await?;
         let Some((owner, ecosystem)) = found
@@ -413,33 +403,17 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
             return Ok(false);
         }
         let old = &stored.token;
-        let draft = Draft {
-            owner: owner.into(),
-            expiry: old.properties().expiry(),
-            scope: old.scope,
-            name: None,
-            created_at: app.now(),
-            ancestry: Ancestry::default(),
+        let record = |token_id| EmailToken {
+            token_id,
+            revision: old.revision + 1,
+            ..old.clone()
         };
-        let with_record = async |token: &Token, plain: &PlainToken| {
-            let new = StoredEmailToken {
-                sealed: app.seal(plain.reveal(), &bound_to(id, token.id)).await?,
-                token: EmailToken {
-                    token_id: token.id,
-                    revision: old.revision + 1,
-                    ..old.clone()
-                },
-            };
-            let old = (stored, old_item(app, after, token.id));
-            let insertion = app.identity.email_token_insertion(&new, Some(old))?;
-            Ok(OtherWrites::Some(insertion))
-        };
-        let (written, _, _) = tokens::create(app, draft, with_record).await?;
-        after = match written {
+        let replaced = Some((stored, old_item));
+        let (written, ..) = store_new(app, owner, old.properties(), replaced, record).await?;
+        old_item = match written {
             EmailTokenWrite::Written => return Ok(true),
-            EmailTokenWrite::OldHasDescendants { has_ended: true } => AfterReplacement::Unchanged,
-            EmailTokenWrite::OldHasDescendants { has_ended: false } => AfterReplacement::Ended,
-            EmailTokenWrite::Conflict(_) | EmailTokenWrite::UserChanged => AfterReplacement::Gone,
+            EmailTokenWrite::OldHasDescendants(instead) => instead,
+            EmailTokenWrite::Conflict(_) | EmailTokenWrite::UserChanged => OldItem::Delete,
         };
     }
 }

@@ -92,10 +92,19 @@ pub async fn has_tagged_token(app: &App, account: &Account) -> Result<bool> {
 /// # Errors
 /// The value key or the database is unavailable.
 pub async fn finish(app: &App, right: MayWrite) -> Result<u64> {
-    let replaced = replace_email_tokens(app, right).await?;
-    for key in old_addresses(app).await? {
-        addresses::copy(app, right, &key).await?;
-    }
+    let mut replaced = 0;
+    scan(app, async |item| {
+        match item {
+            Stored::EmailToken(stored) => {
+                let id = &stored.token.user_id;
+                replaced += u64::from(email_token::replace_untagged(app, right, id).await?);
+            }
+            Stored::OldAddress(key) => addresses::copy(app, right, &key).await?,
+            Stored::Account(_) | Stored::Token(_) | Stored::Other => {}
+        }
+        Ok(())
+    })
+    .await?;
     let raise = |deployment: Deployment| {
         Ok(Deployment {
             schema: Schema::CURRENT,
@@ -106,24 +115,10 @@ pub async fn finish(app: &App, right: MayWrite) -> Result<u64> {
     Ok(replaced)
 }
 
-async fn replace_email_tokens(app: &App, right: MayWrite) -> Result<u64> {
-    let mut replaced = 0;
-    scan(app, async |item| {
-        if let Stored::EmailToken(stored) = item
-            && email_token::replace_untagged(app, right, &stored.token.user_id).await?
-        {
-            replaced += 1;
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(replaced)
-}
-
 /// Deletes the records that version 2 does not use: tokens without a tag, and the old records of
-/// e-mail addresses. Returns the number of
-/// deleted tokens. Call this function when every execution environment knows the new version: at
-/// least [`REREAD_SECONDS`](deployment::REREAD_SECONDS) after [`finish`].
+/// e-mail addresses. Returns the number of deleted tokens. Call this function when every execution
+/// environment knows the new version: at least [`REREAD_SECONDS`](deployment::REREAD_SECONDS) after
+/// [`finish`].
 ///
 /// # Errors
 /// [`Error::Internal`] if the schema version is not raised yet; [`Error::Unavailable`] if the value
@@ -136,33 +131,29 @@ pub async fn clean_up(app: &App, right: MayWrite) -> Result<u64> {
     }
     // A request that began before the deployment had a tag key may have stored an e-mail token
     // without a tag after `finish` looked for such tokens.
-    replace_email_tokens(app, right).await?;
-    let mut untagged = BTreeSet::new();
     scan(app, async |item| {
-        if let Stored::Token(token) = item
-            && token.tag_key.is_none()
-        {
-            untagged.insert(Key::token(token.owner, token.id));
+        if let Stored::EmailToken(stored) = item {
+            email_token::replace_untagged(app, right, &stored.token.user_id).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    // This second scan sees the tokens that the first one has ended. Their records stay.
+    let (mut untagged, mut old_addresses) = (BTreeSet::new(), BTreeSet::new());
+    scan(app, async |item| {
+        match item {
+            Stored::Token(token) if token.tag_key.is_none() => {
+                untagged.insert(Key::token(token.owner, token.id));
+            }
+            Stored::OldAddress(key) => {
+                old_addresses.insert(key);
+            }
+            _ => {}
         }
         Ok(())
     })
     .await?;
     app.identity.delete_items(&untagged).await?;
-    app.identity
-        .delete_items(&old_addresses(app).await?)
-        .await?;
+    app.identity.delete_items(&old_addresses).await?;
     Ok(untagged.len() as u64)
-}
-
-/// Returns the keys of the old records of e-mail addresses.
-async fn old_addresses(app: &App) -> Result<BTreeSet<Key>> {
-    let mut keys = BTreeSet::new();
-    scan(app, async |item| {
-        if let Stored::OldAddress(key) = item {
-            keys.insert(key);
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(keys)
 }

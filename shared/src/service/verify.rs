@@ -61,13 +61,16 @@ impl<'a> Lookup<'a> {
     /// needs no read in that time. A sliding token is never remembered, because each use renews it.
     #[must_use]
     pub fn caller(mut self, token: &'a PlainToken) -> Self {
-        self.is_caller_dead = self.app.cache.is_dead(token, self.now);
+        if self.app.cache.is_dead(token, self.now) {
+            self.is_caller_dead = true;
+            return self;
+        }
         let seconds = self.app.settings().caller_memory_seconds;
         let may_be_remembered = seconds > 0
             && token.holder() != Holder::User
             && token.expiry_type() != ExpiryType::SlidingTtl;
         if !may_be_remembered {
-            return self.token(token);
+            return self.live_token(token);
         }
         let remembered = self.app.cache.caller(token, self.now, seconds);
         self.remembered_caller = remembered.filter(|caller| caller.expiry.is_valid_at(self.now));
@@ -75,16 +78,21 @@ impl<'a> Lookup<'a> {
             return self;
         }
         self.caller = Some(token);
-        self.token(token)
+        self.live_token(token)
     }
 
     /// Adds a token to verify. This counts as a use of the token. If the token is known to be dead,
     /// nothing is read for it.
     #[must_use]
-    pub fn token(mut self, token: &'a PlainToken) -> Self {
+    pub fn token(self, token: &'a PlainToken) -> Self {
         if self.app.cache.is_dead(token, self.now) {
             return self;
         }
+        self.live_token(token)
+    }
+
+    /// Adds a token that is not known to be dead.
+    fn live_token(mut self, token: &'a PlainToken) -> Self {
         self.tokens.push(token);
         self.keys.insert(Key::of(token));
         self.keys.insert(Key::owner(token.owner()));

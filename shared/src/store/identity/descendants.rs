@@ -5,13 +5,10 @@
 //! child. FAMILY is the lineage of the first maker. So the links of all tokens that descend from
 //! the first maker are next to each other, and one query reads them.
 
-use aws_sdk_dynamodb::{
-    operation::query::builders::QueryFluentBuilder,
-    types::{AttributeValue, DeleteRequest, PutRequest, TransactWriteItem, WriteRequest},
-};
+use aws_sdk_dynamodb::types::{DeleteRequest, PutRequest, TransactWriteItem, WriteRequest};
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, Key, PARTITION_KEY, SORT_KEY, StoredToken, stored_token};
+use super::{Identity, Key, StoredToken, stored_token};
 use crate::{
     domain::{
         error::Result,
@@ -177,7 +174,7 @@ impl Identity {
     pub(crate) async fn links(&self, owner: OwnerKey, family: TokenId) -> Result<Vec<Link>> {
         let (mut links, mut start) = (Vec::new(), None);
         loop {
-            let query = self.query_links(owner, family)?;
+            let query = self.query(owner, link_prefix(family))?;
             let output = query.set_exclusive_start_key(start).send().await?;
             let items = output
                 .items
@@ -199,26 +196,15 @@ impl Identity {
         family: TokenId,
         limit: i32,
     ) -> Result<Vec<Link>> {
-        let output = self.query_links(owner, family)?.limit(limit).send().await?;
+        let output = self
+            .query(owner, link_prefix(family))?
+            .limit(limit)
+            .send()
+            .await?;
         let items = output
             .items
             .ok_or_else(|| unavailable("the response contains no items"))?;
         items.into_iter().map(from_item).collect()
-    }
-
-    /// Returns a strongly consistent query for the links of a family.
-    fn query_links(&self, owner: OwnerKey, family: TokenId) -> Result<QueryFluentBuilder> {
-        let prefix = AttributeValue::S(link_prefix(family));
-        Ok(self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#owner = :owner AND begins_with(#item, :prefix)")
-            .expression_attribute_names("#owner", PARTITION_KEY)
-            .expression_attribute_names("#item", SORT_KEY)
-            .expression_attribute_values(":owner", to_value(&owner)?)
-            .expression_attribute_values(":prefix", prefix)
-            .consistent_read(true))
     }
 
     /// Stores and deletes links of a family, at most 25 in all, with one `BatchWriteItem`.

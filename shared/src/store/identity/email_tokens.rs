@@ -57,7 +57,7 @@ pub(crate) enum OldItem {
     Delete,
     /// The old token ends. Its item stays, so that a revocation of the old token finds the tokens
     /// that descend from it.
-    End(Ending),
+    End,
     /// The item stays as it is: the old token has ended.
     Keep,
 }
@@ -66,10 +66,8 @@ pub(crate) enum OldItem {
 pub(crate) enum EmailTokenWrite {
     Written,
     /// Tokens descend from the old token. Contains what must happen to the old token's item instead
-    /// of its deletion: whether the old token is still to be ended.
-    OldHasDescendants {
-        has_ended: bool,
-    },
+    /// of its deletion.
+    OldHasDescendants(OldItem),
     /// The user is inactive, is deleted or has a new epoch.
     UserChanged,
     /// The stored e-mail token has changed since it was read. Contains the stored e-mail token, or
@@ -157,6 +155,7 @@ impl Identity {
         &self,
         new: &StoredEmailToken,
         old: Option<(&StoredEmailToken, OldItem)>,
+        ending: &Ending,
     ) -> Result<Change<EmailTokenWrite>> {
         let user = OwnerKey::from(&new.token.user_id);
         let mut item = to_item(new)?;
@@ -184,8 +183,8 @@ impl Identity {
                 let condition = Some("attribute_not_exists(descendants)");
                 writes.push(delete(&self.table, key, condition, &[])?);
             }
-            Some((old, OldItem::End(ending))) => {
-                writes.push(self.end(user, old.token.token_id, true, &ending)?);
+            Some((old, OldItem::End)) => {
+                writes.push(self.end(user, old.token.token_id, true, ending)?);
             }
             Some((_, OldItem::Keep)) | None => {}
         }
@@ -198,9 +197,12 @@ impl Identity {
                     if changes_old && matches!(&refused[..], [None, None, Some(_), ..]) =>
                 {
                     let has_hash = |item: &Item| item.contains_key(TOKEN_HASH);
-                    Ok(EmailTokenWrite::OldHasDescendants {
-                        has_ended: !refused[2].as_ref().is_some_and(has_hash),
-                    })
+                    let instead = if refused[2].as_ref().is_some_and(has_hash) {
+                        OldItem::End
+                    } else {
+                        OldItem::Keep
+                    };
+                    Ok(EmailTokenWrite::OldHasDescendants(instead))
                 }
                 Transacted::Refused(mut refused) => match refused.swap_remove(0) {
                     Some(there) if refused.iter().all(Option::is_none) => {

@@ -15,8 +15,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::put_item::PutItemError,
-    types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure},
+    operation::{put_item::PutItemError, query::builders::QueryFluentBuilder},
+    types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure},
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ use crate::{
     },
     store::{
         client::{in_time, may_retry, once},
-        item::{Item, from_item, to_item, unavailable, unreadable},
+        item::{Item, from_item, to_item, to_value, unavailable, unreadable},
         transaction::Change,
     },
 };
@@ -346,6 +346,21 @@ impl Identity {
         let call = self.client.get_item().table_name(&self.table);
         let call = call.set_key(Some(key.to_item()?)).consistent_read(true);
         Ok(call.send().await?.item)
+    }
+
+    /// Returns a strongly consistent query for the items of an owner whose sort keys have this
+    /// prefix.
+    fn query(&self, owner: OwnerKey, prefix: impl Into<String>) -> Result<QueryFluentBuilder> {
+        Ok(self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#owner = :owner AND begins_with(#item, :prefix)")
+            .expression_attribute_names("#owner", PARTITION_KEY)
+            .expression_attribute_names("#item", SORT_KEY)
+            .expression_attribute_values(":owner", to_value(&owner)?)
+            .expression_attribute_values(":prefix", AttributeValue::S(prefix.into()))
+            .consistent_read(true))
     }
 
     /// Sends prepared writes and returns their result.

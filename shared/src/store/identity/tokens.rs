@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 
-use super::{Identity, Key, PARTITION_KEY, SORT_KEY, StoredToken, is_revoked, stored_token};
+use super::{Identity, Key, StoredToken, is_revoked, stored_token};
 use crate::{
     domain::{
         error::{Error, Result},
@@ -24,7 +24,7 @@ use crate::{
         token::{Expiry, PlainToken, Token, TokenHash, TokenId},
     },
     store::{
-        item::{Item, from_item, number, to_item, to_value, unavailable},
+        item::{Item, from_item, number, to_item, unavailable},
         transaction::{Change, put},
     },
 };
@@ -224,18 +224,8 @@ impl Identity {
 
     /// Returns a strongly consistent query for an owner's tokens, newest first.
     fn query_tokens(&self, owner: OwnerKey) -> Result<QueryFluentBuilder> {
-        let prefix = AttributeValue::S(TokenId::ITEM_PREFIX.to_owned());
-        Ok(self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#owner = :owner AND begins_with(#item, :token)")
-            .expression_attribute_names("#owner", PARTITION_KEY)
-            .expression_attribute_names("#item", SORT_KEY)
-            .expression_attribute_values(":owner", to_value(&owner)?)
-            .expression_attribute_values(":token", prefix)
-            .scan_index_forward(false)
-            .consistent_read(true))
+        let query = self.query(owner, TokenId::ITEM_PREFIX)?;
+        Ok(query.scan_index_forward(false))
     }
 }
 
