@@ -420,7 +420,10 @@ async fn a_data_key_is_added_only_with_the_correct_key_file_and_no_data_key_is_l
     assert_eq!(wrapped(&service).await, before);
 
     // Two concurrent commands find the same data keys. Only one of the commands succeeds.
-    let both = || ("GetItem", Fault::NotBeforeAll("GetItem", 2));
+    let both = || {
+        let write = "TransactWriteItems";
+        (write, Fault::NotBeforeAll(write, 2))
+    };
     service.database.take_calls();
     service.database.fail([both(), both()]);
     let apps = [environment(&service, &file), environment(&service, &file)];
