@@ -23,5 +23,8 @@ pub use self::{
     error::{ApiError, Location, Problem},
     secret::Secret,
     shortcode::{CreatedShortcode, ExchangedToken, NewShortcode, TypedShortcode},
-    token::{ExpiryType, Holder, Introspection, ListedToken, MintedToken, TokenList},
+    token::{
+        EndedBy, ExpiryType, Holder, Introspection, ListedToken, MintedToken, NewToken,
+        TokenChange, TokenList, TokenRecord, TokenState,
+    },
 };

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::Secret;
+use crate::{Change, Secret};
 
 /// How a token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -67,9 +68,14 @@ pub struct MintedToken {
     /// `2026-01-01T00:00:00Z`). From this second on, the token is invalid. `None` if the token
     /// never expires.
     pub expires_at: Option<String>,
+    /// The scopes of the token, separated by spaces (RFC 6749 §3.3).
+    pub scope: String,
+    /// The values that the application stored with the token. `None` if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
 }
 
-/// A page of valid tokens, newest first.
+/// A page of valid and disabled tokens, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenList {
     /// At most 100 tokens. A page may be shorter than requested. If `cursor` is set, this is not
@@ -91,17 +97,117 @@ pub struct ListedToken {
     pub expiry_type: ExpiryType,
     /// When the token was created.
     pub created_at: String,
-    /// When the token was last used. `None` if the token is not sliding, or if it was never used.
+    /// When the token was last used. For a sliding token, this is exact to the second. For any other
+    /// token, it is exact to about an hour. `None` if no use is known.
     pub last_used_at: Option<String>,
     /// The time at which the token expires. From this second on, the token is invalid. `None` if
     /// the token never expires.
     pub expires_at: Option<String>,
+    /// The scopes of the token, separated by spaces (RFC 6749 §3.3).
+    pub scope: String,
+    /// The values that the application stored with the token. `None` if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+    /// Whether the token is disabled. A disabled token is invalid until it is enabled again.
+    pub disabled: bool,
+}
+
+/// The record of one token, without its secret. Times are whole seconds in UTC and RFC 3339 format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenRecord {
+    /// The properties that a list also contains. For a token that was revoked, `expires_at` is the
+    /// same as `ended_at`.
+    #[serde(flatten)]
+    pub token: ListedToken,
+    /// Whether the token is valid, and if not, why.
+    pub state: TokenState,
+    /// When the token ended. `None` if it has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// Why the token ended: `expired`, `revoked`, or `maker-revoked` if it was made by a short code
+    /// of a token that was revoked. A later release may add reasons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<String>,
+    /// The token with which the token was ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
+    /// The id of the token that replaced this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
+}
+
+/// The state of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenState {
+    /// The token is valid.
+    Active,
+    /// The token is invalid until it is enabled again.
+    Disabled,
+    /// The token has expired.
+    Expired,
+    /// The token was revoked.
+    Revoked,
+    /// The token was replaced by another one.
+    Rotated,
+}
+
+/// The token with which another token was ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndedBy {
+    /// The kind of owner of the token.
+    pub holder: Holder,
+    /// The id of the token.
+    pub token_id: String,
+}
+
+/// The changes to a token. A field that is `None` keeps its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenChange {
+    /// The label.
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    pub name: Change<String>,
+    /// The values that the application stores with the token.
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    pub metadata: Change<Map<String, Value>>,
+    /// The scopes of the token, separated by spaces (RFC 6749 §3.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Whether the token is disabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}
+
+/// The properties of a new token. All are optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewToken {
+    /// How the token expires. The default is `FixedTtl`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiry_type: Option<ExpiryType>,
+    /// Seconds until the token expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u32>,
+    /// The maximum number of seconds between the creation and the expiry of the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_ttl: Option<u32>,
+    /// The token's label, 1 to 64 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The scopes of the token, separated by spaces (RFC 6749 §3.3). The default is `read write`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Values that the application stores with the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
 }
 
 /// The introspection response (RFC 7662 §2.2).
 ///
 /// If `active` is false, every other field is `None`, as in [`Introspection::default`]. If `active`
-/// is true, `sub`, `jti`, `holder`, `scope`, `expiry_type` and `iat` are set.
+/// is true, `sub`, `username`, `jti`, `holder`, `scope`, `expiry_type` and `iat` are set.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Introspection {
     /// Whether the token is valid and the caller is allowed to introspect it.
@@ -109,6 +215,9 @@ pub struct Introspection {
     /// The id of the token's owner: the user, the ecosystem of a server token, or the account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
+    /// The same as `sub`. Libraries for RFC 7662 expect this field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
     /// The ecosystem of the token's owner; `None` for an account token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ecosystem_id: Option<String>,
@@ -125,6 +234,9 @@ pub struct Introspection {
     /// scopes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// The values that the application stored with the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
     /// The expiry type of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiry_type: Option<ExpiryType>,

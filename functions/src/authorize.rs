@@ -20,7 +20,7 @@ use shared::{
     domain::{
         error::{Error, Result},
         id::{EcosystemId, EnvironmentId},
-        token::{Holder, PlainToken, Scope},
+        token::{Holder, Metadata, PlainToken, Scope},
     },
     http::of_header,
     service::{
@@ -93,6 +93,9 @@ pub struct Context {
     environment_id: Option<EnvironmentId>,
     holder: Holder,
     scope: Scope,
+    /// The metadata as JSON text: API Gateway accepts only strings, numbers and booleans here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
     token_id: String,
 }
 
@@ -256,7 +259,8 @@ impl From<&Verified> for Context {
             ecosystem_id: token.ecosystem().cloned(),
             environment_id: token.environment.clone(),
             holder: token.holder(),
-            scope: token.scope,
+            scope: token.scope.clone(),
+            metadata: token.metadata.clone(),
             token_id: token.id.to_string(),
         }
     }

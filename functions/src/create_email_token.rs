@@ -19,7 +19,7 @@ use tokenry_api::Data;
 /// unknown; 409 if the user has a valid e-mail token, is inactive or belongs to a deleted
 /// environment; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let ask = |request: &Request| wanted(request, Scope::ReadWrite);
+    let ask = |request: &Request| wanted(request, Scope::read_write());
     let request = managed(app, &request, rights::CREATE_EMAIL_TOKEN, ask).await?;
 
     let (user, properties) = (&request.user, request.asked);

@@ -8,14 +8,18 @@ use shared::{
         credential, ecosystem_id,
         token::{minted, new_token},
     },
-    service::{access::rights, tokens::mint, verify::Lookup},
+    service::{
+        access::{TokenRecipient, rights},
+        tokens::mint,
+        verify::Lookup,
+    },
 };
 
 /// Returns 200 with the token, which is shown only once. Only its hash is stored.
 ///
 /// # Errors
-/// 400 if the id or a query field is invalid, or if there is a JSON body; 401; 403 if the
-/// credential is not an account token; 404; 413.
+/// 400 if the id or a field is invalid; 401; 403 if the credential is not an account token, or lacks a
+/// scope that the new token would have; 404; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = ecosystem_id(&request);
@@ -29,6 +33,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, wanted) = combine(id, new_token(&request))?;
     let ecosystem = permit.ecosystem(&id)?;
 
+    permit
+        .caller()
+        .must_be_able_to_grant(&wanted.scope, TokenRecipient::Server)?;
     let (token, plain) = mint(app, permit.proof, ecosystem, wanted).await?;
     minted(&token, &plain)
 }

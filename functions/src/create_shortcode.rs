@@ -7,7 +7,7 @@ use shared::{
         error::{Error, Result, combine},
         id::{EcosystemId, EnvironmentId, UserId},
         shortcode::{CodeTtl, NewCode},
-        token::{ExpiryType, Holder, Ttl},
+        token::{ExpiryType, Holder, Permission, Ttl},
     },
     http::{created_secret, credential, fields::Fields},
     service::{
@@ -62,6 +62,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     match target {
         Target::User(id) => {
             let user = permit.user(&id)?;
+            if user.admin {
+                caller.must_allow(Permission::EmailTokensWrite)?;
+            }
             must_be_active(app, user).await?;
             let code = create_for_user(app, &permit, user, &wanted).await?;
             created_secret(&CreatedShortcode {

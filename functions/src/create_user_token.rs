@@ -9,14 +9,18 @@ use shared::{
         token::{minted, new_token},
         user_ecosystem, user_id,
     },
-    service::{access::rights, directory::must_be_active, tokens::mint, verify::Lookup},
+    service::{
+        access::{TokenRecipient, rights},
+        directory::must_be_active,
+        tokens::mint,
+        verify::Lookup,
+    },
 };
 
 /// Returns 200 with the token, which is shown only once. Only its hash is stored.
 ///
 /// # Errors
-/// 400 if the user id or a query field is invalid, or if there is a JSON body; 401; 403; 404 if the
-/// ecosystem or the user is unknown; 409 if the user is inactive or belongs to a deleted
+/// 400 if the user id or a field is invalid; 401; 403; 404 if the ecosystem or the user is unknown; 409 if the user is inactive or belongs to a deleted
 /// environment; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
@@ -28,6 +32,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let permit = caller.may(rights::CREATE_USER_TOKEN, user_ecosystem(&request).as_ref())?;
     let (id, wanted) = combine(id, new_token(&request))?;
     let user = permit.user(&id)?;
+    permit
+        .caller()
+        .must_be_able_to_grant(&wanted.scope, TokenRecipient::User(user))?;
     must_be_active(app, user).await?;
 
     let (token, plain) = mint(app, permit.proof, user, wanted).await?;

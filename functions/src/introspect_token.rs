@@ -3,7 +3,10 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{error::Result, token::Holder},
+    domain::{
+        error::Result,
+        token::{Holder, Metadata},
+    },
     http::{credential, ok_secret, token::to_introspect},
     service::{
         access::rights,
@@ -51,6 +54,8 @@ fn claims(token: &Verified) -> Introspection {
         environment_id: token.environment.as_ref().map(ToString::to_string),
         jti: Some(token.id.to_string()),
         holder: Some(token.holder()),
+        username: Some(token.owner.as_str().to_owned()),
+        metadata: token.metadata.as_ref().map(Metadata::to_object),
         scope: Some(token.scope.to_string()),
         expiry_type: Some(token.expiry.expiry_type()),
         iat: Some(token.issued_at.0),

@@ -16,7 +16,9 @@ pub mod delete_email_token;
 pub mod delete_environment;
 pub mod delete_user;
 pub mod get_email_token_value;
+pub mod get_server_token;
 pub mod get_user;
+pub mod get_user_token;
 pub mod introspect_token;
 pub mod list_email_tokens;
 pub mod list_server_tokens;
@@ -28,6 +30,8 @@ pub mod revoke_token;
 pub mod revoke_user_token;
 pub mod revoke_user_tokens;
 pub mod update_email_token;
+pub mod update_server_token;
+pub mod update_user_token;
 
 use lambda_http::http::Method;
 use shared::{config::Uses, http::Handler};
@@ -117,6 +121,8 @@ pub static FUNCTIONS: &[Function] = &[
     route!("create-user-token", POST "/api/users/{id}/tokens", create_user_token),
     route!("list-user-tokens", GET "/api/users/{id}/tokens", list_user_tokens),
     route!("revoke-user-tokens", DELETE "/api/users/{id}/tokens", revoke_user_tokens),
+    route!("get-user-token", GET "/api/users/{id}/tokens/{tokenId}", get_user_token),
+    route!("update-user-token", PATCH "/api/users/{id}/tokens/{tokenId}", update_user_token),
     route!("revoke-user-token", DELETE "/api/users/{id}/tokens/{tokenId}", revoke_user_token),
     route!("revoke-token", POST "/api/auth/revoke", revoke_token),
     route!("introspect-token", POST "/api/auth/introspect", introspect_token),
@@ -129,6 +135,8 @@ pub static FUNCTIONS: &[Function] = &[
     route!("delete-user", DELETE "/api/users/{id}", delete_user),
     route!("create-server-token", POST "/api/ecosystems/{ecosystemId}/tokens", create_server_token),
     route!("list-server-tokens", GET "/api/ecosystems/{ecosystemId}/tokens", list_server_tokens),
+    route!("get-server-token", GET "/api/ecosystems/{ecosystemId}/tokens/{tokenId}", get_server_token),
+    route!("update-server-token", PATCH "/api/ecosystems/{ecosystemId}/tokens/{tokenId}", update_server_token),
     route!("revoke-server-token", DELETE "/api/ecosystems/{ecosystemId}/tokens/{tokenId}", revoke_server_token),
     route!("create-shortcode", POST "/api/auth/shortcode/create", create_shortcode, Ephemeral),
     route!("consume-shortcode", POST "/api/auth/shortcode/consume", consume_shortcode, Ephemeral),

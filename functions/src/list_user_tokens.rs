@@ -1,4 +1,4 @@
-//! `GET /api/users/{id}/tokens`: lists the valid tokens of a user.
+//! `GET /api/users/{id}/tokens`: lists the valid and disabled tokens of a user.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -9,6 +9,7 @@ use shared::{
 };
 
 /// Returns 200 with a page of the list, newest token first, without the secrets of the tokens.
+/// A user may list its own tokens.
 ///
 /// # Errors
 /// 400 if the id is invalid, if a query field is invalid (for example, if the cursor is from
@@ -21,7 +22,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    let permit = caller.may(rights::LIST_USER_TOKENS, user_ecosystem(&request).as_ref())?;
+    let (ecosystem, user) = (user_ecosystem(&request), id.as_ref().ok());
+    let permit = caller.may_for_user(rights::LIST_USER_TOKENS, ecosystem.as_ref(), user)?;
     let page = token::page(&request, id.as_ref().ok().map(Into::into));
     let (id, page) = combine(id, page)?;
     let user = permit.user(&id)?;

@@ -8,11 +8,11 @@ use shared::{
     service::{access::rights, tokens::revoke, verify::Lookup},
 };
 
-/// Returns 204, even if the ecosystem has no token with this id.
+/// Returns 204 if the token was revoked now or had ended before.
 ///
 /// # Errors
 /// 400 if an id is invalid, or if there is any query field or body; 401; 403 if the credential is
-/// not an account token; 404 if the ecosystem is unknown; 413.
+/// not an account token; 404 if the ecosystem or the token is unknown; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = ecosystem_id(&request);

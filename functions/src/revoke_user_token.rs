@@ -8,11 +8,11 @@ use shared::{
     service::{access::rights, tokens::revoke, verify::Lookup},
 };
 
-/// Returns 204, even if the user has no token with this id.
+/// Returns 204 if the token was revoked now or had ended before. A user may revoke its own tokens.
 ///
 /// # Errors
-/// 400 if an id is invalid, or if there is any query field or body; 401; 403; 404 if the ecosystem
-/// or the user is unknown; 413.
+/// 400 if an id is invalid, or if there is any query field or body; 401; 403; 404 if the
+/// ecosystem, the user or the token is unknown; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let (id, token_id) = (user_id(&request), token_id(&request));
@@ -21,7 +21,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.token_of(user, token).read().await?;
 
     let caller = found.caller(&credential)?;
-    let permit = caller.may(rights::REVOKE_USER_TOKEN, user_ecosystem(&request).as_ref())?;
+    let ecosystem = user_ecosystem(&request);
+    let permit = caller.may_for_user(rights::REVOKE_USER_TOKEN, ecosystem.as_ref(), user)?;
     let (id, (token_id, ())) = combine(id, combine(token_id, fields::no_input(&request)))?;
     let user = permit.user(&id)?;
 

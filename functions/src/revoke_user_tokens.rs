@@ -8,7 +8,8 @@ use shared::{
     service::{access::rights, tokens::revoke_all, verify::Lookup},
 };
 
-/// Returns 204. From then on every earlier token of the user is invalid.
+/// Returns 204. From then on every earlier token of the user is invalid, also the
+/// caller's own. A user may revoke its own tokens.
 ///
 /// # Errors
 /// 400 if the id is invalid, or if there is any query field or body; 401; 403; 404 if the ecosystem
@@ -20,10 +21,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let found = lookup.read().await?;
 
     let caller = found.caller(&credential)?;
-    let permit = caller.may(
-        rights::REVOKE_USER_TOKENS,
-        user_ecosystem(&request).as_ref(),
-    )?;
+    let (ecosystem, user) = (user_ecosystem(&request), id.as_ref().ok());
+    let permit = caller.may_for_user(rights::REVOKE_USER_TOKENS, ecosystem.as_ref(), user)?;
     let (id, ()) = combine(id, fields::no_input(&request))?;
     let user = permit.user(&id)?;
 

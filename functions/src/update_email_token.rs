@@ -19,7 +19,7 @@ use tokenry_api::Data;
 /// 400 if the body is invalid, or if there is any query field; 401; 403; 404 if the address is
 /// unknown or the user has no e-mail token; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let ask = |request: &Request| wanted(request, Scope::Read);
+    let ask = |request: &Request| wanted(request, Scope::read());
     let request = managed(app, &request, rights::UPDATE_EMAIL_TOKEN, ask).await?;
 
     let (user, properties) = (&request.user, request.asked);

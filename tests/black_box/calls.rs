@@ -83,7 +83,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     ),
     (
         "revoke-server-token",
-        "of an id that no token has",
+        "that was revoked before",
         &[("BatchGetItem", 4.0)],
     ),
     (
@@ -832,8 +832,10 @@ impl Variant {
                 let event = Event::to("revoke-token").form(&format!("token={token}"));
                 self.of(event.send(&service.app)).await
             }
-            ("revoke-server-token", "of an id that no token has") => {
-                let path = format!("/api/ecosystems/{ecosystem}/tokens/01KDVDNAFMFDHADR9JK9PFNKW4");
+            ("revoke-server-token", "that was revoked before") => {
+                let (id, _) = service.server_token(&service.ecosystem).await;
+                let path = format!("/api/ecosystems/{ecosystem}/tokens/{id}");
+                self.manage("DELETE", &path, "").await;
                 self.manage("DELETE", &path, "").await
             }
             ("delete-environment", "by a server") => {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::domain::{owner::Ecosystem, token::ExpiryType};
 use tests::{Answer, Service, TestClock};
 
-use crate::{assert_forbidden, assert_invalid, assert_unknown};
+use crate::{assert_forbidden, assert_invalid, assert_scope_missing, assert_unknown};
 
 pub(crate) const BOB: &str = "bob@example.com";
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -116,6 +116,7 @@ async fn an_email_token_without_an_expiration_date_never_expires_and_has_the_sco
         json!({
             "active": true,
             "sub": bob,
+            "username": bob,
             "ecosystem_id": service.ecosystem.id.as_str(),
             "jti": record["tokenId"],
             "holder": "user",
@@ -246,10 +247,12 @@ async fn a_read_only_token_gets_a_403_for_changes_and_for_the_value_of_another_u
     let reader = value(&service, "admin@example.com").await;
     let bob = json!({ "email": BOB }).to_string();
     for method in ["POST", "PUT", "DELETE"] {
-        assert_forbidden(&service.call(&reader, method, PATH, &bob).await);
+        let answer = service.call(&reader, method, PATH, &bob).await;
+        assert_scope_missing(&answer, "tokenry:email-tokens:write");
     }
     let of_bob = format!("{VALUE}?email={BOB}");
-    assert_forbidden(&service.call(&reader, "GET", &of_bob, "").await);
+    let answer = service.call(&reader, "GET", &of_bob, "").await;
+    assert_scope_missing(&answer, "tokenry:email-tokens:write");
     assert_eq!(service.call(&reader, "GET", PATH, "").await.status, 200);
     let own = format!("{VALUE}?email=admin@example.com");
     assert_eq!(service.call(&reader, "GET", &own, "").await.status, 200);

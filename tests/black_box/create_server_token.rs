@@ -22,7 +22,8 @@ async fn a_server_token_works_in_its_ecosystem() {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         let made = answer.json();
-        assert_eq!(made.as_object().unwrap().len(), 4);
+        assert_eq!(made["scope"], "read write");
+        assert_eq!(made.as_object().unwrap().len(), 5);
         assert_eq!(made["expiresAt"].as_str(), expires_at);
         assert!(answer.token().starts_with(prefix));
         assert_eq!(service.mint_as(&answer.token(), &bob, "").await.status, 200);

@@ -27,7 +27,8 @@ async fn by_default_a_token_has_the_type_fixed_ttl_and_expires_after_an_hour() {
     assert_eq!(minted["expiryType"], "FixedTtl");
     assert_eq!(minted["expiresAt"], "2100-01-01T01:00:00Z");
     assert_eq!(minted["tokenId"].as_str().unwrap().len(), 26);
-    assert_eq!(minted.as_object().unwrap().len(), 4);
+    assert_eq!(minted["scope"], "read write");
+    assert_eq!(minted.as_object().unwrap().len(), 5);
     assert!(answer.token().starts_with("tk_uf_"));
 }
 
@@ -255,7 +256,7 @@ async fn a_token_in_the_query_is_not_a_credential_and_is_not_in_the_response() {
 
     let path = format!("/api/users/{bob}/tokens?access_token={token}");
     let answer = service.send(service.request("POST", &path)).await;
-    assert_unauthorized(&answer, "Bearer");
+    assert_unauthorized(&answer, r#"Bearer realm="tokenry""#);
 
     let answer = service
         .mint(&bob, &format!("{token}=1&access_token={token}"))
@@ -367,7 +368,7 @@ async fn the_checks_come_in_the_order_credential_right_request_existence() {
 
     assert_unauthorized(
         &service.mint_as("|", "bad", "ttl=0").await,
-        r#"Bearer error="invalid_token""#,
+        r#"Bearer realm="tokenry", error="invalid_token""#,
     );
     assert_forbidden(&service.mint_as(&user, "bad", "ttl=0").await);
     assert_forbidden(&service.mint_as(&server, unknown, "ttl=0").await);
@@ -384,7 +385,7 @@ async fn a_token_of_another_deployment_is_refused() {
     let bob = service.user("bob").await;
     let elsewhere = Service::start().await;
     let answer = service.mint_as(&elsewhere.account_token, &bob, "").await;
-    assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+    assert_unauthorized(&answer, r#"Bearer realm="tokenry", error="invalid_token""#);
 }
 
 #[tokio::test]
@@ -397,7 +398,7 @@ async fn an_expired_credential_is_refused() {
     assert_eq!(service.mint_as(&server, &bob, "").await.status, 200);
     service.clock.advance(3600);
     let answer = service.mint_as(&server, &bob, "").await;
-    assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+    assert_unauthorized(&answer, r#"Bearer realm="tokenry", error="invalid_token""#);
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ async fn server_tokens_of_a_deleted_ecosystem_become_invalid_at_once() {
     let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
     assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
     let answer = service.mint_as(&server, &bob, "").await;
-    assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+    assert_unauthorized(&answer, r#"Bearer realm="tokenry", error="invalid_token""#);
     assert!(!service.is_active(&server).await);
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use tests::TestClock;
 
 use crate::{
-    assert_forbidden, assert_invalid, assert_unknown,
+    assert_forbidden, assert_invalid, assert_scope_missing, assert_unknown,
     create_email_token::{
         BOB, PASSWORD, VALUE, administrator, ask, datum, server, token_of_user, value, with_bob,
     },
@@ -92,7 +92,7 @@ async fn a_users_token_reads_a_value_only_if_the_token_has_all_scopes_of_the_val
         let credential = credential.as_str().unwrap();
         service.call(credential, "GET", &path, "").await
     };
-    assert_forbidden(&read().await);
+    assert_scope_missing(&read().await, "write");
     ask(&service, "PUT", &json!({ "email": BOB, "write": false })).await;
     assert_eq!(read().await.status, 200);
 }

@@ -28,6 +28,7 @@ async fn the_response_for_a_valid_token_contains_its_owner_and_its_expiry() {
         let mut expected = json!({
             "active": true,
             "sub": bob,
+            "username": bob,
             "ecosystem_id": service.ecosystem.id.as_str(),
             "jti": minted.json()["tokenId"],
             "holder": "user",
@@ -156,10 +157,10 @@ async fn only_an_account_or_a_server_may_introspect() {
     let request = service
         .request("POST", "/api/auth/introspect")
         .form(&[("token", &token)]);
-    assert_unauthorized(&service.send(request).await, "Bearer");
+    assert_unauthorized(&service.send(request).await, r#"Bearer realm="tokenry""#);
     let other = Service::start().await;
     let answer = service.introspect_as(&other.account_token, &token).await;
-    assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+    assert_unauthorized(&answer, r#"Bearer realm="tokenry", error="invalid_token""#);
 }
 
 #[tokio::test]
@@ -293,5 +294,5 @@ async fn form_fields_do_not_replace_the_authorization_header() {
         ("authorization", token),
         ("access_token", token),
     ]);
-    assert_unauthorized(&service.send(request).await, "Bearer");
+    assert_unauthorized(&service.send(request).await, r#"Bearer realm="tokenry""#);
 }

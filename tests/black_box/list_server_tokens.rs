@@ -36,6 +36,8 @@ async fn a_new_token_is_in_the_next_list_without_its_secret() {
                 "createdAt": "2100-01-01T00:00:01Z",
                 "lastUsedAt": null,
                 "expiresAt": null,
+                "scope": "read write",
+                "disabled": false,
             },
             {
                 "tokenId": sliding.json()["tokenId"],
@@ -44,6 +46,8 @@ async fn a_new_token_is_in_the_next_list_without_its_secret() {
                 "createdAt": "2100-01-01T00:00:00Z",
                 "lastUsedAt": "2100-01-01T00:00:01Z",
                 "expiresAt": "2100-01-01T00:01:01Z",
+                "scope": "read write",
+                "disabled": false,
             },
         ],
         "cursor": null,

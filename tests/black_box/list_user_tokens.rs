@@ -57,6 +57,8 @@ async fn a_new_token_is_in_the_next_list_without_its_secret() {
                     "createdAt": "2100-01-01T00:00:01Z",
                     "lastUsedAt": "2100-01-01T00:00:02Z",
                     "expiresAt": "2100-01-01T00:01:02Z",
+                    "scope": "read write",
+                    "disabled": false,
                 },
                 {
                     "tokenId": infinite["tokenId"],
@@ -65,6 +67,8 @@ async fn a_new_token_is_in_the_next_list_without_its_secret() {
                     "createdAt": "2100-01-01T00:00:00Z",
                     "lastUsedAt": null,
                     "expiresAt": null,
+                    "scope": "read write",
+                    "disabled": false,
                 },
             ],
             "cursor": null,

@@ -129,7 +129,10 @@ async fn every_cause_of_a_401_gives_the_same_response_after_the_same_database_ca
         expected.0.body,
         r#"{"errorType":"Unauthorized","errors":[{"message":"wrong email address or password"}]}"#
     );
-    assert_eq!(expected.0.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(
+        expected.0.header("www-authenticate"),
+        Some(r#"Bearer realm="tokenry""#)
+    );
     for (email, password, one) in &seen {
         assert_eq!(one, expected, "{email} {password}");
     }

@@ -96,6 +96,14 @@ pub(crate) const ROWS: &[Row] = &[
             ("BatchWriteItem", 2.0),
         ],
     ),
+    row("get-user-token", "", IN_PATH, 200, &[("BatchGetItem", 5.0)]),
+    row(
+        "update-user-token",
+        r#"{"name":"phone"}"#,
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 5.0), ("UpdateItem", 1.0)],
+    ),
     row(
         "revoke-user-token",
         "",
@@ -190,6 +198,20 @@ pub(crate) const ROWS: &[Row] = &[
         IN_PATH,
         200,
         &[("BatchGetItem", 3.0), ("Query", 1.0)],
+    ),
+    row(
+        "get-server-token",
+        "",
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 4.0)],
+    ),
+    row(
+        "update-server-token",
+        r#"{"name":"phone"}"#,
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 4.0), ("UpdateItem", 1.0)],
     ),
     row(
         "revoke-server-token",
@@ -347,11 +369,18 @@ pub(crate) fn assert_invalid(answer: &Answer, errors: &[(&str, &str, &str)]) {
 pub(crate) fn assert_forbidden(answer: &Answer) {
     assert_eq!(answer.status, 403, "{answer:?}");
     assert_eq!(answer.json()["errorType"], "Forbidden");
-    assert_eq!(
-        answer.header("www-authenticate"),
-        Some(r#"Bearer error="insufficient_scope""#)
-    );
+    assert_eq!(answer.header("www-authenticate"), Some(FORBIDDEN_CHALLENGE));
 }
+
+/// Asserts the 403 response to a caller whose token lacks these scopes.
+pub(crate) fn assert_scope_missing(answer: &Answer, scope: &str) {
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert_eq!(answer.json()["errorType"], "Forbidden");
+    let challenge = format!("{FORBIDDEN_CHALLENGE}, scope=\"{scope}\"");
+    assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
+}
+
+const FORBIDDEN_CHALLENGE: &str = r#"Bearer realm="tokenry", error="insufficient_scope""#;
 
 /// Asserts a plain-text 404 response with this body.
 pub(crate) fn assert_unknown(answer: &Answer, text: &str) {

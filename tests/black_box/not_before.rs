@@ -53,7 +53,7 @@ async fn a_token_issued_before_the_configured_time_is_rejected_without_a_read() 
             .header("authorization", credential)
             .parameter("id", &bob);
         let answer = event.send(&app).await;
-        assert_unauthorized(&answer, r#"Bearer error="invalid_token""#);
+        assert_unauthorized(&answer, r#"Bearer realm="tokenry", error="invalid_token""#);
     }
     assert!(service.database.take_calls().is_empty());
 

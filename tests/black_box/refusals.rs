@@ -241,9 +241,9 @@ async fn each_caller_gets_the_response_in_the_row() {
                 server,
                 user,
             } => {
-                assert_unauthorized(&none, "Bearer");
+                assert_unauthorized(&none, r#"Bearer realm="tokenry""#);
                 let rubbish = case.send(Some(&malformed)).await;
-                assert_unauthorized(&rubbish, r#"Bearer error="invalid_token""#);
+                assert_unauthorized(&rubbish, r#"Bearer realm="tokenry", error="invalid_token""#);
                 case.says("another account", &foreign, another_account)
                     .await;
                 case.says("a server of another ecosystem", &elsewhere, server)

@@ -4,11 +4,18 @@
 use serde_json::json;
 use tests::Event;
 
-use crate::{ROWS, assert_invalid, create_email_token::with_bob, refusals::Case};
+use crate::{
+    ROWS, assert_invalid,
+    create_email_token::with_bob,
+    refusals::{Case, Row},
+};
 
 #[tokio::test]
 async fn an_endpoint_that_takes_no_body_accepts_only_an_empty_object() {
-    for row in ROWS.iter().filter(|row| row.body.is_empty()) {
+    // Minting takes an optional body.
+    let mints = ["create-user-token", "create-server-token"];
+    let takes_none = |row: &&Row| row.body.is_empty() && !mints.contains(&row.endpoint);
+    for row in ROWS.iter().filter(takes_none) {
         let case = Case::new(row).await;
         let send = async |body: &str| {
             let token = &case.service.account_token;
@@ -50,16 +57,12 @@ async fn minting_ignores_a_body_whose_content_type_is_not_json() {
             ("text/plain", r#"{"expiryType":"Infinite"}"#, 200),
             (
                 "application/json; charset=utf-8",
-                r#"{"expiryType":"Infinite"}"#,
+                r#"{"query":"Infinite"}"#,
                 400,
             ),
             ("Application/JSON", "ttl=1", 400),
-            ("text/json", r#"{"expiryType":"Infinite"}"#, 400),
-            (
-                "application/vnd.api+json",
-                r#"{"expiryType":"Infinite"}"#,
-                400,
-            ),
+            ("text/json", "[]", 400),
+            ("application/vnd.api+json", "null", 400),
             ("application/json", "", 200),
         ] {
             let request = service

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tokenry_api::{
     ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedShortcode,
     EmailTokenData, EmailTokenList, EmailTokenValueData, EndedEmailToken, ExchangedToken,
-    Introspection, LogIn, MintedToken, NewEmailToken, NewShortcode, TokenList, TypedShortcode,
-    User, UserChange,
+    Introspection, LogIn, MintedToken, NewEmailToken, NewShortcode, NewToken, TokenChange,
+    TokenList, TokenRecord, TypedShortcode, User, UserChange,
 };
 
 /// Parses a JSON body as the type that has the schema's name, and serializes the parsed value.
@@ -34,7 +34,10 @@ pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
         "MintedToken" => rewrite::<MintedToken>,
         "NewEmailToken" => rewrite::<NewEmailToken>,
         "NewShortcode" => rewrite::<NewShortcode>,
+        "NewToken" => rewrite::<NewToken>,
+        "TokenChange" => rewrite::<TokenChange>,
         "TokenList" => rewrite::<TokenList>,
+        "TokenRecord" => rewrite::<TokenRecord>,
         "TypedShortcode" => rewrite::<TypedShortcode>,
         "User" => rewrite::<User>,
         "UserChange" => rewrite::<UserChange>,

@@ -42,7 +42,7 @@ impl ExpirationDate {
 }
 
 /// The properties of an e-mail token that a client may choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Properties {
     /// What the token allows its user to do.
     pub scope: Scope,
@@ -51,7 +51,7 @@ pub struct Properties {
 }
 
 impl Properties {
-    pub(crate) fn expiry(self) -> Expiry {
+    pub(crate) fn expiry(&self) -> Expiry {
         Expiry::Email {
             ends_at: self.expiration_date.map(ExpirationDate::seconds),
         }
@@ -62,7 +62,7 @@ impl Default for Properties {
     /// The token allows everything that the user may do, and the token never expires.
     fn default() -> Self {
         Self {
-            scope: Scope::ReadWrite,
+            scope: Scope::read_write(),
             expiration_date: None,
         }
     }
@@ -151,7 +151,7 @@ impl EmailToken {
 
     pub(crate) fn properties(&self) -> Properties {
         Properties {
-            scope: self.scope,
+            scope: self.scope.clone(),
             expiration_date: self.expiration_date,
         }
     }

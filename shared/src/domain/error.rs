@@ -30,6 +30,9 @@ pub enum Error {
     WrongPassword,
     /// The credential is valid, but it does not allow this request.
     Forbidden,
+    /// The credential is valid, but it lacks a scope (RFC 6750 §3.1). Contains the missing scopes,
+    /// separated by spaces.
+    InsufficientScope(Cow<'static, str>),
     /// At least one field is invalid. Contains the problems of all invalid fields.
     Invalid(Vec<Problem>),
     /// The request is invalid, and the cause is not the value of a field. For example, the body is
@@ -52,6 +55,8 @@ pub enum Error {
     /// The state of a stored object does not allow the request. Contains the message for the
     /// client.
     Conflict(&'static str),
+    /// A condition in a header of the request is false. Contains the message for the client.
+    PreconditionFailed(&'static str),
     /// There were too many attempts.
     TooManyRequests {
         /// The number of seconds after which the client may retry.

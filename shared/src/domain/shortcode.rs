@@ -220,7 +220,7 @@ impl Record {
             expiry_type,
             ttl,
             max_ttl: left,
-            name: None,
+            ..NewToken::default()
         }
     }
 }

@@ -36,7 +36,7 @@ pub fn record(token: &EmailToken, user: &User) -> tokenry_api::EmailToken {
         email: user.email.as_ref().map_or("", Email::as_given).into(),
         user_id: token.user_id.to_string(),
         token_id: token.token_id.to_string(),
-        write: token.scope == Scope::ReadWrite,
+        write: token.scope.can_write(),
         expiration_date: date.unwrap_or(token.updated_at.millis()),
         expiry_type: token.expiry_type(),
         created_at: token.created_at.millis(),
@@ -62,8 +62,8 @@ pub fn wanted(request: &Request, default: Scope) -> Result<(Email, Properties)> 
     let mut body = Fields::json(request)?;
     let email = body.required(EMAIL, Email::parse);
     let scope = match body.boolean("write") {
-        Some(true) => Scope::ReadWrite,
-        Some(false) => Scope::Read,
+        Some(true) => Scope::read_write(),
+        Some(false) => Scope::read(),
         None => default,
     };
     let properties = Properties {
@@ -101,7 +101,7 @@ pub struct Managed<T> {
 /// caller does not have the right, or if the caller's token does not cover the properties in the
 /// request; [`Error::NotFound`] if no user that the caller is allowed to see has the address;
 /// [`Error::Unavailable`] if the database is unavailable. Also returns the errors of `ask`.
-pub async fn managed<T: Copy + Into<Option<Properties>>>(
+pub async fn managed<T: Clone + Into<Option<Properties>>>(
     app: &App,
     request: &Request,
     right: Right<MayWrite>,
@@ -114,10 +114,10 @@ pub async fn managed<T: Copy + Into<Option<Properties>>>(
     let caller = found.caller(&credential)?;
     let permit = caller.may(right, None)?;
     let (email, asked) = asked?;
-    if let Some(properties) = asked.into() {
+    if let Some(properties) = asked.clone().into() {
         permit
             .caller()
-            .must_cover(properties.scope, properties.expiry().expires_at())?;
+            .must_cover(&properties.scope, properties.expiry().expires_at())?;
     }
     let user = email_token::find(app, &permit, &email).await?;
     Ok(Managed {

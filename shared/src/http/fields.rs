@@ -16,6 +16,9 @@ use crate::domain::error::{Error, Location, Problem, Result, combine};
 /// The maximum number of field names in an error about fields that are not allowed.
 const MAX_NAMED: usize = 20;
 
+const GIVEN_TWICE: &str = "field must be given once";
+const NOT_AN_OBJECT: &str = "the body is not a JSON object";
+
 /// One field.
 struct Field<'a, V> {
     /// The name as the client sent it, for the error message.
@@ -99,7 +102,26 @@ impl Fields<'static, Value> {
     /// empty has a content type other than `application/json`.
     pub fn json(request: &Request) -> Result<Self> {
         Self::members(body_of_type(request, "application/json")?)
-            .map_err(|_| Error::InvalidBody("the body is not a JSON object"))
+            .map_err(|_| Error::InvalidBody(NOT_AN_OBJECT))
+    }
+
+    /// Parses the members of the JSON object in the body, if there is a body with a JSON content
+    /// type. Any other body counts as an empty object, because some clients send such a body when
+    /// they create a token. A content type is JSON if it contains `json`, for example `text/json` or
+    /// `application/problem+json`.
+    ///
+    /// # Errors
+    /// A body with a JSON content type is not a JSON object; the body is too large or cannot be
+    /// decoded.
+    pub fn optional_json(request: &Request) -> Result<Self> {
+        let body = body(request)?.trim_ascii();
+        let is_json = content_type(request).to_ascii_lowercase().contains("json");
+        let body = if is_json && !body.is_empty() {
+            body
+        } else {
+            b"{}"
+        };
+        Self::members(body).map_err(|_| Error::InvalidBody(NOT_AN_OBJECT))
     }
 
     fn members(body: &[u8]) -> serde_json::Result<Self> {
@@ -165,6 +187,16 @@ impl Fields<'static, Value> {
         self.take(name)
     }
 
+    /// Takes and parses the member with this name, if it is present. The value may have any type.
+    pub fn value<T, E: Into<String>>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(Value) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = self.take(name)?;
+        self.parsed(name, parse(value))
+    }
+
     /// Takes the number with this name, if it is present, and parses its digits.
     pub fn number<T, E: Into<String>>(
         &mut self,
@@ -213,10 +245,20 @@ impl<'a, V> Fields<'a, V> {
         let mut given = self.untaken.extract_if(.., |field| field.name == name);
         let first = given.next()?;
         if given.count() > 0 {
-            self.problem(name, "field must be given once".to_owned());
+            self.problem(name, GIVEN_TWICE.to_owned());
             return None;
         }
         Some(first.value)
+    }
+
+    /// If both `self` and `other` have a field with this name, takes the field from both, and adds a
+    /// problem.
+    pub fn reject_if_also_in<W>(&mut self, other: &mut Fields<'_, W>, name: &'static str) {
+        if self.has(name) && other.has(name) {
+            self.untaken.retain(|field| field.name != name);
+            other.untaken.retain(|field| field.name != name);
+            self.problem(name, GIVEN_TWICE.to_owned());
+        }
     }
 
     /// Checks that there are no problems and that all fields were taken.
@@ -368,21 +410,6 @@ pub fn no_body(request: &Request) -> Result<()> {
     match Fields::members(body) {
         Ok(members) => members.finish(),
         Err(_) => Err(Error::InvalidBody("this endpoint takes no body")),
-    }
-}
-
-/// Checks a body with a JSON content type as [`no_body`] does. Ignores a body with any other
-/// content type, because some clients send such a body when they create a token. A content type is
-/// JSON if it contains `json`, for example `text/json` or `application/problem+json`.
-///
-/// # Errors
-/// The errors of [`no_body`] for a body with a JSON content type; the errors of [`body`] for a body
-/// with any other content type.
-pub fn no_json_body(request: &Request) -> Result<()> {
-    if content_type(request).to_ascii_lowercase().contains("json") {
-        no_body(request)
-    } else {
-        body(request).map(|_| ())
     }
 }
 

@@ -12,7 +12,7 @@ pub mod user;
 
 use std::pin::Pin;
 
-use lambda_http::{Body, Request, RequestExt, Response};
+use lambda_http::{Body, Request, RequestExt, Response, http::header::IF_NONE_MATCH};
 use tracing::Instrument;
 
 pub use self::{
@@ -23,7 +23,7 @@ pub use self::{
 };
 use crate::{
     domain::{
-        error::{Error, Result},
+        error::{Error, Location, Problem, Result},
         id::{EcosystemId, EnvironmentId, InvalidId, UserId, decode_path_parameter},
         token::TokenId,
     },
@@ -150,6 +150,24 @@ pub fn environment_id(request: &Request) -> Result<EnvironmentId> {
 /// The parameter is not a token id.
 pub fn token_id(request: &Request) -> Result<TokenId> {
     path_id(request, "tokenId", "invalid token id", TokenId::parse)
+}
+
+/// Returns whether the request has the header `If-None-Match: *`. Then it must only create, not
+/// change (RFC 9110 §13.1.2).
+///
+/// # Errors
+/// The header has another value.
+pub fn only_if_none_exists(request: &Request) -> Result<bool> {
+    let mut values = request.headers().get_all(IF_NONE_MATCH).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(false),
+        (Some(value), None) if value.as_bytes().trim_ascii() == b"*" => Ok(true),
+        _ => Err(Error::from(Problem {
+            location: Location::Header,
+            path: "If-None-Match",
+            message: "field must be *".into(),
+        })),
+    }
 }
 
 /// Parses a path parameter. The text comes from the path parameters in API Gateway's event, not

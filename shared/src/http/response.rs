@@ -73,21 +73,20 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
     match error {
         Error::Unauthorized { token_sent } => {
             let challenge = if token_sent {
-                r#"Bearer error="invalid_token""#
+                r#"Bearer realm="tokenry", error="invalid_token""#
             } else {
-                "Bearer"
+                BEARER
             };
             (unauthorized("a valid token is required", challenge), None)
         }
         Error::WrongPassword => (
-            unauthorized("wrong email address or password", "Bearer"),
+            unauthorized("wrong email address or password", BEARER),
             None,
         ),
-        Error::Forbidden => {
-            let message = "the token does not allow this";
-            let response = structured(StatusCode::FORBIDDEN, "Forbidden", message);
-            let challenge = r#"Bearer error="insufficient_scope""#;
-            (challenged(response, challenge), None)
+        Error::Forbidden => (forbidden(INSUFFICIENT_SCOPE), None),
+        Error::InsufficientScope(scope) => {
+            let challenge = format!("{INSUFFICIENT_SCOPE}, scope=\"{scope}\"");
+            (forbidden(&challenge), None)
         }
         Error::Invalid(problems) => {
             let problems = problems.into_iter().map(Problem::from).collect();
@@ -123,6 +122,14 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
         ),
         Error::NotFound(text) => (with(StatusCode::NOT_FOUND, TEXT, text), None),
         Error::Conflict(message) => (structured(StatusCode::CONFLICT, "Conflict", message), None),
+        Error::PreconditionFailed(message) => (
+            structured(
+                StatusCode::PRECONDITION_FAILED,
+                "PreconditionFailed",
+                message,
+            ),
+            None,
+        ),
         Error::TooManyRequests { retry_after } => {
             let mut response = structured(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -154,16 +161,28 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
     }
 }
 
-fn unauthorized(message: &str, challenge: &'static str) -> Response<Body> {
+/// The challenge to a request without a token. Every challenge has a realm (RFC 9110 §11.5).
+const BEARER: &str = r#"Bearer realm="tokenry""#;
+const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="tokenry", error="insufficient_scope""#;
+
+fn forbidden(challenge: &str) -> Response<Body> {
+    let message = "the token does not allow this";
+    let response = structured(StatusCode::FORBIDDEN, "Forbidden", message);
+    challenged(response, challenge)
+}
+
+fn unauthorized(message: &str, challenge: &str) -> Response<Body> {
     let response = structured(StatusCode::UNAUTHORIZED, "Unauthorized", message);
     challenged(response, challenge)
 }
 
 /// Adds the `WWW-Authenticate` challenge, which RFC 6750 §3 requires for a missing or invalid token
 /// and for a token without the needed scope.
-fn challenged(mut response: Response<Body>, challenge: &'static str) -> Response<Body> {
-    let challenge = HeaderValue::from_static(challenge);
-    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+fn challenged(mut response: Response<Body>, challenge: &str) -> Response<Body> {
+    // A scope contains only characters that are allowed in a header.
+    if let Ok(challenge) = HeaderValue::from_str(challenge) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 

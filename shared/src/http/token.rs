@@ -1,7 +1,8 @@
 //! Requests and responses of the endpoints for user and server tokens.
 
 use lambda_http::{Body, Request, Response};
-use tokenry_api::{ListedToken, MintedToken, TokenList};
+use serde_json::Value;
+use tokenry_api::{EndedBy, ListedToken, MintedToken, TokenList, TokenState};
 
 use super::{
     fields::{self, Fields},
@@ -12,27 +13,47 @@ use crate::{
         error::{Error, Result, combine},
         owner::{Owner, OwnerKey},
         time::UnixSeconds,
-        token::{Expiry, ExpiryType, NewToken, PlainToken, Token, TokenId, TokenName, Ttl},
+        token::{
+            ExpiryType, Metadata, NewToken, PlainToken, Scope, Token, TokenChange, TokenId,
+            TokenName, Ttl,
+        },
     },
     http::cursor::{MAX_LIMIT, cursor, parse_cursor, parse_limit},
-    service::{access::MayRead, app::App, tokens},
+    service::{
+        access::MayRead,
+        app::App,
+        tokens::{self, TokenRecord},
+    },
 };
 
-/// Parses the properties of a new token in a query.
+/// Parses the properties of a new token. `scope` and `metadata` are only in a JSON body. Each other
+/// property is in the query or in a JSON body.
 ///
 /// # Errors
-/// A query field is invalid, there is a JSON body, or the body is too large.
+/// A field is invalid, or is both in the query and in the body; a body with a JSON content type is
+/// not a JSON object; the body is too large.
 pub fn new_token(request: &Request) -> Result<NewToken> {
-    let mut query = Fields::query(request);
+    let (mut query, mut body) = (Fields::query(request), Fields::optional_json(request)?);
+    for name in ["expiryType", "ttl", "maxTtl", "name"] {
+        body.reject_if_also_in(&mut query, name);
+    }
+    let expiry_type = query.optional("expiryType", ExpiryType::parse);
+    let ttl = query.optional("ttl", Ttl::parse);
+    let max_ttl = query.optional("maxTtl", Ttl::parse);
+    let name = query.optional("name", TokenName::parse);
     let wanted = NewToken {
-        expiry_type: query
-            .optional("expiryType", ExpiryType::parse)
+        expiry_type: expiry_type
+            .or_else(|| body.text("expiryType", ExpiryType::parse))
             .unwrap_or_default(),
-        ttl: query.optional("ttl", Ttl::parse).unwrap_or_default(),
-        max_ttl: query.optional("maxTtl", Ttl::parse),
-        name: query.optional("name", TokenName::parse),
+        ttl: ttl
+            .or_else(|| body.number("ttl", Ttl::parse))
+            .unwrap_or_default(),
+        max_ttl: max_ttl.or_else(|| body.number("maxTtl", Ttl::parse)),
+        name: name.or_else(|| body.text("name", TokenName::parse)),
+        scope: body.text("scope", Scope::parse).unwrap_or_default(),
+        metadata: body.value("metadata", Metadata::parse),
     };
-    combine(fields::no_json_body(request), query.finish()).map(|_| wanted)
+    combine(body.finish(), query.finish()).map(|_| wanted)
 }
 
 /// Parses the field `token` of an introspection request, whose body is a form (RFC 7662 section
@@ -80,6 +101,8 @@ pub fn minted(token: &Token, plain: &PlainToken) -> Result<Response<Body>> {
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
         expires_at: token.expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
+        scope: token.scope.to_string(),
+        metadata: token.metadata.as_ref().map(Metadata::to_object),
     })
 }
 
@@ -109,29 +132,101 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
     combine(fields::no_body(request), query.finish()).map(|_| page)
 }
 
-/// Returns 200 with a page of an owner's valid tokens, newest first. The page is shorter than
+/// Returns 200 with a page of an owner's valid and disabled tokens, newest first. The page is shorter than
 /// requested if some of the tokens that were read from the database are invalid.
 ///
 /// # Errors
 /// The database is unavailable.
 pub async fn list(app: &App, right: MayRead, owner: &Owner, page: Page) -> Result<Response<Body>> {
     let (tokens, last) = tokens::list_valid(app, right, owner, page.after, page.limit).await?;
-    let listed = tokens.into_iter().map(|token| ListedToken {
-        token_id: token.id.to_string(),
-        expiry_type: token.expiry.expiry_type(),
-        // Only a time after the year 9999 has no RFC 3339 format.
-        created_at: token.created_at.to_rfc3339().unwrap_or_default(),
-        last_used_at: match token.expiry {
-            Expiry::SlidingTtl { last_used_at, .. } => {
-                last_used_at.and_then(UnixSeconds::to_rfc3339)
-            }
-            Expiry::Infinite | Expiry::FixedTtl { .. } | Expiry::Email { .. } => None,
-        },
-        expires_at: token.expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
-        name: token.name.map(TokenName::into_string),
-    });
+    let listed = tokens.iter().map(listed);
     ok(&TokenList {
         tokens: listed.collect(),
         cursor: last.map(|id| cursor(owner.key(), id)),
     })
+}
+
+fn listed(token: &Token) -> ListedToken {
+    ListedToken {
+        token_id: token.id.to_string(),
+        expiry_type: token.expiry.expiry_type(),
+        // Only a time after the year 9999 has no RFC 3339 format.
+        created_at: token.created_at.to_rfc3339().unwrap_or_default(),
+        last_used_at: token.last_used_at.and_then(UnixSeconds::to_rfc3339),
+        expires_at: token
+            .expiry
+            .shown_expires_at()
+            .and_then(UnixSeconds::to_rfc3339),
+        name: token.name.clone().map(TokenName::into_string),
+        scope: token.scope.to_string(),
+        metadata: token.metadata.as_ref().map(Metadata::to_object),
+        disabled: token.is_disabled,
+    }
+}
+
+/// Returns the record of a token, as clients see it. `now` decides whether the token is expired.
+pub fn record(stored: &TokenRecord, now: UnixSeconds) -> tokenry_api::TokenRecord {
+    let active = |token: &Token, state| tokenry_api::TokenRecord {
+        token: listed(token),
+        state,
+        ended_at: None,
+        end_reason: None,
+        ended_by: None,
+        replaced_by: None,
+    };
+    match stored {
+        TokenRecord::Token(token) if !token.expiry.is_valid_at(now) => {
+            let record = active(token, TokenState::Expired);
+            tokenry_api::TokenRecord {
+                ended_at: record.token.expires_at.clone(),
+                end_reason: Some("expired".to_owned()),
+                ..record
+            }
+        }
+        TokenRecord::Token(token) if token.is_disabled => active(token, TokenState::Disabled),
+        TokenRecord::Token(token) => active(token, TokenState::Active),
+        TokenRecord::Ended(token) => {
+            let ended_at = token.ended_at.and_then(UnixSeconds::to_rfc3339);
+            let created_at = token.created_at.unwrap_or(token.id.created_at().seconds());
+            tokenry_api::TokenRecord {
+                token: ListedToken {
+                    token_id: token.id.to_string(),
+                    expiry_type: token.expiry_type(),
+                    created_at: created_at.to_rfc3339().unwrap_or_default(),
+                    last_used_at: token.last_used_at.and_then(UnixSeconds::to_rfc3339),
+                    expires_at: ended_at.clone(),
+                    name: token.name.clone().map(TokenName::into_string),
+                    scope: token.scope.clone().unwrap_or_default().to_string(),
+                    metadata: token.metadata.as_ref().map(Metadata::to_object),
+                    disabled: false,
+                },
+                state: TokenState::Revoked,
+                ended_at,
+                end_reason: token.end_reason.clone(),
+                ended_by: token.ended_by.as_ref().map(|by| EndedBy {
+                    holder: by.holder,
+                    token_id: by.token.to_string(),
+                }),
+                replaced_by: None,
+            }
+        }
+    }
+}
+
+/// Parses the changes to a token in a body.
+///
+/// # Errors
+/// The body is invalid, or there is a query field.
+pub fn token_change(request: &Request) -> Result<TokenChange> {
+    let mut body = Fields::json(request)?;
+    let change = TokenChange {
+        name: body.nullable("name", TokenName::parse),
+        metadata: body.value("metadata", |value| match value {
+            Value::Null => Ok(None),
+            value => Metadata::parse(value).map(Some),
+        }),
+        scope: body.text("scope", Scope::parse),
+        disabled: body.boolean("disabled"),
+    };
+    combine(Fields::query(request).finish(), body.finish()).map(|_| change)
 }

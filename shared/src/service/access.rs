@@ -12,7 +12,7 @@ use crate::{
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
         owner::{Ecosystem, Environment, OwnerId, OwnerKey, User},
         time::UnixSeconds,
-        token::{Author, EndedToken, Holder, Maker, PlainToken, Scope, Token, TokenId},
+        token::{Author, EndedToken, Holder, Maker, Permission, PlainToken, Scope, Token, TokenId},
     },
     service::{
         caller_log,
@@ -20,61 +20,70 @@ use crate::{
     },
 };
 
-/// The right that each endpoint requires. Three endpoints are not listed, because they require no
+/// The right that each endpoint requires. For the tokens of a user, a user has the same right for
+/// itself ([`Caller::may_for_user`]), except the right to create a token. Three endpoints are not listed, because they require no
 /// credential in the `Authorization` header: `POST /api/auth/shortcode/consume`,
 /// `POST /_/user-token/value` and `POST /api/auth/revoke`.
 #[expect(missing_docs, reason = "each constant has the name of its endpoint")]
 pub mod rights {
     use super::{
-        MayRead, MayWrite, Right, Scope,
+        MayRead, MayWrite,
+        Permission::{
+            CodesWrite, EcosystemsWrite, EmailTokensRead, EmailTokensWrite, Introspect, TokensRead,
+            TokensWrite, UsersRead, UsersWrite,
+        },
+        Right,
         Who::{Account, Administrator, Server, User},
         read, write,
     };
 
-    pub const CREATE_ECOSYSTEM: Right<MayWrite> = write(Account);
-    pub const DELETE_ECOSYSTEM: Right<MayWrite> = write(Account);
-    pub const CREATE_ENVIRONMENT: Right<MayWrite> = write(Server);
-    pub const DELETE_ENVIRONMENT: Right<MayWrite> = write(Server);
+    pub const CREATE_ECOSYSTEM: Right<MayWrite> = write(Account, EcosystemsWrite);
+    pub const DELETE_ECOSYSTEM: Right<MayWrite> = write(Account, EcosystemsWrite);
+    pub const CREATE_ENVIRONMENT: Right<MayWrite> = write(Server, UsersWrite);
+    pub const DELETE_ENVIRONMENT: Right<MayWrite> = write(Server, UsersWrite);
 
-    pub const PUT_USER: Right<MayWrite> = write(Server);
-    pub const GET_USER: Right<MayRead> = read(Server);
-    pub const DELETE_USER: Right<MayWrite> = write(Server);
+    pub const PUT_USER: Right<MayWrite> = write(Server, UsersWrite);
+    pub const GET_USER: Right<MayRead> = read(Server, UsersRead);
+    pub const DELETE_USER: Right<MayWrite> = write(Server, UsersWrite);
 
-    pub const CREATE_USER_TOKEN: Right<MayWrite> = write(Server);
-    pub const LIST_USER_TOKENS: Right<MayRead> = read(Server);
-    pub const REVOKE_USER_TOKEN: Right<MayWrite> = write(Server);
-    pub const REVOKE_USER_TOKENS: Right<MayWrite> = write(Server);
+    pub const CREATE_USER_TOKEN: Right<MayWrite> = write(Server, TokensWrite);
+    pub const LIST_USER_TOKENS: Right<MayRead> = read(Server, TokensRead);
+    pub const GET_USER_TOKEN: Right<MayRead> = read(Server, TokensRead);
+    pub const UPDATE_USER_TOKEN: Right<MayWrite> = write(Server, TokensWrite);
+    pub const REVOKE_USER_TOKEN: Right<MayWrite> = write(Server, TokensWrite);
+    pub const REVOKE_USER_TOKENS: Right<MayWrite> = write(Server, TokensWrite);
 
-    pub const CREATE_SERVER_TOKEN: Right<MayWrite> = write(Account);
-    pub const LIST_SERVER_TOKENS: Right<MayRead> = read(Account);
-    pub const REVOKE_SERVER_TOKEN: Right<MayWrite> = write(Account);
+    pub const CREATE_SERVER_TOKEN: Right<MayWrite> = write(Account, TokensWrite);
+    pub const LIST_SERVER_TOKENS: Right<MayRead> = read(Account, TokensRead);
+    pub const GET_SERVER_TOKEN: Right<MayRead> = read(Account, TokensRead);
+    pub const UPDATE_SERVER_TOKEN: Right<MayWrite> = write(Account, TokensWrite);
+    pub const REVOKE_SERVER_TOKEN: Right<MayWrite> = write(Account, TokensWrite);
 
-    pub const INTROSPECT_TOKEN: Right<MayRead> = read(Server);
+    pub const INTROSPECT_TOKEN: Right<MayRead> = read(Server, Introspect);
 
-    pub const CREATE_SHORTCODE: Right<MayWrite> = write(Server);
-    pub const CREATE_OWN_SHORTCODE: Right<MayWrite> = write(User);
+    pub const CREATE_SHORTCODE: Right<MayWrite> = write(Server, CodesWrite);
+    pub const CREATE_OWN_SHORTCODE: Right<MayWrite> = write(User, CodesWrite);
 
-    pub const CREATE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
-    pub const LIST_EMAIL_TOKENS: Right<MayRead> = read(Administrator);
-    pub const UPDATE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
-    pub const DELETE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator);
-    /// An e-mail token can have the scope `read write`. So a caller whose token has only the scope
-    /// `read` must not get the e-mail token's value.
-    pub const GET_EMAIL_TOKEN_VALUE: Right<MayRead> = Right {
-        scope: Scope::ReadWrite,
-        ..read(Administrator)
-    };
-    pub const GET_OWN_EMAIL_TOKEN_VALUE: Right<MayRead> = read(User);
+    pub const CREATE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator, EmailTokensWrite);
+    pub const LIST_EMAIL_TOKENS: Right<MayRead> = read(Administrator, EmailTokensRead);
+    pub const UPDATE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator, EmailTokensWrite);
+    pub const DELETE_EMAIL_TOKEN: Right<MayWrite> = write(Administrator, EmailTokensWrite);
+    /// An e-mail token can have the scopes `read write`. So a caller that may only list e-mail
+    /// tokens must not get the e-mail token's value.
+    pub const GET_EMAIL_TOKEN_VALUE: Right<MayRead> = read(Administrator, EmailTokensWrite);
+    /// [`Verified::must_cover`](super::Verified::must_cover) checks the scopes of the e-mail token.
+    pub const GET_OWN_EMAIL_TOKEN_VALUE: Right<MayRead> = read(User, EmailTokensRead);
 
-    /// Lets a back end send its clients' attempts to log in or to exchange a short code.
-    pub const SEND_ATTEMPTS: Right<MayWrite> = write(Server);
+    /// Lets a back end send its clients' attempts to log in or to exchange a short code. A
+    /// successful attempt creates a token or returns one.
+    pub const SEND_ATTEMPTS: Right<MayWrite> = write(Server, TokensWrite);
 }
 
-/// The kind of caller and the token scope that an endpoint requires.
+/// The kind of caller and the permission that an endpoint requires.
 #[derive(Clone, Copy, Debug)]
 pub struct Right<A> {
     who: Who,
-    scope: Scope,
+    permission: Permission,
     proof: A,
 }
 
@@ -93,18 +102,18 @@ enum Who {
     User,
 }
 
-const fn read(who: Who) -> Right<MayRead> {
+const fn read(who: Who, permission: Permission) -> Right<MayRead> {
     Right {
         who,
-        scope: Scope::Read,
+        permission,
         proof: MayRead(()),
     }
 }
 
-const fn write(who: Who) -> Right<MayWrite> {
+const fn write(who: Who, permission: Permission) -> Right<MayWrite> {
     Right {
         who,
-        scope: Scope::ReadWrite,
+        permission,
         proof: MayWrite(()),
     }
 }
@@ -154,19 +163,37 @@ impl<'a> Caller<'a> {
     /// account. [`Permit::ecosystem`] checks both.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] if the caller does not have the right.
+    /// [`Error::Forbidden`] if this kind of caller does not have the right;
+    /// [`Error::InsufficientScope`] if the caller's token lacks the scope for it.
     pub fn may<A>(self, right: Right<A>, ecosystem: Option<&EcosystemId>) -> Result<Permit<'a, A>> {
-        let is_right = self.token.who() <= right.who && self.token.scope >= right.scope;
-        if is_right && ecosystem.is_none_or(|id| self.token.reaches(id)) {
-            Ok(Permit {
-                found: self.found,
-                caller: self.token,
-                only_own: right.who == Who::User,
-                proof: right.proof,
-            })
-        } else {
-            Err(Error::Forbidden)
+        let is_right = self.token.who() <= right.who;
+        if !is_right || ecosystem.is_some_and(|id| !self.token.reaches(id)) {
+            return Err(Error::Forbidden);
         }
+        self.token.must_allow(right.permission)?;
+        Ok(Permit {
+            found: self.found,
+            caller: self.token,
+            only_own: right.who == Who::User,
+            proof: right.proof,
+        })
+    }
+
+    /// Checks that the caller has a right in an ecosystem, as [`Caller::may`] does. A user also has
+    /// this right for itself: then the permit is only for this user. `user` is the user in the
+    /// request.
+    ///
+    /// # Errors
+    /// The errors of [`Caller::may`].
+    pub fn may_for_user<A>(
+        self,
+        right: Right<A>,
+        ecosystem: Option<&EcosystemId>,
+        user: Option<&UserId>,
+    ) -> Result<Permit<'a, A>> {
+        let is_own = self.user().is_some() && self.user() == user;
+        let who = if is_own { Who::User } else { right.who };
+        self.may(Right { who, ..right }, ecosystem)
     }
 
     /// Returns the calling user, or `None` if the caller is not a user.
@@ -232,6 +259,7 @@ impl<A> Permit<'_, A> {
             id,
             account: &ecosystem.account,
             current: self.found.user_record(id),
+            may_manage_email_tokens: self.caller.scope.allows(Permission::EmailTokensWrite),
         })
     }
 
@@ -266,10 +294,16 @@ impl<A> Permit<'_, A> {
             .ok_or_else(|| no_environment(id))
     }
 
-    /// Returns the record of an owner's token, even if the token is invalid. This function does not
-    /// check the owner: pass an owner that this permit returned.
+    /// Returns the record of an owner's token that was not revoked, even if the token is expired or
+    /// disabled. This function does not check the owner: pass an owner that this permit returned.
     pub(super) fn token_of(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
-        self.found.token_of(owner, id)
+        let enabled = self.found.token_of(owner, id);
+        enabled.or_else(|| self.found.disabled_token(owner, id))
+    }
+
+    /// Returns whether the caller has the right only for itself.
+    pub(super) const fn is_only_own(&self) -> bool {
+        self.only_own
     }
 
     /// Returns the record of an owner's token that was revoked. See [`Permit::token_of`] for the
@@ -299,6 +333,8 @@ pub struct UserSlot<'a> {
     /// The account that owns the user's ecosystem.
     pub(super) account: &'a AccountId,
     pub(super) current: Option<&'a User>,
+    /// Whether the caller's scopes allow changes of e-mail tokens.
+    pub(super) may_manage_email_tokens: bool,
 }
 
 impl<'a> UserSlot<'a> {
@@ -309,6 +345,7 @@ impl<'a> UserSlot<'a> {
             id,
             account,
             current: None,
+            may_manage_email_tokens: true,
         }
     }
 }
@@ -370,25 +407,68 @@ impl Verified {
         self.ecosystem().is_none_or(|own| own == ecosystem)
     }
 
+    /// Checks that the token's scopes allow an action.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] if they do not.
+    pub fn must_allow(&self, permission: Permission) -> Result<()> {
+        if self.scope.allows(permission) {
+            Ok(())
+        } else {
+            Err(Error::InsufficientScope(permission.scope().into()))
+        }
+    }
+
+    /// Checks that the caller may create a token with this scope for this owner.
+    ///
+    /// A token of a server can do at most what the caller's token can do. A token of a user may have
+    /// any scope, because it acts only for the user. But a token of an admin user can manage e-mail
+    /// tokens, so the caller must be allowed to do that too.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] if the caller's token lacks a scope.
+    pub fn must_be_able_to_grant(&self, scope: &Scope, owner: TokenRecipient<'_>) -> Result<()> {
+        let missing = match owner {
+            TokenRecipient::Server => self.scope.missing_own(scope),
+            TokenRecipient::User(user) if user.admin => {
+                return self.must_allow(Permission::EmailTokensWrite);
+            }
+            TokenRecipient::User(_) => None,
+        };
+        missing.map_or(Ok(()), |missing| {
+            Err(Error::InsufficientScope(missing.into()))
+        })
+    }
+
     /// Checks that the caller may read, create or change an e-mail token with this scope and expiry
-    /// time. If the caller is a user, the caller's token must have at least this scope and must not
+    /// time. If the caller is a user, the caller's token must have all these scopes and must not
     /// expire before the e-mail token. If the caller's token has the expiry type `SlidingTtl`, its
     /// present expiry time is compared with the expiry time of the e-mail token, because it is
     /// possible that nobody uses the caller's token again.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] if the caller is a user whose token has a smaller scope or an earlier
-    /// expiry time than the e-mail token.
-    pub fn must_cover(&self, scope: Scope, expires_at: Option<UnixSeconds>) -> Result<()> {
-        let outlives = match (self.expiry.expires_at(), expires_at) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(own), Some(other)) => own >= other,
-        };
-        if self.holder() != Holder::User || (outlives && self.scope >= scope) {
-            Ok(())
-        } else {
-            Err(Error::Forbidden)
+    /// If the caller is a user: [`Error::InsufficientScope`] if the caller's token lacks a scope of
+    /// the e-mail token; [`Error::Forbidden`] if it has an earlier expiry time.
+    pub fn must_cover(&self, scope: &Scope, expires_at: Option<UnixSeconds>) -> Result<()> {
+        if self.holder() != Holder::User {
+            return Ok(());
+        }
+        if let Some(missing) = self.scope.missing(scope) {
+            return Err(Error::InsufficientScope(missing.into()));
+        }
+        match (self.expiry.expires_at(), expires_at) {
+            (None, _) => Ok(()),
+            (Some(own), Some(other)) if own >= other => Ok(()),
+            (Some(_), _) => Err(Error::Forbidden),
         }
     }
+}
+
+/// The owner of a new token, as far as it matters for the right to create the token.
+#[derive(Clone, Copy, Debug)]
+pub enum TokenRecipient<'a> {
+    /// The servers of an ecosystem.
+    Server,
+    /// A user.
+    User(&'a User),
 }

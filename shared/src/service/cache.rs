@@ -169,7 +169,7 @@ impl Cache {
         if record.token_hash != token.hashed() {
             return false;
         }
-        let is_renewed = record.expiry.is_renewed_at(now);
+        let is_renewed = record.is_renewed_at(now);
         if is_renewed {
             let result = &self.renewal(token, now).result;
             // If another use of the token has a result already, that result is as good as this one.

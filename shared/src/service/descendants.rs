@@ -54,7 +54,9 @@ pub(super) async fn end_one(
         return Ok(match change(app, end).await? {
             WriteResult::Written if has_descendants => DescendantState::Valid,
             WriteResult::Written => DescendantState::Ended,
-            WriteResult::Conflict(Some(StoredToken::Token(_))) => continue,
+            WriteResult::Conflict(Some(StoredToken::Token(_) | StoredToken::Disabled(_))) => {
+                continue;
+            }
             WriteResult::Conflict(there) => of_ended(there),
         });
     }

@@ -9,7 +9,7 @@ use crate::{
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
         owner::{Account, Ecosystem, Environment, Epoch, Owner, State, User},
         password::Password,
-        token::Holder,
+        token::{Holder, Permission},
     },
     service::{
         access::{MayWrite, Permit, UserSlot, no_environment},
@@ -145,6 +145,8 @@ pub(super) async fn environment_of_caller<'a>(
 /// The changes to a user. A field that is `None` keeps its value.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
+    /// Whether the user must not exist yet.
+    pub must_be_new: bool,
     /// Whether the user may manage the e-mail tokens of the user's ecosystem.
     pub admin: Option<bool>,
     /// Whether the user can have valid tokens. `false` revokes all tokens of the user permanently.
@@ -158,6 +160,13 @@ pub struct UserChange {
 }
 
 impl UserChange {
+    /// Returns whether the change makes a user an admin user, or changes how an admin user logs in.
+    fn concerns_admin(&self, next: &User, old: Option<&User>) -> bool {
+        let is_log_in = self.email.is_some() || self.password.is_some();
+        let is_admin = next.admin || old.is_some_and(|old| old.admin);
+        self.admin == Some(true) || (is_log_in && is_admin)
+    }
+
     /// Returns the user with these changes. The version stays the same.
     fn of(&self, user: User, rng: &mut dyn CryptoRng) -> User {
         let moves = self
@@ -226,14 +235,18 @@ pub enum Put {
     Changed(User),
 }
 
+const USER_EXISTS: Error = Error::PreconditionFailed("user exists");
+
 /// Creates a user with the id in `slot`, or changes this user if it exists already. If another
 /// request changes the user at the same time, this function applies the change again, to the new
 /// record. So if two requests change different fields, both changes are stored.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a new user whose name starts with `short|`; [`Error::Conflict`] if
-/// another id has the same key, or if another user has the address; [`Error::Unavailable`] if the
-/// database is unavailable.
+/// [`Error::Invalid`] for a new user whose name starts with `short|`;
+/// [`Error::InsufficientScope`] if the caller may not manage e-mail tokens, but the change gives
+/// somebody the rights of an admin user; [`Error::PreconditionFailed`] if the user exists and must
+/// not; [`Error::Conflict`] if another id has the same key, or if another user has the address;
+/// [`Error::Unavailable`] if the database is unavailable.
 pub async fn put_user(
     app: &App,
     _right: MayWrite,
@@ -242,6 +255,9 @@ pub async fn put_user(
 ) -> Result<Put> {
     let (id, account) = (slot.id, slot.account);
     let mut current = slot.current.cloned();
+    if change.must_be_new && current.is_some() {
+        return Err(USER_EXISTS);
+    }
     let hash = match &change.password {
         Some(Some(password)) => Some(
             app.passwords
@@ -258,6 +274,7 @@ pub async fn put_user(
     loop {
         let next = match &current {
             Some(user) if user.id != *id => return Err(KEY_TAKEN),
+            Some(_) if change.must_be_new => return Err(USER_EXISTS),
             Some(user) => {
                 let mut next = change.of(user.clone(), &mut *app.rng());
                 next.state.version += 1;
@@ -271,6 +288,11 @@ pub async fn put_user(
             }
         };
         let old = current.as_ref();
+        // An admin user can manage e-mail tokens. So can whoever logs in as an admin user.
+        if !slot.may_manage_email_tokens && change.concerns_admin(&next, old) {
+            let scope = Permission::EmailTokensWrite.scope();
+            return Err(Error::InsufficientScope(scope.into()));
+        }
         let moves = old.and_then(|user| user.email.as_ref()) != next.email.as_ref();
         current = if moves || change.password.is_some() {
             let new = match &next.email {

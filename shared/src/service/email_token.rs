@@ -126,7 +126,7 @@ pub async fn value(
     let expiry = stored.token.properties().expiry();
     permit
         .caller()
-        .must_cover(stored.token.scope, expiry.expires_at())?;
+        .must_cover(&stored.token.scope, expiry.expires_at())?;
     let value = open(app, &user.user.id, stored).await?;
     if value.is_none() {
         lost(stored);
@@ -178,7 +178,7 @@ pub(super) async fn create_if_none(
     let mut old_item = OldItem::Delete;
     loop {
         let now = app.now();
-        let mut properties = properties;
+        let mut properties = properties.clone();
         if let Some(stored) = &there
             && user.accepts(app, &stored.token)
             && stored.token.is_valid_at(now)
@@ -191,7 +191,7 @@ pub(super) async fn create_if_none(
         let owner = &user.user;
         let record = |token_id| EmailToken {
             token_id,
-            scope: properties.scope,
+            scope: properties.scope.clone(),
             expiration_date: properties.expiration_date,
             created_at: now,
             updated_at: now,
@@ -202,7 +202,7 @@ pub(super) async fn create_if_none(
             email_user: ListKey::of(&owner.id),
         };
         let old = there.as_ref().map(|old| (old, old_item));
-        let (written, token, plain) = store_new(app, owner, properties, old, record).await?;
+        let (written, token, plain) = store_new(app, owner, &properties, old, record).await?;
         match written {
             EmailTokenWrite::Written => return Ok(Creation::New(token, plain)),
             EmailTokenWrite::UserChanged => return Ok(Creation::UserChanged),
@@ -219,15 +219,16 @@ pub(super) async fn create_if_none(
 async fn store_new(
     app: &App,
     user: &User,
-    properties: Properties,
+    properties: &Properties,
     old: Option<(&StoredEmailToken, OldItem)>,
     record: impl Fn(TokenId) -> EmailToken,
 ) -> Result<(EmailTokenWrite, EmailToken, PlainToken)> {
     let draft = Draft {
         owner: user.into(),
         expiry: properties.expiry(),
-        scope: properties.scope,
+        scope: properties.scope.clone(),
         name: None,
+        metadata: None,
         created_at: app.now(),
         ancestry: Ancestry::default(),
     };
@@ -285,7 +286,7 @@ pub async fn update(
     let mut there = user.token(app);
     while let Some(old) = there {
         let new = EmailToken {
-            scope: properties.scope,
+            scope: properties.scope.clone(),
             expiration_date: properties.expiration_date,
             updated_at: app.now(),
             revision: old.revision + 1,
@@ -409,7 +410,7 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
             ..old.clone()
         };
         let replaced = Some((stored, old_item));
-        let (written, ..) = store_new(app, owner, old.properties(), replaced, record).await?;
+        let (written, ..) = store_new(app, owner, &old.properties(), replaced, record).await?;
         old_item = match written {
             EmailTokenWrite::Written => return Ok(true),
             EmailTokenWrite::OldHasDescendants(instead) => instead,

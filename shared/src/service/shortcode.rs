@@ -285,11 +285,11 @@ async fn limits_if_valid(
         && environment.is_none_or(|id| found.environment(id).is_some());
     Ok(is_valid.then(|| match token.filter(|_| own.is_some()) {
         Some(own) => Limits {
-            scope: own.scope,
+            scope: own.scope.clone(),
             ends_at: own.expiry.expires_at(),
         },
         None => Limits {
-            scope: Scope::ReadWrite,
+            scope: Scope::read_write(),
             ends_at: None,
         },
     }))

@@ -8,15 +8,15 @@ use crate::{
     domain::{
         deployment::Schema,
         email_token::EmailToken,
-        error::Result,
+        error::{Error, Result},
         owner::{Epoch, Owner, OwnerKey, State, User},
         token::{
             Author, Draft, EndReason, EndedToken, Ending, Expiry, NewToken, PlainToken, Token,
-            TokenId, TokenOwner,
+            TokenChange, TokenId, TokenOwner,
         },
     },
     service::{
-        access::{MayRead, MayWrite, Permit},
+        access::{MayRead, MayWrite, Permit, TokenRecipient},
         app::App,
         deadline::Deadline,
         descendants::{DescendantState, end_descendants, end_one, of_ended},
@@ -99,12 +99,110 @@ pub async fn mint(
     Ok((token, plain))
 }
 
-/// Revokes an owner's token, which `id` identifies, and the tokens that descend from it. Does
-/// nothing if the token is not stored. If the token was revoked before, ends the descendants that
-/// an earlier request had no time to end.
+/// What is stored about a token.
+#[derive(Clone, Debug)]
+pub enum TokenRecord {
+    /// The token was not revoked. It may be expired or disabled.
+    Token(Box<Token>),
+    /// The token was revoked.
+    Ended(Box<EndedToken>),
+}
+
+/// Returns the error for a token of which nothing is stored.
+pub fn no_token(id: TokenId) -> Error {
+    Error::NotFound(format!("Token with id {id} does not exist."))
+}
+
+/// Returns what is stored about an owner's token. A token that ended together with all other tokens
+/// of its owner counts as not stored.
 ///
 /// # Errors
-/// The database is unavailable.
+/// [`Error::NotFound`] if nothing is stored; [`Error::Unavailable`] if the database is unavailable.
+pub async fn look<A>(
+    app: &App,
+    permit: &Permit<'_, A>,
+    owner: &Owner,
+    id: TokenId,
+) -> Result<TokenRecord> {
+    let key = owner.key();
+    if let Some(token) = permit.token_of(key, id)
+        && is_kept(app, owner, token).await?
+    {
+        return Ok(TokenRecord::Token(Box::new(token.clone())));
+    }
+    let ended = permit.ended_token_of(key, id);
+    let ended = ended.filter(|token| token.ended_at.is_some());
+    ended
+        .map(|token| TokenRecord::Ended(Box::new(token.clone())))
+        .ok_or_else(|| no_token(id))
+}
+
+/// Returns whether a token has not ended together with other tokens.
+async fn is_kept(app: &App, owner: &Owner, token: &Token) -> Result<bool> {
+    // After a migration, tokens without a tag are invalid.
+    let has_tag = token.tag_key.is_some() || app.deployment().await?.schema == Schema::One;
+    Ok(has_tag && token.is_of(owner.state()) && !app.is_rejected(token.id))
+}
+
+/// Changes a token. Returns its new record.
+///
+/// A user with its own token may only rename a token of its own, narrow its scope and disable it.
+/// Any other caller may not grant scopes that the caller lacks
+/// ([`Verified::must_be_able_to_grant`](super::verify::Verified::must_be_able_to_grant)).
+///
+/// # Errors
+/// [`Error::NotFound`] if nothing is stored about the token; [`Error::Forbidden`] and
+/// [`Error::InsufficientScope`] if the caller may not make this change; [`Error::Conflict`] if the
+/// token has ended, or is an e-mail token; [`Error::Unavailable`] if the database is unavailable.
+pub async fn update(
+    app: &App,
+    permit: &Permit<'_, MayWrite>,
+    owner: &Owner,
+    id: TokenId,
+    wanted: &TokenChange,
+) -> Result<Token> {
+    let ended = || Error::Conflict("token has ended");
+    let TokenRecord::Token(mut old) = look(app, permit, owner, id).await? else {
+        return Err(ended());
+    };
+    loop {
+        if matches!(old.expiry, Expiry::Email { .. }) {
+            return Err(Error::Conflict("token is an e-mail token"));
+        }
+        let new = wanted.of(&old);
+        if permit.is_only_own() {
+            let enables = old.is_disabled && !new.is_disabled;
+            let widens = old.scope.missing(&new.scope).is_some();
+            if enables || widens || wanted.metadata.is_some() {
+                return Err(Error::Forbidden);
+            }
+        } else if let Some(added) = old.scope.added_own(&new.scope) {
+            let recipient = match owner {
+                Owner::User(user) => TokenRecipient::User(user),
+                Owner::Account(_) | Owner::Ecosystem(_) => TokenRecipient::Server,
+            };
+            permit.caller().must_be_able_to_grant(&added, recipient)?;
+        }
+        if !old.expiry.is_valid_at(app.now().seconds()) {
+            return Err(ended());
+        }
+        let write = app.identity.token_update(&old, &new)?;
+        old = match change(app, write).await? {
+            WriteResult::Written => return Ok(new),
+            WriteResult::Conflict(Some(
+                StoredToken::Token(token) | StoredToken::Disabled(token),
+            )) if is_kept(app, owner, &token).await? => token,
+            WriteResult::Conflict(_) => return Err(ended()),
+        };
+    }
+}
+
+/// Revokes an owner's token, which `id` identifies, and the tokens that descend from it. If the
+/// token was revoked before, ends the descendants that an earlier request had no time to end.
+///
+/// # Errors
+/// [`Error::NotFound`] if nothing is stored about the token; [`Error::Unavailable`] if the database
+/// is unavailable.
 pub async fn revoke(
     app: &App,
     permit: &Permit<'_, MayWrite>,
@@ -117,7 +215,7 @@ pub async fn revoke(
         Some(token) => end(app, token, by).await,
         None => match permit.ended_token_of(key, id) {
             Some(token) => end_remaining(app, token, by).await,
-            None => Ok(()),
+            None => Err(no_token(id)),
         },
     }
 }
@@ -134,7 +232,8 @@ pub async fn revoke_itself(app: &App, token: &PlainToken) -> Result<()> {
         token: id,
     };
     let found = app.identity.read(&BTreeSet::from([Key::of(token)])).await?;
-    match (found.token(owner, id), found.ended_token(owner, id)) {
+    let stored = found.token(owner, id).or(found.disabled_token(owner, id));
+    match (stored, found.ended_token(owner, id)) {
         (Some(record), _) if record.token_hash == hash => end(app, record, by).await,
         (None, Some(record)) if record.ended_hash.as_ref() == Some(&hash) => {
             end_remaining(app, record, by).await
@@ -224,9 +323,9 @@ pub(super) async fn end_email_token(
             identity::EmailTokenEnd::RecordChanged(there) => {
                 return Ok(EmailTokenEnd::Replaced(there));
             }
-            identity::EmailTokenEnd::TokenChanged(Some(StoredToken::Token(token)))
-                if has_descendants == Some(false) =>
-            {
+            identity::EmailTokenEnd::TokenChanged(Some(
+                StoredToken::Token(token) | StoredToken::Disabled(token),
+            )) if has_descendants == Some(false) => {
                 if descendants_first {
                     // End the token at once. Otherwise its holder could make tokens faster than
                     // they are ended.
@@ -298,7 +397,7 @@ const FURTHER_PAGES: usize = 9;
 /// How many records each of these pages has.
 const FURTHER_PAGE: u32 = 100;
 
-/// Returns a page of an owner's valid tokens, newest first. Also returns the id of the last token
+/// Returns a page of an owner's valid and disabled tokens, newest first. Also returns the id of the last token
 /// that was read, or `None` at the end of the list.
 ///
 /// # Errors
@@ -332,7 +431,8 @@ pub async fn list_valid(
     let untagged_are_valid = app.deployment().await?.schema == Schema::One;
     let valid = |token: &Token| {
         (untagged_are_valid || token.tag_key.is_some())
-            && token.is_valid_for(owner.state(), now)
+            && token.is_of(owner.state())
+            && token.expiry.is_valid_at(now)
             && !app.is_rejected(token.id)
     };
     tokens.retain(valid);

@@ -12,7 +12,8 @@ use crate::{
         owner::{Ecosystem, Environment, Owner, OwnerId, OwnerKey, User},
         time::UnixSeconds,
         token::{
-            Ancestry, EndedToken, Expiry, ExpiryType, Holder, PlainToken, Scope, Token, TokenId,
+            Ancestry, EndedToken, Expiry, ExpiryType, Holder, Metadata, PlainToken, Scope, Token,
+            TokenId,
         },
     },
     service::{app::App, cache::Dead},
@@ -304,6 +305,8 @@ pub struct Verified {
     pub admin: bool,
     /// What the token allows its holder to do.
     pub scope: Scope,
+    /// Values that the application stored with the token.
+    pub metadata: Option<Metadata>,
     /// When the token was created.
     pub issued_at: UnixSeconds,
     /// How and when the token expires.
@@ -346,6 +349,7 @@ impl Found {
             ancestry: record.ancestry,
             admin,
             scope: record.scope,
+            metadata: record.metadata,
             issued_at: record.created_at,
             expiry: record.expiry,
         })
@@ -359,7 +363,12 @@ impl Found {
     /// set a later expiry; its owner is inactive.
     fn dead(&self, token: &PlainToken) -> Option<Dead> {
         let Some(record) = self.items.token(token.owner(), token.id()) else {
-            return Some(Dead::Always);
+            // A disabled token can be enabled again.
+            let is_disabled = self
+                .items
+                .disabled_token(token.owner(), token.id())
+                .is_some();
+            return (!is_disabled).then_some(Dead::Always);
         };
         if record.token_hash != token.hashed() {
             return None;
@@ -402,6 +411,11 @@ impl Found {
     /// Returns the record of an owner's token.
     pub(crate) fn token_of(&self, owner: impl Into<OwnerKey>, id: TokenId) -> Option<&Token> {
         self.items.token(owner.into(), id)
+    }
+
+    /// Returns the record of an owner's token that is disabled.
+    pub(crate) fn disabled_token(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
+        self.items.disabled_token(owner, id)
     }
 
     /// Returns the record of an owner's token that was revoked.

@@ -20,6 +20,9 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
         // a user may omit the address and the password.
         ("passwordTooShort", "log-in-with-password") | ("bothRequired", "put-user") => false,
         ("noObject", _) => reads("application/json"),
+        ("twiceInQueryAndBody", name) => name.starts_with("create-") && name.ends_with("er-token"),
+        // In the endpoints that create a token, a field of the body may also be in the query.
+        ("fieldNotAllowed", "update-user-token" | "update-server-token") => true,
         ("bodyFieldNotAllowed", _) if body.is_none() => false,
         ("jsonBody" | "noJsonObject", _) => body.is_none(),
         // A revocation reads only the first 16 fields of a form, so it never gives this response.
@@ -67,6 +70,9 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "tokenTwice" => event.form("token=a&token=b"),
         "tooManyFields" => event.form(&["token=a"; 17].join("&")),
         "jsonBody" => event.json_body(r#"{"expiryType":"Infinite"}"#),
+        "scope" => event.json_body(r#"{"scope":"tokenry:all"}"#),
+        "metadata" => event.json_body(r#"{"metadata":{"key":null}}"#),
+        "twiceInQueryAndBody" => event.query("ttl=1").json_body(r#"{"ttl":1}"#),
         "noObject" | "noJsonObject" => event.json_body("[]"),
         "withoutServerToken" => body(event, "clientAddress", "192.0.2.1".into()),
         "bodyFieldNotAllowed" => body(event, "field", 1.into()),

@@ -107,7 +107,7 @@ impl Scene {
             }
             _ => user_token.clone(),
         };
-        let of_server = endpoint.name == "revoke-server-token";
+        let of_server = endpoint.name.ends_with("-server-token");
         let named = if of_server {
             &server_token
         } else {
@@ -117,7 +117,7 @@ impl Scene {
         let known = [
             ("ecosystem", ECOSYSTEM, ecosystem.into()),
             ("environment", ENVIRONMENT, environment["id"].clone()),
-            ("token id", TOKEN_ID, named["tokenId"].clone()),
+            ("record", TOKEN_ID, named["tokenId"].clone()),
             ("shortcode", CODE, code),
         ];
         let ids = known.iter().filter(|(what, ..)| *what != unknown);
@@ -141,6 +141,9 @@ impl Scene {
     async fn made(&self, event: Event) -> Value {
         let answer = event.send(&self.service.app).await;
         assert!(answer.status < 300, "{event:?}: {answer:?}");
+        if answer.body.is_empty() {
+            return Value::Null;
+        }
         answer.content()
     }
 
@@ -222,6 +225,7 @@ impl Scene {
             }
             ("404", "ecosystem") => self.request(endpoint, "forUser"),
             ("409", _) => return self.conflict(endpoint, example).await,
+            ("412", _) => event.header("if-none-match", "*"),
             ("413", _) => event.json_body(&" ".repeat(16 * 1024 + 1)),
             ("415", _) => event.header("content-type", "text/plain"),
             ("429", _) => {
@@ -266,6 +270,25 @@ impl Scene {
             "key" => {
                 let ann = self.user.replace(";bob", ";ann");
                 service.set_owner_id(&self.user, &ann).await;
+            }
+            "ended" => {
+                let name = match endpoint.name {
+                    "update-server-token" => "revoke-server-token",
+                    _ => "revoke-user-token",
+                };
+                let mut revocation = Event::to(name);
+                for part in ["headers", "pathParameters"] {
+                    revocation.json[part] = event.json[part].clone();
+                }
+                self.made(revocation).await;
+            }
+            "emailToken" => {
+                self.put_user(&json!({ "email": ADDRESS })).await;
+                let body = json!({ "email": ADDRESS }).to_string();
+                let token = self.event("create-email-token").json_body(&body);
+                let id = self.made(token).await["data"][0]["tokenId"].clone();
+                let event = event.parameter("tokenId", id.as_str().unwrap());
+                return event.send(&service.app).await;
             }
             "lost" => service.change_email_token_value(&self.user).await,
             "changed" => {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, TokenHash, TokenId};
+use super::{ExpiryType, Holder, Metadata, Scope, TokenHash, TokenId, TokenName};
 use crate::domain::{owner::OwnerKey, time::UnixSeconds};
 
 /// Why a token ended before its expiry.
@@ -63,6 +63,25 @@ pub struct EndedToken {
     /// The hash of the token. `None` for a token that an earlier release revoked: that release
     /// replaced the token's item with a mark, which does not have this attribute.
     pub ended_hash: Option<TokenHash>,
+    /// When the token ended. `None` for a token that an earlier release revoked.
+    pub ended_at: Option<UnixSeconds>,
+    /// Why the token ended, as [`EndReason`] writes it. It is a text, because a later release may
+    /// have stored another reason.
+    pub end_reason: Option<String>,
+    /// The token with which the token was ended.
+    pub ended_by: Option<Author>,
+    /// The kind of the token: `Infinite`, `FixedTtl`, `SlidingTtl` or `Email`.
+    expiry_type: Option<String>,
+    /// When the token was created.
+    pub created_at: Option<UnixSeconds>,
+    /// When the token was last used.
+    pub last_used_at: Option<UnixSeconds>,
+    /// What the token allowed.
+    pub scope: Option<Scope>,
+    /// The token's label.
+    pub name: Option<TokenName>,
+    /// Values that the application stored with the token.
+    pub metadata: Option<Metadata>,
     lineage: Option<TokenId>,
     family: Option<TokenId>,
     descendants: Option<Descendants>,
@@ -75,6 +94,12 @@ impl EndedToken {
             lineage: self.lineage,
             family: self.family,
         }
+    }
+
+    /// Returns the expiry type that clients see. An e-mail token counts as infinite.
+    pub fn expiry_type(&self) -> ExpiryType {
+        let stored = self.expiry_type.as_deref().unwrap_or_default();
+        ExpiryType::parse(stored).unwrap_or(ExpiryType::Infinite)
     }
 
     /// Returns whether tokens that descend from this token may still be valid.

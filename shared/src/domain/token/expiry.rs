@@ -80,9 +80,6 @@ pub enum Expiry {
         /// The token expires at this second at the latest, even if the token is used.
         #[serde(skip_serializing_if = "Option::is_none")]
         max_expires_at: Option<UnixSeconds>,
-        /// When the token was last used, or `None` if the token was never used.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        last_used_at: Option<UnixSeconds>,
     },
 }
 
@@ -112,7 +109,6 @@ impl Expiry {
                 ttl,
                 expires_at,
                 max_expires_at,
-                last_used_at: None,
             },
         }
     }
@@ -146,22 +142,23 @@ impl Expiry {
         }
     }
 
+    /// Returns the time to show as the time of expiry. It differs from [`Expiry::expires_at`] if a
+    /// request has set `max_expires_at` to [`Expiry::ENDED`].
+    pub fn shown_expires_at(&self) -> Option<UnixSeconds> {
+        match *self {
+            Self::SlidingTtl {
+                expires_at,
+                max_expires_at: Some(Self::ENDED),
+                ..
+            } => Some(expires_at),
+            _ => self.expires_at(),
+        }
+    }
+
     /// Returns whether the token is not expired: either `now` is before `expires_at`, or the token
     /// never expires.
     pub fn is_valid_at(&self, now: UnixSeconds) -> bool {
         self.expires_at().is_none_or(|end| now < end)
-    }
-
-    /// Returns whether this is a valid sliding token that was already renewed in the second `now`,
-    /// or later by a clock that is ahead. Such a token does not need another renewal.
-    pub fn is_renewed_at(&self, now: UnixSeconds) -> bool {
-        match *self {
-            Self::SlidingTtl {
-                last_used_at: Some(last),
-                ..
-            } => last >= now && self.is_valid_at(now),
-            _ => false,
-        }
     }
 
     /// Returns the expiry after a use of the token. For a sliding token, `until` is the new
@@ -173,13 +170,11 @@ impl Expiry {
             Self::SlidingTtl {
                 ttl,
                 max_expires_at,
-                last_used_at,
                 ..
             } => Self::SlidingTtl {
                 ttl,
                 expires_at: until,
                 max_expires_at,
-                last_used_at,
             },
             other => other,
         }
@@ -197,7 +192,7 @@ mod tests {
             expiry_type,
             ttl: Ttl(ttl),
             max_ttl: max_ttl.map(Ttl),
-            name: None,
+            ..NewToken::default()
         };
         Expiry::new(&wanted, NOW)
     }

@@ -2,7 +2,9 @@
 
 mod ended;
 mod expiry;
+mod metadata;
 mod plain;
+mod scope;
 
 use std::{fmt, str::FromStr};
 
@@ -13,7 +15,9 @@ use ulid::Ulid;
 pub use self::{
     ended::{Ancestry, Author, Descendants, EndReason, EndedToken, Ending, Maker},
     expiry::{Expiry, Ttl},
+    metadata::Metadata,
     plain::{PlainToken, TokenHash},
+    scope::{Permission, Scope},
 };
 pub use tokenry_api::{ExpiryType, Holder};
 
@@ -23,25 +27,6 @@ use crate::domain::{
     owner::{Account, Ecosystem, Epoch, OwnerKey, State, User},
     time::{Timestamp, UnixSeconds},
 };
-
-/// The scope of a token, as an RFC 6749 §3.3 string.
-///
-/// `Read` is less than `ReadWrite`, because `Read` allows less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Scope {
-    /// The token may only read.
-    #[serde(rename = "read")]
-    Read,
-    /// The token may do everything that its holder may do.
-    #[serde(rename = "read write")]
-    ReadWrite,
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
 
 /// A token's public id: a ULID. If ids are sorted, the token that was created in an earlier
 /// millisecond comes first.
@@ -152,6 +137,38 @@ pub struct NewToken {
     pub max_ttl: Option<Ttl>,
     /// The token's label.
     pub name: Option<TokenName>,
+    /// What the token allows.
+    pub scope: Scope,
+    /// Values that the application stores with the token.
+    pub metadata: Option<Metadata>,
+}
+
+/// The changes to a token. A field that is `None` keeps its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenChange {
+    /// The label. `Some(None)` removes it.
+    pub name: Option<Option<TokenName>>,
+    /// The metadata. `Some(None)` removes it.
+    pub metadata: Option<Option<Metadata>>,
+    /// What the token allows.
+    pub scope: Option<Scope>,
+    /// Whether the token is disabled.
+    pub disabled: Option<bool>,
+}
+
+impl TokenChange {
+    /// Returns the token with these changes.
+    pub fn of(&self, token: &Token) -> Token {
+        let old = token.clone();
+        Token {
+            name: self.name.clone().unwrap_or(old.name),
+            metadata: self.metadata.clone().unwrap_or(old.metadata),
+            scope: self.scope.clone().unwrap_or(old.scope),
+            is_disabled: self.disabled.unwrap_or(old.is_disabled),
+            revision: old.revision + 1,
+            ..old
+        }
+    }
 }
 
 /// The owner of a new token.
@@ -206,6 +223,8 @@ pub struct Draft {
     pub scope: Scope,
     /// The token's label.
     pub name: Option<TokenName>,
+    /// Values that the application stores with the token.
+    pub metadata: Option<Metadata>,
     /// When the token is created.
     pub created_at: Timestamp,
     /// The token's ancestry.
@@ -213,14 +232,14 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Returns the draft of a token that a client asked for. The token allows everything that its
-    /// holder may do.
+    /// Returns the draft of a token that a client asked for.
     pub fn new(owner: TokenOwner, wanted: NewToken, now: Timestamp) -> Self {
         Self {
             owner,
             expiry: Expiry::new(&wanted, now.seconds()),
-            scope: Scope::ReadWrite,
+            scope: wanted.scope,
             name: wanted.name,
+            metadata: wanted.metadata,
             created_at: now,
             ancestry: Ancestry::default(),
         }
@@ -236,11 +255,19 @@ pub struct Token {
     /// The token's id: the sort key of the item.
     #[serde(rename = "item")]
     pub id: TokenId,
-    /// The SHA-256 hash of the whole token.
+    /// The SHA-256 hash of the whole token. The item of a disabled token has this value in the
+    /// attribute `disabled_hash` instead.
     pub token_hash: TokenHash,
+    /// Whether the token is disabled. A disabled token is invalid until it is enabled again.
+    #[serde(skip)]
+    pub is_disabled: bool,
     /// How and when the token expires.
     #[serde(flatten)]
     pub expiry: Expiry,
+    /// When the token was last used. For a sliding token, this is exact. For any other token, it is
+    /// exact to about an hour. `None` if no use was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<UnixSeconds>,
     /// When the token was created.
     pub created_at: UnixSeconds,
     /// What the token allows.
@@ -248,6 +275,9 @@ pub struct Token {
     /// The token's label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<TokenName>,
+    /// Values that the application stores with the token, as JSON text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
     /// The owner's epoch when the token was created.
     pub epoch: Epoch,
     /// The number of the key that created the token's tag, or `None` for a token without a tag.
@@ -271,7 +301,8 @@ pub struct Token {
 struct TokenItem {
     owner: OwnerKey,
     item: TokenId,
-    token_hash: TokenHash,
+    token_hash: Option<TokenHash>,
+    disabled_hash: Option<TokenHash>,
     expiry_type: ExpiryItem,
     ttl: Option<Ttl>,
     expires_at: Option<UnixSeconds>,
@@ -283,6 +314,7 @@ struct TokenItem {
     created_at: UnixSeconds,
     scope: Scope,
     name: Option<TokenName>,
+    metadata: Option<Metadata>,
     epoch: Epoch,
     tag_key: Option<u32>,
     revision: Option<u64>,
@@ -321,17 +353,20 @@ impl TryFrom<TokenItem> for Token {
                 ttl: item.ttl.ok_or("`ttl` is missing")?,
                 expires_at: expires_at?,
                 max_expires_at: item.max_expires_at,
-                last_used_at: item.last_used_at,
             },
         };
+        let hash = item.token_hash.or(item.disabled_hash);
         Ok(Self {
             owner: item.owner,
             id: item.item,
-            token_hash: item.token_hash,
+            token_hash: hash.ok_or("the hash is missing")?,
+            is_disabled: item.token_hash.is_none(),
             expiry,
+            last_used_at: item.last_used_at,
             created_at: item.created_at,
             scope: item.scope,
             name: item.name,
+            metadata: item.metadata,
             epoch: item.epoch,
             tag_key: item.tag_key,
             revision: item.revision.unwrap_or_default(),
@@ -345,10 +380,24 @@ impl TryFrom<TokenItem> for Token {
 }
 
 impl Token {
-    /// Returns whether the token is valid for this owner: the token is not expired, the owner is
-    /// active, and the token has the owner's epoch. Does not compare the token's hash.
+    /// Returns whether the token is valid for this owner: the token is not disabled and not expired,
+    /// the owner is active, and the token has the owner's epoch. Does not compare the token's hash.
     pub fn is_valid_for(&self, owner: &State, now: UnixSeconds) -> bool {
-        owner.active && self.epoch == owner.epoch && self.expiry.is_valid_at(now)
+        !self.is_disabled && self.is_of(owner) && self.expiry.is_valid_at(now)
+    }
+
+    /// Returns whether the owner is active and the token has the owner's epoch. Otherwise the token
+    /// has ended together with all other tokens that the owner had.
+    pub fn is_of(&self, owner: &State) -> bool {
+        owner.active && self.epoch == owner.epoch
+    }
+
+    /// Returns whether this is a valid sliding token that was already renewed in the second `now`,
+    /// or later by a clock that is ahead. Such a token does not need another renewal.
+    pub fn is_renewed_at(&self, now: UnixSeconds) -> bool {
+        matches!(self.expiry, Expiry::SlidingTtl { .. })
+            && self.last_used_at.is_some_and(|last| last >= now)
+            && self.expiry.is_valid_at(now)
     }
 
     /// Generates a token, with a tag if a key is given. Returns its record and its text. The record
@@ -366,10 +415,13 @@ impl Token {
             owner: owner.key,
             id,
             token_hash: plain.hashed(),
+            is_disabled: false,
             expiry,
+            last_used_at: None,
             created_at: draft.created_at.seconds(),
             scope: draft.scope,
             name: draft.name,
+            metadata: draft.metadata,
             epoch: owner.epoch,
             tag_key: tag_key.map(|key| key.id),
             revision: 1,

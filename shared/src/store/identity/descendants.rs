@@ -97,19 +97,21 @@ impl Identity {
             (":zero", to_value(&0)?),
             (":one", to_value(&1)?),
         ];
+        let has_not_ended = "(attribute_exists(token_hash) OR attribute_exists(disabled_hash))";
         let (descendants, condition) = if has_descendants {
             values.push((":ending", to_value(&Descendants::Ending)?));
-            (", descendants = :ending", "attribute_exists(token_hash)")
+            (", descendants = :ending", has_not_ended.to_owned())
         } else {
-            let condition = "attribute_exists(token_hash) AND attribute_not_exists(descendants)";
+            let condition = format!("{has_not_ended} AND attribute_not_exists(descendants)");
             ("", condition)
         };
         let expression = format!(
-            "SET ended_hash = token_hash, ended_at = :at, end_reason = :reason, ended_by = :by, \
-             {TTL_ATTRIBUTE} = :delete_at, {NEXT_REVISION}{descendants} REMOVE token_hash, epoch"
+            "SET ended_hash = if_not_exists(token_hash, disabled_hash), ended_at = :at, \
+             end_reason = :reason, ended_by = :by, {TTL_ATTRIBUTE} = :delete_at, \
+             {NEXT_REVISION}{descendants} REMOVE token_hash, disabled_hash, epoch"
         );
         let key = Key::token(owner, id).to_item()?;
-        update(&self.table, key, &expression, condition, &[], &values)
+        update(&self.table, key, &expression, &condition, &[], &values)
     }
 
     /// Prepares to record that all tokens that descend from an ended token have ended.

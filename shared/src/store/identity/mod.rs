@@ -54,10 +54,13 @@ use crate::{
 pub const PARTITION_KEY: &str = "owner";
 /// The name of the sort key.
 pub const SORT_KEY: &str = "item";
-/// An attribute that the item of every token has until the token is revoked. The record of a
-/// revoked token does not have this attribute. Earlier releases replace the item of a revoked token
-/// with a mark, which stays for an hour. The mark does not have this attribute either.
+/// An attribute that the item of every token has until the token is disabled or revoked. The record
+/// of a revoked token does not have this attribute. Earlier releases replace the item of a revoked
+/// token with a mark, which stays for an hour. The mark does not have this attribute either.
 const TOKEN_HASH: &str = "token_hash";
+/// The attribute that contains the hash of a disabled token. Such an item has no `token_hash`, so
+/// earlier releases also refuse the token.
+const DISABLED_HASH: &str = "disabled_hash";
 /// The sort key of an owner's record.
 pub const OWNER_ITEM: &str = "owner";
 /// The sort key of an environment's record.
@@ -178,6 +181,7 @@ impl Key {
 pub(crate) struct Items {
     owners: HashMap<OwnerKey, Owner>,
     tokens: HashMap<(OwnerKey, TokenId), Token>,
+    disabled_tokens: HashMap<(OwnerKey, TokenId), Token>,
     ended_tokens: HashMap<(OwnerKey, TokenId), EndedToken>,
     environments: HashMap<EnvironmentId, Environment>,
     addresses: HashMap<OwnerKey, Address>,
@@ -208,9 +212,14 @@ impl Items {
         }
     }
 
-    /// Returns a token of an owner.
+    /// Returns a token of an owner, if the token is not disabled.
     pub(crate) fn token(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
         self.tokens.get(&(owner, id))
+    }
+
+    /// Returns a disabled token of an owner.
+    pub(crate) fn disabled_token(&self, owner: OwnerKey, id: TokenId) -> Option<&Token> {
+        self.disabled_tokens.get(&(owner, id))
     }
 
     /// Returns the record of an owner's token that was revoked.
@@ -257,6 +266,9 @@ impl Items {
             _ => match stored_token(item)? {
                 StoredToken::Token(token) => {
                     self.tokens.insert((token.owner, token.id), *token);
+                }
+                StoredToken::Disabled(token) => {
+                    self.disabled_tokens.insert((token.owner, token.id), *token);
                 }
                 StoredToken::Ended(token) => {
                     self.ended_tokens.insert((token.owner, token.id), token);
@@ -394,23 +406,28 @@ impl Identity {
 
 /// A token's item.
 pub(crate) enum StoredToken {
-    /// The token was not revoked. It may have expired.
+    /// The token was not revoked and is not disabled. It may have expired.
     Token(Box<Token>),
+    /// The token is disabled. It is invalid until it is enabled again.
+    Disabled(Box<Token>),
     /// The token was revoked.
     Ended(EndedToken),
 }
 
 /// Parses a token's item.
 fn stored_token(item: Item) -> Result<StoredToken> {
-    if is_revoked(&item) {
-        from_item(item).map(StoredToken::Ended)
-    } else {
+    if item.contains_key(TOKEN_HASH) {
         from_item(item).map(|token| StoredToken::Token(Box::new(token)))
+    } else if item.contains_key(DISABLED_HASH) {
+        from_item(item).map(|token| StoredToken::Disabled(Box::new(token)))
+    } else {
+        from_item(item).map(StoredToken::Ended)
     }
 }
 
-/// Returns whether a token's item says that the token was revoked.
-fn is_revoked(item: &Item) -> bool {
+/// Returns whether a token's item says that the token is invalid, because it is disabled or was
+/// revoked.
+fn is_invalid(item: &Item) -> bool {
     !item.contains_key(TOKEN_HASH)
 }
 

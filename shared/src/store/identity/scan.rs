@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    EMAIL_TOKEN_ITEM, Identity, Key, OLD_ADDRESS_ITEM, OWNER_ITEM, SORT_KEY, is_revoked,
+    EMAIL_TOKEN_ITEM, Identity, Key, OLD_ADDRESS_ITEM, OWNER_ITEM, SORT_KEY, is_invalid,
     tokens::DELETE_BATCH,
 };
 use crate::{
@@ -71,7 +71,7 @@ fn stored(item: Item) -> Result<Stored> {
         },
         OLD_ADDRESS_ITEM => Stored::OldAddress(from_item(item)?),
         EMAIL_TOKEN_ITEM => Stored::EmailToken(Box::new(from_item(item)?)),
-        key if key.starts_with(TokenId::ITEM_PREFIX) && !is_revoked(&item) => {
+        key if key.starts_with(TokenId::ITEM_PREFIX) && !is_invalid(&item) => {
             Stored::Token(Box::new(from_item(item)?))
         }
         _ => Stored::Other,

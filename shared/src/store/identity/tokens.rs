@@ -15,7 +15,10 @@ use aws_sdk_dynamodb::{
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 
-use super::{Identity, Key, StoredToken, is_revoked, stored_token};
+use super::{
+    DISABLED_HASH, Identity, Key, StoredToken, TOKEN_HASH, descendants::stored_token_in,
+    is_invalid, stored_token,
+};
 use crate::{
     domain::{
         error::{Error, Result},
@@ -24,8 +27,8 @@ use crate::{
         token::{Expiry, PlainToken, Token, TokenHash, TokenId},
     },
     store::{
-        item::{Item, from_item, number, to_item, unavailable},
-        transaction::{Change, put},
+        item::{Item, WriteResult, from_item, number, to_item, to_value, unavailable},
+        transaction::{Change, Transacted, put, update},
     },
 };
 
@@ -49,8 +52,71 @@ impl Identity {
     /// Adds a new token to the transaction of another change.
     pub(crate) fn with_token<R>(&self, token: &Token, other: Change<R>) -> Result<Change<R>> {
         let item = to_item(token)?;
-        let condition = "attribute_not_exists(token_hash) AND attribute_not_exists(ended_at)";
+        let condition = "attribute_not_exists(token_hash) AND attribute_not_exists(disabled_hash) \
+             AND attribute_not_exists(ended_at)";
         Ok(other.and(put(&self.table, item, condition, &[])?))
+    }
+
+    /// Prepares the write that turns the token `old` into `new`: its label, its metadata, its scope,
+    /// and whether it is disabled. The condition is that no other write has changed the token, except
+    /// a renewal or a use. The conflict contains the stored token.
+    pub(crate) fn token_update(
+        &self,
+        old: &Token,
+        new: &Token,
+    ) -> Result<Change<WriteResult<StoredToken>>> {
+        let hash = |token: &Token| {
+            if token.is_disabled {
+                DISABLED_HASH
+            } else {
+                TOKEN_HASH
+            }
+        };
+        let (from, to) = (hash(old), hash(new));
+        let mut values = vec![
+            (":scope", to_value(&new.scope)?),
+            (":old", to_value(&old.revision)?),
+            (":new", to_value(&new.revision)?),
+        ];
+        let mut set = "SET #scope = :scope, revision = :new".to_owned();
+        let mut remove = Vec::new();
+        match &new.name {
+            Some(name) => {
+                set.push_str(", #name = :name");
+                values.push((":name", to_value(name)?));
+            }
+            None => remove.push("#name"),
+        }
+        match &new.metadata {
+            Some(metadata) => {
+                set.push_str(", metadata = :metadata");
+                values.push((":metadata", to_value(metadata)?));
+            }
+            None => remove.push("metadata"),
+        }
+        if from != to {
+            set = format!("{set}, {to} = {from}");
+            remove.push(from);
+        }
+        if !remove.is_empty() {
+            set = format!("{set} REMOVE {}", remove.join(", "));
+        }
+        let revision = if old.revision == 0 {
+            values.retain(|(name, _)| *name != ":old");
+            "attribute_not_exists(revision)"
+        } else {
+            "revision = :old"
+        };
+        let condition = format!("attribute_exists({from}) AND {revision}");
+        let names = [("#scope", "scope"), ("#name", "name")];
+        let key = Key::token(old.owner, old.id).to_item()?;
+        let update = update(&self.table, key, &set, &condition, &names, &values)?;
+        Ok(Change::alone(update, |transacted| match transacted {
+            Transacted::Written => Ok(WriteResult::Written),
+            Transacted::Refused(mut refused) => {
+                stored_token_in(refused.swap_remove(0)).map(WriteResult::Conflict)
+            }
+        }))
     }
 
     /// Renews a sliding token. If the token was already renewed in this second, it is not written
@@ -74,13 +140,13 @@ impl Identity {
             .await;
         let old = match updated(renewed)? {
             Updated::To(expires_at) => return Ok(Renewal::of(Some(expires_at))),
-            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => old.expiry,
+            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => old,
             Updated::Refused(_) => return Ok(Renewal::of(None)),
         };
-        match old {
-            _ if old.is_renewed_at(now) => Ok(Renewal::elsewhere(&old)),
+        match old.expiry {
+            _ if old.is_renewed_at(now) => Ok(Renewal::elsewhere(&old.expiry)),
             // The end of the token is fixed (`valid_until`).
-            _ if old.is_valid_at(now) => Ok(Renewal::of(old.expires_at())),
+            expiry if expiry.is_valid_at(now) => Ok(Renewal::of(expiry.expires_at())),
             Expiry::SlidingTtl {
                 max_expires_at: Some(max),
                 ..
@@ -152,8 +218,13 @@ impl Identity {
         let items = output
             .items
             .ok_or_else(|| unavailable("the response contains no items"))?;
-        let tokens = items.into_iter().filter(|item| !is_revoked(item));
-        let tokens = tokens.map(from_item).collect::<Result<_>>()?;
+        let mut tokens = Vec::new();
+        for item in items {
+            match stored_token(item)? {
+                StoredToken::Token(token) | StoredToken::Disabled(token) => tokens.push(*token),
+                StoredToken::Ended(_) => {}
+            }
+        }
         let last = output
             .last_evaluated_key
             .map(from_item::<Last>)
@@ -232,7 +303,7 @@ impl Identity {
 /// Returns the hash of the token that an item belongs to, even if the token was revoked.
 fn hash_of(item: Item) -> Result<Option<TokenHash>> {
     Ok(match stored_token(item)? {
-        StoredToken::Token(token) => Some(token.token_hash),
+        StoredToken::Token(token) | StoredToken::Disabled(token) => Some(token.token_hash),
         StoredToken::Ended(token) => token.ended_hash,
     })
 }
@@ -291,7 +362,7 @@ fn updated(result: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Resul
         }
         Err(error) => match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
-                let old = refusal.item.clone().filter(|item| !is_revoked(item));
+                let old = refusal.item.clone().filter(|item| !is_invalid(item));
                 let old = old.map(from_item).transpose()?;
                 Ok(Updated::Refused(old.map(Box::new)))
             }
