@@ -88,7 +88,7 @@ class Account:
         if fields:
             record = self.ok("POST", "/_/user-token", {"email": email} | fields)["data"][0]
         else:
-            must(self.api.log_in(email, user["password"])[0] == 200, "a log-in creates a token")
+            must(self.api.log_in(user, email)[0] == 200, "a log-in creates a token")
             record = self.email_tokens()[user["id"]]
         value = value_of(self.ok("GET", VALUE, query={"email": email}))
         item = {"holder": "user", "sub": user["id"], "token": value, "tokenId": record["tokenId"]}
@@ -187,7 +187,7 @@ def fill(api, contents, starts):
     change_record(changed, own.ok("PUT", "/_/user-token", body)["data"][0])
     gil = person("logged in", "gil")
     own.email_token("created by a log-in", gil)
-    status, _ = api.log_in(gil["email"], "wrong password")
+    status, _ = api.log_in(gil | {"password": "wrong password"}, gil["email"])
     must(status == 401, "a log-in with a wrong password gets 401")
     person("has an address and a password, and no token", "hal")
     own.user("has an address without a password", "ian", email="ian@example.com")

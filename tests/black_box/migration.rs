@@ -40,15 +40,46 @@ async fn migrated(app: &App) -> Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn data_of_schema_version_1_can_be_read_before_the_migration() {
-    let fixture = Fixture::copy_of("schema-1");
-    let app = fixture.environment();
+async fn data_of_an_earlier_schema_version_can_be_read_before_the_migration() {
+    for version in ["schema-1", "schema-2"] {
+        let fixture = Fixture::copy_of(version);
+        check_unmigrated(&fixture, &fixture.environment()).await;
+    }
+}
+
+/// Checks that an execution environment reads the data of a fixture as `contents.json` lists it.
+async fn check_unmigrated(fixture: &Fixture, app: &App) {
     for account in fixture.list("accounts") {
         let caller = text(account, "accountToken");
-        let of_account = |token: &&Value| token["accountId"] == account["id"];
-        for token in fixture.list("tokens").iter().filter(of_account) {
-            let answer = introspect(&app, caller, text(token, "token")).await.json();
+        let of_account = |item: &&Value| item["accountId"] == account["id"];
+        let email_tokens = fixture.list("emailTokens").iter().filter(of_account);
+        let tokens = fixture.list("tokens").iter().filter(of_account);
+        for token in tokens.chain(email_tokens.clone()) {
+            let answer = introspect(app, caller, text(token, "token")).await.json();
             assert_eq!(answer["active"], token["active"], "{token}");
+        }
+        for token in email_tokens {
+            let email = text(&token["record"], "email");
+            let [answer] = &value_of(app, &[caller.to_owned()], email).await[..] else {
+                panic!("each caller gets an answer");
+            };
+            let found = (token["exists"] == true).then(|| &token["token"]);
+            assert_eq!(answer.status, if found.is_some() { 200 } else { 404 });
+            if let Some(value) = found {
+                assert_eq!(answer.json()["data"][0]["token"], *value);
+            }
+        }
+        for user in fixture.list("users").iter().filter(of_account) {
+            let get = Event::to("get-user").header("authorization", caller);
+            let answer = get.parameter("id", text(user, "id")).send(app).await;
+            if user["exists"] == false {
+                assert_eq!(answer.status, 404, "{user}");
+                continue;
+            }
+            let answer = answer.json();
+            for field in ["id", "email", "admin", "active"] {
+                assert_eq!(answer[field], user[field], "{user}");
+            }
         }
     }
 }
