@@ -68,7 +68,9 @@ pub struct MintedToken {
     /// `2026-01-01T00:00:00Z`). From this second on, the token is invalid. `None` if the token
     /// never expires.
     pub expires_at: Option<String>,
-    /// The scopes of the token, separated by spaces (RFC 6749 §3.3).
+    /// The scopes of the token, separated by spaces (RFC 6749 §3.3). Empty if an older service sent
+    /// the response.
+    #[serde(default)]
     pub scope: String,
     /// The values that the application stored with the token. `None` if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,12 +105,15 @@ pub struct ListedToken {
     /// The time at which the token expires. From this second on, the token is invalid. `None` if
     /// the token never expires.
     pub expires_at: Option<String>,
-    /// The scopes of the token, separated by spaces (RFC 6749 §3.3).
+    /// The scopes of the token, separated by spaces (RFC 6749 §3.3). Empty if an older service sent
+    /// the response.
+    #[serde(default)]
     pub scope: String,
     /// The values that the application stored with the token. `None` if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
     /// Whether the token is disabled. A disabled token is invalid until it is enabled again.
+    #[serde(default)]
     pub disabled: bool,
 }
 

@@ -136,7 +136,7 @@ impl Client {
         payload: Payload,
     ) -> Result<(StatusCode, HeaderMap, Body), Failure> {
         let mut uri = format!("{}{path}", self.url);
-        let has_body = method == Method::POST || method == Method::PUT;
+        let has_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
         let mut request = Request::builder().method(method);
         if let Some(token) = &self.token {
             let header = Zeroizing::new(format!("Bearer {}", token.reveal()));

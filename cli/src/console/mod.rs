@@ -51,6 +51,8 @@ pub enum Console {
     /// Manage server tokens, which give access to the environments, users and tokens of one
     /// ecosystem
     ServerToken(Group<token::ServerToken>),
+    /// Show, change, disable and enable one token of a user or an ecosystem
+    Token(Group<token::Token>),
     /// Create short codes and exchange them for tokens
     Shortcode(Group<shortcode::Shortcode>),
     /// Manage e-mail tokens; each user with an e-mail address can have one
@@ -97,6 +99,7 @@ impl Console {
             Self::Environment(group) => group.run(),
             Self::User(group) => group.run(),
             Self::ServerToken(group) => group.run(),
+            Self::Token(group) => group.run(),
             Self::Shortcode(group) => group.run(),
             Self::EmailToken(group) => group.run(),
             Self::LogIn(leaf) => leaf.run(),

@@ -1,15 +1,19 @@
 //! The commands for user and server tokens: `tokenry user create-token`, `list-tokens` and
-//! `revoke-token`, `tokenry server-token`, `tokenry introspect` and `tokenry revoke`.
+//! `revoke-token`, `tokenry server-token`, `tokenry token`, `tokenry introspect` and
+//! `tokenry revoke`.
 
 use std::fmt::Display;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use shared::domain::{
     id::{EcosystemId, UserId},
     token::TokenId,
 };
-use tokenry_api::{ExpiryType, Introspection, ListedToken, MintedToken};
+use tokenry_api::{
+    Change, ExpiryType, Introspection, ListedToken, MintedToken, TokenChange, TokenRecord,
+};
 use ureq::http::Method;
 
 use super::{
@@ -25,23 +29,61 @@ use super::{
 /// The path of the endpoint that introspects a token.
 pub(super) const INTROSPECT: &str = "/api/auth/introspect";
 
-/// The expiry and the label of a new token
+/// The properties of a new token
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewToken {
     /// How the token expires [default: FixedTtl]
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
+    #[serde(skip_serializing_if = "Option::is_none")]
     expiry_type: Option<ExpiryType>,
     /// Seconds from the token's creation until it expires; for SlidingTtl, seconds from its last
     /// use [default: 3600]
     #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u64>,
     /// Maximum seconds from the token's creation until it expires; a use does not extend this time
     #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_ttl: Option<u64>,
     /// A label, 1 to 64 characters
     #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// The scopes of the token, separated by spaces [default: "read write"]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// A value to store with the token; can be repeated. A VALUE that is a number, true or false
+    /// is stored as such, and any other VALUE as text
+    #[arg(long, value_name = "KEY=VALUE", value_parser = metadata_entry)]
+    #[serde(skip)]
+    metadata: Vec<(String, Value)>,
+}
+
+/// Parses an entry of the metadata.
+fn metadata_entry(text: &str) -> Result<(String, Value), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("must have the form KEY=VALUE")?;
+    let value = match serde_json::from_str(value) {
+        Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::String(_))) => value,
+        _ => Value::String(value.to_owned()),
+    };
+    Ok((key.to_owned(), value))
+}
+
+fn object(entries: &[(String, Value)]) -> Map<String, Value> {
+    entries.iter().cloned().collect()
+}
+
+/// Returns an error if a key occurs twice, because only one of its values could be stored.
+fn check_keys(entries: &[(String, Value)]) -> Result<(), Failure> {
+    if object(entries).len() == entries.len() {
+        Ok(())
+    } else {
+        Err(Failure::usage(
+            "--metadata: a key is given twice".to_owned(),
+        ))
+    }
 }
 
 /// A user's tokens
@@ -52,7 +94,7 @@ pub enum UserTokens {
         /// The user's id in the form ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
         user_id: UserId,
-        /// The expiry and the label of the token
+        /// The properties of the token
         #[command(flatten)]
         wanted: NewToken,
     },
@@ -109,7 +151,7 @@ pub enum ServerToken {
         /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
-        /// The expiry and the label of the token
+        /// The properties of the token
         #[command(flatten)]
         wanted: NewToken,
     },
@@ -155,8 +197,27 @@ impl Run for ServerToken {
 }
 
 fn create(client: &Client, output: Output, path: &str, wanted: &NewToken) -> Result<(), Failure> {
-    let made = client.call(Method::POST, path, Payload::query(wanted))?;
-    output.record_once::<MintedToken>(&made, &["token", "tokenId", "expiryType", "expiresAt"])
+    check_keys(&wanted.metadata)?;
+    // An older service takes only a query.
+    let payload = if wanted.scope.is_none() && wanted.metadata.is_empty() {
+        Payload::query(wanted)
+    } else {
+        let mut body = serde_json::to_value(wanted).expect("arguments serialize to JSON");
+        if !wanted.metadata.is_empty() {
+            body["metadata"] = object(&wanted.metadata).into();
+        }
+        Payload::json(&body)
+    };
+    let made = client.call(Method::POST, path, payload)?;
+    let shown = [
+        "token",
+        "tokenId",
+        "expiryType",
+        "expiresAt",
+        "scope",
+        "metadata",
+    ];
+    output.record_once::<MintedToken>(&made, &shown)
 }
 
 fn list(client: &Client, output: Output, path: &str, paging: &Paging) -> Result<(), Failure> {
@@ -167,12 +228,13 @@ fn list(client: &Client, output: Output, path: &str, paging: &Paging) -> Result<
         "createdAt",
         "lastUsedAt",
         "expiresAt",
+        "scope",
+        "disabled",
     ];
     output.list::<ListedToken>(client, path, "tokens", paging, &shown)
 }
 
-/// Revokes a token of an owner. If the owner has no token with this id, the API's response is the
-/// same. So the message says "If".
+/// Revokes a token of an owner. The message is the same if the token had ended before.
 fn revoke_one(
     client: &Client,
     output: Output,
@@ -182,9 +244,140 @@ fn revoke_one(
 ) -> Result<(), Failure> {
     let path = format!("{tokens}/{}", segment(id));
     client.call(Method::DELETE, &path, Payload::Nothing)?;
-    output.done(&format!(
-        "If {owner} had a token with the id {id}, it is revoked."
-    ))
+    output.done(&format!("The token {id} of {owner} is revoked."))
+}
+
+/// One token of a user or an ecosystem
+#[derive(Clone, Debug, Subcommand)]
+pub enum Token {
+    /// Show a token's record: its properties, its state, and how it ended
+    Get(OneToken),
+    /// Change a token; a property without an option stays
+    Update {
+        /// The token
+        #[command(flatten)]
+        token: OneToken,
+        /// A label, 1 to 64 characters
+        #[arg(long)]
+        name: Option<String>,
+        /// Remove the label
+        #[arg(long, conflicts_with = "name")]
+        no_name: bool,
+        /// The scopes of the token, separated by spaces
+        #[arg(long)]
+        scope: Option<String>,
+        /// A value to store with the token; can be repeated. The values replace all metadata of the
+        /// token. A VALUE that is a number, true or false is stored as such, and any other VALUE as
+        /// text
+        #[arg(long, value_name = "KEY=VALUE", value_parser = metadata_entry)]
+        metadata: Vec<(String, Value)>,
+        /// Remove the metadata
+        #[arg(long, conflicts_with = "metadata")]
+        no_metadata: bool,
+    },
+    /// Disable a token; it is invalid until it is enabled again
+    Disable(OneToken),
+    /// Enable a disabled token
+    Enable(OneToken),
+}
+
+/// A token
+#[derive(Clone, Debug, Args)]
+pub struct OneToken {
+    /// The id of the token's owner: a user, in the form ECOSYSTEM;NAME, or an ecosystem
+    #[arg(value_parser = owner)]
+    owner: Owner,
+    /// The token's id
+    #[arg(value_parser = token_id)]
+    token_id: TokenId,
+}
+
+/// The owner of a token, with the path of its tokens.
+#[derive(Clone, Debug)]
+struct Owner {
+    tokens: String,
+}
+
+fn owner(text: &str) -> Result<Owner, &'static str> {
+    let path = if text.contains(';') {
+        user_path(&user_id(text)?)
+    } else {
+        let id = ecosystem_id(text).map_err(|_| {
+            "must be the id of an ecosystem (\"C\" followed by 24 lowercase hex digits), or of a user \
+             (ECOSYSTEM;NAME; in a shell, quote it: it contains a semicolon)"
+        })?;
+        ecosystem_path(&id)
+    };
+    Ok(Owner {
+        tokens: format!("{path}/tokens"),
+    })
+}
+
+impl OneToken {
+    fn path(&self) -> String {
+        format!("{}/{}", self.owner.tokens, segment(self.token_id))
+    }
+}
+
+impl Run for Token {
+    fn run(self, options: &Options) -> Result<(), Failure> {
+        let change = |disabled| TokenChange {
+            disabled: Some(disabled),
+            ..TokenChange::default()
+        };
+        let (token, change) = match self {
+            Self::Get(token) => (token, None),
+            Self::Disable(token) => (token, Some(change(true))),
+            Self::Enable(token) => (token, Some(change(false))),
+            Self::Update {
+                token,
+                name,
+                no_name,
+                scope,
+                metadata,
+                no_metadata,
+            } => {
+                check_keys(&metadata)?;
+                let metadata = (!metadata.is_empty()).then(|| object(&metadata));
+                let change = TokenChange {
+                    name: chosen(name, no_name),
+                    metadata: chosen(metadata, no_metadata),
+                    scope,
+                    disabled: None,
+                };
+                (token, Some(change))
+            }
+        };
+        let (client, path) = (options.client()?, token.path());
+        let record = match change {
+            None => client.call(Method::GET, &path, Payload::Nothing)?,
+            Some(change) => client.call(Method::PATCH, &path, Payload::json(&change))?,
+        };
+        let shown = [
+            "tokenId",
+            "state",
+            "name",
+            "scope",
+            "metadata",
+            "expiryType",
+            "createdAt",
+            "lastUsedAt",
+            "expiresAt",
+            "endedAt",
+            "endReason",
+            "endedBy",
+            "replacedBy",
+        ];
+        options.output().record::<TokenRecord>(&record, &shown)
+    }
+}
+
+fn chosen<T>(value: Option<T>, clear: bool) -> Change<T> {
+    match value {
+        Some(value) => Change::Set(value),
+        None if clear => Change::Clear,
+        None => Change::Keep,
+    }
 }
 
 /// The token to introspect comes from a prompt or standard input
@@ -201,6 +394,7 @@ impl Run for Introspect {
             "sub",
             "holder",
             "scope",
+            "metadata",
             "ecosystem_id",
             "environment_id",
             "jti",

@@ -89,7 +89,10 @@ fn a_users_tokens_are_minted_listed_and_revoked() {
     let table = serve.ok(&[&["user", "create-token", user], &sliding[..]].concat());
     let rows_of_table = rows(&table);
     let names: Vec<_> = rows_of_table.iter().map(|row| row[0]).collect();
-    assert_eq!(names, ["token", "tokenId", "expiryType", "expiresAt"]);
+    assert_eq!(
+        names,
+        ["token", "tokenId", "expiryType", "expiresAt", "scope"]
+    );
     let (token, id) = (rows_of_table[0][1], rows_of_table[1][1]);
 
     let told = serve.ok_with(token, &["introspect"]);
@@ -113,6 +116,8 @@ fn a_users_tokens_are_minted_listed_and_revoked() {
         "createdAt",
         "lastUsedAt",
         "expiresAt",
+        "scope",
+        "disabled",
     ];
     assert_eq!(listed[0], heading);
     assert_eq!(
@@ -124,14 +129,14 @@ fn a_users_tokens_are_minted_listed_and_revoked() {
 
     assert_eq!(
         serve.ok(&["user", "revoke-token", user, id]),
-        format!("If {user} had a token with the id {id}, it is revoked.\n")
+        format!("The token {id} of {user} is revoked.\n")
     );
-    // If the token belongs to another user, it stays valid, and the message is the same.
+    // If the token belongs to another user, it stays valid.
     let other = serve.json(&["user", "put", &format!("{};other", serve.ecosystem_id)]);
     let (other, infinite_id) = (text(&other, "id"), text(&infinite, "tokenId"));
     assert_eq!(
-        serve.ok(&["user", "revoke-token", &other, &infinite_id]),
-        format!("If {other} had a token with the id {infinite_id}, it is revoked.\n")
+        serve.refusal(4, &["user", "revoke-token", &other, &infinite_id]),
+        format!("Token with id {infinite_id} does not exist.")
     );
     let still = serve.json_with(infinite["token"].as_str().unwrap(), &["introspect"]);
     assert_eq!(still["active"], true);
@@ -142,6 +147,85 @@ fn a_users_tokens_are_minted_listed_and_revoked() {
     assert_eq!(
         serve.json(&["user", "list-tokens", user]),
         json!({"tokens": [], "cursor": null})
+    );
+}
+
+#[test]
+fn a_token_is_shown_changed_disabled_and_enabled() {
+    let serve = Serve::start();
+    let (user, ecosystem) = (serve.user_id.as_str(), serve.ecosystem_id.as_str());
+    let options = [
+        "--scope",
+        "read orders:read",
+        "--metadata",
+        "plan=pro",
+        "--metadata",
+        "seats=3",
+        "--metadata",
+        "trial=false",
+        "--metadata",
+        "text=\"3\"",
+    ];
+    let create = [&["user", "create-token", user], &options[..]].concat();
+    let made = serve.json(&create);
+    assert_eq!(made["scope"], "read orders:read");
+    let metadata = json!({"plan": "pro", "seats": 3, "trial": false, "text": "3"});
+    assert_eq!(made["metadata"], metadata);
+    let id = text(&made, "tokenId");
+    let of_token = |command| ["token", command, user, &id].map(str::to_owned).to_vec();
+    let run = |words: Vec<String>| {
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        serve.json(&words)
+    };
+    let token = made["token"].as_str().unwrap();
+
+    let record = run(of_token("get"));
+    assert_eq!(
+        (&record["state"], &record["metadata"], &record["name"]),
+        (&json!("active"), &metadata, &Value::Null)
+    );
+    assert_eq!(run(of_token("disable"))["state"], "disabled");
+    let told = crate::run(serve.command(&["introspect"]), token);
+    assert_eq!(told.code, 4, "{told:?}");
+    assert_eq!(run(of_token("enable"))["state"], "active");
+    assert_eq!(
+        serve.json_with(token, &["introspect"])["metadata"],
+        metadata
+    );
+
+    let mut update = of_token("update");
+    update.extend(["--name", "phone", "--scope", "read", "--no-metadata"].map(str::to_owned));
+    let changed = run(update);
+    assert_eq!(
+        (&changed["name"], &changed["scope"], changed.get("metadata")),
+        (&json!("phone"), &json!("read"), None)
+    );
+    // Without options, nothing changes.
+    assert_eq!(run(of_token("update")), changed);
+    serve.ok(&["user", "revoke-token", user, &id]);
+    let table = serve.ok(&["token", "get", user, &id]);
+    assert!(table.contains("revoked"), "{table}");
+
+    let made = serve.json(&[
+        "server-token",
+        "create",
+        ecosystem,
+        "--scope",
+        "tokenry:introspect",
+    ]);
+    let shown = serve.json(&["token", "get", ecosystem, &text(&made, "tokenId")]);
+    assert_eq!(shown["scope"], "tokenry:introspect");
+    serve.refusal(
+        2,
+        &[
+            "user",
+            "create-token",
+            user,
+            "--metadata",
+            "a=1",
+            "--metadata",
+            "a=2",
+        ],
     );
 }
 
