@@ -11,6 +11,55 @@ pub struct CreatedEcosystem {
     pub id: String,
 }
 
+/// An ecosystem with its settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ecosystem {
+    /// The ecosystem's id.
+    pub id: String,
+    /// The maximum number of tokens of each user, 1 to 100. `None` if there is no limit.
+    pub max_tokens_per_user: Option<u32>,
+    /// What happens if a token is created for a user that has the maximum number of tokens.
+    pub when_full: WhenFull,
+}
+
+/// The request body that changes the settings of an ecosystem.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct EcosystemChange {
+    /// The maximum number of tokens of each user, 1 to 100. Null removes the limit.
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub max_tokens_per_user: Change<u32>,
+    /// What happens if a token is created for a user that has the maximum number of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_full: Option<WhenFull>,
+}
+
+/// What happens if a token is created for a user that has the maximum number of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// The request is rejected with a 409.
+    #[default]
+    Reject,
+    /// The user's oldest token is revoked. An e-mail token is never revoked in this way.
+    RevokeOldest,
+}
+
+impl WhenFull {
+    /// Parses a value.
+    ///
+    /// # Errors
+    /// If the text is not one of the values, the error is the message for the client.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "reject" => Ok(Self::Reject),
+            "revoke-oldest" => Ok(Self::RevokeOldest),
+            _ => Err("field must be one of the following values: reject, revoke-oldest"),
+        }
+    }
+}
+
 /// A new environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedEnvironment {

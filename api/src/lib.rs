@@ -15,7 +15,10 @@ mod shortcode;
 mod token;
 
 pub use self::{
-    directory::{Change, CreatedEcosystem, CreatedEnvironment, User, UserChange},
+    directory::{
+        Change, CreatedEcosystem, CreatedEnvironment, Ecosystem, EcosystemChange, User, UserChange,
+        WhenFull,
+    },
     email_token::{
         ChangedEmailToken, Data, EmailToken, EmailTokenData, EmailTokenList, EmailTokenValue,
         EmailTokenValueData, EndedEmailToken, LogIn, NewEmailToken,

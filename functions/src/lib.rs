@@ -15,6 +15,7 @@ pub mod delete_ecosystem;
 pub mod delete_email_token;
 pub mod delete_environment;
 pub mod delete_user;
+pub mod get_ecosystem;
 pub mod get_email_token_value;
 pub mod get_server_token;
 pub mod get_user;
@@ -29,6 +30,7 @@ pub mod revoke_server_token;
 pub mod revoke_token;
 pub mod revoke_user_token;
 pub mod revoke_user_tokens;
+pub mod update_ecosystem;
 pub mod update_email_token;
 pub mod update_server_token;
 pub mod update_user_token;
@@ -127,6 +129,8 @@ pub static FUNCTIONS: &[Function] = &[
     route!("revoke-token", POST "/api/auth/revoke", revoke_token),
     route!("introspect-token", POST "/api/auth/introspect", introspect_token),
     route!("create-ecosystem", POST "/api/ecosystems", create_ecosystem),
+    route!("get-ecosystem", GET "/api/ecosystems/{ecosystemId}", get_ecosystem),
+    route!("update-ecosystem", PATCH "/api/ecosystems/{ecosystemId}", update_ecosystem),
     route!("delete-ecosystem", DELETE "/api/ecosystems/{ecosystemId}", delete_ecosystem),
     route!("create-environment", POST "/api/ecosystems/{ecosystemId}/environments", create_environment),
     route!("delete-environment", DELETE "/api/environments/{environmentId}", delete_environment),

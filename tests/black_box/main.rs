@@ -25,6 +25,7 @@ mod expiry;
 mod faults;
 mod fuzz;
 mod generated;
+mod get_ecosystem;
 mod get_email_token_value;
 mod get_user;
 mod guesses;
@@ -56,6 +57,7 @@ mod secrets_at_rest;
 mod security;
 mod tags;
 mod template;
+mod update_ecosystem;
 mod update_email_token;
 mod value_key;
 mod value_key_rotation;
@@ -144,6 +146,14 @@ pub(crate) const ROWS: &[Row] = &[
         },
         201,
         &[("BatchGetItem", 2.0), ("TransactWriteItems", 2.0)],
+    ),
+    row("get-ecosystem", "", IN_PATH, 200, &[("BatchGetItem", 3.0)]),
+    row(
+        "update-ecosystem",
+        r#"{"maxTokensPerUser":5}"#,
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 3.0), ("PutItem", 1.0)],
     ),
     row(
         "delete-ecosystem",

@@ -5,10 +5,10 @@ use std::fmt::Debug;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokenry_api::{
-    ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedShortcode,
-    EmailTokenData, EmailTokenList, EmailTokenValueData, EndedEmailToken, ExchangedToken,
-    Introspection, LogIn, MintedToken, NewEmailToken, NewShortcode, NewToken, TokenChange,
-    TokenList, TokenRecord, TypedShortcode, User, UserChange,
+    ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedShortcode, Ecosystem,
+    EcosystemChange, EmailTokenData, EmailTokenList, EmailTokenValueData, EndedEmailToken,
+    ExchangedToken, Introspection, LogIn, MintedToken, NewEmailToken, NewShortcode, NewToken,
+    TokenChange, TokenList, TokenRecord, TypedShortcode, User, UserChange,
 };
 
 /// Parses a JSON body as the type that has the schema's name, and serializes the parsed value.
@@ -24,6 +24,8 @@ pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
         "CreatedEcosystem" => rewrite::<CreatedEcosystem>,
         "CreatedEnvironment" => rewrite::<CreatedEnvironment>,
         "CreatedShortcode" => rewrite::<CreatedShortcode>,
+        "Ecosystem" => rewrite::<Ecosystem>,
+        "EcosystemChange" => rewrite::<EcosystemChange>,
         "EmailTokenData" => rewrite::<EmailTokenData>,
         "EmailTokenList" => rewrite::<EmailTokenList>,
         "EmailTokenValueData" => rewrite::<EmailTokenValueData>,

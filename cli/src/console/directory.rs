@@ -1,8 +1,14 @@
 //! The commands `tokenry ecosystem`, `tokenry environment` and `tokenry user`.
 
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use shared::domain::id::{EcosystemId, EnvironmentId, UserId};
-use tokenry_api::{self as api, Change, CreatedEcosystem, CreatedEnvironment, UserChange};
+use tokenry_api::{
+    self as api, Change, CreatedEcosystem, CreatedEnvironment, EcosystemChange, UserChange,
+    WhenFull,
+};
 use ureq::http::Method;
 
 use super::{
@@ -21,6 +27,14 @@ use super::{
 pub enum Ecosystem {
     /// Create an ecosystem
     Create,
+    /// Show an ecosystem and its settings
+    Get {
+        /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
+        #[arg(value_parser = ecosystem_id)]
+        ecosystem_id: EcosystemId,
+    },
+    /// Change the given settings of an ecosystem
+    Update(UpdateEcosystem),
     /// Delete an ecosystem with its users and their tokens
     Delete {
         /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
@@ -29,10 +43,53 @@ pub enum Ecosystem {
     },
 }
 
+/// An ecosystem, and the settings to change
+#[derive(Clone, Debug, Args)]
+pub struct UpdateEcosystem {
+    /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
+    #[arg(value_parser = ecosystem_id)]
+    ecosystem_id: EcosystemId,
+    /// The maximum number of tokens of each user, 1 to 100
+    #[arg(long, value_name = "NUMBER")]
+    max_tokens_per_user: Option<u32>,
+    /// Remove the limit of tokens
+    #[arg(long, conflicts_with = "max_tokens_per_user")]
+    no_max_tokens_per_user: bool,
+    /// What happens if a token is created for a user that has the maximum number of tokens
+    #[arg(long, value_parser = when_full())]
+    when_full: Option<WhenFull>,
+}
+
+impl UpdateEcosystem {
+    /// Returns the request body for the given arguments.
+    fn body(&self) -> EcosystemChange {
+        EcosystemChange {
+            max_tokens_per_user: change(self.max_tokens_per_user, self.no_max_tokens_per_user),
+            when_full: self.when_full,
+        }
+    }
+}
+
+fn when_full() -> impl TypedValueParser<Value = WhenFull> {
+    let values = PossibleValuesParser::new(["reject", "revoke-oldest"]);
+    values.try_map(|value| WhenFull::parse(&value))
+}
+
 impl Run for Ecosystem {
     fn run(self, options: &Options) -> Result<(), Failure> {
+        const SHOWN: &[&str] = &["id", "maxTokensPerUser", "whenFull"];
         let (client, output) = (options.client()?, options.output());
         match self {
+            Self::Get { ecosystem_id } => {
+                let path = ecosystem_path(&ecosystem_id);
+                let ecosystem = client.call(Method::GET, &path, Payload::Nothing)?;
+                output.record::<api::Ecosystem>(&ecosystem, SHOWN)
+            }
+            Self::Update(update) => {
+                let (path, body) = (ecosystem_path(&update.ecosystem_id), update.body());
+                let ecosystem = client.call(Method::PATCH, &path, Payload::json(&body))?;
+                output.record::<api::Ecosystem>(&ecosystem, SHOWN)
+            }
             Self::Create => {
                 let made = client.call(Method::POST, "/api/ecosystems", Payload::Nothing)?;
                 output.record::<CreatedEcosystem>(&made, &["id"])

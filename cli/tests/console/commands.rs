@@ -40,6 +40,35 @@ fn ecosystems_and_environments_are_created_and_deleted() {
 }
 
 #[test]
+fn the_settings_of_an_ecosystem_are_shown_and_changed() {
+    let serve = Serve::start();
+    let id = serve.ecosystem_id.as_str();
+    let new = json!({"id": id, "maxTokensPerUser": null, "whenFull": "reject"});
+    assert_eq!(serve.json(&["ecosystem", "get", id]), new);
+    let limit = ["--max-tokens-per-user", "5", "--when-full", "revoke-oldest"];
+    let table = serve.ok(&[&["ecosystem", "update", id], &limit[..]].concat());
+    let shown = [
+        ["id", id],
+        ["maxTokensPerUser", "5"],
+        ["whenFull", "revoke-oldest"],
+    ];
+    assert_eq!(rows(&table), shown);
+    // A setting without a flag keeps its value.
+    let table = serve.ok(&["ecosystem", "update", id]);
+    assert_eq!(rows(&table), shown);
+    let unlimited = ["ecosystem", "update", id, "--no-max-tokens-per-user"];
+    assert_eq!(rows(&serve.ok(&unlimited))[1], ["maxTokensPerUser", "-"]);
+    let line = serve.refusal(
+        2,
+        &["ecosystem", "update", id, "--max-tokens-per-user", "101"],
+    );
+    assert_eq!(
+        line,
+        "InvalidParams: maxTokensPerUser: field must be at most 100"
+    );
+}
+
+#[test]
 fn a_user_is_created_shown_changed_and_deleted() {
     let serve = Serve::start();
     let id = format!("{};auth0|59ad5e8843f89ba26c5b80ca", serve.ecosystem_id);

@@ -203,16 +203,21 @@ impl Fields<'static, Value> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        // A JSON string is not accepted, even if it contains only digits. 60.0 is accepted as 60,
-        // as in JSON Schema.
-        let digits = match self.take(name)? {
-            Value::Number(number) => match number.as_f64() {
-                Some(whole) if number.is_f64() && whole.fract() == 0.0 => format!("{whole:.0}"),
-                _ => number.to_string(),
-            },
-            _ => String::new(),
-        };
-        self.parsed(name, parse(&digits))
+        let value = self.take(name)?;
+        self.parsed(name, parse(&digits(&value)))
+    }
+
+    /// Takes the field with this name, if it is present. The value must be null or a number. The
+    /// digits of a number are parsed.
+    pub fn nullable_number<T, E: Into<String>>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        match self.take(name)? {
+            Value::Null => Some(None),
+            value => self.parsed(name, parse(&digits(&value))).map(Some),
+        }
     }
 
     /// Takes the boolean with this name, if it is present.
@@ -333,6 +338,18 @@ impl<'a, V> Fields<'a, V> {
             path,
             message: message.into(),
         });
+    }
+}
+
+/// Returns the digits of a number, or an empty string for any other value. A JSON string is not a
+/// number, even if it contains only digits. 60.0 is accepted as 60, as in JSON Schema.
+fn digits(value: &Value) -> String {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(whole) if number.is_f64() && whole.fract() == 0.0 => format!("{whole:.0}"),
+            _ => number.to_string(),
+        },
+        _ => String::new(),
     }
 }
 

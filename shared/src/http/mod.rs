@@ -2,6 +2,7 @@
 
 mod credential;
 pub mod cursor;
+pub mod ecosystem;
 pub mod email_token;
 mod event;
 pub mod fields;

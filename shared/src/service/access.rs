@@ -38,6 +38,8 @@ pub mod rights {
     };
 
     pub const CREATE_ECOSYSTEM: Right<MayWrite> = write(Account, EcosystemsWrite);
+    pub const GET_ECOSYSTEM: Right<MayRead> = read(Server, UsersRead);
+    pub const UPDATE_ECOSYSTEM: Right<MayWrite> = write(Account, EcosystemsWrite);
     pub const DELETE_ECOSYSTEM: Right<MayWrite> = write(Account, EcosystemsWrite);
     pub const CREATE_ENVIRONMENT: Right<MayWrite> = write(Server, UsersWrite);
     pub const DELETE_ENVIRONMENT: Right<MayWrite> = write(Server, UsersWrite);
@@ -242,7 +244,7 @@ impl<A> Permit<'_, A> {
         self.found
             .ecosystem_record(id)
             .filter(|ecosystem| ecosystem.account == self.caller.account)
-            .ok_or_else(|| Error::NotFound(format!("Ecosystem with id {id} does not exist.")))
+            .ok_or_else(|| no_ecosystem(id))
     }
 
     /// Returns a slot with the given user id and, if a user with this id exists, that user.
@@ -348,6 +350,11 @@ impl<'a> UserSlot<'a> {
             may_manage_email_tokens: true,
         }
     }
+}
+
+/// Returns the error for an ecosystem that does not exist.
+pub(super) fn no_ecosystem(id: &EcosystemId) -> Error {
+    Error::NotFound(format!("Ecosystem with id {id} does not exist."))
 }
 
 /// Returns the error for an environment that does not exist.

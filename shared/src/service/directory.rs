@@ -7,12 +7,15 @@ use crate::{
         email::Email,
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
-        owner::{Account, Ecosystem, Environment, Epoch, Owner, State, User},
+        owner::{
+            Account, Ecosystem, EcosystemSettings, Environment, Epoch, Owner, SettingsChange,
+            State, User,
+        },
         password::Password,
         token::{Holder, Permission},
     },
     service::{
-        access::{MayWrite, Permit, UserSlot, no_environment},
+        access::{MayWrite, Permit, UserSlot, no_ecosystem, no_environment},
         addresses,
         app::App,
         tokens::{self, change},
@@ -58,6 +61,7 @@ pub async fn create_ecosystem(
         Ecosystem {
             id: EcosystemId::generate(&mut *rng),
             account: account.clone(),
+            settings: EcosystemSettings::default(),
             state: State::new(&mut *rng),
         }
     };
@@ -71,6 +75,32 @@ async fn create(app: &App, owner: &Owner) -> Result<()> {
         Inserted::Existing(_) | Inserted::KeyTaken => Err(Error::Internal {
             cause: "a new random id exists already".to_owned(),
         }),
+    }
+}
+
+/// Changes the settings of an ecosystem. Returns the changed ecosystem. A request that has read the
+/// ecosystem before the change may still use the old settings.
+///
+/// # Errors
+/// [`Error::NotFound`] if the ecosystem was deleted since it was read; [`Error::Unavailable`] if the
+/// database is unavailable.
+pub async fn update_ecosystem(
+    app: &App,
+    _right: MayWrite,
+    ecosystem: &Ecosystem,
+    change: SettingsChange,
+) -> Result<Ecosystem> {
+    let mut current = ecosystem.clone();
+    loop {
+        let mut next = current.clone();
+        next.settings = change.of(current.settings, &mut *app.rng());
+        next.state.version += 1;
+        let replacement = app.identity.ecosystem_replacement(&current, &next)?;
+        current = match app.identity.commit(replacement).await? {
+            WriteResult::Written => return Ok(next),
+            WriteResult::Conflict(Some(there)) => there,
+            WriteResult::Conflict(None) => return Err(no_ecosystem(&ecosystem.id)),
+        };
     }
 }
 

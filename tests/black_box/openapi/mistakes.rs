@@ -92,6 +92,7 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "emailTwice" => query(event, &format!("email={ADDRESS}")),
         "passwordTooShort" => body(event, "password", "1234567".into()),
         "passwordTooLong" => body(event, "password", "x".repeat(257).into()),
+        "settings" => event.json_body(r#"{"maxTokensPerUser":101,"whenFull":"revoke"}"#),
         "noBoolean" => body(event, "admin", 1.into()),
         "wrongPassword" => body(event, "password", "wrong".into()),
         _ => panic!("this function has no mistake for the example {example}"),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Ecosystem, Epoch, Owner, State, User};
+use super::{Account, Ecosystem, EcosystemSettings, Epoch, Owner, State, User};
 use crate::domain::{
     email::Email,
     id::{AccountId, EnvironmentId},
@@ -17,6 +17,9 @@ pub(super) struct OwnerItem {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<AccountId>,
+    /// Absent if all settings have their default values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<EcosystemSettings>,
     #[serde(skip_serializing_if = "Option::is_none")]
     environment: Option<EnvironmentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +60,7 @@ impl TryFrom<OwnerItem> for Owner {
             OwnerKind::Ecosystem => Self::Ecosystem(Ecosystem {
                 id: item.id.try_into()?,
                 account: item.account.ok_or("`account` is missing")?,
+                settings: item.settings.unwrap_or_default(),
                 state,
             }),
             OwnerKind::User => Self::User(User {
@@ -78,6 +82,7 @@ impl From<Owner> for OwnerItem {
             kind,
             id,
             account: None,
+            settings: None,
             environment: None,
             email: None,
             has_password: false,
@@ -91,6 +96,8 @@ impl From<Owner> for OwnerItem {
             Owner::Account(account) => item(OwnerKind::Account, account.id.to_string()),
             Owner::Ecosystem(ecosystem) => Self {
                 account: Some(ecosystem.account),
+                settings: (ecosystem.settings != EcosystemSettings::default())
+                    .then_some(ecosystem.settings),
                 ..item(OwnerKind::Ecosystem, ecosystem.id.to_string())
             },
             Owner::User(user) => Self {

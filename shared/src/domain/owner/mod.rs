@@ -2,12 +2,16 @@
 
 mod item;
 mod key;
+mod settings;
 
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use self::item::OwnerItem;
-pub use self::key::{Epoch, OwnerKey};
+pub use self::{
+    key::{Epoch, OwnerKey},
+    settings::{EcosystemSettings, MaxTokens, SettingsChange, WhenFull},
+};
 use crate::domain::{
     email::Email,
     id::{AccountId, EcosystemId, EnvironmentId, UserId},
@@ -87,6 +91,8 @@ pub struct Ecosystem {
     pub id: EcosystemId,
     /// The account that the ecosystem belongs to.
     pub account: AccountId,
+    /// The settings that the account can change.
+    pub settings: EcosystemSettings,
     /// The fields that all owners have.
     pub state: State,
 }
@@ -160,6 +166,14 @@ impl Owner {
         match self {
             Self::User(user) => Some(user),
             Self::Account(_) | Self::Ecosystem(_) => None,
+        }
+    }
+
+    /// Returns the ecosystem, or `None` if the owner is not an ecosystem.
+    pub fn into_ecosystem(self) -> Option<Ecosystem> {
+        match self {
+            Self::Ecosystem(ecosystem) => Some(ecosystem),
+            Self::Account(_) | Self::User(_) => None,
         }
     }
 
@@ -270,6 +284,13 @@ mod tests {
             Owner::Ecosystem(Ecosystem {
                 id: id.ecosystem().clone(),
                 account: account.clone(),
+                settings: EcosystemSettings {
+                    max_tokens_per_user: Some(MaxTokens {
+                        count: 5,
+                        id: Epoch::generate(&mut rng),
+                    }),
+                    when_full: WhenFull::RevokeOldest,
+                },
                 state,
             }),
             Owner::Account(Account { id: account, state }),

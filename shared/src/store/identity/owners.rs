@@ -9,7 +9,7 @@ use crate::{
     domain::{
         error::{Error, Result},
         id::EnvironmentId,
-        owner::{Environment, Epoch, Owner, OwnerKey, State, User},
+        owner::{Ecosystem, Environment, Epoch, Owner, OwnerKey, State, User},
     },
     store::{
         item::{Item, WriteResult, from_item, to_item, to_value},
@@ -61,19 +61,31 @@ impl Identity {
         old: &User,
         new: &User,
     ) -> Result<Change<WriteResult<User>>> {
-        let new = Owner::from(new);
-        let put = put(
-            &self.table,
-            owner_item(&new)?,
-            AS_READ,
-            &as_read(&old.state)?,
-        )?;
+        self.replacement(&old.state, new.into(), Owner::into_user)
+    }
+
+    /// Prepares to replace an ecosystem's record, like [`Identity::user_replacement`].
+    pub(crate) fn ecosystem_replacement(
+        &self,
+        old: &Ecosystem,
+        new: &Ecosystem,
+    ) -> Result<Change<WriteResult<Ecosystem>>> {
+        self.replacement(&old.state, new.into(), Owner::into_ecosystem)
+    }
+
+    fn replacement<T: 'static>(
+        &self,
+        old: &State,
+        new: Owner,
+        of: fn(Owner) -> Option<T>,
+    ) -> Result<Change<WriteResult<T>>> {
+        let put = put(&self.table, owner_item(&new)?, AS_READ, &as_read(old)?)?;
         Ok(Change::alone(put, move |transacted| match transacted {
             Transacted::Written => Ok(WriteResult::Written),
             Transacted::Refused(mut refused) => match owner_in(refused.swap_remove(0))? {
                 // The first attempt has written the record, but its response was lost.
                 Some(there) if there == new => Ok(WriteResult::Written),
-                there => Ok(WriteResult::Conflict(there.and_then(Owner::into_user))),
+                there => Ok(WriteResult::Conflict(there.and_then(of))),
             },
         }))
     }

@@ -1,0 +1,62 @@
+//! The settings of an ecosystem.
+
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+pub use tokenry_api::WhenFull;
+
+use super::Epoch;
+
+/// The settings of an ecosystem: the attribute `settings` of the ecosystem's item. A new field must
+/// have a default value, because the items of earlier ecosystems do not have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EcosystemSettings {
+    /// The maximum number of tokens of each user, or `None` if there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens_per_user: Option<MaxTokens>,
+    /// What happens if a token is created for a user that has the maximum number of tokens.
+    pub when_full: WhenFull,
+}
+
+/// The maximum number of tokens of each user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaxTokens {
+    /// The number, from 1 to [`MaxTokens::LARGEST`].
+    pub count: u32,
+    /// A random value that is generated when the ecosystem gets a limit. While an ecosystem has no
+    /// limit, nobody counts the tokens of its users. So the numbers from before that time are not
+    /// valid any more. They contain the value of the earlier limit.
+    pub id: Epoch,
+}
+
+impl MaxTokens {
+    /// The largest possible limit. The ids of all tokens of a user fit into one item and into one
+    /// read.
+    pub const LARGEST: u32 = 100;
+}
+
+/// A change of an ecosystem's settings. A field that is `None` keeps its value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SettingsChange {
+    /// The maximum number of tokens of each user. `Some(None)` removes the limit.
+    pub max_tokens_per_user: Option<Option<u32>>,
+    /// What happens if a token is created for a user that has the maximum number of tokens.
+    pub when_full: Option<WhenFull>,
+}
+
+impl SettingsChange {
+    /// Returns the settings with this change.
+    pub fn of(self, settings: EcosystemSettings, rng: &mut dyn CryptoRng) -> EcosystemSettings {
+        let old = settings.max_tokens_per_user;
+        EcosystemSettings {
+            max_tokens_per_user: match self.max_tokens_per_user {
+                None => old,
+                Some(count) => count.map(|count| MaxTokens {
+                    count,
+                    id: old.map_or_else(|| Epoch::generate(rng), |old| old.id),
+                }),
+            },
+            when_full: self.when_full.unwrap_or(settings.when_full),
+        }
+    }
+}

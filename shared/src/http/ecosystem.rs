@@ -1,0 +1,13 @@
+//! The response of the endpoints for an ecosystem.
+
+use crate::domain::owner::Ecosystem;
+
+/// Returns an ecosystem in the format of the responses to `GET` and `PATCH`.
+pub fn shown(ecosystem: &Ecosystem) -> tokenry_api::Ecosystem {
+    let settings = &ecosystem.settings;
+    tokenry_api::Ecosystem {
+        id: ecosystem.id.to_string(),
+        max_tokens_per_user: settings.max_tokens_per_user.map(|max| max.count),
+        when_full: settings.when_full,
+    }
+}
