@@ -35,7 +35,7 @@ claims=$(introspect)
 must "the minted token is active" [ "${claims:0:15}" = '{"active":true,' ]
 must "the minted token belongs to the user" grep -qF "\"sub\":\"$user\"" <<<"$claims"
 
-printf %s "$token" | call POST /api/auth/revoke --data-urlencode token@-
+printf %s "$token" | call POST /api/auth/revoke --data-urlencode token@- >/dev/null
 must "the minted token is inactive after its revocation" [ "$(introspect)" = '{"active":false}' ]
 
 status=$(curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' \

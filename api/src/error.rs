@@ -14,6 +14,10 @@ pub struct ApiError {
     pub error_type: String,
     /// At least one problem.
     pub errors: Vec<Problem>,
+    /// The OAuth error code, such as `invalid_request` or `invalid_client` (RFC 6749 §5.2). Only
+    /// introspection and revocation send it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// One problem of a request.

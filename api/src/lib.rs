@@ -27,7 +27,7 @@ pub use self::{
     secret::Secret,
     shortcode::{CreatedShortcode, ExchangedToken, NewShortcode, TypedShortcode},
     token::{
-        EndedBy, ExpiryType, Holder, Introspection, ListedToken, MintedToken, NewToken,
+        EndedBy, ExpiryType, Holder, Introspection, ListedToken, MintedToken, NewToken, Revoked,
         TokenChange, TokenList, TokenRecord, TokenState,
     },
 };

@@ -209,6 +209,10 @@ pub struct NewToken {
     pub metadata: Option<Map<String, Value>>,
 }
 
+/// The response to a revocation, an empty JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Revoked {}
+
 /// The introspection response (RFC 7662 §2.2).
 ///
 /// If `active` is false, every other field is `None`, as in [`Introspection::default`]. If `active`

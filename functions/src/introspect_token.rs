@@ -7,7 +7,7 @@ use shared::{
         error::Result,
         token::{Holder, Metadata},
     },
-    http::{credential, ok_secret, token::to_introspect},
+    http::{client_credential, oauth, ok_secret, token::to_introspect},
     service::{
         access::rights,
         verify::{Lookup, Verified},
@@ -20,11 +20,16 @@ use tokenry_api::Introspection;
 /// the token, so a sliding token is renewed.
 ///
 /// # Errors
-/// 400 if the form is invalid, or if there is any query field; 401; 403 if the caller is a user;
-/// 413; 415.
+/// 400 if the form is invalid, if there is any query field, or if the request has a header and a
+/// `client_secret`; 401; 403 if the caller is a user; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let asked = to_introspect(&request);
-    let credential = credential(app, &request).await?;
+    let result = introspect(app, &request).await;
+    oauth(&request, result)
+}
+
+async fn introspect(app: &App, request: &Request) -> Result<Response<Body>> {
+    let asked = to_introspect(request);
+    let credential = client_credential(app, request).await?;
     // A user is not allowed to introspect, so a user's request must not renew the token in the
     // form.
     let token = match (&asked, credential.holder()) {

@@ -10,17 +10,21 @@ use shared::{
 };
 use tests::{Event, Service};
 
-use crate::{RUBBISH, assert_forbidden, assert_invalid, assert_unauthorized, requests};
+use crate::{
+    RUBBISH, assert_forbidden, assert_invalid, assert_unauthorized, client_credentials::BASIC,
+    requests,
+};
 
+const BEARER: &str = r#"Bearer realm="tokenry""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="tokenry", error="invalid_token""#;
 
 #[tokio::test]
 async fn a_malformed_credential_gets_the_same_401_at_every_endpoint_without_a_database_read() {
     let service = Service::start().await;
     let long = "x".repeat(100_000);
-    let two_spaces = format!("Bearer  {}", service.account_token);
+    let tab = format!("Bearer\t{}", service.account_token);
     let changed = service.account_token.replace("tk_ai", "tk_af");
-    let more = [long.as_bytes(), two_spaces.as_bytes(), changed.as_bytes()];
+    let more = [long.as_bytes(), tab.as_bytes(), changed.as_bytes()];
     for (method, path) in requests(&service).await {
         for credential in RUBBISH.iter().copied().chain(more) {
             let value = reqwest::header::HeaderValue::from_bytes(credential).unwrap();
@@ -29,14 +33,36 @@ async fn a_malformed_credential_gets_the_same_401_at_every_endpoint_without_a_da
                 .header("authorization", value);
             assert_unauthorized(&service.send(request).await, INVALID_TOKEN);
         }
-        for credential in ["", "Bearer", "bearer", "Basic dXNlcjpwYXNzd29yZA=="] {
+        for credential in ["", "Bearer", "bearer  ", "Basic dXNlcjpwYXNzd29yZA=="] {
             let answer = service.call(credential, method, &path, "").await;
-            assert_unauthorized(&answer, r#"Bearer realm="tokenry""#);
+            // Only introspection accepts the credential of a client.
+            let is_basic = credential.starts_with("Basic") && path.ends_with("introspect");
+            let challenge = if is_basic { BASIC } else { BEARER };
+            assert_unauthorized(&answer, challenge);
         }
         let answer = service.send(service.request(method, &path)).await;
-        assert_unauthorized(&answer, r#"Bearer realm="tokenry""#);
+        assert_unauthorized(&answer, BEARER);
     }
     assert!(service.database.take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn the_scheme_bearer_may_be_followed_by_several_spaces_at_every_endpoint() {
+    let service = Service::start().await;
+    let (_, foreign) = service
+        .server_token(&service.another_ecosystem().await)
+        .await;
+    for (method, path) in requests(&service).await {
+        for spaces in ["", " ", "     "] {
+            let scheme = if spaces.is_empty() { "" } else { "bEARER" };
+            let credential = format!("{scheme}{spaces}{foreign}");
+            let answer = service.call(&credential, method, &path, "").await;
+            assert_ne!(
+                answer.status, 401,
+                "{method} {path} {credential}: {answer:?}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -44,7 +70,7 @@ async fn an_authorization_header_without_a_bearer_token_counts_as_missing() {
     let service = Service::start().await;
     for header in ["", "Bearer", "Bearer ", "Negotiate YII="] {
         let event = Event::to("introspect-token").header("authorization", header);
-        assert_unauthorized(&event.send(&service.app).await, r#"Bearer realm="tokenry""#);
+        assert_unauthorized(&event.send(&service.app).await, BEARER);
     }
     assert!(service.database.take_calls().is_empty());
 }

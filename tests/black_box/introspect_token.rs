@@ -196,21 +196,12 @@ async fn the_form_must_have_exactly_one_token_and_all_other_form_fields_are_igno
     for more in [
         "&token_type_hint=access_token",
         "&client_id=app&client_id=app&resource=https%3A%2F%2Fapi.example.com",
-        &"&a=1".repeat(15),
+        &"&a=1".repeat(4000),
     ] {
         let form = format!("token={token}{more}");
         let claims = service.send(post("", form)).await.json();
         assert_eq!(claims["active"], true, "{more}");
     }
-    let answer = service
-        .send(post("", format!("token={token}{}", "&a=1".repeat(16))))
-        .await;
-    assert_eq!(answer.status, 400);
-    assert_eq!(
-        answer.body,
-        r#"{"errorType":"InvalidBody","errors":[{"message":"the form has more than 16 fields"}]}"#
-    );
-
     for (query, body, errors) in [
         (
             "",
@@ -220,6 +211,16 @@ async fn the_form_must_have_exactly_one_token_and_all_other_form_fields_are_igno
         (
             "",
             format!("token={token}&token={token}"),
+            vec![("body", "token", "field must be given once")],
+        ),
+        (
+            "",
+            format!("token={token}{}&token={token}", "&a=1".repeat(3000)),
+            vec![("body", "token", "field must be given once")],
+        ),
+        (
+            "",
+            ["token=a"; 1000].join("&"),
             vec![("body", "token", "field must be given once")],
         ),
         (

@@ -381,7 +381,11 @@ pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
             properties.is_some_and(|of| of.get(name).is_some())
         }
         // If the credential is optional, an invalid credential is ignored and causes no error.
-        ("header", "Authorization") => operation.is_some_and(|of| of.get("security").is_none()),
+        ("header", "Authorization") => {
+            let security = operation.and_then(|of| of.get("security"));
+            let accepted = security.and_then(|of| of.value().as_array());
+            accepted.is_none_or(|of| !of.is_empty() && !of.contains(&json!({})))
+        }
         _ => parameters_of(endpoint).into_iter().any(is_it),
     }
 }

@@ -10,7 +10,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{MAX_BODY, MAX_FORM_FIELDS, event::Raw};
+use super::{MAX_BODY, event::Raw};
 use crate::domain::error::{Error, Location, Problem, Result, combine};
 
 /// The maximum number of field names in an error about fields that are not allowed.
@@ -54,23 +54,27 @@ impl<'a> Fields<'a, Cow<'a, str>> {
         Self::new(Location::Query, untaken)
     }
 
-    /// Parses the first [`MAX_FORM_FIELDS`] fields of a form body, and returns whether the form has
-    /// more fields. An empty body has no fields.
+    /// Parses the fields with these names in a form body. Ignores all other fields, however many
+    /// there are (RFC 6749 section 3.2). Keeps only two fields of each name, which is enough to
+    /// find out that a field is repeated. An empty body has no fields.
     ///
     /// # Errors
     /// The body is too large or cannot be decoded, or a body that is not empty has a content type
     /// other than `application/x-www-form-urlencoded`.
-    pub fn form(request: &'a Request) -> Result<(Self, bool)> {
+    pub fn form(request: &'a Request, names: &[&str]) -> Result<Self> {
         let body = body_of_type(request, "application/x-www-form-urlencoded")?;
-        let mut pairs = form_urlencoded::parse(body);
-        let first = pairs.by_ref().take(MAX_FORM_FIELDS);
-        let untaken = first.map(|(name, value)| Field {
-            raw_name: name.clone(),
-            name,
-            value,
-        });
-        let fields = Self::new(Location::Body, untaken);
-        Ok((fields, pairs.next().is_some()))
+        let mut fields = Self::new(Location::Body, std::iter::empty());
+        for (name, value) in form_urlencoded::parse(body) {
+            let kept = fields.untaken.iter().filter(|field| field.name == name);
+            if names.contains(&&*name) && kept.count() < 2 {
+                fields.untaken.push(Field {
+                    raw_name: name.clone(),
+                    name,
+                    value,
+                });
+            }
+        }
+        Ok(fields)
     }
 
     /// Takes and parses the field with this name, if it is present.

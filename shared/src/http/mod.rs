@@ -17,10 +17,10 @@ use lambda_http::{Body, Request, RequestExt, Response, http::header::IF_NONE_MAT
 use tracing::Instrument;
 
 pub use self::{
-    credential::{credential, of_header},
+    credential::{client_credential, credential, of_header},
     event::respond,
     origin::{Origin, back_end},
-    response::{created, created_secret, no_content, ok, ok_empty, ok_secret},
+    response::{created, created_secret, no_content, oauth, ok, ok_secret},
 };
 use crate::{
     domain::{
@@ -33,10 +33,6 @@ use crate::{
 
 /// The maximum length of a body, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
-
-/// The maximum number of fields that are read from a form. The number is limited because a form is
-/// parsed before the caller is verified.
-pub const MAX_FORM_FIELDS: usize = 16;
 
 /// The future of a handler's result.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>>> + Send + 'a>>;

@@ -1,15 +1,16 @@
 //! Builds the responses, with the statuses and the error structure that `openapi.yaml` describes.
 
 use lambda_http::{
-    Body, Response,
+    Body, Request, Response,
     http::{
         HeaderName, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
 use serde::Serialize;
 use tokenry_api::{ApiError, Problem};
 
+use super::credential::is_basic;
 use crate::domain::error::{self, Error, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -22,11 +23,6 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// The value cannot be written as JSON.
 pub fn ok(value: &impl Serialize) -> Result<Response<Body>> {
     json_of(StatusCode::OK, value)
-}
-
-/// Returns 200 without a body.
-pub fn ok_empty() -> Response<Body> {
-    Response::new(Body::Empty)
 }
 
 /// Returns 201 with a body.
@@ -171,6 +167,53 @@ fn forbidden(challenge: &str) -> Response<Body> {
     challenged(response, challenge)
 }
 
+/// Returns the result of an endpoint that OAuth libraries call. In such a result, a response with
+/// an error of the client is what these libraries expect: its body has the error code `error` in
+/// addition to the other fields (RFC 6749 section 5.2). If an OAuth client sent an invalid secret,
+/// the challenge is `Basic`.
+///
+/// # Errors
+/// An error that is not an error of the client.
+pub fn oauth(request: &Request, result: Result<Response<Body>>) -> Result<Response<Body>> {
+    let error = match result {
+        Ok(response) => return Ok(response),
+        Err(error) => error,
+    };
+    let (code, sent_secret) = match error {
+        Error::Invalid(_)
+        | Error::InvalidBody(_)
+        | Error::PayloadTooLarge
+        | Error::UnsupportedMediaType => ("invalid_request", false),
+        // If there is no header, the token was the secret in the form.
+        Error::Unauthorized { token_sent } => {
+            let has_header = request.headers().contains_key(AUTHORIZATION);
+            (
+                "invalid_client",
+                is_basic(request) || token_sent && !has_header,
+            )
+        }
+        Error::Forbidden | Error::InsufficientScope(_) => ("insufficient_scope", false),
+        other => return Err(other),
+    };
+    let response = with_code(of_error(error).0, code);
+    Ok(if sent_secret {
+        challenged(response, r#"Basic realm="tokenry""#)
+    } else {
+        response
+    })
+}
+
+/// Adds the error code of OAuth to the body of an error response.
+fn with_code(mut response: Response<Body>, code: &str) -> Response<Body> {
+    let body = serde_json::from_slice(response.body());
+    let body = ApiError {
+        error: Some(code.to_owned()),
+        ..body.expect("the body of the error is JSON")
+    };
+    *response.body_mut() = Body::Text(json(&body));
+    response
+}
+
 fn unauthorized(message: &str, challenge: &str) -> Response<Body> {
     let response = structured(StatusCode::UNAUTHORIZED, "Unauthorized", message);
     challenged(response, challenge)
@@ -217,9 +260,13 @@ fn with_problems(status: StatusCode, error_type: &str, errors: Vec<Problem>) -> 
     let body = ApiError {
         error_type: error_type.to_owned(),
         errors,
+        error: None,
     };
-    let text = serde_json::to_string(&body).expect("strings can be written as JSON");
-    with(status, JSON, text)
+    with(status, JSON, json(&body))
+}
+
+fn json(body: &ApiError) -> String {
+    serde_json::to_string(body).expect("strings can be written as JSON")
 }
 
 impl From<error::Problem> for Problem {

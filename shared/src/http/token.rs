@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        error::{Error, Result, combine},
+        error::{Result, combine},
         owner::{Owner, OwnerKey},
         time::UnixSeconds,
         token::{
@@ -25,6 +25,9 @@ use crate::{
         tokens::{self, TokenRecord},
     },
 };
+
+/// The form field with the token to introspect or to revoke.
+const TOKEN: &str = "token";
 
 /// Parses the properties of a new token. `scope` and `metadata` are only in a JSON body. Each other
 /// property is in the query or in a JSON body.
@@ -61,33 +64,28 @@ pub fn new_token(request: &Request) -> Result<NewToken> {
 /// 6749 section 3.2).
 ///
 /// # Errors
-/// The field `token` is missing or repeated, the form has too many fields, or there is a query
-/// field. Also returns the errors of [`Fields::form`].
+/// The field `token` is missing or repeated, or there is a query field. Also returns the errors of
+/// [`Fields::form`].
 pub fn to_introspect(request: &Request) -> Result<Option<PlainToken>> {
-    let (mut form, has_more) = Fields::form(request)?;
-    let token = form.required("token", |text| Ok::<_, String>(PlainToken::parse(text)));
-    let form = if has_more {
-        Err(Error::InvalidBody("the form has more than 16 fields"))
-    } else {
-        form.finish_ignoring_others()
-    };
+    let mut form = Fields::form(request, &[TOKEN])?;
+    let token = form.required(TOKEN, |text| Ok::<_, String>(PlainToken::parse(text)));
+    let form = form.finish_ignoring_others();
     combine(Fields::query(request).finish(), form).map(|_| token.flatten())
 }
 
 /// Parses the field `token` of a revocation request, whose body is a form (RFC 7009 section 2.1).
 /// Returns `None` if the text in this field is not a token.
 ///
-/// Unlike [`to_introspect`], this function accepts a request with query fields, and a form with too
-/// many fields, because an error would leave the token valid. It ignores all fields after the first
-/// [`MAX_FORM_FIELDS`](super::MAX_FORM_FIELDS). It also ignores white space around the token, such
-/// as the line end of a file.
+/// Unlike [`to_introspect`], this function accepts a request with query fields, because an error
+/// would leave the token valid. It also ignores white space around the token, such as the line end
+/// of a file.
 ///
 /// # Errors
 /// The field `token` is missing or repeated. Also returns the errors of [`Fields::form`].
 pub fn to_revoke(request: &Request) -> Result<Option<PlainToken>> {
-    let (mut form, _) = Fields::form(request)?;
+    let mut form = Fields::form(request, &[TOKEN])?;
     let parse = |text: &str| Ok::<_, String>(PlainToken::parse(text.trim_ascii()));
-    let token = form.required("token", parse);
+    let token = form.required(TOKEN, parse);
     form.finish_ignoring_others().map(|()| token.flatten())
 }
 

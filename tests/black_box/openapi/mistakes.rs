@@ -25,8 +25,8 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
         ("fieldNotAllowed", "update-user-token" | "update-server-token") => true,
         ("bodyFieldNotAllowed", _) if body.is_none() => false,
         ("jsonBody" | "noJsonObject", _) => body.is_none(),
-        // A revocation reads only the first 16 fields of a form, so it never gives this response.
-        ("tooManyFields", name) => name == "introspect-token",
+        // A revocation ignores the credential of a client.
+        ("headerAndSecret" | "clientIdRequired", name) => name == "introspect-token",
         ("neitherOrBoth", name) => name == "create-shortcode",
         _ => answer["errors"].as_array().unwrap().iter().all(|error| {
             let text = |name: &str| error[name].as_str().unwrap();
@@ -68,7 +68,11 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "cursor" => query(event, "cursor=x"),
         "tokenRequired" => event.form(""),
         "tokenTwice" => event.form("token=a&token=b"),
-        "tooManyFields" => event.form(&["token=a"; 17].join("&")),
+        "headerAndSecret" => event.form("token=a&client_id=app&client_secret=b"),
+        "clientIdRequired" => {
+            event.json["headers"] = Value::Null;
+            event.form("token=a&client_secret=b")
+        }
         "jsonBody" => event.json_body(r#"{"expiryType":"Infinite"}"#),
         "scope" => event.json_body(r#"{"scope":"tokenry:all"}"#),
         "metadata" => event.json_body(r#"{"metadata":{"key":null}}"#),
