@@ -41,7 +41,7 @@ FUNCTIONS = {
 
 def route(name):
     """Returns the method and the path of a function's route."""
-    (event,) = FUNCTIONS[name]["Events"].values()
+    event = FUNCTIONS[name]["Events"]["Route"]
     return event["Properties"]["Method"], event["Properties"]["Path"]
 
 

@@ -123,17 +123,17 @@ run() {
   start sam sam local start-api --skip-pull-image --warm-containers LAZY --no-watch \
     --parameter-overrides "Architecture=$ARCHITECTURE"
   wait_for sam curl -sS $API || fail "sam local start-api does not start"
-  # The log has a line for each function:
+  # The log has a line for each function, with its methods:
   # `Mounting CreateUserToken at http://127.0.0.1:3000/api/users/{id}/tokens [POST]`. Each function
   # must start, and must answer 4xx to a request without a credential and without a body. A response
   # with an `x-request-id` comes from the function.
   local functions=0 url method answer
   while read -r url method; do
-    answer=$(curl -sS --globoff --max-time 60 -o /dev/null -w '%{http_code} %header{x-request-id}' -X "$method" "$url")
+    answer=$(curl -sS --globoff --max-time 60 -o /dev/null -w '%{http_code} %header{x-request-id}' -X "${method%%,*}" "$url")
     [[ $answer == 4??\ ?* ]] || broken "the function of $method ${url#"$API"} must answer, but the response is $answer"
     functions=$((functions + 1))
   done < <(sed -nE 's/^Mounting .* at (.*) \[(.*)\]$/\1 \2/p' /run/sam.log)
-  [[ $functions == "$(grep -c 'Type: HttpApi$' template.yaml)" ]] || broken "SAM must mount every function, but mounts $functions"
+  [[ $functions == "$(grep -c '^        Route:$' template.yaml)" ]] || broken "SAM must mount every function, but mounts $functions"
   say "$functions functions start and answer"
 
   local ecosystem user minted token

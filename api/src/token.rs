@@ -48,6 +48,18 @@ pub enum Holder {
     User,
 }
 
+impl Holder {
+    /// Parses the name of a kind of owner, as it appears in responses.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "account" => Some(Self::Account),
+            "server" => Some(Self::Server),
+            "user" => Some(Self::User),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)

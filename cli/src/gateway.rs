@@ -15,7 +15,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{ConnectInfo, Request},
     http::{
-        HeaderMap, HeaderValue, StatusCode,
+        HeaderMap, HeaderValue, Method, StatusCode,
         header::{CONTENT_TYPE, HOST},
         uri::Authority,
     },
@@ -61,6 +61,11 @@ fn routes(app: &Arc<App>) -> Router {
     for endpoint in endpoints() {
         let method = MethodFilter::try_from(endpoint.method.clone())
             .expect("axum can route the method of every endpoint");
+        let method = if endpoint.head {
+            method.or(MethodFilter::HEAD)
+        } else {
+            method
+        };
         let app = app.clone();
         let handle = async move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request| {
             pass(&app, endpoint, peer, request).await
@@ -121,7 +126,9 @@ fn message(status: StatusCode, text: &str) -> Response {
 async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let params = path_parameters(endpoint.path, parts.uri.path());
-    if params.values().any(|value| value.is_empty()) || parts.method != *endpoint.method {
+    let is_routed =
+        parts.method == *endpoint.method || endpoint.head && parts.method == Method::HEAD;
+    if params.values().any(|value| value.is_empty()) || !is_routed {
         // In API Gateway, a path parameter is never empty, and a GET route does not match HEAD.
         return not_found().await;
     }
@@ -130,7 +137,7 @@ async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request)
     };
     let mut context = Context::default();
     context.request_id = format!("{:016x}", app.rng().next_u64());
-    let route_key = format!("{} {}", endpoint.method, endpoint.path);
+    let route_key = format!("{} {}", parts.method, endpoint.path);
     let (text, is_base64_encoded) = event_body(&parts.headers, &body);
     let event = Event {
         version: "2.0",
@@ -143,7 +150,7 @@ async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request)
             account_id: "local",
             api_id: "local",
             http: Http {
-                method: endpoint.method.as_str(),
+                method: parts.method.as_str(),
                 path: parts.uri.path(),
                 protocol: "HTTP/1.1",
                 source_ip: peer.ip(),

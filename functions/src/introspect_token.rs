@@ -3,17 +3,13 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::Result,
-        token::{Holder, Metadata},
+    domain::{error::Result, token::Holder},
+    http::{
+        client_credential, oauth, ok_secret,
+        token::{claims, to_introspect},
     },
-    http::{client_credential, oauth, ok_secret, token::to_introspect},
-    service::{
-        access::rights,
-        verify::{Lookup, Verified},
-    },
+    service::{access::rights, verify::Lookup},
 };
-use tokenry_api::Introspection;
 
 /// Returns 200 with the token's claims. If the token is invalid, or if the caller is not allowed to
 /// introspect the token, returns 200 with only `{"active":false}`. Introspection counts as a use of
@@ -49,21 +45,4 @@ async fn introspect(app: &App, request: &Request) -> Result<Response<Body>> {
     let verified = token.and_then(|token| permit.introspect(token));
     asked?;
     ok_secret(&verified.as_ref().map(claims).unwrap_or_default())
-}
-
-fn claims(token: &Verified) -> Introspection {
-    Introspection {
-        active: true,
-        sub: Some(token.owner.as_str().to_owned()),
-        ecosystem_id: token.ecosystem().map(ToString::to_string),
-        environment_id: token.environment.as_ref().map(ToString::to_string),
-        jti: Some(token.id.to_string()),
-        holder: Some(token.holder()),
-        username: Some(token.owner.as_str().to_owned()),
-        metadata: token.metadata.as_ref().map(Metadata::to_object),
-        scope: Some(token.scope.to_string()),
-        expiry_type: Some(token.expiry.expiry_type()),
-        iat: Some(token.issued_at.0),
-        exp: token.expiry.expires_at().map(|end| end.0),
-    }
 }

@@ -34,6 +34,7 @@ pub mod update_ecosystem;
 pub mod update_email_token;
 pub mod update_server_token;
 pub mod update_user_token;
+pub mod whoami;
 
 use lambda_http::http::Method;
 use shared::{config::Uses, http::Handler};
@@ -58,6 +59,8 @@ pub enum Kind {
         method: Method,
         /// The route's path. Each parameter is in braces, as in API Gateway.
         path: &'static str,
+        /// Whether requests with the method HEAD have a route too. The response to HEAD has no body.
+        head: bool,
         /// The handler of the route.
         handler: Handler,
     },
@@ -74,6 +77,8 @@ pub struct Endpoint {
     pub method: &'static Method,
     /// The route's path. Each parameter is in braces, as in API Gateway.
     pub path: &'static str,
+    /// Whether requests with the method HEAD have a route too.
+    pub head: bool,
     /// The handler of the route.
     pub handler: Handler,
 }
@@ -86,11 +91,13 @@ pub fn endpoints() -> impl Iterator<Item = Endpoint> {
             Kind::Route {
                 method,
                 path,
+                head,
                 handler,
             } => Some(Endpoint {
                 name: function.name,
                 method,
                 path,
+                head: *head,
                 handler: *handler,
             }),
             Kind::Authorizer => None,
@@ -99,16 +106,23 @@ pub fn endpoints() -> impl Iterator<Item = Endpoint> {
 
 /// Builds an entry of [`FUNCTIONS`] with a route.
 macro_rules! route {
+    ($name:literal, GET HEAD $path:literal, $module:ident) => {
+        route!($name, GET $path, $module, Identity, true)
+    };
     ($name:literal, $method:ident $path:literal, $module:ident) => {
         route!($name, $method $path, $module, Identity)
     };
     ($name:literal, $method:ident $path:literal, $module:ident, $uses:ident) => {
+        route!($name, $method $path, $module, $uses, false)
+    };
+    ($name:literal, $method:ident $path:literal, $module:ident, $uses:ident, $head:literal) => {
         Function {
             name: $name,
             uses: Uses::$uses,
             kind: Kind::Route {
                 method: Method::$method,
                 path: $path,
+                head: $head,
                 handler: |app, request| Box::pin($module::handle(app, request)),
             },
         }
@@ -150,6 +164,7 @@ pub static FUNCTIONS: &[Function] = &[
     route!("delete-email-token", DELETE "/_/user-token", delete_email_token),
     route!("get-email-token-value", GET "/_/user-token/value", get_email_token_value, ValueKey),
     route!("log-in-with-password", POST "/_/user-token/value", log_in_with_password, EphemeralAndValueKey),
+    route!("whoami", GET HEAD "/api/auth/whoami", whoami),
     Function {
         name: authorize::NAME,
         uses: Uses::Identity,

@@ -150,7 +150,7 @@ impl Settings {
                 .ok_or_else(|| format!("{CALLER_MEMORY_SECONDS} is not a number from 0 to 5"))?;
         }
         if let Some(holders) = variable(AUTHORIZER_HOLDERS) {
-            settings.authorizer.holders = list(&holders, holder).ok_or_else(|| {
+            settings.authorizer.holders = list(&holders, Holder::parse).ok_or_else(|| {
                 format!("{AUTHORIZER_HOLDERS} is not a list of account, server and user")
             })?;
         }
@@ -171,15 +171,6 @@ fn list<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     text.split(',')
         .map(|element| parse(element.trim()))
         .collect()
-}
-
-fn holder(text: &str) -> Option<Holder> {
-    match text {
-        "account" => Some(Holder::Account),
-        "server" => Some(Holder::Server),
-        "user" => Some(Holder::User),
-        _ => None,
-    }
 }
 
 /// The resources that an endpoint uses besides the identity table.

@@ -28,6 +28,17 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         "of a sliding token",
         &[("BatchGetItem", 5.0), ("UpdateItem", 1.0)],
     ),
+    ("whoami", "of a user's token", &[("BatchGetItem", 3.0)]),
+    (
+        "whoami",
+        "with its ecosystem cached",
+        &[("BatchGetItem", 2.0)],
+    ),
+    (
+        "whoami",
+        "of a sliding token",
+        &[("BatchGetItem", 3.0), ("UpdateItem", 1.0)],
+    ),
     ("authorize", "", &[("BatchGetItem", 3.0)]),
     (
         "authorize",
@@ -690,7 +701,7 @@ impl Variant {
                 assert_eq!(answer.status, 401, "{answer:?}");
                 service.database.take_calls()
             }
-            ("introspect-token" | "authorize", when) => {
+            ("introspect-token" | "whoami" | "authorize", when) => {
                 let kind = match when {
                     "of a sliding token" => "SlidingTtl",
                     _ => "Infinite",
@@ -700,6 +711,10 @@ impl Variant {
                 service.clock.advance(1);
                 let verify = async || match function {
                     "authorize" => self.authorize(&token).await,
+                    "whoami" => {
+                        let asking = service.call(&token, "GET", "/api/auth/whoami", "");
+                        self.of(asking).await
+                    }
                     _ => self.of(service.introspect(&token)).await,
                 };
                 if when == "with its ecosystem cached" {

@@ -62,6 +62,7 @@ mod update_ecosystem;
 mod update_email_token;
 mod value_key;
 mod value_key_rotation;
+mod whoami;
 
 use serde_json::{Value, json};
 use tests::{Answer, Service};
@@ -136,6 +137,17 @@ pub(crate) const ROWS: &[Row] = &[
         },
         200,
         &[("BatchGetItem", 5.0)],
+    ),
+    row(
+        "whoami",
+        "",
+        Needed {
+            foreign: Said(200, ""),
+            server: Said(200, ""),
+            user: Said(200, ""),
+        },
+        200,
+        &[("BatchGetItem", 2.0)],
     ),
     row(
         "create-ecosystem",

@@ -63,7 +63,7 @@ async fn every_example_request_succeeds() {
             let mut event = scene.request(&endpoint, &body);
             if !query.is_empty() {
                 event.json["body"] = Value::Null;
-                event = event.query(&query);
+                event = event.query(&scene.filled(&query));
             }
             let answer = event.send(&scene.service.app).await;
             let about = format!("{} {body} {query}", endpoint.name);

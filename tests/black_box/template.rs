@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use functions::{FUNCTIONS, Function, Kind, endpoints};
+use lambda_http::http::Method;
 use serde_json::{Map, Value, json};
 use shared::config::{CALLER_MEMORY_SECONDS, EPHEMERAL_TABLE, Uses, VALUE_KEY};
 
@@ -50,7 +51,7 @@ fn template_yaml_declares_exactly_the_existing_functions() {
 }
 
 #[test]
-fn each_route_has_one_event_with_its_method_and_path_and_the_authorizer_has_no_event() {
+fn each_route_has_one_event_for_each_method_and_the_authorizer_has_no_event() {
     for function in FUNCTIONS {
         let events = properties(function)["Events"].as_object();
         let events = events.into_iter().flat_map(Map::values);
@@ -62,7 +63,16 @@ fn each_route_has_one_event_with_its_method_and_path_and_the_authorizer_has_no_e
             })
             .collect();
         let expected = match &function.kind {
-            Kind::Route { method, path, .. } => vec![(method.as_str().into(), (*path).into())],
+            Kind::Route {
+                method, path, head, ..
+            } => {
+                let head = head.then_some(&Method::HEAD);
+                // The template's events are in the order of their names: `Head`, `Route`.
+                let methods = [head, Some(method)].into_iter().flatten();
+                methods
+                    .map(|method| (method.as_str().into(), (*path).into()))
+                    .collect()
+            }
             Kind::Authorizer => Vec::new(),
         };
         assert_eq!(events, expected, "{}", function.name);

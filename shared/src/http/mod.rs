@@ -13,7 +13,10 @@ pub mod user;
 
 use std::pin::Pin;
 
-use lambda_http::{Body, Request, RequestExt, Response, http::header::IF_NONE_MATCH};
+use lambda_http::{
+    Body, Request, RequestExt, Response,
+    http::{Method, header::IF_NONE_MATCH},
+};
 use tracing::Instrument;
 
 pub use self::{
@@ -54,6 +57,7 @@ async fn answer(
     )]
     let started = std::time::Instant::now();
     let request_id = request.lambda_context().request_id;
+    let is_head = request.method() == Method::HEAD;
 
     let deadline = Deadline::of_now();
     request.extensions_mut().insert(deadline);
@@ -67,6 +71,9 @@ async fn answer(
         Ok(response) => (response, None),
         Err(error) => response::of_error(error),
     };
+    if is_head {
+        *response.body_mut() = Body::Empty;
+    }
     response::set_request_id(&mut response, &request_id);
     if let Some(metrics) = &app.metrics {
         metrics.count(response.status().as_u16(), &request_id, app.now());

@@ -1,8 +1,9 @@
 //! Requests and responses of the endpoints for user and server tokens.
 
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Request, Response, http::HeaderValue};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 use serde_json::Value;
-use tokenry_api::{EndedBy, ListedToken, MintedToken, TokenList, TokenState};
+use tokenry_api::{EndedBy, Introspection, ListedToken, MintedToken, TokenList, TokenState};
 
 use super::{
     fields::{self, Fields},
@@ -10,11 +11,12 @@ use super::{
 };
 use crate::{
     domain::{
-        error::{Result, combine},
+        error::{Error, Result, combine},
+        id::{EcosystemId, InvalidId},
         owner::{Owner, OwnerKey},
         time::UnixSeconds,
         token::{
-            ExpiryType, Metadata, NewToken, PlainToken, Scope, Token, TokenChange, TokenId,
+            ExpiryType, Holder, Metadata, NewToken, PlainToken, Scope, Token, TokenChange, TokenId,
             TokenName, Ttl,
         },
     },
@@ -23,6 +25,7 @@ use crate::{
         access::MayRead,
         app::App,
         tokens::{self, TokenRecord},
+        verify::Verified,
     },
 };
 
@@ -87,6 +90,107 @@ pub fn to_revoke(request: &Request) -> Result<Option<PlainToken>> {
     let parse = |text: &str| Ok::<_, String>(PlainToken::parse(text.trim_ascii()));
     let token = form.required(TOKEN, parse);
     form.finish_ignoring_others().map(|()| token.flatten())
+}
+
+/// Returns the claims of a valid token.
+pub fn claims(token: &Verified) -> Introspection {
+    Introspection {
+        active: true,
+        sub: Some(token.owner.as_str().to_owned()),
+        ecosystem_id: token.ecosystem().map(ToString::to_string),
+        environment_id: token.environment.as_ref().map(ToString::to_string),
+        jti: Some(token.id.to_string()),
+        holder: Some(token.holder()),
+        username: Some(token.owner.as_str().to_owned()),
+        metadata: token.metadata.as_ref().map(Metadata::to_object),
+        scope: Some(token.scope.to_string()),
+        expiry_type: Some(token.expiry.expiry_type()),
+        iat: Some(token.issued_at.0),
+        exp: token.expiry.expires_at().map(|end| end.0),
+    }
+}
+
+/// Returns 200 with the claims of a valid token. The headers repeat the claims that gateways need,
+/// because many gateways read only the headers of this response.
+///
+/// # Errors
+/// The response cannot be written as JSON.
+pub fn ok_claims(token: &Verified) -> Result<Response<Body>> {
+    let claims = claims(token);
+    let mut response = ok_secret(&claims)?;
+    let holder = claims.holder.map(|holder| holder.to_string());
+    for (name, value) in [
+        ("x-tokenry-sub", &claims.sub),
+        ("x-tokenry-ecosystem", &claims.ecosystem_id),
+        ("x-tokenry-holder", &holder),
+        ("x-tokenry-scope", &claims.scope),
+        ("x-tokenry-token-id", &claims.jti),
+    ] {
+        // Only the name of a user can have characters that are not ASCII. A name never contains
+        // `%`, so the encoding is unambiguous.
+        let encoded = value
+            .as_ref()
+            .map(|text| utf8_percent_encode(text, CONTROLS));
+        let value = encoded.and_then(|text| HeaderValue::try_from(text.to_string()).ok());
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// What a gateway requires of the caller's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Required {
+    ecosystem: Option<EcosystemId>,
+    holders: Option<Vec<Holder>>,
+    scope: Option<Scope>,
+}
+
+/// Parses what a gateway requires of the caller's token, from the query.
+///
+/// # Errors
+/// A query field is invalid or unknown.
+pub fn required(request: &Request) -> Result<Required> {
+    let mut query = Fields::query(request);
+    let ecosystem = query.optional("ecosystem", |id| {
+        EcosystemId::parse(id).map_err(|InvalidId| "invalid ecosystem id")
+    });
+    let holders = query.optional("holder", |list| {
+        let holders = list.split(',').map(Holder::parse).collect::<Option<_>>();
+        holders.ok_or("field must be a list of the following values: account, server, user")
+    });
+    let scope = query.optional("scope", Scope::parse);
+    query.finish().map(|()| Required {
+        ecosystem,
+        holders,
+        scope,
+    })
+}
+
+impl Required {
+    /// Checks that a token belongs to the required ecosystem, has a required holder and has all
+    /// required scopes. If an ecosystem is required but no holder, the holder must be a user.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] if the token belongs to another ecosystem or has another holder;
+    /// [`Error::InsufficientScope`] if the token lacks scopes.
+    pub fn check(&self, token: &Verified) -> Result<()> {
+        let is_in = |id| token.ecosystem() == Some(id);
+        let only_users = || self.ecosystem.is_none() || token.holder() == Holder::User;
+        let is_held = self
+            .holders
+            .as_ref()
+            .map_or_else(only_users, |holders| holders.contains(&token.holder()));
+        if !self.ecosystem.as_ref().is_none_or(is_in) || !is_held {
+            return Err(Error::Forbidden);
+        }
+        let scope = self.scope.as_ref();
+        match scope.and_then(|scope| token.scope.missing(scope)) {
+            Some(missing) => Err(Error::InsufficientScope(missing.into())),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Returns 200 with a new token, which is shown only once.

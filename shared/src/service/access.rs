@@ -198,6 +198,11 @@ impl<'a> Caller<'a> {
         self.may(Right { who, ..right }, ecosystem)
     }
 
+    /// Returns the caller's own token. Every caller may look at it, without any right.
+    pub const fn own_token(&self) -> &Verified {
+        &self.token
+    }
+
     /// Returns the calling user, or `None` if the caller is not a user.
     pub fn user(&self) -> Option<&UserId> {
         match &self.token.owner {

@@ -24,7 +24,8 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
         // In the endpoints that create a token, a field of the body may also be in the query.
         ("fieldNotAllowed", "update-user-token" | "update-server-token") => true,
         ("bodyFieldNotAllowed", _) if body.is_none() => false,
-        ("jsonBody" | "noJsonObject", _) => body.is_none(),
+        // `whoami` ignores a body.
+        ("jsonBody" | "noJsonObject", name) => body.is_none() && name != "whoami",
         // A revocation ignores the credential of a client.
         ("headerAndSecret" | "clientIdRequired", name) => name == "introspect-token",
         ("neitherOrBoth", name) => name == "create-shortcode",
@@ -58,6 +59,8 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "environmentIdInBody" => event.json_body(r#"{"environmentId":"58521fd8a5d9b5cc21987502"}"#),
         "userId" => event.parameter("id", "bob"),
         "ecosystemId" | "environmentId" | "tokenId" => event.parameter(example, "x"),
+        "ecosystem" => query(event, "ecosystem=x"),
+        "holder" => query(event, "holder=nobody"),
         "expiryType" => query(event, "expiryType=Never"),
         "ttlNoNumber" => query(event, "ttl=1.5"),
         "ttlNotPositive" => query(event, "ttl=0"),

@@ -153,7 +153,7 @@ impl Scene {
     }
 
     /// Returns the text with the ids of the service instead of the ids in the examples.
-    fn filled(&self, text: &str) -> String {
+    pub(super) fn filled(&self, text: &str) -> String {
         let ids = self.ids.iter();
         ids.fold(text.to_owned(), |text, (shown, id)| text.replace(shown, id))
     }
@@ -161,11 +161,12 @@ impl Scene {
     /// Returns a valid request to an endpoint. `name` is the name of an example request body or of
     /// an example response. If the endpoint has an example request body with this name, the request
     /// gets this body. Otherwise, the request gets the endpoint's first example request body, or no
-    /// body if there is none. If `name` is `throughBackEnd`, the credential is a server token.
-    /// Otherwise, the credential is the account's token.
+    /// body if there is none. If `name` is `throughBackEnd`, the credential is a server token. For
+    /// `whoami`, the credential is the user's token. Otherwise, it is the account's token.
     pub(super) fn request(&self, endpoint: &Endpoint, name: &str) -> Event {
         let credential = match name {
             "throughBackEnd" => &self.server_token,
+            _ if endpoint.name == "whoami" => &self.token,
             _ => &self.service.account_token,
         };
         let mut event = Event::to(endpoint.name).header("authorization", credential);
@@ -213,6 +214,7 @@ impl Scene {
             ("400", _) => broken(event, example),
             ("401", "wrong") => broken(event, "wrongPassword"),
             ("401", _) => event.header("authorization", ""),
+            ("403", _) if endpoint.name == "whoami" => event.query("holder=account"),
             ("403", _) => {
                 let ann = service.user("ann").await;
                 let token = self.event("create-user-token").parameter("id", &ann);
