@@ -185,6 +185,7 @@ class Function:
             "requestContext": {
                 "accountId": "123456789012",
                 "apiId": "api",
+                "domainName": "api.example.com",
                 "http": {
                     "method": method,
                     "path": path,

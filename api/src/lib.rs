@@ -28,6 +28,6 @@ pub use self::{
     shortcode::{CreatedShortcode, ExchangedToken, NewShortcode, TypedShortcode},
     token::{
         EndedBy, ExpiryType, Holder, Introspection, ListedToken, MintedToken, NewToken, Revoked,
-        TokenChange, TokenList, TokenRecord, TokenState,
+        ServerMetadata, TokenChange, TokenList, TokenRecord, TokenState,
     },
 };

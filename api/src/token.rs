@@ -221,6 +221,25 @@ pub struct NewToken {
     pub metadata: Option<Map<String, Value>>,
 }
 
+/// The metadata of an OAuth authorization server (RFC 8414 §2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerMetadata {
+    /// The address of the API.
+    pub issuer: String,
+    /// The address of introspection.
+    pub introspection_endpoint: String,
+    /// How a caller of introspection may authenticate as a client. It may also send an account or
+    /// server token as a bearer token, for which there is no registered name.
+    pub introspection_endpoint_auth_methods_supported: Vec<String>,
+    /// The address of revocation.
+    pub revocation_endpoint: String,
+    /// How a caller of revocation may authenticate as a client. `none` is in the list, because the
+    /// token is the only credential that is needed.
+    pub revocation_endpoint_auth_methods_supported: Vec<String>,
+    /// Empty: there is no authorization endpoint.
+    pub response_types_supported: Vec<String>,
+}
+
 /// The response to a revocation, an empty JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Revoked {}

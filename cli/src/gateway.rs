@@ -17,6 +17,7 @@ use axum::{
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
         header::{CONTENT_TYPE, HOST},
+        request::Parts,
         uri::Authority,
     },
     middleware::{Next, from_fn},
@@ -32,7 +33,10 @@ use percent_encoding::percent_decode_str;
 use rand::Rng;
 use serde::Serialize;
 use serde_json::{json, value::to_raw_value};
-use shared::{App, http::respond};
+use shared::{
+    App,
+    http::{is_this_machine, respond},
+};
 use tokio::net::TcpListener;
 
 use crate::page;
@@ -96,20 +100,6 @@ async fn only_this_machine(request: Request, next: Next) -> Response {
     }
 }
 
-/// Returns whether a host, with or without a port, is this machine: `localhost`, a name that ends
-/// with `.localhost` (RFC 6761 section 6.3), or a loopback address.
-fn is_this_machine(host: &str) -> bool {
-    let Ok(host) = host.parse::<Authority>() else {
-        return false;
-    };
-    let name = host.host().trim_end_matches('.').to_ascii_lowercase();
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    match address.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => name == "localhost" || name.ends_with(".localhost"),
-    }
-}
-
 /// Returns API Gateway's response for a request that matches no route.
 pub(crate) async fn not_found() -> Response {
     message(StatusCode::NOT_FOUND, "Not Found")
@@ -149,6 +139,7 @@ async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request)
         request_context: RequestContext {
             account_id: "local",
             api_id: "local",
+            domain_name: host(&parts),
             http: Http {
                 method: parts.method.as_str(),
                 path: parts.uri.path(),
@@ -192,6 +183,7 @@ struct Event<'a> {
 struct RequestContext<'a> {
     account_id: &'static str,
     api_id: &'static str,
+    domain_name: Option<&'a str>,
     http: Http<'a>,
     request_id: &'a str,
     route_key: &'a str,
@@ -228,6 +220,13 @@ fn path_parameters<'a>(template: &'a str, path: &'a str) -> BTreeMap<&'a str, Co
             Some((name, decoded.unwrap_or(Cow::Borrowed(raw))))
         })
         .collect()
+}
+
+/// Returns the host to which a request was sent.
+fn host(parts: &Parts) -> Option<&str> {
+    let of_uri = parts.uri.authority().map(Authority::as_str);
+    let of_header = || parts.headers.get(HOST)?.to_str().ok();
+    of_uri.or_else(of_header)
 }
 
 /// Returns the headers in API Gateway's format: the names are in lower case, and several values of

@@ -25,6 +25,7 @@ pub mod list_email_tokens;
 pub mod list_server_tokens;
 pub mod list_user_tokens;
 pub mod log_in_with_password;
+pub mod metadata;
 pub mod put_user;
 pub mod revoke_server_token;
 pub mod revoke_token;
@@ -165,6 +166,7 @@ pub static FUNCTIONS: &[Function] = &[
     route!("get-email-token-value", GET "/_/user-token/value", get_email_token_value, ValueKey),
     route!("log-in-with-password", POST "/_/user-token/value", log_in_with_password, EphemeralAndValueKey),
     route!("whoami", GET HEAD "/api/auth/whoami", whoami),
+    route!("metadata", GET "/.well-known/oauth-authorization-server", metadata),
     Function {
         name: authorize::NAME,
         uses: Uses::Identity,

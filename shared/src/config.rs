@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use lambda_http::http::Uri;
 use tracing::level_filters::LevelFilter;
 
 use crate::domain::{
@@ -45,6 +46,10 @@ pub const NOT_BEFORE: &str = "TOKENRY_NOT_BEFORE";
 /// calls per second. With this memory, a revoked token can still call endpoints for up to this many
 /// seconds.
 pub const CALLER_MEMORY_SECONDS: &str = "TOKENRY_CALLER_MEMORY_SECONDS";
+
+/// The variable for the public address of the API, such as `https://auth.example.com`. By default,
+/// it is the address to which a request was sent.
+pub const PUBLIC_URL: &str = "TOKENRY_PUBLIC_URL";
 /// The variable for the holders whose tokens the authorizer accepts: a list of `account`, `server`
 /// and `user`, separated by commas. The default is `user`.
 pub const AUTHORIZER_HOLDERS: &str = "TOKENRY_AUTHORIZER_HOLDERS";
@@ -64,6 +69,8 @@ pub struct Settings {
     pub not_before: Option<Timestamp>,
     /// For how many seconds the verification of a caller is remembered.
     pub caller_memory_seconds: u64,
+    /// The public address of the API, without a slash at its end, if it is configured.
+    pub public_url: Option<String>,
     /// Which tokens the authorizer accepts.
     pub authorizer: Admission,
 }
@@ -109,6 +116,7 @@ impl Default for Settings {
             shortcode_failures_per_minute: 60,
             not_before: None,
             caller_memory_seconds: 0,
+            public_url: None,
             authorizer: Admission::default(),
         }
     }
@@ -149,6 +157,12 @@ impl Settings {
             settings.caller_memory_seconds = seconds
                 .ok_or_else(|| format!("{CALLER_MEMORY_SECONDS} is not a number from 0 to 5"))?;
         }
+        if let Some(url) = variable(PUBLIC_URL) {
+            let url = public_url(&url).ok_or_else(|| {
+                format!("{PUBLIC_URL} is not an address such as https://auth.example.com")
+            })?;
+            settings.public_url = Some(url);
+        }
         if let Some(holders) = variable(AUTHORIZER_HOLDERS) {
             settings.authorizer.holders = list(&holders, Holder::parse).ok_or_else(|| {
                 format!("{AUTHORIZER_HOLDERS} is not a list of account, server and user")
@@ -163,6 +177,15 @@ impl Settings {
         }
         Ok(settings)
     }
+}
+
+/// Parses an address that can be the issuer in RFC 8414: it has no query and no fragment. Removes
+/// slashes at its end.
+fn public_url(text: &str) -> Option<String> {
+    let url: Uri = text.parse().ok()?;
+    let has_host = url.authority().is_some() && !text.contains(['@', '#']);
+    let is_address = matches!(url.scheme_str(), Some("https" | "http")) && url.query().is_none();
+    (has_host && is_address).then(|| text.trim_end_matches('/').to_owned())
 }
 
 /// Parses a list that is separated by commas. Ignores spaces around the elements. Returns `None` if
@@ -330,6 +353,14 @@ mod tests {
             (CALLER_MEMORY_SECONDS, "-1"),
             (NOT_BEFORE, "yesterday"),
             (NOT_BEFORE, "1767225600"),
+            (PUBLIC_URL, "auth.example.com"),
+            (PUBLIC_URL, "/api"),
+            (PUBLIC_URL, "ftp://auth.example.com"),
+            (PUBLIC_URL, "https://"),
+            (PUBLIC_URL, "https://user@auth.example.com"),
+            (PUBLIC_URL, "https://auth.example.com/?a=b"),
+            (PUBLIC_URL, "https://auth.example.com#a"),
+            (PUBLIC_URL, "https://auth.example.com/a b"),
             (AUTHORIZER_HOLDERS, "users"),
             (AUTHORIZER_HOLDERS, "user,"),
             (AUTHORIZER_HOLDERS, "User"),
@@ -349,6 +380,7 @@ mod tests {
             (SHORTCODE_FAILURES, "7"),
             (CALLER_MEMORY_SECONDS, "5"),
             (NOT_BEFORE, "2026-01-01T00:00:00Z"),
+            (PUBLIC_URL, "https://auth.example.com/api/"),
             (AUTHORIZER_HOLDERS, "server, user"),
             (AUTHORIZER_ECOSYSTEMS, "C58521fd8a5d9b5cc21987501"),
         ];
@@ -360,6 +392,8 @@ mod tests {
             settings.not_before,
             Timestamp::parse("2026-01-01T00:00:00Z")
         );
+        let url = "https://auth.example.com/api".to_owned();
+        assert_eq!(settings.public_url, Some(url));
         let ecosystem = EcosystemId::parse("C58521fd8a5d9b5cc21987501").unwrap();
         let admission = Admission {
             holders: vec![Holder::Server, Holder::User],

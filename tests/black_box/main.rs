@@ -38,6 +38,7 @@ mod lives;
 mod log_in_limits;
 mod log_in_with_password;
 mod log_lines;
+mod metadata;
 mod migrate_addresses;
 mod migration;
 mod model;
@@ -148,6 +149,17 @@ pub(crate) const ROWS: &[Row] = &[
         },
         200,
         &[("BatchGetItem", 2.0)],
+    ),
+    row(
+        "metadata",
+        "",
+        Open {
+            first: 200,
+            server: 200,
+            others: 200,
+        },
+        200,
+        &[],
     ),
     row(
         "create-ecosystem",

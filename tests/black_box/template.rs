@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use functions::{FUNCTIONS, Function, Kind, endpoints};
 use lambda_http::http::Method;
 use serde_json::{Map, Value, json};
-use shared::config::{CALLER_MEMORY_SECONDS, EPHEMERAL_TABLE, Uses, VALUE_KEY};
+use shared::config::{CALLER_MEMORY_SECONDS, EPHEMERAL_TABLE, PUBLIC_URL, Uses, VALUE_KEY};
 
 /// The content of `template.yaml`, with its anchors resolved and without CloudFormation's tags. For
 /// example, `!Ref Api` is read as `Api`.
@@ -112,6 +112,23 @@ fn only_the_authorizer_has_the_environment_variables_that_select_its_callers() {
     let parameters = &TEMPLATE["Parameters"];
     assert_eq!(parameters["AuthorizerHolders"]["Default"], "user");
     assert_eq!(parameters["AuthorizerEcosystems"]["Default"], "");
+}
+
+#[test]
+fn only_the_metadata_endpoint_has_the_environment_variable_with_the_public_address() {
+    for function in FUNCTIONS {
+        let variables = &properties(function)["Environment"]["Variables"];
+        let given = variables.get(PUBLIC_URL).and_then(Value::as_str);
+        let expected = (function.name == "metadata").then_some("PublicUrl");
+        assert_eq!(given, expected, "{}", function.name);
+    }
+    // The longest VersionDescription that the limits of the parameters allow: `error`, a time, the
+    // ARN of a restored table in a region with a long name, a digit, the address and spaces.
+    let region = "us-isob-east-1";
+    let arn = format!("arn:aws-iso-b:dynamodb:{region}:123456789012:table/");
+    let address = TEMPLATE["Parameters"]["PublicUrl"]["MaxLength"].as_u64();
+    let length = "error 2026-01-01T00:00:00Z ".len() + arn.len() + 100 + " 5 ".len();
+    assert!(length + usize::try_from(address.unwrap()).unwrap() <= 256);
 }
 
 #[test]

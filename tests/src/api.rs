@@ -8,7 +8,7 @@ use tokenry_api::{
     ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedShortcode, Ecosystem,
     EcosystemChange, EmailTokenData, EmailTokenList, EmailTokenValueData, EndedEmailToken,
     ExchangedToken, Introspection, LogIn, MintedToken, NewEmailToken, NewShortcode, NewToken,
-    Revoked, TokenChange, TokenList, TokenRecord, TypedShortcode, User, UserChange,
+    Revoked, ServerMetadata, TokenChange, TokenList, TokenRecord, TypedShortcode, User, UserChange,
 };
 
 /// Parses a JSON body as the type that has the schema's name, and serializes the parsed value.
@@ -38,6 +38,7 @@ pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
         "NewShortcode" => rewrite::<NewShortcode>,
         "NewToken" => rewrite::<NewToken>,
         "Revoked" => rewrite::<Revoked>,
+        "ServerMetadata" => rewrite::<ServerMetadata>,
         "TokenChange" => rewrite::<TokenChange>,
         "TokenList" => rewrite::<TokenList>,
         "TokenRecord" => rewrite::<TokenRecord>,

@@ -34,6 +34,7 @@ impl Event {
             "requestContext": {
                 "accountId": "123456789012",
                 "apiId": "api",
+                "domainName": "api.example.com",
                 "http": {
                     "method": endpoint_row.method.as_str(),
                     "path": "/",

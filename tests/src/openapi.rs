@@ -381,6 +381,7 @@ pub fn has_field(endpoint: &Endpoint, place: &str, name: &str) -> bool {
             properties.is_some_and(|of| of.get(name).is_some())
         }
         // If the credential is optional, an invalid credential is ignored and causes no error.
+        ("header", "Host") => endpoint.name == "metadata",
         ("header", "Authorization") => {
             let security = operation.and_then(|of| of.get("security"));
             let accepted = security.and_then(|of| of.value().as_array());

@@ -37,6 +37,10 @@ pub(super) struct Raw {
     pub(super) query: String,
     /// Whether the event says that the body is base64, but the body cannot be decoded.
     pub(super) undecodable_body: bool,
+    /// The host to which the request was sent, as API Gateway reports it.
+    pub(super) host: Option<String>,
+    /// The path to which the request was sent. It begins with the stage, if the address does.
+    pub(super) path: Option<String>,
 }
 
 /// Handles one event of an API Gateway route, for REST and HTTP APIs.
@@ -114,9 +118,10 @@ fn panicked(_app: &App, _request: Request) -> Answer<'_> {
 impl Raw {
     fn of_http_api(event: &mut ApiGatewayV2httpRequest) -> Self {
         event.raw_path = None;
-        event.request_context.domain_name = None;
         event.headers.remove(HOST);
         Self {
+            host: event.request_context.domain_name.take(),
+            path: event.request_context.http.path.clone(),
             query: event.raw_query_string.take().unwrap_or_default(),
             undecodable_body: take_undecodable(&mut event.body, event.is_base64_encoded),
         }
@@ -124,7 +129,6 @@ impl Raw {
 
     fn of_rest_api(event: &mut ApiGatewayProxyRequest) -> Self {
         event.path = None;
-        event.request_context.domain_name = None;
         event.headers.remove(HOST);
         event.multi_value_headers.remove(HOST);
         join_authorization(&event.multi_value_headers, &mut event.headers);
@@ -135,6 +139,8 @@ impl Raw {
         let mut query = Serializer::new(String::new());
         query.extend_pairs(fields.iter());
         Self {
+            host: event.request_context.domain_name.take(),
+            path: event.request_context.path.clone(),
             query: query.finish(),
             undecodable_body: take_undecodable(&mut event.body, event.is_base64_encoded),
         }

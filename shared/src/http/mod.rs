@@ -1,5 +1,6 @@
 //! The HTTP layer: converts API Gateway's events to requests, and results to responses.
 
+mod address;
 mod credential;
 pub mod cursor;
 pub mod ecosystem;
@@ -20,10 +21,11 @@ use lambda_http::{
 use tracing::Instrument;
 
 pub use self::{
+    address::{is_this_machine, public_url},
     credential::{client_credential, credential, of_header},
     event::respond,
     origin::{Origin, back_end},
-    response::{created, created_secret, no_content, oauth, ok, ok_secret},
+    response::{created, created_secret, no_content, oauth, ok, ok_cached, ok_secret},
 };
 use crate::{
     domain::{

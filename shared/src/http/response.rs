@@ -57,6 +57,20 @@ pub fn created_secret(value: &impl Serialize) -> Result<Response<Body>> {
     json_of(StatusCode::CREATED, value).map(not_stored)
 }
 
+/// Returns 200 with a body that everyone may cache for this many seconds.
+///
+/// # Errors
+/// The value cannot be written as JSON.
+pub fn ok_cached(value: &impl Serialize, seconds: u32) -> Result<Response<Body>> {
+    let mut response = json_of(StatusCode::OK, value)?;
+    let cached = HeaderValue::try_from(format!("public, max-age={seconds}"));
+    let cached = cached.map_err(|error| Error::Internal {
+        cause: format!("response: {error}"),
+    })?;
+    response.headers_mut().insert(CACHE_CONTROL, cached);
+    Ok(response)
+}
+
 fn not_stored(mut response: Response<Body>) -> Response<Body> {
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().insert(CACHE_CONTROL, no_store);

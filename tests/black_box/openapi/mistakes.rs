@@ -59,6 +59,10 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "environmentIdInBody" => event.json_body(r#"{"environmentId":"58521fd8a5d9b5cc21987502"}"#),
         "userId" => event.parameter("id", "bob"),
         "ecosystemId" | "environmentId" | "tokenId" => event.parameter(example, "x"),
+        "host" => {
+            event.json["requestContext"]["domainName"] = "a b".into();
+            event
+        }
         "ecosystem" => query(event, "ecosystem=x"),
         "holder" => query(event, "holder=nobody"),
         "expiryType" => query(event, "expiryType=Never"),
