@@ -102,10 +102,23 @@ def every_endpoint(run, introspect):
     listed = run.ask("list-user-tokens", **of_bob)["tokens"]
     must([one["tokenId"] for one in listed] == [users["tokenId"]], "the list contains the user's token", listed)
 
+    of_token = {"parameters": {"id": bob, "tokenId": users["tokenId"]}}
+    changed = run.ask("update-user-token", body={"name": "phone", "metadata": {"plan": "pro"}}, **of_token)
+    must(changed["metadata"] == {"plan": "pro"}, "the record contains the new metadata", changed)
+    must(run.ask("get-user-token", **of_token) == changed, "get-user-token returns the same record")
+
     servers = run.ask("create-server-token", **of_ecosystem)
     must(is_active(servers["token"]), "the server's token is active")
     listed = run.ask("list-server-tokens", **of_ecosystem)["tokens"]
     must([one["tokenId"] for one in listed] == [servers["tokenId"]], "the list contains the server's token", listed)
+
+    of_token = {"parameters": {"ecosystemId": ecosystem, "tokenId": servers["tokenId"]}}
+    changed = run.ask("update-server-token", body={"disabled": True}, **of_token)
+    must(changed["state"] == "disabled", "the server's token is disabled", changed)
+    must(not is_active(servers["token"]), "a disabled token is not active")
+    changed = run.ask("update-server-token", body={"disabled": False}, **of_token)
+    must(run.ask("get-server-token", **of_token) == changed, "get-server-token returns the same record")
+    must(is_active(servers["token"]), "an enabled token is active")
 
     code = run.ask("create-shortcode", 201, body={"environmentId": environment})["shortcode"]
     must(len(code) == 6, "by default, a short code has six characters", code)

@@ -46,12 +46,12 @@ LINKS = [
     ),
     (
         "create-user-token",
-        "revoke-user-token",
+        "get-user-token update-user-token revoke-user-token",
         {"parameters": {"id": "$request.path.id", "tokenId": "$response.body#/tokenId"}},
     ),
     (
         "create-server-token",
-        "revoke-server-token",
+        "get-server-token update-server-token revoke-server-token",
         {"parameters": {"ecosystemId": "$request.path.ecosystemId", "tokenId": "$response.body#/tokenId"}},
     ),
     ("create-shortcode", "consume-shortcode", {"requestBody": {"shortcode": "$response.body#/shortcode"}}),

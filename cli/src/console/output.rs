@@ -185,7 +185,7 @@ fn cell(name: &str, record: &Value) -> Option<String> {
         (_, Value::Null) => Some("-".to_owned()),
         (_, value) => value.as_str().map(printable),
     };
-    Some(text.unwrap_or_else(|| value.to_string()))
+    Some(text.unwrap_or_else(|| printable(&value.to_string())))
 }
 
 fn time(seconds: u64) -> Option<String> {

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use crate::{
     domain::{
-        error::{Error, Result},
+        error::Result,
         owner::OwnerKey,
         token::{Ancestry, EndReason, Ending, TokenId},
     },
@@ -34,7 +34,8 @@ pub(super) enum DescendantState {
 }
 
 /// Ends one token, unless it has ended. `has_descendants` says whether the token is known to have
-/// descendants. If the token has made its first token meanwhile, this function tries again.
+/// descendants. If the token has made its first token meanwhile, or was disabled or enabled, this
+/// function tries again.
 ///
 /// The revision is not a condition of the write, because the write replaces nothing that was read.
 /// Whoever holds the token can change its revision again and again, and must not be able to delay
@@ -49,20 +50,26 @@ pub(super) async fn end_one(
     has_descendants: bool,
     ending: &Ending,
 ) -> Result<DescendantState> {
-    for has_descendants in [has_descendants, true] {
-        let end = app.identity.token_end(owner, id, has_descendants, ending)?;
-        return Ok(match change(app, end).await? {
-            WriteResult::Written if has_descendants => DescendantState::Valid,
-            WriteResult::Written => DescendantState::Ended,
-            WriteResult::Conflict(Some(StoredToken::Token(_) | StoredToken::Disabled(_))) => {
-                continue;
+    let (mut has_descendants, mut is_disabled) = (has_descendants, false);
+    loop {
+        let end = app
+            .identity
+            .token_end(owner, id, has_descendants, is_disabled, ending)?;
+        match change(app, end).await? {
+            WriteResult::Written if has_descendants => return Ok(DescendantState::Valid),
+            WriteResult::Written => return Ok(DescendantState::Ended),
+            WriteResult::Conflict(Some(
+                StoredToken::Token(token) | StoredToken::Disabled(token),
+            )) => {
+                has_descendants |= token.descendants.is_some();
+                is_disabled = token.is_disabled;
             }
-            WriteResult::Conflict(there) => of_ended(there),
-        });
+            WriteResult::Conflict(there) => return Ok(of_ended(there)),
+        }
+        // The embedded database never yields. Without this yield, the time limit of the request
+        // could not stop the loop.
+        tokio::task::yield_now().await;
     }
-    Err(Error::Unavailable {
-        cause: "a token changes all the time".to_owned(),
-    })
 }
 
 /// Returns what is known about the descendants of a token, from the stored item of the token, which

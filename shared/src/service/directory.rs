@@ -191,10 +191,9 @@ pub struct UserChange {
 
 impl UserChange {
     /// Returns whether the change makes a user an admin user, or changes how an admin user logs in.
-    fn concerns_admin(&self, next: &User, old: Option<&User>) -> bool {
+    fn concerns_admin(&self, old: Option<&User>) -> bool {
         let is_log_in = self.email.is_some() || self.password.is_some();
-        let is_admin = next.admin || old.is_some_and(|old| old.admin);
-        self.admin == Some(true) || (is_log_in && is_admin)
+        self.admin == Some(true) || (is_log_in && old.is_some_and(|old| old.admin))
     }
 
     /// Returns the user with these changes. The version stays the same.
@@ -285,6 +284,15 @@ pub async fn put_user(
 ) -> Result<Put> {
     let (id, account) = (slot.id, slot.account);
     let mut current = slot.current.cloned();
+    // An admin user can manage e-mail tokens. So can whoever logs in as an admin user.
+    let may_change = |current: Option<&User>| {
+        if slot.may_manage_email_tokens || !change.concerns_admin(current) {
+            return Ok(());
+        }
+        let scope = Permission::EmailTokensWrite.scope();
+        Err(Error::InsufficientScope(scope.into()))
+    };
+    may_change(current.as_ref())?;
     if change.must_be_new && current.is_some() {
         return Err(USER_EXISTS);
     }
@@ -302,6 +310,7 @@ pub async fn put_user(
         (None, None) => PasswordChange::Keep,
     };
     loop {
+        may_change(current.as_ref())?;
         let next = match &current {
             Some(user) if user.id != *id => return Err(KEY_TAKEN),
             Some(_) if change.must_be_new => return Err(USER_EXISTS),
@@ -318,11 +327,6 @@ pub async fn put_user(
             }
         };
         let old = current.as_ref();
-        // An admin user can manage e-mail tokens. So can whoever logs in as an admin user.
-        if !slot.may_manage_email_tokens && change.concerns_admin(&next, old) {
-            let scope = Permission::EmailTokensWrite.scope();
-            return Err(Error::InsufficientScope(scope.into()));
-        }
         let moves = old.and_then(|user| user.email.as_ref()) != next.email.as_ref();
         current = if moves || change.password.is_some() {
             let new = match &next.email {

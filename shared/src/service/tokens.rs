@@ -20,6 +20,7 @@ use crate::{
         app::App,
         deadline::Deadline,
         descendants::{DescendantState, end_descendants, end_one, of_ended},
+        directory::environment_exists,
         verify::Lookup,
     },
     store::{
@@ -141,13 +142,19 @@ pub async fn look<A>(
 async fn is_kept(app: &App, owner: &Owner, token: &Token) -> Result<bool> {
     // After a migration, tokens without a tag are invalid.
     let has_tag = token.tag_key.is_some() || app.deployment().await?.schema == Schema::One;
-    Ok(has_tag && token.is_of(owner.state()) && !app.is_rejected(token.id))
+    let is_kept = has_tag && token.is_of(owner.state()) && !app.is_rejected(token.id);
+    // The tokens of a user of an environment end with the environment.
+    Ok(is_kept
+        && match owner {
+            Owner::User(user) => environment_exists(app, user).await?,
+            Owner::Account(_) | Owner::Ecosystem(_) => true,
+        })
 }
 
 /// Changes a token. Returns its new record.
 ///
 /// A user with its own token may only rename a token of its own, narrow its scope and disable it.
-/// Any other caller may not grant scopes that the caller lacks
+/// Any other caller may not grant scopes that the caller lacks, also not by enabling a token
 /// ([`Verified::must_be_able_to_grant`](super::verify::Verified::must_be_able_to_grant)).
 ///
 /// # Errors
@@ -162,6 +169,9 @@ pub async fn update(
     wanted: &TokenChange,
 ) -> Result<Token> {
     let ended = || Error::Conflict("token has ended");
+    if permit.is_only_own() && wanted.metadata.is_some() {
+        return Err(Error::Forbidden);
+    }
     let TokenRecord::Token(mut old) = look(app, permit, owner, id).await? else {
         return Err(ended());
     };
@@ -170,18 +180,26 @@ pub async fn update(
             return Err(Error::Conflict("token is an e-mail token"));
         }
         let new = wanted.of(&old);
+        let enables = old.is_disabled && !new.is_disabled;
         if permit.is_only_own() {
-            let enables = old.is_disabled && !new.is_disabled;
             let widens = old.scope.missing(&new.scope).is_some();
-            if enables || widens || wanted.metadata.is_some() {
+            if enables || widens {
                 return Err(Error::Forbidden);
             }
-        } else if let Some(added) = old.scope.added_own(&new.scope) {
+        } else {
+            // Who enables a token grants everything that the token allows.
+            let granted = if enables {
+                Some(new.scope.clone())
+            } else {
+                old.scope.added_own(&new.scope)
+            };
             let recipient = match owner {
                 Owner::User(user) => TokenRecipient::User(user),
                 Owner::Account(_) | Owner::Ecosystem(_) => TokenRecipient::Server,
             };
-            permit.caller().must_be_able_to_grant(&added, recipient)?;
+            if let Some(granted) = granted {
+                permit.caller().must_be_able_to_grant(&granted, recipient)?;
+            }
         }
         if !old.expiry.is_valid_at(app.now().seconds()) {
             return Err(ended());
@@ -209,9 +227,16 @@ pub async fn revoke(
     owner: impl Into<TokenOwner>,
     id: TokenId,
 ) -> Result<()> {
-    let key = owner.into().key;
+    let TokenOwner { key, epoch, .. } = owner.into();
     let by = permit.caller().author();
     match permit.token_of(key, id) {
+        // The token ended with all other tokens of its owner.
+        Some(token) if token.epoch != epoch => Err(no_token(id)),
+        // The record stays as it is. Descendants of the token have expired too.
+        Some(Token {
+            expiry: Expiry::FixedTtl { expires_at, .. },
+            ..
+        }) if *expires_at <= app.now().seconds() => Ok(()),
         Some(token) => end(app, token, by).await,
         None => match permit.ended_token_of(key, id) {
             Some(token) => end_remaining(app, token, by).await,

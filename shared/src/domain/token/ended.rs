@@ -72,6 +72,7 @@ pub struct EndedToken {
     pub ended_by: Option<Author>,
     /// The kind of the token: `Infinite`, `FixedTtl`, `SlidingTtl` or `Email`.
     expiry_type: Option<String>,
+    ends_at: Option<UnixSeconds>,
     /// When the token was created.
     pub created_at: Option<UnixSeconds>,
     /// When the token was last used.
@@ -96,10 +97,14 @@ impl EndedToken {
         }
     }
 
-    /// Returns the expiry type that clients see. An e-mail token counts as infinite.
+    /// Returns the expiry type that clients see.
     pub fn expiry_type(&self) -> ExpiryType {
         let stored = self.expiry_type.as_deref().unwrap_or_default();
-        ExpiryType::parse(stored).unwrap_or(ExpiryType::Infinite)
+        ExpiryType::parse(stored).unwrap_or(match self.ends_at {
+            // An e-mail token with a date.
+            Some(_) => ExpiryType::FixedTtl,
+            None => ExpiryType::Infinite,
+        })
     }
 
     /// Returns whether tokens that descend from this token may still be valid.

@@ -8,7 +8,7 @@
 use aws_sdk_dynamodb::types::{DeleteRequest, PutRequest, TransactWriteItem, WriteRequest};
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, Key, StoredToken, stored_token};
+use super::{DISABLED_HASH, Identity, Key, StoredToken, TOKEN_HASH, stored_token};
 use crate::{
     domain::{
         error::Result,
@@ -61,19 +61,21 @@ pub(crate) struct Descent<'a> {
 }
 
 impl Identity {
-    /// Prepares to end a token: the token's item loses its `token_hash`, and says for 90 days when,
-    /// why and by whom the token was ended. The condition is that the token is stored and has not
-    /// ended. If `has_descendants` is false, there is a second condition: the token has made no
-    /// other token. If only this second condition is false, the conflict contains a
-    /// `StoredToken::Token`.
+    /// Prepares to end a token: the token's item loses its hash, and says for 90 days when, why and by
+    /// whom the token was ended. The condition is that the token is stored, has not ended, and is
+    /// disabled if `is_disabled` is true, and enabled if it is false. If `has_descendants` is false,
+    /// there is another condition: the token has made no other token. If one of the last two
+    /// conditions is false, the conflict contains a `StoredToken::Token` or a
+    /// `StoredToken::Disabled`.
     pub(crate) fn token_end(
         &self,
         owner: OwnerKey,
         id: TokenId,
         has_descendants: bool,
+        is_disabled: bool,
         ending: &Ending,
     ) -> Result<Change<WriteResult<StoredToken>>> {
-        let end = self.end(owner, id, has_descendants, ending)?;
+        let end = self.end(owner, id, has_descendants, is_disabled, ending)?;
         Ok(Change::alone(end, |transacted| match transacted {
             Transacted::Written => Ok(WriteResult::Written),
             Transacted::Refused(mut refused) => {
@@ -87,6 +89,7 @@ impl Identity {
         owner: OwnerKey,
         id: TokenId,
         has_descendants: bool,
+        is_disabled: bool,
         ending: &Ending,
     ) -> Result<TransactWriteItem> {
         let mut values = vec![
@@ -97,18 +100,21 @@ impl Identity {
             (":zero", to_value(&0)?),
             (":one", to_value(&1)?),
         ];
-        let has_not_ended = "(attribute_exists(token_hash) OR attribute_exists(disabled_hash))";
+        let hash = if is_disabled {
+            DISABLED_HASH
+        } else {
+            TOKEN_HASH
+        };
         let (descendants, condition) = if has_descendants {
             values.push((":ending", to_value(&Descendants::Ending)?));
-            (", descendants = :ending", has_not_ended.to_owned())
+            (", descendants = :ending", "")
         } else {
-            let condition = format!("{has_not_ended} AND attribute_not_exists(descendants)");
-            ("", condition)
+            ("", " AND attribute_not_exists(descendants)")
         };
+        let condition = format!("attribute_exists({hash}){condition}");
         let expression = format!(
-            "SET ended_hash = if_not_exists(token_hash, disabled_hash), ended_at = :at, \
-             end_reason = :reason, ended_by = :by, {TTL_ATTRIBUTE} = :delete_at, \
-             {NEXT_REVISION}{descendants} REMOVE token_hash, disabled_hash, epoch"
+            "SET ended_hash = {hash}, ended_at = :at, end_reason = :reason, ended_by = :by, \
+             {TTL_ATTRIBUTE} = :delete_at, {NEXT_REVISION}{descendants} REMOVE {hash}, epoch"
         );
         let key = Key::token(owner, id).to_item()?;
         update(&self.table, key, &expression, &condition, &[], &values)
