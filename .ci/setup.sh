@@ -28,12 +28,17 @@ use_installed_toolchain() {
 }
 use_installed_toolchain
 
-# install PACKAGE…: installs the packages if the script runs as root on Debian. Otherwise does
-# nothing.
+# install PACKAGE…: installs the packages if the script runs on Debian, and as root or in a workflow of
+# GitHub. Otherwise does nothing.
 install() {
-  if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then return; fi
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  local as_root=()
+  if ! command -v apt-get >/dev/null; then return; fi
+  if [[ $(id -u) != 0 ]]; then
+    [[ ${GITHUB_ACTIONS-} == true ]] || return 0
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 # need COMMAND PACKAGE…: installs the packages if the command does not exist.
