@@ -4,6 +4,7 @@ a statement is false.
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 
@@ -16,14 +17,16 @@ def must(holds, statement, seen=""):
 
 
 @contextlib.contextmanager
-def serving(tokenry, log, data=None):
+def serving(tokenry, log, data=None, environment=None):
     """Starts a server that logs to `log`. It stores data in the directory `data`, or in memory.
+
+    `environment` contains more environment variables for the server.
 
     Yields the JSON object that the server prints when it is ready.
     """
     where = ["--data", str(data)] if data else ["--memory"]
     arguments = [tokenry, "serve", *where, "--port", "0", "--json", "--log", "info"]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True)
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | (environment or {}))
     try:
         yield json.loads(process.stdout.readline())
     finally:
