@@ -28,6 +28,16 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         "of a sliding token",
         &[("BatchGetItem", 5.0), ("UpdateItem", 1.0)],
     ),
+    (
+        "introspect-token",
+        "of a sliding token with 1 KB of metadata",
+        &[("BatchGetItem", 5.0), ("UpdateItem", 2.0)],
+    ),
+    (
+        "introspect-token",
+        "of a token whose last use is written, about once an hour",
+        &[("BatchGetItem", 5.0), ("UpdateItem", 1.0)],
+    ),
     ("whoami", "of a user's token", &[("BatchGetItem", 3.0)]),
     (
         "whoami",
@@ -39,6 +49,11 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         "of a sliding token",
         &[("BatchGetItem", 3.0), ("UpdateItem", 1.0)],
     ),
+    (
+        "whoami",
+        "of a token whose last use is written, about once an hour",
+        &[("BatchGetItem", 3.0), ("UpdateItem", 1.0)],
+    ),
     ("authorize", "", &[("BatchGetItem", 3.0)]),
     (
         "authorize",
@@ -48,6 +63,11 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     (
         "authorize",
         "of a sliding token",
+        &[("BatchGetItem", 3.0), ("UpdateItem", 1.0)],
+    ),
+    (
+        "authorize",
+        "of a token whose last use is written, about once an hour",
         &[("BatchGetItem", 3.0), ("UpdateItem", 1.0)],
     ),
     (
@@ -702,13 +722,25 @@ impl Variant {
                 service.database.take_calls()
             }
             ("introspect-token" | "whoami" | "authorize", when) => {
-                let kind = match when {
-                    "of a sliding token" => "SlidingTtl",
-                    _ => "Infinite",
+                let kind = if when.contains("sliding") {
+                    "SlidingTtl"
+                } else {
+                    "Infinite"
                 };
-                let query = format!("expiryType={kind}");
-                let token = service.mint(bob, &query).await.token();
+                let mut body = json!({ "expiryType": kind });
+                if when.contains("1 KB") {
+                    body["metadata"] = json!({ "a": "a".repeat(256), "b": "b".repeat(256), "c": "c".repeat(256), "d": "d".repeat(200) });
+                }
+                let path = format!("/api/users/{bob}/tokens");
+                let minted = service.manage("POST", &path, &body.to_string()).await;
+                let token = minted.token();
                 service.clock.advance(1);
+                if when.contains("once an hour") {
+                    service.clock.advance(75 * 60);
+                    // Writes the last use of the caller's token. The execution environment then
+                    // caches no ecosystem.
+                    service.introspect("tk_uf_rubbish").await;
+                }
                 let verify = async || match function {
                     "authorize" => self.authorize(&token).await,
                     "whoami" => {

@@ -31,6 +31,7 @@ mod get_email_token_value;
 mod get_user;
 mod guesses;
 mod introspect_token;
+mod last_use;
 mod list_email_tokens;
 mod list_server_tokens;
 mod list_user_tokens;

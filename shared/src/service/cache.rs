@@ -28,9 +28,9 @@ const CACHE_SECONDS: u64 = 30;
 /// A map with this many entries is cleared before the next entry is added. The entries of a full
 /// map take a few hundred kilobytes.
 const CACHE_SIZE: usize = 4096;
-/// How many dead tokens are remembered. The same number of callers is remembered separately. If one
-/// of the two memories is full, its entry that was not used for the longest time is removed. 16,384
-/// dead tokens take about 2 MB.
+/// How many dead tokens are remembered. The same number of callers, and of tokens whose last use was
+/// written, is remembered separately. If one of the three memories is full, its entry that was not
+/// used for the longest time is removed. 16,384 dead tokens take about 2 MB.
 const MEMORY_SIZE: usize = 16_384;
 
 /// Entries of one type. The key of an entry is the hash of a token.
@@ -47,13 +47,15 @@ pub(super) enum Dead {
 }
 
 /// Ecosystems and environments that were read recently, the latest renewal of each sliding token,
-/// dead tokens, and the verifications of callers.
+/// dead tokens, the verifications of callers, and the tokens whose last use was written recently.
 pub(crate) struct Cache {
     ecosystems: Mutex<HashMap<OwnerKey, (UnixSeconds, Ecosystem)>>,
     environments: Mutex<HashMap<EnvironmentId, UnixSeconds>>,
     renewals: Mutex<HashMap<[u8; 32], Arc<Renewed>>>,
     dead: Memory<Dead>,
     callers: Memory<(UnixSeconds, Verified)>,
+    /// When this execution environment last tried to write the last use of a token.
+    uses: Memory<UnixSeconds>,
 }
 
 impl Default for Cache {
@@ -65,6 +67,7 @@ impl Default for Cache {
             // These maps grow only when entries are added.
             dead: Mutex::new(LruCache::unbounded()),
             callers: Mutex::new(LruCache::unbounded()),
+            uses: Mutex::new(LruCache::unbounded()),
         }
     }
 }
@@ -146,6 +149,11 @@ impl Cache {
         Ok(renewal.result.get_or_try_init(renew).await?.until)
     }
 
+    /// Forgets the renewal of a token in this second, so that the next use renews it again.
+    pub(super) fn forget_renewal(&self, token: &PlainToken) {
+        lock(&self.renewals).remove(token.hashed().as_bytes());
+    }
+
     /// Returns whether another execution environment has probably renewed this token in this second
     /// already. This is likely if another one had already renewed the token when this one last used
     /// it, in the last 30 seconds. Then the token is read before it is renewed, because even a
@@ -191,7 +199,7 @@ impl Cache {
 
     /// Remembers that a token is dead.
     pub(super) fn insert_dead(&self, token: &PlainToken, dead: Dead) {
-        insert(&self.dead, token, dead);
+        insert(&mut lock(&self.dead), token, dead);
     }
 
     /// Returns the verification of a caller's token, if the verification is less than `seconds`
@@ -211,12 +219,24 @@ impl Cache {
 
     /// Remembers the verification of a caller's token.
     pub(super) fn insert_caller(&self, token: &PlainToken, now: UnixSeconds, verified: Verified) {
-        insert(&self.callers, token, (now, verified));
+        insert(&mut lock(&self.callers), token, (now, verified));
+    }
+
+    /// Returns whether this execution environment may now write the last use of a token. It tries
+    /// this at most once in 30 seconds for each token. So concurrent uses of a token make one write,
+    /// and while the writes fail, almost no use waits for a write.
+    pub(super) fn may_store_use(&self, token: &PlainToken, now: UnixSeconds) -> bool {
+        let mut uses = lock(&self.uses);
+        let tried = uses.get(token.hashed().as_bytes());
+        let may_store = tried.is_none_or(|tried| !is_fresh(*tried, now));
+        if may_store {
+            insert(&mut uses, token, now);
+        }
+        may_store
     }
 }
 
-fn insert<T>(memory: &Memory<T>, token: &PlainToken, entry: T) {
-    let mut memory = lock(memory);
+fn insert<T>(memory: &mut LruCache<[u8; 32], T>, token: &PlainToken, entry: T) {
     memory.put(*token.hashed().as_bytes(), entry);
     if memory.len() > MEMORY_SIZE {
         memory.pop_lru();

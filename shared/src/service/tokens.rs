@@ -74,8 +74,8 @@ pub(super) enum OtherWrites<R> {
 }
 
 /// Sends a write that revokes or changes tokens. All these writes go through this function, with
-/// three exceptions: renewing a token, marking an unused sliding token as expired, and deleting the
-/// records of tokens that are already invalid. The links of descendants decide nothing about the
+/// four exceptions: renewing a token, storing its last use, marking an unused sliding token as
+/// expired, and deleting the records of tokens that are already invalid. The links of descendants decide nothing about the
 /// validity of a token, so their changes do not go through this function.
 ///
 /// # Errors

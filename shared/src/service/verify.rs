@@ -1,8 +1,11 @@
 //! Verifies tokens. Reads all needed records together, and renews sliding tokens at the same time.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 
 use crate::{
     domain::{
@@ -19,6 +22,11 @@ use crate::{
     service::{app::App, cache::Dead},
     store::identity::{Items, Key},
 };
+
+/// How long a request waits for the write of the last use of its tokens. A database operation takes
+/// at most 2.5 seconds, and a request 2.8 seconds. So a verification that succeeds at the last
+/// moment still succeeds if this write gets no response.
+const STORE_USE: Duration = Duration::from_millis(200);
 
 /// The records of the identity table that one request needs. A handler first adds all records to
 /// the lookup, and then reads them together.
@@ -167,6 +175,10 @@ impl<'a> Lookup<'a> {
     /// this one last used it, the token is now read before it is renewed. If the record shows a
     /// renewal in this second, no renewal is sent. Otherwise the renewal follows the read.
     ///
+    /// For a valid token that is not a sliding token, one `UpdateItem` follows the read about once
+    /// an hour, and stores the time of this use ([`Token::must_store_use`]). If it fails, the
+    /// verification still succeeds.
+    ///
     /// # Errors
     /// The database is unavailable.
     pub async fn read(mut self) -> Result<Found> {
@@ -185,7 +197,7 @@ impl<'a> Lookup<'a> {
         let renew = |token| renew(app, token, now);
         let is_read_first = |token: &&PlainToken| app.cache.reads_before_renewal(token, now);
         let (read_first, others): (Vec<_>, Vec<_>) = sliding.partition(is_read_first);
-        let renewals = try_join_all(others.into_iter().map(renew));
+        let renewals = try_join_all(others.iter().copied().map(renew));
         let (items, mut renewed) = try_join(app.identity.read(&self.keys), renewals).await?;
         for key in self.to_remember {
             if let Some(Owner::Ecosystem(ecosystem)) = items.owner(key) {
@@ -196,7 +208,20 @@ impl<'a> Lookup<'a> {
             let record = items.token(token.owner(), token.id());
             record.is_some_and(|record| app.cache.must_renew(token, record, now))
         };
-        let renewals = read_first.into_iter().filter(must_renew).map(renew);
+        // This execution environment shares the rejection of a renewal for a second. If the token
+        // was rejected because it was disabled, it may have been enabled since then.
+        let is_enabled_again = |token: &&PlainToken| {
+            let record = items.token(token.owner(), token.id());
+            let hash = token.hashed();
+            let is_valid = record
+                .is_some_and(|record| record.token_hash == hash && record.expiry.is_valid_at(now));
+            let is_rejected = renewed.contains(&(*hash.as_bytes(), None));
+            is_valid && is_rejected
+        };
+        let renew_again = others.into_iter().filter(is_enabled_again);
+        let renew_again = renew_again.inspect(|token| app.cache.forget_renewal(token));
+        let renewals = read_first.into_iter().filter(must_renew);
+        let renewals = renewals.chain(renew_again).map(renew);
         let environments = existing_environments(app, &items, &self.users, now);
         let (more, environments) = try_join(try_join_all(renewals), environments).await?;
         renewed.extend(more);
@@ -212,7 +237,7 @@ impl<'a> Lookup<'a> {
             renewed: renewed.into_iter().collect(),
             remembered_caller: self.remembered_caller,
         };
-        for token in self.tokens {
+        for token in &self.tokens {
             if let Some(dead) = found.dead(token) {
                 app.cache.insert_dead(token, dead);
             }
@@ -222,7 +247,32 @@ impl<'a> Lookup<'a> {
         {
             app.cache.insert_caller(token, now, verified);
         }
+        store_uses(app, &found, &self.tokens).await;
         Ok(found)
+    }
+}
+
+/// Stores the use of each valid token whose last use was not stored for about an hour.
+async fn store_uses(app: &App, found: &Found, tokens: &[&PlainToken]) {
+    let now = found.now;
+    let writes = tokens.iter().filter_map(|token| {
+        let record = found.items.token(token.owner(), token.id())?;
+        let must_store = record.must_store_use(now)
+            && found.verified(token).is_some()
+            && app.cache.may_store_use(token, now);
+        must_store.then(|| app.identity.store_use(token, record, now))
+    });
+    let writes: Vec<_> = writes.collect();
+    if writes.is_empty() {
+        return;
+    }
+    match tokio::time::timeout(STORE_USE, join_all(writes)).await {
+        Ok(results) => {
+            for error in results.into_iter().filter_map(Result::err) {
+                tracing::warn!(cause = ?error, "cannot store the last use of a token");
+            }
+        }
+        Err(_elapsed) => tracing::warn!("cannot store the last use of a token in time"),
     }
 }
 

@@ -61,6 +61,14 @@ impl TokenId {
         Timestamp::from_millis(self.0.timestamp_ms())
     }
 
+    /// Returns how many seconds must pass between two writes of the token's last use: 60 to 75
+    /// minutes. The exact time depends on the random part of the id. Otherwise, tokens that were
+    /// created in the same second would all be written in the same second.
+    const fn seconds_between_uses(self) -> u32 {
+        let [.., high, low] = self.to_bytes();
+        60 * 60 + u16::from_be_bytes([high, low]) as u32 % (15 * 60)
+    }
+
     /// Returns the sort key of the token's item.
     pub fn item(self) -> String {
         format!("{}{}", Self::ITEM_PREFIX, self)
@@ -283,9 +291,9 @@ pub struct Token {
     /// The number of the key that created the token's tag, or `None` for a token without a tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag_key: Option<u32>,
-    /// Starts at 1. Each write increases the revision by 1, with two exceptions: a renewal, and the
-    /// write that prevents all later renewals of a sliding token that is already expired. The
-    /// revision is 0 if the item has no revision, because an earlier release created the token.
+    /// Starts at 1. Each write increases the revision by 1, with three exceptions: a renewal, the
+    /// write that prevents all later renewals of a sliding token that is already expired, and the
+    /// write of the last use of any other token. The revision is 0 if the item has no revision, because an earlier release created the token.
     pub revision: u64,
     /// The token's ancestry.
     #[serde(flatten)]
@@ -400,6 +408,16 @@ impl Token {
             && self.expiry.is_valid_at(now)
     }
 
+    /// Returns whether a use of the token in the second `now` must be stored. Each renewal of a
+    /// sliding token stores a use, so this function returns `false` for a sliding token. For any
+    /// other token, the last use is only exact to about an hour, because each write costs a write
+    /// unit.
+    pub fn must_store_use(&self, now: UnixSeconds) -> bool {
+        let last = self.last_used_at.unwrap_or(self.created_at);
+        !matches!(self.expiry, Expiry::SlidingTtl { .. })
+            && last.plus(self.id.seconds_between_uses()) <= now
+    }
+
     /// Generates a token, with a tag if a key is given. Returns its record and its text. The record
     /// does not contain the text.
     pub fn generate(
@@ -434,9 +452,26 @@ impl Token {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
+
+    #[test]
+    fn the_last_uses_of_tokens_that_were_created_together_are_written_at_different_times() {
+        let mut rng = StdRng::seed_from_u64(0);
+        let mut id = || TokenId::generate(Timestamp::from_millis(1), &mut rng);
+        let seconds: Vec<_> = (0..10_000).map(|_| id().seconds_between_uses()).collect();
+        let different: BTreeSet<_> = seconds.iter().copied().collect();
+        assert_eq!(different.first(), Some(&3600));
+        assert_eq!(different.last(), Some(&4499));
+        let most = different
+            .iter()
+            .map(|one| seconds.iter().filter(|s| s == &one).count());
+        // On average, 11 of 10,000 tokens are written in the same second.
+        assert!(most.max() < Some(40));
+    }
 
     #[test]
     fn all_80_bits_after_the_time_in_a_token_id_are_random() {

@@ -27,7 +27,9 @@ use crate::{
         token::{Expiry, PlainToken, Token, TokenHash, TokenId},
     },
     store::{
-        item::{Item, WriteResult, from_item, number, to_item, to_value, unavailable},
+        item::{
+            Item, WriteResult, from_item, number, to_item, to_value, unavailable, unless_refused,
+        },
         transaction::{Change, Transacted, put, update},
     },
 };
@@ -175,6 +177,35 @@ impl Identity {
             }
             Updated::Refused(_) | Updated::To(_) => None,
         })
+    }
+
+    /// Stores that a token was used, with one conditional `UpdateItem`. `record` is the token's
+    /// record, which was just read. The condition is false if the token is not stored, was revoked
+    /// or disabled in the meantime, or if another use was stored in the meantime. Then this
+    /// function writes nothing.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub(crate) async fn store_use(
+        &self,
+        token: &PlainToken,
+        record: &Token,
+        now: UnixSeconds,
+    ) -> Result<()> {
+        let update = self
+            .update(token, now)?
+            .update_expression("SET last_used_at = :now");
+        let update = match record.last_used_at {
+            None => update
+                .condition_expression("token_hash = :hash AND attribute_not_exists(last_used_at)"),
+            Some(last) => update
+                .condition_expression("token_hash = :hash AND last_used_at = :last")
+                .expression_attribute_values(":last", number(last)),
+        };
+        unless_refused(
+            update.send().await,
+            UpdateItemError::is_conditional_check_failed_exception,
+        )
     }
 
     /// Returns an update of a token's item. The expressions of the update can use two values:
