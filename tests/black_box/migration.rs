@@ -84,6 +84,57 @@ async fn check_unmigrated(fixture: &Fixture, app: &App) {
     }
 }
 
+#[tokio::test]
+async fn tokens_of_an_earlier_schema_version_are_enabled_and_have_read_write_and_no_metadata() {
+    for version in ["schema-1", "schema-2"] {
+        let fixture = Fixture::copy_of(version);
+        let app = fixture.environment();
+        let mut checked = 0;
+        for token in fixture.list("tokens") {
+            let endpoints = match text(token, "holder") {
+                "user" => ["get-user-token", "list-user-tokens"],
+                "server" => ["get-server-token", "list-server-tokens"],
+                _ => continue,
+            };
+            if token["active"] == false {
+                continue;
+            }
+            let account = |account: &&Value| account["id"] == token["accountId"];
+            let account = fixture.list("accounts").iter().find(account).unwrap();
+            let caller = text(account, "accountToken");
+            let said = introspect(&app, caller, text(token, "token")).await.json();
+            assert_eq!(
+                (&said["scope"], said.get("metadata")),
+                (&json!("read write"), None),
+                "{token}"
+            );
+            let ask = async |endpoint| {
+                let event = Event::to(endpoint)
+                    .header("authorization", caller)
+                    .parameter("id", text(token, "sub"))
+                    .parameter("ecosystemId", text(token, "sub"))
+                    .parameter("tokenId", text(token, "tokenId"));
+                let answer = event.send(&app).await;
+                assert_eq!(answer.status, 200, "{token} {answer:?}");
+                answer.json()
+            };
+            let [get, list] = endpoints;
+            let (record, page) = (ask(get).await, ask(list).await);
+            let listed = page["tokens"].as_array().unwrap().iter();
+            let mut listed = listed.filter(|listed| listed["tokenId"] == token["tokenId"]);
+            for shown in [&record, listed.next().unwrap()] {
+                assert_eq!(shown["scope"], "read write", "{token}");
+                assert_eq!(shown["disabled"], false, "{token}");
+                assert_eq!(shown.get("metadata"), None, "{token}");
+                assert_eq!(shown["name"], token["name"], "{token}");
+            }
+            assert_eq!(record["state"], "active", "{token}");
+            checked += 1;
+        }
+        assert!(checked > 10, "only {checked} tokens were checked");
+    }
+}
+
 /// Checks a migrated fixture. `tokens` are the new account tokens, one for each account.
 async fn check(fixture: &Fixture, tokens: &[String]) {
     let app = fixture.environment();

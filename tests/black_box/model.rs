@@ -1,6 +1,7 @@
-//! Runs 10,000 random sequences of steps. The steps create, use and invalidate tokens. Every
-//! response is compared with the response that a short model predicts. Two tests run 5,000
-//! sequences each, so that two threads share the work.
+//! Runs 10,000 random sequences of steps. The steps create, use, change and invalidate tokens. The
+//! caller is the account, or the user with its own token. Every response is compared with the
+//! response that a short model predicts. Two tests run 5,000 sequences each, so that two threads
+//! share the work.
 
 use proptest::{
     prelude::*,
@@ -12,17 +13,34 @@ use shared::{
     domain::{time::UnixSeconds, token::ExpiryType},
     service::{access::MayWrite, directory::create_ecosystem},
 };
-use tests::{Event, Service, TestClock, rounds};
+use tests::{Answer, Event, Service, TestClock, rounds};
 
+/// The caller of a step: the account, or the token of the user with this index.
+type By = Option<usize>;
+
+/// A step. If it names a token that does not exist, it does nothing.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Mint(ExpiryType, u64, Option<u64>),
-    /// Introspects the token with this index, if it exists.
+    Mint(
+        ExpiryType,
+        u64,
+        Option<u64>,
+        Option<Scope>,
+        Option<Metadata>,
+    ),
+    /// Introspects the token with this index.
     Use(usize),
-    /// Revokes the token with this index, if it exists.
-    Revoke(usize),
-    RevokeAll,
-    List,
+    /// Revokes the token with this index.
+    Revoke(By, usize),
+    /// Reads the record of the token with this index.
+    Get(By, usize),
+    /// Changes the token with this index.
+    Change(By, usize, Change),
+    RevokeAll(By),
+    List(By),
+    /// The token with this index sends a request that no user may send: the request with the second
+    /// index in [`FORBIDDEN`].
+    Forbidden(usize, usize),
     /// Moves the clock forward by this many seconds, or back if the number is negative.
     Clock(i64),
     Put(Option<bool>),
@@ -30,16 +48,80 @@ enum Step {
     DeleteEcosystem,
 }
 
+/// An index in [`SCOPES`].
+type Scope = usize;
+
+/// Metadata is one number.
+type Metadata = u8;
+
+/// The scopes of tokens. The first one is the default.
+const SCOPES: &[&str] = &[
+    "read write",
+    "read",
+    "write app:1",
+    "tokenry:tokens:read",
+    "tokenry:tokens:write app:1",
+    "app:1",
+    "read write app:1 app:2",
+];
+
+/// Returns whether a scope contains or implies each of the other scopes.
+fn covers(scope: Scope, others: &str) -> bool {
+    let has = |one: &str| SCOPES[scope].split(' ').any(|own| own == one);
+    others.split(' ').all(|other| {
+        let implied = match other {
+            "tokenry:tokens:read" => has("read"),
+            "tokenry:tokens:write" => has("write"),
+            _ => false,
+        };
+        implied || has(other)
+    })
+}
+
+/// Requests that a user may not send. The second value says whether the request reads the ecosystem
+/// even if it is cached.
+const FORBIDDEN: &[(&str, bool)] = &[
+    ("create-user-token", true),
+    ("put-user", true),
+    ("introspect-token", false),
+];
+
+/// A change of a token. A field that is `None` keeps its value.
+#[derive(Clone, Copy, Debug, Default)]
+struct Change {
+    scope: Option<Scope>,
+    /// `Some(None)` removes the metadata.
+    metadata: Option<Option<Metadata>>,
+    disabled: Option<bool>,
+}
+
 fn step() -> impl Strategy<Value = Step> {
     use ExpiryType::{FixedTtl, Infinite, SlidingTtl};
-    let kind = prop_oneof![1 => Just(Infinite), 1 => Just(FixedTtl), 3 => Just(SlidingTtl)];
+    let kind = prop_oneof![2 => Just(Infinite), 1 => Just(FixedTtl), 3 => Just(SlidingTtl)];
+    let max = prop::option::of(1..9_u64);
+    let scope = prop::option::of(0..SCOPES.len());
+    let metadata = prop::option::of(0..3_u8);
+    let mint = (kind, 1..6_u64, max, scope, metadata.clone());
+    let by = || prop::option::weighted(0.4, 0..4_usize);
+    let change = prop_oneof![
+        5 => any::<bool>().prop_map(|disabled| Change { disabled: Some(disabled), ..Change::default() }),
+        3 => (0..SCOPES.len()).prop_map(|scope| Change { scope: Some(scope), ..Change::default() }),
+        1 => metadata.prop_map(|value| Change { metadata: Some(value), ..Change::default() }),
+        1 => (0..SCOPES.len(), any::<bool>()).prop_map(|(scope, disabled)| {
+            Change { scope: Some(scope), disabled: Some(disabled), ..Change::default() }
+        }),
+    ];
     prop_oneof![
-        5 => (kind, 1..6_u64, prop::option::of(1..9_u64)).prop_map(|(kind, ttl, max)| Step::Mint(kind, ttl, max)),
+        6 => mint.prop_map(|(kind, ttl, max, scope, metadata)| Step::Mint(kind, ttl, max, scope, metadata)),
         9 => (0..4_usize).prop_map(Step::Use),
-        2 => (0..4_usize).prop_map(Step::Revoke),
-        1 => Just(Step::RevokeAll),
-        2 => Just(Step::List),
-        7 => prop_oneof![6 => 1..5_i64, 3 => -4..0_i64, 1 => Just(40)].prop_map(Step::Clock),
+        2 => (by(), 0..4_usize).prop_map(|(by, at)| Step::Revoke(by, at)),
+        2 => (by(), 0..4_usize).prop_map(|(by, at)| Step::Get(by, at)),
+        4 => (by(), 0..4_usize, change).prop_map(|(by, at, change)| Step::Change(by, at, change)),
+        1 => by().prop_map(Step::RevokeAll),
+        2 => by().prop_map(Step::List),
+        1 => (0..4_usize, 0..FORBIDDEN.len()).prop_map(|(by, at)| Step::Forbidden(by, at)),
+        // After 5,000 seconds, the next use of any token is stored.
+        7 => prop_oneof![12 => 1..5_i64, 6 => -4..0_i64, 2 => Just(40), 1 => Just(5000)].prop_map(Step::Clock),
         2 => prop::option::of(any::<bool>()).prop_map(Step::Put),
         1 => Just(Step::DeleteUser),
         1 => Just(Step::DeleteEcosystem),
@@ -58,15 +140,32 @@ struct Token {
     /// The latest possible expiry time, from `maxTtl`. If an introspection found the token expired,
     /// this field is 0.
     max: Option<u64>,
+    created: u64,
     last_used: Option<u64>,
+    /// When this execution environment last tried to store a use of a token that is not a sliding
+    /// token.
+    stored: Option<u64>,
     epoch: u64,
+    scope: Scope,
+    metadata: Option<Metadata>,
+    is_disabled: bool,
     /// When this execution environment last tried to renew the token, and the result. The result is
     /// the token's expiry time, or `None` if the token was not valid.
     renewed: Option<(u64, Option<u64>)>,
-    is_gone: bool,
+    ended: Option<Ended>,
     /// From this second on, this execution environment remembers that the token is dead, and reads
     /// nothing for it.
     dead_from: Option<u64>,
+}
+
+/// How a token ended.
+#[derive(Debug)]
+enum Ended {
+    /// The token was revoked, by the account or by the user's token with this index. A record of it
+    /// is stored.
+    Revoked(By),
+    /// The token was revoked together with all others. Nothing is stored.
+    WithAll,
 }
 
 impl Token {
@@ -86,12 +185,15 @@ impl Token {
     /// Renews a sliding token. Returns the token's expiry time, or `None` if the token is not
     /// valid.
     fn renew(&mut self, now: u64) -> Option<u64> {
+        let can_be_renewed = self.ended.is_none() && !self.is_disabled;
         if let Some((second, outcome)) = self.renewed
             && second >= now
+            // A disabled token was rejected, and enabled again.
+            && !(outcome.is_none() && can_be_renewed && self.is_alive(now))
         {
             return outcome;
         }
-        let outcome = if self.is_gone {
+        let outcome = if !can_be_renewed {
             None
         } else if self.is_alive(now) && self.last_used.is_none_or(|last| last < now) {
             self.expires = now + self.ttl;
@@ -109,6 +211,33 @@ impl Token {
         };
         self.renewed = Some((now, outcome));
         outcome
+    }
+
+    /// Stores the use of a valid token that is not a sliding token, if an hour has passed.
+    fn store_use(&mut self, now: u64) {
+        let is_due = now >= self.last_used.unwrap_or(self.created) + 3600;
+        let has_tried = self.stored.is_some_and(|at| at <= now && now - at < 30);
+        if is_due && !has_tried {
+            self.last_used = Some(now);
+            self.stored = Some(now);
+        }
+    }
+
+    /// Asserts that a list or a record shows the token as it is stored.
+    fn check(&self, shown: &Value, with_last_use: bool) -> Result<(), TestCaseError> {
+        prop_assert_eq!(&shown["tokenId"], &self.id);
+        prop_assert_eq!(&shown["scope"], SCOPES[self.scope]);
+        let metadata = self.metadata.map(|number| json!({ "number": number }));
+        prop_assert_eq!(shown.get("metadata"), metadata.as_ref());
+        let is_disabled = self.is_disabled && self.ended.is_none();
+        prop_assert_eq!(&shown["disabled"], is_disabled);
+        if with_last_use {
+            let last = self
+                .last_used
+                .and_then(|last| UnixSeconds(last).to_rfc3339());
+            prop_assert_eq!(&shown["lastUsedAt"], &json!(last));
+        }
+        Ok(())
     }
 }
 
@@ -136,12 +265,66 @@ impl Model {
         (!self.has_ecosystem || self.user.is_none()).then_some(404)
     }
 
-    fn is_valid(&self, token: &Token) -> bool {
-        !token.is_gone && self.user == Some((true, token.epoch)) && token.is_alive(self.now)
+    /// Returns whether the token is in a list: it is valid or disabled.
+    fn is_listed(&self, token: &Token) -> bool {
+        token.ended.is_none() && self.user == Some((true, token.epoch)) && token.is_alive(self.now)
     }
 
-    /// Introspects the token with this index. Returns `None` if the token is not active.
-    fn use_it(&mut self, at: usize) -> Option<Active> {
+    fn is_valid(&self, token: &Token) -> bool {
+        self.is_listed(token) && !token.is_disabled
+    }
+
+    /// Returns the status of a request to mint a token.
+    fn mint(&self) -> u16 {
+        match self.user {
+            _ if self.missing().is_some() => 404,
+            Some((false, _)) => 409,
+            _ => 200,
+        }
+    }
+
+    /// Returns the error status of a request about the record of a token, if no record is stored.
+    fn no_record(&self, token: &Token) -> Option<u16> {
+        let is_stored = match token.ended {
+            Some(Ended::Revoked(_)) => true,
+            Some(Ended::WithAll) => false,
+            // The token ended together with all others, but its record was not deleted.
+            None => self.user == Some((true, token.epoch)),
+        };
+        self.missing().or((!is_stored).then_some(404))
+    }
+
+    /// Returns the status of a change of a token.
+    fn change(&self, by: By, token: &Token, change: Change) -> u16 {
+        let enables = token.is_disabled && change.disabled == Some(false);
+        let widens = change
+            .scope
+            .is_some_and(|new| !covers(token.scope, SCOPES[new]));
+        if let Some(status) = self.no_record(token) {
+            status
+        } else if token.ended.is_some() {
+            409
+        } else if by.is_some() && (enables || widens || change.metadata.is_some()) {
+            403
+        } else if token.is_alive(self.now) {
+            200
+        } else {
+            409
+        }
+    }
+
+    /// Checks the caller of a request about the user. The request needs `scope`, and reads the
+    /// ecosystem even if it is cached. Returns the error status.
+    fn authorize(&mut self, by: By, scope: &str) -> Option<u16> {
+        let by = by?;
+        if self.use_it(by, true).is_none() {
+            return Some(401);
+        }
+        (!covers(self.tokens[by].scope, scope)).then_some(403)
+    }
+
+    /// Verifies the token with this index. Returns `None` if the token is not active.
+    fn use_it(&mut self, at: usize, reads_ecosystem: bool) -> Option<Active> {
         let now = self.now;
         let token = &self.tokens[at];
         if token.dead_from.is_some_and(|from| from <= now) {
@@ -149,9 +332,17 @@ impl Model {
         }
         // The record is read before the renewal.
         let end = token.end().filter(|end| *end <= now);
-        let is_revoked = token.is_gone || self.user.is_none_or(|(_, epoch)| epoch != token.epoch);
-        let active = self.read_and_use(at);
+        let is_revoked =
+            token.ended.is_some() || self.user.is_none_or(|(_, epoch)| epoch != token.epoch);
+        let active = self.read_and_use(at, reads_ecosystem);
         let token = &mut self.tokens[at];
+        if token.ended.is_none() && token.is_disabled {
+            // A disabled token can be enabled again, so it is not remembered as dead.
+            return None;
+        }
+        if active.is_some() && token.kind != ExpiryType::SlidingTtl {
+            token.store_use(now);
+        }
         token.dead_from = if is_revoked {
             Some(0)
         } else if active.is_none() {
@@ -162,21 +353,22 @@ impl Model {
         active
     }
 
-    /// Introspects a token that is not remembered as dead.
-    fn read_and_use(&mut self, at: usize) -> Option<Active> {
+    /// Verifies a token that is not remembered as dead.
+    fn read_and_use(&mut self, at: usize, reads_ecosystem: bool) -> Option<Active> {
         let now = self.now;
         let remembered = self.seen.is_some_and(|seen| seen <= now && now - seen < 30);
         if !remembered && self.has_ecosystem {
             self.seen = Some(now);
         }
-        let has_ecosystem = remembered || self.has_ecosystem;
+        let has_ecosystem = (remembered && !reads_ecosystem) || self.has_ecosystem;
         let token = &mut self.tokens[at];
         if token.kind == ExpiryType::SlidingTtl {
             let until = token.renew(now)?;
             let end = token.max.map_or(until, |max| max.min(until));
             let token = &self.tokens[at];
             let is_active = has_ecosystem
-                && !token.is_gone
+                && token.ended.is_none()
+                && !token.is_disabled
                 && self.user == Some((true, token.epoch))
                 && now < end;
             return is_active.then_some(Active { end: Some(end) });
@@ -223,28 +415,51 @@ impl<'a> Run<'a> {
     }
 
     fn event(&self, endpoint: &'static str) -> Event {
+        self.event_by(endpoint, None)
+    }
+
+    fn event_by(&self, endpoint: &'static str, by: By) -> Event {
+        let token = by.map_or(&self.service.account_token, |by| {
+            &self.model.tokens[by].text
+        });
         Event::to(endpoint)
-            .header("authorization", &self.service.account_token)
+            .header("authorization", token)
             .parameter("id", &self.user)
             .parameter("ecosystemId", &self.ecosystem)
+    }
+
+    /// Sends a request about the token with this index.
+    async fn send(&self, endpoint: &'static str, by: By, at: usize, body: &Value) -> Answer {
+        let event = self.event_by(endpoint, by);
+        let event = event.parameter("tokenId", &self.model.tokens[at].id);
+        let event = match body {
+            Value::Null => event,
+            body => event.json_body(&body.to_string()),
+        };
+        event.send(&self.app).await
     }
 
     /// Runs a step and compares the response with the response that the model predicts.
     async fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         let tokens = self.model.tokens.len();
+        let exists = |by: By| by.is_none_or(|by| by < tokens);
         match step {
             Step::Clock(seconds) => {
                 self.turn(seconds);
                 Ok(())
             }
-            Step::Mint(kind, ttl, max) => self.mint(kind, ttl, max).await,
+            Step::Mint(..) => self.mint(step).await,
             Step::Use(at) if at < tokens => self.use_it(at).await,
-            Step::Revoke(at) if at < tokens => self.revoke(at).await,
-            Step::Use(_) | Step::Revoke(_) => Ok(()),
-            Step::List => self.list().await,
-            Step::RevokeAll | Step::Put(_) | Step::DeleteUser | Step::DeleteEcosystem => {
-                self.end(step).await
+            Step::Revoke(by, at) if at < tokens && exists(by) => self.revoke(by, at).await,
+            Step::Get(by, at) if at < tokens && exists(by) => self.get(by, at).await,
+            Step::Change(by, at, change) if at < tokens && exists(by) => {
+                self.change(by, at, change).await
             }
+            Step::List(by) if exists(by) => self.list(by).await,
+            Step::RevokeAll(by) if exists(by) => self.end(step).await,
+            Step::Forbidden(by, request) if by < tokens => self.forbidden(by, request).await,
+            Step::Put(_) | Step::DeleteUser | Step::DeleteEcosystem => self.end(step).await,
+            _ => Ok(()),
         }
     }
 
@@ -260,22 +475,24 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn mint(
-        &mut self,
-        kind: ExpiryType,
-        ttl: u64,
-        max: Option<u64>,
-    ) -> Result<(), TestCaseError> {
+    async fn mint(&mut self, step: Step) -> Result<(), TestCaseError> {
+        let Step::Mint(kind, ttl, max, scope, metadata) = step else {
+            return Ok(());
+        };
         let max_ttl = max.map_or(String::new(), |max| format!("&maxTtl={max}"));
         let query = format!("expiryType={kind:?}&ttl={ttl}{max_ttl}");
+        let mut body = json!({});
+        if let Some(scope) = scope {
+            body["scope"] = json!(SCOPES[scope]);
+        }
+        if let Some(number) = metadata {
+            body["metadata"] = json!({ "number": number });
+        }
         let minted = self.event("create-user-token").query(&query);
+        let minted = minted.json_body(&body.to_string());
         let answer = minted.send(&self.app).await;
         let model = &mut self.model;
-        let expected = match model.user {
-            _ if model.missing().is_some() => 404,
-            Some((false, _)) => 409,
-            _ => 200,
-        };
+        let expected = model.mint();
         prop_assert_eq!(answer.status, expected, "{:?}", answer);
         if let (200, Some((_, epoch))) = (expected, model.user) {
             let ttl = max.map_or(ttl, |max| max.min(ttl));
@@ -291,14 +508,21 @@ impl<'a> Run<'a> {
                 ttl,
                 expires: model.now + ttl,
                 max: max.filter(|_| is_sliding).map(|max| model.now + max),
+                created: model.now,
                 last_used: None,
+                stored: None,
                 epoch,
+                scope: scope.unwrap_or(0),
+                metadata,
+                is_disabled: false,
                 renewed: None,
-                is_gone: false,
+                ended: None,
                 dead_from: None,
             };
             let end = token.end().and_then(|end| UnixSeconds(end).to_rfc3339());
             prop_assert_eq!(&minted["expiresAt"], &json!(end));
+            prop_assert_eq!(&minted["scope"], SCOPES[token.scope]);
+            prop_assert_eq!(minted.get("metadata"), body.get("metadata"));
             model.tokens.push(token);
         }
         Ok(())
@@ -308,49 +532,135 @@ impl<'a> Run<'a> {
         let form = format!("token={}", self.model.tokens[at].text);
         let introspection = self.event("introspect-token").form(&form);
         let answer = introspection.send(&self.app).await.json();
-        if let Some(Active { end }) = self.model.use_it(at) {
+        if let Some(Active { end }) = self.model.use_it(at, false) {
+            let token = &self.model.tokens[at];
             prop_assert_eq!(answer["active"].as_bool(), Some(true), "{}", answer);
             prop_assert_eq!(answer["exp"].as_u64(), end);
-            prop_assert_eq!(answer["jti"].as_str(), Some(&*self.model.tokens[at].id));
+            prop_assert_eq!(answer["jti"].as_str(), Some(&*token.id));
+            prop_assert_eq!(answer["scope"].as_str(), Some(SCOPES[token.scope]));
+            let metadata = token.metadata.map(|number| json!({ "number": number }));
+            prop_assert_eq!(answer.get("metadata"), metadata.as_ref());
         } else {
             prop_assert_eq!(answer, json!({ "active": false }));
         }
         Ok(())
     }
 
-    async fn revoke(&mut self, at: usize) -> Result<(), TestCaseError> {
-        let id = &self.model.tokens[at].id;
-        let revocation = self.event("revoke-user-token").parameter("tokenId", id);
-        let answer = revocation.send(&self.app).await;
-        prop_assert_eq!(answer.status, self.model.missing().unwrap_or(204));
-        if answer.status == 204 {
-            self.model.tokens[at].is_gone = true;
+    async fn revoke(&mut self, by: By, at: usize) -> Result<(), TestCaseError> {
+        let answer = self.send("revoke-user-token", by, at, &Value::Null).await;
+        let refused = self.model.authorize(by, "tokenry:tokens:write");
+        let missing = self.model.missing();
+        let token = &mut self.model.tokens[at];
+        let is_stored = !matches!(token.ended, Some(Ended::WithAll));
+        let found = if is_stored { 204 } else { 404 };
+        let expected = refused.or(missing).unwrap_or(found);
+        prop_assert_eq!(answer.status, expected, "{:?}", answer);
+        if answer.status == 204 && token.ended.is_none() {
+            token.ended = Some(Ended::Revoked(by));
         }
         Ok(())
     }
 
-    async fn list(&mut self) -> Result<(), TestCaseError> {
-        let answer = self.event("list-user-tokens").send(&self.app).await;
+    async fn get(&mut self, by: By, at: usize) -> Result<(), TestCaseError> {
+        let answer = self.send("get-user-token", by, at, &Value::Null).await;
+        let refused = self.model.authorize(by, "tokenry:tokens:read");
         let model = &self.model;
-        prop_assert_eq!(answer.status, model.missing().unwrap_or(200));
+        let token = &model.tokens[at];
+        let expected = refused.or(model.no_record(token)).unwrap_or(200);
+        prop_assert_eq!(answer.status, expected, "{:?}", answer);
+        if answer.status == 200 {
+            let record = answer.json();
+            // The record of the caller is read before this use is stored.
+            token.check(&record, by != Some(at))?;
+            let (state, reason) = match token.ended {
+                Some(_) => ("revoked", Some("revoked")),
+                None if !token.is_alive(model.now) => ("expired", Some("expired")),
+                None if token.is_disabled => ("disabled", None),
+                None => ("active", None),
+            };
+            prop_assert_eq!(&record["state"], state, "{}", record);
+            prop_assert_eq!(record["endReason"].as_str(), reason);
+            let ended_by = match token.ended {
+                Some(Ended::Revoked(Some(by))) => Some(("user", Some(&model.tokens[by].id))),
+                Some(Ended::Revoked(None)) => Some(("account", None)),
+                _ => None,
+            };
+            let shown = record.get("endedBy");
+            prop_assert_eq!(shown.is_some(), ended_by.is_some());
+            if let Some((holder, id)) = ended_by {
+                prop_assert_eq!(&record["endedBy"]["holder"], holder);
+                let is_right = id.is_none_or(|id| record["endedBy"]["tokenId"] == **id);
+                prop_assert!(is_right, "{}", record);
+            }
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, by: By, at: usize, change: Change) -> Result<(), TestCaseError> {
+        let mut body = json!({});
+        if let Some(scope) = change.scope {
+            body["scope"] = json!(SCOPES[scope]);
+        }
+        if let Some(number) = change.metadata {
+            body["metadata"] = number.map_or(Value::Null, |number| json!({ "number": number }));
+        }
+        if let Some(disabled) = change.disabled {
+            body["disabled"] = json!(disabled);
+        }
+        let answer = self.send("update-user-token", by, at, &body).await;
+        let refused = self.model.authorize(by, "tokenry:tokens:write");
+        let model = &mut self.model;
+        let expected = refused.unwrap_or_else(|| model.change(by, &model.tokens[at], change));
+        prop_assert_eq!(answer.status, expected, "{:?}", answer);
+        if answer.status == 200 {
+            let token = &mut model.tokens[at];
+            token.scope = change.scope.unwrap_or(token.scope);
+            token.metadata = change.metadata.unwrap_or(token.metadata);
+            token.is_disabled = change.disabled.unwrap_or(token.is_disabled);
+            let record = answer.json();
+            token.check(&record, by != Some(at))?;
+            let state = if token.is_disabled {
+                "disabled"
+            } else {
+                "active"
+            };
+            prop_assert_eq!(&record["state"], state, "{}", record);
+        }
+        Ok(())
+    }
+
+    async fn list(&mut self, by: By) -> Result<(), TestCaseError> {
+        let answer = self.event_by("list-user-tokens", by).send(&self.app).await;
+        let refused = self.model.authorize(by, "tokenry:tokens:read");
+        let model = &self.model;
+        let expected = refused.or(model.missing()).unwrap_or(200);
+        prop_assert_eq!(answer.status, expected, "{:?}", answer);
         if answer.status == 200 {
             let page = answer.json();
-            let listed = page["tokens"]
-                .as_array()
-                .expect("the page has `tokens`")
-                .iter();
-            let id = |token: &Value| {
-                token["tokenId"]
-                    .as_str()
-                    .expect("the token has an id")
-                    .to_owned()
-            };
-            let listed: Vec<_> = listed.map(id).collect();
-            let live = model.tokens.iter().filter(|token| model.is_valid(token));
-            let mut live: Vec<_> = live.map(|token| token.id.clone()).collect();
-            live.sort_by(|a, b| b.cmp(a));
-            prop_assert_eq!(listed, live);
+            let listed = page["tokens"].as_array().expect("the page has `tokens`");
+            let live = model.tokens.iter().filter(|token| model.is_listed(token));
+            let mut live: Vec<_> = live.collect();
+            live.sort_by(|a, b| b.id.cmp(&a.id));
+            prop_assert_eq!(listed.len(), live.len(), "{}", page);
+            for (shown, token) in listed.iter().zip(live) {
+                token.check(shown, true)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Sends a request that no user may send.
+    async fn forbidden(&mut self, by: usize, request: usize) -> Result<(), TestCaseError> {
+        let (endpoint, reads_ecosystem) = FORBIDDEN[request];
+        let event = self.event_by(endpoint, Some(by));
+        let event = match endpoint {
+            "introspect-token" => event.form("token=x"),
+            _ => event.json_body("{}"),
+        };
+        let answer = event.send(&self.app).await;
+        let active = self.model.use_it(by, reads_ecosystem);
+        let expected = if active.is_some() { 403 } else { 401 };
+        prop_assert_eq!(answer.status, expected, "{:?}", answer);
         Ok(())
     }
 
@@ -361,12 +671,18 @@ impl<'a> Run<'a> {
                 let body = active.map_or(json!({}), |active| json!({ "active": active }));
                 self.event("put-user").json_body(&body.to_string())
             }
-            Step::RevokeAll => self.event("revoke-user-tokens"),
+            Step::RevokeAll(by) => self.event_by("revoke-user-tokens", by),
             Step::DeleteUser => self.event("delete-user"),
             _ => self.event("delete-ecosystem"),
         };
         let answer = event.send(&self.app).await;
         let model = &mut self.model;
+        if let Step::RevokeAll(by) = step
+            && let Some(refused) = model.authorize(by, "tokenry:tokens:write")
+        {
+            prop_assert_eq!(answer.status, refused, "{:?}", answer);
+            return Ok(());
+        }
         let expected = match step {
             _ if !model.has_ecosystem => 404,
             Step::Put(_) if model.user.is_none() => 201,
@@ -389,10 +705,11 @@ impl<'a> Run<'a> {
                     if ends { fresh } else { epoch },
                 ));
             }
-            Step::RevokeAll => {
+            Step::RevokeAll(_) => {
                 model.user = model.user.map(|(active, _)| (active, fresh));
+                // The records of single revocations stay.
                 for token in &mut model.tokens {
-                    token.is_gone = true;
+                    token.ended.get_or_insert(Ended::WithAll);
                 }
             }
             Step::DeleteUser => model.user = None,
@@ -424,7 +741,7 @@ fn half() {
             runtime.block_on(async {
                 let mut run = Run::start(&service).await;
                 // Most steps need a token, so each sequence first mints a token.
-                run.step(Step::Mint(ExpiryType::SlidingTtl, 3, None))
+                run.step(Step::Mint(ExpiryType::SlidingTtl, 3, None, None, None))
                     .await?;
                 for step in steps {
                     run.step(step).await?;
