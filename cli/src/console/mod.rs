@@ -60,6 +60,8 @@ pub enum Console {
     /// Log in with a user's e-mail address and password, and print the user's e-mail token; prompts
     /// for the password. If the user has no valid e-mail token, the API creates one
     LogIn(Leaf<email_token::LogIn>),
+    /// Show the token that the console uses
+    Whoami(Leaf<token::Whoami>),
     /// Check whether a token is active; prompts for the token. The exit code is 0 if the token is
     /// active, and 4 if it is not
     Introspect(Leaf<token::Introspect>),
@@ -103,6 +105,7 @@ impl Console {
             Self::Shortcode(group) => group.run(),
             Self::EmailToken(group) => group.run(),
             Self::LogIn(leaf) => leaf.run(),
+            Self::Whoami(leaf) => leaf.run(),
             Self::Introspect(leaf) => leaf.run(),
             Self::Revoke(leaf) => leaf.run(),
         }

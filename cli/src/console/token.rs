@@ -1,6 +1,6 @@
 //! The commands for user and server tokens: `tokenry user create-token`, `list-tokens` and
-//! `revoke-token`, `tokenry server-token`, `tokenry token`, `tokenry introspect` and
-//! `tokenry revoke`.
+//! `revoke-token`, `tokenry server-token`, `tokenry token`, `tokenry whoami`, `tokenry introspect`
+//! and `tokenry revoke`.
 
 use std::fmt::Display;
 
@@ -380,6 +380,36 @@ fn chosen<T>(value: Option<T>, clear: bool) -> Change<T> {
     }
 }
 
+/// The claims of a token, in the order in which they are shown.
+const CLAIMS: [&str; 11] = [
+    "active",
+    "sub",
+    "holder",
+    "scope",
+    "metadata",
+    "ecosystem_id",
+    "environment_id",
+    "jti",
+    "expiry_type",
+    "iat",
+    "exp",
+];
+
+/// The token comes from the profile, a file or the variable
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Whoami {}
+
+impl Run for Whoami {
+    fn run(self, options: &Options) -> Result<(), Failure> {
+        let client = options.client()?;
+        let told = client.call(Method::GET, "/api/auth/whoami", Payload::Nothing)?;
+        // `active` is always true: an invalid token gets a 401.
+        options
+            .output()
+            .record::<Introspection>(&told, &CLAIMS[1..])
+    }
+}
+
 /// The token to introspect comes from a prompt or standard input
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Introspect {}
@@ -389,20 +419,7 @@ impl Run for Introspect {
         let client = options.client()?;
         let token = secret::ask("the token to introspect")?;
         let told = client.call(Method::POST, INTROSPECT, Payload::Token(token))?;
-        let shown = [
-            "active",
-            "sub",
-            "holder",
-            "scope",
-            "metadata",
-            "ecosystem_id",
-            "environment_id",
-            "jti",
-            "expiry_type",
-            "iat",
-            "exp",
-        ];
-        options.output().record::<Introspection>(&told, &shown)?;
+        options.output().record::<Introspection>(&told, &CLAIMS)?;
         if told.parse::<Introspection>()?.active {
             Ok(())
         } else {

@@ -508,3 +508,31 @@ fn each_shell_has_completions() {
         "{output:?}"
     );
 }
+
+#[test]
+fn whoami_shows_the_token_of_the_console() {
+    let serve = Serve::start();
+    let shown = serve.json(&["whoami"]);
+    assert_eq!(
+        (&shown["active"], &shown["holder"]),
+        (&json!(true), &json!("account"))
+    );
+    assert!(!serve.ok(&["whoami"]).contains("ecosystem_id"));
+
+    let token = serve.token(&["--expiry-type", "SlidingTtl"]);
+    let table = serve.ok_with(&token, &["whoami", "--token-file", "-"]);
+    assert_eq!(
+        rows(&table)[..3],
+        [
+            ["sub", &serve.user_id],
+            ["holder", "user"],
+            ["scope", "read write"]
+        ]
+    );
+    let claims = serve.json_with(&token, &["whoami", "--token-file", "-"]);
+    assert_eq!(claims, serve.json_with(&token, &["introspect"]));
+
+    let command = serve.command(&["whoami", "--token-file", "-"]);
+    let line = crate::refusal(command, 3, "rubbish");
+    assert_eq!(line, "Unauthorized: a valid token is required");
+}
