@@ -2,7 +2,7 @@
 
 use std::sync::{LazyLock, Mutex};
 
-use functions::endpoints;
+use functions::{Endpoint, endpoints};
 use lambda_http::{Context, LambdaEvent, Request};
 use serde_json::{Value, json, value::RawValue};
 use shared::{
@@ -22,16 +22,22 @@ static SERVICE: LazyLock<Mutex<(Runtime, Service, String)>> = LazyLock::new(|| {
     Mutex::new((runtime, service, bob))
 });
 
-/// Sends a whole event to an endpoint. The first byte selects the endpoint. API Gateway must be
-/// able to read the response. An error must have the documented form, and must not be a 5xx.
-/// `TOKEN`, `BOB` and `ECOSYSTEM` in the event are replaced with values that exist.
+/// Sends a whole event to an endpoint: the one whose route is the event's `routeKey`, or else the
+/// one that the first byte selects. API Gateway must be able to read the response. An error must
+/// have the documented form, and must not be a 5xx. `TOKEN`, `BOB` and `ECOSYSTEM` in the event are
+/// replaced with values that exist.
 pub fn event(data: &[u8]) {
     let Some((endpoint, text)) = data.split_first() else {
         return;
     };
-    let endpoint = endpoints().nth(usize::from(*endpoint) % endpoints().count());
-    let endpoint = endpoint.expect("the remainder is less than the count");
     let text = String::from_utf8_lossy(text);
+    let is_routed = |endpoint: &Endpoint| {
+        let (method, path) = (endpoint.method, endpoint.path);
+        text.contains(&format!(r#""routeKey":"{method} {path}""#))
+    };
+    let by_number = || endpoints().nth(usize::from(*endpoint) % endpoints().count());
+    let endpoint = endpoints().find(is_routed).or_else(by_number);
+    let endpoint = endpoint.expect("the remainder is less than the count");
     let service = SERVICE.lock().expect("no earlier run panicked");
     let (runtime, service, bob) = &*service;
 
