@@ -216,7 +216,8 @@ pub async fn update(
 }
 
 /// Revokes an owner's token, which `id` identifies, and the tokens that descend from it. If the
-/// token was revoked before, ends the descendants that an earlier request had no time to end.
+/// token was revoked before, ends the descendants that an earlier request had no time to end. A
+/// token that ended together with all other tokens of its owner counts as not stored.
 ///
 /// # Errors
 /// [`Error::NotFound`] if nothing is stored about the token; [`Error::Unavailable`] if the database
