@@ -21,7 +21,7 @@ async fn decide(service: &Service, event: &Value) -> Result<Value, String> {
 }
 
 /// Does the same as [`decide`] in the execution environment `app`.
-async fn decide_with(app: &App, event: &Value) -> Result<Value, String> {
+pub(crate) async fn decide_with(app: &App, event: &Value) -> Result<Value, String> {
     let payload = to_raw_value(event).unwrap();
     let event = LambdaEvent::new(payload, Context::default());
     let decision = authorize::handle(app, event).await?;
@@ -38,7 +38,7 @@ fn example(file: &str) -> Value {
 /// the field that the event's format uses. Two events have the payload format 2.0: one has the
 /// credential as its identity source, and the other has the credential only in the `Authorization`
 /// header.
-fn events(credential: &str) -> Vec<Value> {
+pub(crate) fn events(credential: &str) -> Vec<Value> {
     let mut simple = example("authorizer-http-2.0");
     simple["identitySource"] = json!([credential]);
     let mut without_source = example("authorizer-http-2.0");
@@ -71,7 +71,7 @@ fn admitting(holders: &[Holder], ecosystems: Option<&[&Ecosystem]>) -> Settings 
 }
 
 /// Returns whether a decision allows the request.
-fn allows(decision: &Value) -> bool {
+pub(crate) fn allows(decision: &Value) -> bool {
     if let Some(is_authorized) = decision.get("isAuthorized") {
         return is_authorized
             .as_bool()

@@ -64,6 +64,8 @@ mod tags;
 mod template;
 mod update_ecosystem;
 mod update_email_token;
+mod update_server_token;
+mod update_user_token;
 mod value_key;
 mod value_key_rotation;
 mod whoami;

@@ -76,6 +76,9 @@ pub enum Fault {
     /// The database does not execute the call until a call of the given operation has arrived since
     /// the last `take_calls`.
     NotBefore(&'static str),
+    /// The database executes the call, but the response does not arrive until a call of the given
+    /// operation has arrived since the last `take_calls`.
+    AnswerNotBefore(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -245,7 +248,7 @@ impl Database {
         // Lets concurrent tasks run, as they would during a call over a network.
         tokio::task::yield_now().await;
         match fault {
-            None | Some(Fault::AnswerLost | Fault::None) => {}
+            None | Some(Fault::AnswerLost | Fault::AnswerNotBefore(_) | Fault::None) => {}
             Some(Fault::NotBefore(other)) => self.has_arrived(other).await,
             Some(Fault::NotBeforeAll(other, count)) => self.have_arrived(other, count).await,
             Some(Fault::TransactionCancelled(codes)) => {
@@ -306,6 +309,10 @@ impl Database {
         tokio::task::yield_now().await;
         match fault {
             Some(Fault::AnswerLost) => Err(broken()),
+            Some(Fault::AnswerNotBefore(other)) => {
+                self.has_arrived(other).await;
+                Ok(response)
+            }
             _ => Ok(response),
         }
     }
