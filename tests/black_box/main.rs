@@ -60,6 +60,7 @@ mod revoke_user_token;
 mod revoke_user_tokens;
 mod secrets_at_rest;
 mod security;
+mod self_service;
 mod tags;
 mod template;
 mod update_ecosystem;
