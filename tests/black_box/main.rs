@@ -58,6 +58,7 @@ mod revoke_server_token;
 mod revoke_token;
 mod revoke_user_token;
 mod revoke_user_tokens;
+mod scopes;
 mod secrets_at_rest;
 mod security;
 mod self_service;

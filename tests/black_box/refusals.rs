@@ -124,7 +124,7 @@ pub(crate) struct Case<'a> {
     pub(crate) service: Service,
     pub(crate) method: &'static str,
     pub(crate) path: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl<'a> Case<'a> {
