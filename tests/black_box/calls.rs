@@ -12,6 +12,7 @@ use crate::{
     consume_shortcode::{self, code},
     create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob},
     refusals::{Calls, Case},
+    token_metadata,
 };
 
 /// Cases that [`ROWS`] does not contain. Each entry consists of the function, the case, and the
@@ -27,6 +28,11 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         "introspect-token",
         "of a sliding token",
         &[("BatchGetItem", 5.0), ("UpdateItem", 1.0)],
+    ),
+    (
+        "introspect-token",
+        "of a token with 1 KB of metadata",
+        &[("BatchGetItem", 5.0)],
     ),
     (
         "introspect-token",
@@ -69,6 +75,36 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         "authorize",
         "of a token whose last use is written, about once an hour",
         &[("BatchGetItem", 3.0), ("UpdateItem", 1.0)],
+    ),
+    (
+        "authorize",
+        "of a sliding token with 1 KB of metadata",
+        &[("BatchGetItem", 3.0), ("UpdateItem", 2.0)],
+    ),
+    (
+        "create-user-token",
+        "with 1 KB of metadata",
+        &[("BatchGetItem", 4.0), ("PutItem", 2.0)],
+    ),
+    (
+        "list-user-tokens",
+        "of 100 tokens",
+        &[("BatchGetItem", 4.0), ("Query", 6.0)],
+    ),
+    (
+        "list-user-tokens",
+        "of 100 tokens with 1 KB of metadata",
+        &[("BatchGetItem", 4.0), ("Query", 31.0)],
+    ),
+    (
+        "update-user-token",
+        "with 1 KB of metadata",
+        &[("BatchGetItem", 5.0), ("UpdateItem", 2.0)],
+    ),
+    (
+        "revoke-user-token",
+        "with 1 KB of metadata",
+        &[("BatchGetItem", 5.0), ("UpdateItem", 2.0)],
     ),
     (
         "create-user-token",
@@ -721,6 +757,9 @@ impl Variant {
                 assert_eq!(answer.status, 401, "{answer:?}");
                 service.database.take_calls()
             }
+            (function, when) if when.ends_with("1 KB of metadata") || when == "of 100 tokens" => {
+                self.calls_with_metadata(function, when).await
+            }
             ("introspect-token" | "whoami" | "authorize", when) => {
                 let kind = if when.contains("sliding") {
                     "SlidingTtl"
@@ -799,6 +838,42 @@ impl Variant {
                     .await
             }
             _ => self.calls_of_a_change(function, when).await,
+        }
+    }
+
+    /// Does the same as [`Self::calls`] for tokens with metadata, and for a long list.
+    async fn calls_with_metadata(&self, function: &str, when: &str) -> Vec<Call> {
+        let service = &self.service;
+        let ann = service.user("ann").await;
+        let tokens = format!("/api/users/{ann}/tokens");
+        let mut body =
+            json!({ "expiryType": "FixedTtl", "metadata": token_metadata::of_bytes(1024) });
+        if when.contains("sliding") {
+            body["expiryType"] = "SlidingTtl".into();
+        }
+        if when == "of 100 tokens" {
+            body.as_object_mut().unwrap().remove("metadata");
+        }
+        let body = body.to_string();
+        if function == "create-user-token" {
+            return self.manage("POST", &tokens, &body).await;
+        }
+        let minted = service.manage("POST", &tokens, &body).await;
+        let token = minted.token();
+        let path = format!("{tokens}/{}", minted.json()["tokenId"].as_str().unwrap());
+        service.clock.advance(1);
+        match function {
+            "introspect-token" => self.of(service.introspect(&token)).await,
+            "authorize" => self.authorize(&token).await,
+            "update-user-token" => self.manage("PATCH", &path, r#"{"name":"phone"}"#).await,
+            "revoke-user-token" => self.manage("DELETE", &path, "").await,
+            "list-user-tokens" => {
+                for _ in 1..100 {
+                    service.manage("POST", &tokens, &body).await;
+                }
+                self.manage("GET", &tokens, "").await
+            }
+            _ => panic!("this test has no request for the case `{function} {when}`"),
         }
     }
 
