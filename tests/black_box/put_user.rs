@@ -389,3 +389,150 @@ async fn a_user_id_whose_key_belongs_to_another_id_gets_a_409_and_overwrites_not
     assert_unknown(&service.mint(&bob, "").await, &text);
     assert_eq!(service.owner_item(&bob).await, before);
 }
+
+/// Returns a request that creates or changes the user `name` only if its `If-None-Match` allows it.
+fn put_if_none_match(service: &Service, name: &str, value: &str, body: &str) -> Event {
+    Event::to("put-user")
+        .header("authorization", &service.account_token)
+        .header("if-none-match", value)
+        .parameter("id", path(service, name).trim_start_matches("/api/users/"))
+        .json_body(body)
+}
+
+fn assert_exists(answer: &tests::Answer) {
+    assert_eq!(answer.status, 412, "{answer:?}");
+    let error =
+        json!({ "errorType": "PreconditionFailed", "errors": [{ "message": "user exists" }] });
+    assert_eq!(answer.json(), error);
+}
+
+#[tokio::test]
+async fn with_if_none_match_a_user_is_created_but_not_changed() {
+    let service = Service::start().await;
+    let put = async |body: &str| {
+        let event = put_if_none_match(&service, "bob", "*", body);
+        event.send(&service.app).await
+    };
+    let body = r#"{"email":"bob@example.com","password":"correct horse"}"#;
+    assert_eq!(put(body).await.status, 201);
+    let before = service.manage("GET", &path(&service, "bob"), "").await;
+    let id = path(&service, "bob");
+    let token = service
+        .mint(id.trim_start_matches("/api/users/"), "")
+        .await
+        .token();
+    for body in [
+        "{}",
+        body,
+        r#"{"admin":true}"#,
+        r#"{"active":false}"#,
+        r#"{"password":"another one"}"#,
+        r#"{"email":null}"#,
+    ] {
+        assert_exists(&put(body).await);
+    }
+    let after = service.manage("GET", &path(&service, "bob"), "").await;
+    assert_eq!(after.body, before.body);
+    assert!(service.is_active(&token).await);
+    // A deleted user does not exist.
+    service.manage("DELETE", &path(&service, "bob"), "").await;
+    assert_eq!(put("{}").await.status, 201);
+}
+
+#[tokio::test]
+async fn any_other_if_none_match_gets_a_400_and_changes_nothing() {
+    let service = Service::start().await;
+    for value in ["", "\"*\"", "\"etag\"", "W/\"etag\"", "*, *", "**", "* x"] {
+        let event = put_if_none_match(&service, "bob", value, "{}");
+        let answer = event.send(&service.app).await;
+        assert_invalid(&answer, &[("header", "If-None-Match", "field must be *")]);
+    }
+    let event = put_if_none_match(&service, "bob", "\"etag\"", r#"{"admin":1}"#);
+    let answer = event.query("a=1").send(&service.app).await;
+    assert_invalid(
+        &answer,
+        &[
+            ("header", "If-None-Match", "field must be *"),
+            (
+                "query",
+                "additional parameters",
+                "contains fields that are not allowed: [ a ]",
+            ),
+            ("body", "admin", "expected field to be a boolean"),
+        ],
+    );
+    let request = service
+        .request("PUT", &path(&service, "bob"))
+        .header("authorization", &service.account_token)
+        .header("if-none-match", "*")
+        .header("if-none-match", "*")
+        .header("content-type", "application/json")
+        .body("{}");
+    let answer = service.send(request).await;
+    assert_invalid(&answer, &[("header", "If-None-Match", "field must be *")]);
+    let id = path(&service, "bob");
+    let text = format!(
+        "User with id {} does not exist.",
+        id.trim_start_matches("/api/users/")
+    );
+    assert_unknown(&service.manage("GET", &id, "").await, &text);
+}
+
+#[tokio::test]
+async fn of_50_concurrent_creators_exactly_one_gets_a_201() {
+    let service = Service::start().await;
+    let other = service.another_environment();
+    for (round, body) in [
+        "{}",
+        r#"{"email":"EMAIL"}"#,
+        r#"{"admin":true,"active":false}"#,
+        "{}",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let name = format!("user{round}");
+        let creators = (0..50).map(|number| {
+            let email = format!("user{round}-{number}@example.com");
+            let body = body.replace("EMAIL", &email);
+            let event = put_if_none_match(&service, &name, "*", &body);
+            let app = if number % 2 == 0 {
+                &*service.app
+            } else {
+                &other
+            };
+            async move { (email, event.send(app).await) }
+        });
+        let answers = join_all(creators).await;
+        let (created, refused): (Vec<_>, Vec<_>) =
+            answers.iter().partition(|(_, answer)| answer.status == 201);
+        assert_eq!((created.len(), refused.len()), (1, 49), "{answers:?}");
+        for (_, answer) in refused {
+            assert_exists(answer);
+        }
+        let (email, answer) = created[0];
+        let user = service.manage("GET", &path(&service, &name), "").await;
+        assert_eq!(user.json(), answer.json());
+        if body.contains("EMAIL") {
+            assert_eq!(user.json()["email"], *email);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_creation_whose_response_was_lost_is_a_201() {
+    let service = Service::start().await;
+    for (name, body) in [
+        ("bob", "{}"),
+        (
+            "eve",
+            r#"{"email":"eve@example.com","password":"correct horse"}"#,
+        ),
+    ] {
+        let lost = ("TransactWriteItems", Fault::AnswerLost);
+        service.database.fail([lost]);
+        let event = put_if_none_match(&service, name, "*", body);
+        let answer = event.send(&service.app).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+}
