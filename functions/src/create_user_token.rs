@@ -3,7 +3,10 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, combine},
+    domain::{
+        error::{Result, combine},
+        token::TokenOwner,
+    },
     http::{
         credential,
         token::{minted, new_token},
@@ -20,8 +23,8 @@ use shared::{
 /// Returns 200 with the token, which is shown only once. Only its hash is stored.
 ///
 /// # Errors
-/// 400 if the user id or a field is invalid; 401; 403; 404 if the ecosystem or the user is unknown; 409 if the user is inactive or belongs to a deleted
-/// environment; 413.
+/// 400 if the user id or a field is invalid; 401; 403; 404 if the ecosystem or the user is unknown;
+/// 409 if the user is inactive, belongs to a deleted environment or has the most tokens allowed; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = user_id(&request);
@@ -37,6 +40,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         .must_be_able_to_grant(&wanted.scope, TokenRecipient::User(user))?;
     must_be_active(app, user).await?;
 
-    let (token, plain) = mint(app, permit.proof, user, wanted).await?;
+    let owner = TokenOwner::of_user(user, &permit.ecosystem(id.ecosystem())?.settings);
+    let (token, plain) = mint(app, permit.proof, owner, wanted).await?;
     minted(&token, &plain)
 }

@@ -24,8 +24,8 @@ use common::{
 use shared::{
     App,
     domain::{
-        owner::{OwnerKey, User},
-        token::{Draft, NewToken, PlainToken, Token},
+        owner::{EcosystemSettings, OwnerKey, User},
+        token::{Draft, NewToken, PlainToken, Token, TokenOwner},
     },
     store::{
         identity::{Key, SORT_KEY},
@@ -178,7 +178,8 @@ impl Bench {
     /// service writes the same kind of item.
     fn new_item(&self) -> Item {
         let (now, mut rng) = (self.app.now(), self.app.rng());
-        let draft = Draft::new((&self.user).into(), NewToken::default(), now);
+        let owner = TokenOwner::of_user(&self.user, &EcosystemSettings::default());
+        let draft = Draft::new(owner, NewToken::default(), now);
         let (token, _) = Token::generate(draft, None, &mut *rng);
         serde_dynamo::to_item(token).expect("the token can be written as an item")
     }

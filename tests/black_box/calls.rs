@@ -13,6 +13,7 @@ use crate::{
     create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob},
     refusals::{Calls, Case},
     token_metadata,
+    update_ecosystem::change,
 };
 
 /// Cases that [`ROWS`] does not contain. Each entry consists of the function, the case, and the
@@ -113,6 +114,35 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("BatchGetItem", 4.0),
             ("BatchGetItem", 1.0),
             ("PutItem", 1.0),
+        ],
+    ),
+    (
+        "create-user-token",
+        "for a user with a limit of tokens",
+        &[
+            ("BatchGetItem", 4.0),
+            ("BatchGetItem", 2.0),
+            ("TransactWriteItems", 4.0),
+        ],
+    ),
+    (
+        "create-user-token",
+        "for a user with a limit of tokens, for the first time",
+        &[
+            ("BatchGetItem", 4.0),
+            ("BatchGetItem", 2.0),
+            ("Query", 1.0),
+            ("TransactWriteItems", 4.0),
+        ],
+    ),
+    (
+        "create-user-token",
+        "which revokes the oldest of 3 tokens",
+        &[
+            ("BatchGetItem", 4.0),
+            ("BatchGetItem", 2.0),
+            ("BatchGetItem", 3.0),
+            ("TransactWriteItems", 6.0),
         ],
     ),
     (
@@ -281,6 +311,31 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("BatchGetItem", 3.0),
             ("TransactWriteItems", 6.0),
             ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "consume-shortcode",
+        "for a user with a limit of tokens",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 2.0),
+            ("TransactWriteItems", 8.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "create-email-token",
+        "for a user with a limit of tokens",
+        &[
+            ("BatchGetItem", 2.0),
+            ("GetItem", 1.0),
+            ("BatchGetItem", 3.0),
+            ("BatchGetItem", 2.0),
+            ("TransactWriteItems", 9.0),
         ],
     ),
     (
@@ -800,6 +855,27 @@ impl Variant {
                 let short = made["userId"].as_str().unwrap();
                 self.of(service.mint(short, "")).await
             }
+            ("create-user-token" | "create-email-token", when) => {
+                let when_full = match when {
+                    "which revokes the oldest of 3 tokens" => "revoke-oldest",
+                    _ => "reject",
+                };
+                let settings = json!({ "maxTokensPerUser": 3, "whenFull": when_full });
+                change(service, &settings).await;
+                if when != "for a user with a limit of tokens, for the first time" {
+                    service.mint(bob, "").await;
+                }
+                if function == "create-email-token" {
+                    ask(service, "DELETE", &json!({ "email": BOB })).await;
+                    return self
+                        .of(ask(service, "POST", &json!({ "email": BOB })))
+                        .await;
+                }
+                if when_full == "revoke-oldest" {
+                    service.mint(bob, "").await;
+                }
+                self.of(service.mint(bob, "")).await
+            }
             ("create-shortcode" | "consume-shortcode", _) => {
                 self.calls_of_a_code(function, when).await
             }
@@ -907,6 +983,12 @@ impl Variant {
             }
             ("consume-shortcode", "for an environment") => {
                 let (_, code) = code(service, json!({ "environmentId": self.environment })).await;
+                self.of(consume_shortcode::consume(service, &code)).await
+            }
+            ("consume-shortcode", "for a user with a limit of tokens") => {
+                change(service, &json!({ "maxTokensPerUser": 5 })).await;
+                service.mint(bob, "").await;
+                let (_, code) = code(service, json!({ "userId": bob })).await;
                 self.of(consume_shortcode::consume(service, &code)).await
             }
             ("consume-shortcode", "from an IPv6 address") => {

@@ -163,13 +163,13 @@ impl Scene {
         count: usize,
         maker: impl Fn(usize) -> Option<usize>,
     ) -> Vec<String> {
-        let owner = self.service.owner(&self.bob).await;
+        let owner = self.service.token_owner(&self.bob).await;
         let mut made: Vec<String> = Vec::new();
         let (mut links, mut makers) = (Vec::new(), HashSet::new());
         for number in 0..count {
             let right = MayWrite::of_operator();
             let wanted = NewToken::default();
-            let token = mint(&self.service.app, right, &owner, wanted).await;
+            let token = mint(&self.service.app, right, owner, wanted).await;
             let id = token.unwrap().0.id.to_string();
             let maker = maker(number).map_or(&root.id, |number| &made[number]);
             let key = Key {
@@ -408,9 +408,9 @@ async fn a_revoked_tokens_record_stays_90_days_without_its_hash() {
         assert!(ids(service, &scene.bob).await.is_empty());
     }
     // A token is revoked. Two hours later, a delayed insertion of the same token arrives.
-    let owner = service.owner(&scene.bob).await;
+    let owner = service.token_owner(&scene.bob).await;
     let right = MayWrite::of_operator();
-    let minted = mint(&service.app, right, &owner, NewToken::default());
+    let minted = mint(&service.app, right, owner, NewToken::default());
     let (record, token) = minted.await.unwrap();
     let form = format!("token={}", token.reveal());
     let revoke = Event::to("revoke-token").form(&form);
@@ -892,12 +892,12 @@ async fn a_list_skips_many_records_of_revoked_tokens_in_one_request_with_a_limit
     let scene = Scene::new().await;
     let service = &scene.service;
     let valid = [scene.mint().await.id, scene.mint().await.id];
-    let owner = service.owner(&scene.bob).await;
+    let owner = service.token_owner(&scene.bob).await;
     let revoke = async |count: usize| {
         for _ in 0..count {
             let wanted = NewToken::default();
             let right = MayWrite::of_operator();
-            let (_, token) = mint(&service.app, right, &owner, wanted).await.unwrap();
+            let (_, token) = mint(&service.app, right, owner, wanted).await.unwrap();
             let form = format!("token={}", token.reveal());
             Event::to("revoke-token")
                 .form(&form)

@@ -86,7 +86,7 @@ async fn a_new_token_is_in_the_next_list_without_its_secret() {
 async fn a_list_of_10_000_tokens_contains_each_valid_token_once_and_no_expired_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    let owner = service.owner(&bob).await;
+    let owner = service.token_owner(&bob).await;
     let mut live = Vec::new();
     for number in 0..rounds(10_000) {
         // One token in five expires before the list is requested.
@@ -96,7 +96,7 @@ async fn a_list_of_10_000_tokens_contains_each_valid_token_once_and_no_expired_t
             ttl: Ttl::parse(if expires_early { "1" } else { "3600" }).unwrap(),
             ..NewToken::default()
         };
-        let made = mint(&service.app, MayWrite::of_operator(), &owner, wanted).await;
+        let made = mint(&service.app, MayWrite::of_operator(), owner, wanted).await;
         let (token, _) = made.unwrap();
         if !expires_early {
             live.push(token.id.to_string());

@@ -64,6 +64,7 @@ mod security;
 mod self_service;
 mod tags;
 mod template;
+mod token_limits;
 mod token_metadata;
 mod update_ecosystem;
 mod update_email_token;

@@ -66,12 +66,12 @@ async fn a_concurrent_use_never_makes_a_revoked_token_valid_again_in_1000_rounds
 async fn an_insert_that_arrives_after_the_revocation_does_not_restore_the_token() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
-    let owner = service.owner(&bob).await;
+    let owner = service.token_owner(&bob).await;
     for by in ["its id", "its value", "a revocation of all tokens"] {
         let made = mint(
             &service.app,
             MayWrite::of_operator(),
-            &owner,
+            owner,
             NewToken::default(),
         )
         .await;

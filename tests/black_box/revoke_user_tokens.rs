@@ -22,10 +22,10 @@ async fn revoke_all(service: &Service, user: &str) -> u16 {
 
 /// Mints tokens without sending requests.
 async fn make_tokens(service: &Service, user: &str, count: usize) {
-    let owner = service.owner(user).await;
+    let owner = service.token_owner(user).await;
     for _ in 0..count {
         let wanted = NewToken::default();
-        mint(&service.app, MayWrite::of_operator(), &owner, wanted)
+        mint(&service.app, MayWrite::of_operator(), owner, wanted)
             .await
             .unwrap();
     }

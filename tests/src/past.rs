@@ -8,7 +8,8 @@ use aws_sdk_dynamodb::{
 use shared::{
     domain::{
         id::UserId,
-        owner::{Owner, OwnerKey, User},
+        owner::{EcosystemSettings, Owner, OwnerKey, User},
+        token::TokenOwner,
     },
     store::{
         identity::{Key, PARTITION_KEY, SORT_KEY},
@@ -242,6 +243,11 @@ impl Service {
         owner
             .and_then(Owner::into_user)
             .expect("the owner is a user")
+    }
+
+    /// Returns a user as the owner of a new token, without a limit of tokens.
+    pub async fn token_owner(&self, user: &str) -> TokenOwner {
+        TokenOwner::of_user(&self.owner(user).await, &EcosystemSettings::default())
     }
 
     /// Returns the stored item of a user's record.

@@ -1,5 +1,7 @@
 //! Creates, changes, finds and deletes e-mail tokens.
 
+use std::collections::BTreeSet;
+
 use zeroize::Zeroizing;
 
 use crate::{
@@ -8,8 +10,8 @@ use crate::{
         email_token::{EmailToken, ListKey, Properties, Sealed, StoredEmailToken},
         error::{Error, Result},
         id::{AccountId, UserId},
-        owner::User,
-        token::{Ancestry, Author, Draft, Holder, PlainToken, Token, TokenId},
+        owner::{EcosystemSettings, User},
+        token::{Ancestry, Author, Draft, Holder, PlainToken, Token, TokenId, TokenOwner},
     },
     service::{
         access::{MayRead, MayWrite, Permit},
@@ -17,11 +19,12 @@ use crate::{
         app::App,
         descendants::{DescendantState, end_descendants},
         directory::must_be_active,
+        limit::{self, Relatives},
         tokens::{self, EmailTokenEnd, OtherWrites},
         verify::Lookup,
     },
     store::{
-        identity::{AddressSlot, EmailTokenWrite, OldItem},
+        identity::{AddressSlot, EmailTokenWrite, Key, OldItem},
         item::WriteResult,
     },
 };
@@ -31,6 +34,8 @@ pub struct EmailUser {
     /// The user.
     pub user: User,
     pub(super) account: AccountId,
+    /// The settings of the user's ecosystem.
+    pub(super) settings: EcosystemSettings,
     /// The user's stored e-mail token, even if `EmailUser::accepts` returns `false` for the token.
     pub(super) stored: Option<StoredEmailToken>,
 }
@@ -97,6 +102,7 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
         is_visible.then(|| EmailUser {
             user: user.clone(),
             account: ecosystem.account.clone(),
+            settings: ecosystem.settings,
             stored: found.email_token(id).cloned(),
         })
     });
@@ -202,7 +208,22 @@ pub(super) async fn create_if_none(
             email_user: ListKey::of(&owner.id),
         };
         let old = there.as_ref().map(|old| (old, old_item));
-        let (written, token, plain) = store_new(app, owner, &properties, old, record).await?;
+        let stored = store_new(app, user, &properties, old, record).await;
+        let (written, token, plain) = match stored {
+            // Another request may just have created the e-mail token, which took the last place.
+            Err(error) if limit::is_full(&error) => {
+                let now = read(app, owner).await?;
+                let same = |now: &StoredEmailToken| {
+                    there.as_ref().is_some_and(|old| old.token == now.token)
+                };
+                if now.as_ref().is_none_or(same) {
+                    return Err(error);
+                }
+                (there, old_item) = (now, OldItem::Delete);
+                continue;
+            }
+            stored => stored?,
+        };
         match written {
             EmailTokenWrite::Written => return Ok(Creation::New(token, plain)),
             EmailTokenWrite::UserChanged => return Ok(Creation::UserChanged),
@@ -214,17 +235,24 @@ pub(super) async fn create_if_none(
     }
 }
 
+/// Reads the stored e-mail token of a user.
+async fn read(app: &App, user: &User) -> Result<Option<StoredEmailToken>> {
+    let user = (&user.id).into();
+    let keys = BTreeSet::from([Key::email_token(user)]);
+    Ok(app.identity.read(&keys).await?.email_token(user).cloned())
+}
+
 /// Generates an e-mail token for a user, and stores the token and its record in place of `old`.
 /// `record` gets the id of the token and returns its record. Returns this record too.
 async fn store_new(
     app: &App,
-    user: &User,
+    EmailUser { user, settings, .. }: &EmailUser,
     properties: &Properties,
     old: Option<(&StoredEmailToken, OldItem)>,
     record: impl Fn(TokenId) -> EmailToken,
 ) -> Result<(EmailTokenWrite, EmailToken, PlainToken)> {
     let draft = Draft {
-        owner: user.into(),
+        owner: TokenOwner::of_user(user, settings),
         expiry: properties.expiry(),
         scope: properties.scope.clone(),
         name: None,
@@ -247,7 +275,11 @@ async fn store_new(
         let insertion = app.identity.email_token_insertion(&new, old, &ending)?;
         Ok(OtherWrites::Some(insertion))
     };
-    let (written, token, plain) = tokens::create(app, draft, with_record).await?;
+    let relatives = Relatives {
+        replaced: old.map(|(old, _)| old.token.token_id),
+        maker: None,
+    };
+    let (written, token, plain) = tokens::create(app, draft, relatives, with_record).await?;
     Ok((written, record(token.id), plain))
 }
 
@@ -391,6 +423,7 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
         let user = EmailUser {
             user: owner.clone(),
             account: ecosystem.account.clone(),
+            settings: ecosystem.settings,
             stored: found.email_token(id).cloned(),
         };
         let Some(stored) = user.stored(app) else {
@@ -410,7 +443,7 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
             ..old.clone()
         };
         let replaced = Some((stored, old_item));
-        let (written, ..) = store_new(app, owner, &old.properties(), replaced, record).await?;
+        let (written, ..) = store_new(app, &user, &old.properties(), replaced, record).await?;
         old_item = match written {
             EmailTokenWrite::Written => return Ok(true),
             EmailTokenWrite::OldHasDescendants(instead) => instead,

@@ -164,6 +164,7 @@ async fn read(
             let user = EmailUser {
                 user,
                 account: ecosystem.account.clone(),
+                settings: ecosystem.settings,
                 stored: items.stored.clone(),
             };
             (user, password.password_hash.clone())

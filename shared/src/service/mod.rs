@@ -10,6 +10,7 @@ pub mod deployment;
 mod descendants;
 pub mod directory;
 pub mod email_token;
+mod limit;
 pub mod log_in;
 pub mod migrate;
 pub(crate) mod password;

@@ -7,7 +7,7 @@ use crate::{
         deployment::Schema,
         error::{Error, Result},
         id::{EcosystemId, EnvironmentId, UserId},
-        owner::{Environment, User},
+        owner::{Environment, TokenLimit, User},
         shortcode::{Code, Grantee, NewCode, Record},
         time::{Timestamp, UnixSeconds},
         token::{Ancestry, Draft, Holder, Maker, PlainToken, Scope, Token, TokenOwner},
@@ -16,6 +16,7 @@ use crate::{
         access::{MayWrite, Permit},
         app::App,
         directory::environment_of_caller,
+        limit::{self, Relatives},
         tokens::{self, OtherWrites},
     },
     store::{
@@ -148,7 +149,8 @@ pub async fn record(app: &App, code: &Code) -> Result<Option<Record>> {
 /// used again. A user's own token that created the code is checked in the transaction.
 ///
 /// # Errors
-/// The database is unavailable.
+/// [`Error::Conflict`] if the user of the code has the most tokens allowed; then the code stays
+/// valid. [`Error::Unavailable`] if the database is unavailable.
 pub async fn exchange(
     app: &App,
     code: &Code,
@@ -188,20 +190,25 @@ pub async fn exchange(
     // environment. The transaction below fails if the user of the code has changed since the code
     // was created.
     let new;
-    let (epoch, owner) = match &record.grantee {
-        Grantee::User { epoch, .. } => (*epoch, ExchangeOwner::Existing(user, *epoch)),
+    let (epoch, owner, limit) = match &record.grantee {
+        Grantee::User { epoch, .. } => {
+            let owner = ExchangeOwner::Existing(user, *epoch);
+            (*epoch, owner, limits.tokens)
+        }
         Grantee::Environment { environment, .. } => {
             new = User {
                 environment: Some(environment.clone()),
                 ..User::new(user.clone(), &mut *app.rng())
             };
-            (new.state.epoch, ExchangeOwner::New(&new))
+            // This is the first token of the user, so the limit allows it.
+            (new.state.epoch, ExchangeOwner::New(&new), None)
         }
     };
     let for_user = TokenOwner {
         holder: Holder::User,
         key: user.into(),
         epoch,
+        limit,
     };
     let draft = Draft {
         ancestry: own.map_or_else(Ancestry::default, Maker::ancestry_of_child),
@@ -218,7 +225,24 @@ pub async fn exchange(
         let exchange = ephemeral.code_exchange(&app.identity, of, owner, descent, now.seconds());
         exchange.map(OtherWrites::Some)
     };
-    let (exchanged, token, plain) = tokens::create(app, draft, with_exchange).await?;
+    let relatives = Relatives {
+        replaced: None,
+        maker: own.copied(),
+    };
+    let created = tokens::create(app, draft, relatives, with_exchange).await;
+    let (exchanged, token, plain) = match created {
+        // Another request may just have exchanged the code, which took the last place.
+        Err(error) if limit::is_full(&error) => {
+            let stored = ephemeral.code(code).await?;
+            let is_there = stored.is_some_and(|stored| stored.nonce == record.nonce);
+            return if is_there {
+                Err(error)
+            } else {
+                Ok(Exchange::Unknown)
+            };
+        }
+        created => created?,
+    };
     match exchanged {
         ExchangeWrite::Written => Ok(Exchange::Token(Box::new(Exchanged {
             token,
@@ -246,6 +270,8 @@ struct Makers<'a> {
 struct Limits {
     scope: Scope,
     ends_at: Option<UnixSeconds>,
+    /// The limit of tokens of the ecosystem's users.
+    tokens: Option<TokenLimit>,
 }
 
 /// Returns the limits of the new token if the ecosystem and the environment of the code exist, and
@@ -280,18 +306,14 @@ async fn limits_if_valid(
         });
         is_token_valid && is_owner_valid && !app.is_rejected(maker.token)
     });
-    let is_valid = is_maker_valid
-        && found.ecosystem(ecosystem).is_some()
-        && environment.is_none_or(|id| found.environment(id).is_some());
-    Ok(is_valid.then(|| match token.filter(|_| own.is_some()) {
-        Some(own) => Limits {
-            scope: own.scope.clone(),
-            ends_at: own.expiry.expires_at(),
-        },
-        None => Limits {
-            scope: Scope::read_write(),
-            ends_at: None,
-        },
+    let environment_exists = environment.is_none_or(|id| found.environment(id).is_some());
+    let ecosystem = found.ecosystem(ecosystem);
+    let ecosystem = ecosystem.filter(|_| is_maker_valid && environment_exists);
+    let own = token.filter(|_| own.is_some());
+    Ok(ecosystem.map(|ecosystem| Limits {
+        scope: own.map_or_else(Scope::read_write, |own| own.scope.clone()),
+        ends_at: own.and_then(|own| own.expiry.expires_at()),
+        tokens: ecosystem.settings.token_limit(),
     }))
 }
 

@@ -21,6 +21,7 @@ use crate::{
         deadline::Deadline,
         descendants::{DescendantState, end_descendants, end_one, of_ended},
         directory::environment_exists,
+        limit::{self, Relatives},
         verify::Lookup,
     },
     store::{
@@ -37,27 +38,34 @@ const SWEEP: Duration = Duration::from_millis(1500);
 const MARGIN: Duration = Duration::from_millis(200);
 
 /// Creates a token and stores it, alone or in one transaction with other writes. Every token is
-/// created by this function.
+/// created by this function. If the owner is a user with a limit of tokens, the token is stored
+/// within the limit.
 ///
 /// `with` gets the generated token and returns the other writes. If there are no other writes,
 /// `with` returns the outcome instead. The token is valid only if the outcome says that all writes
 /// were stored.
 ///
 /// # Errors
-/// The database is unavailable, or `with` fails.
-pub(super) async fn create<R>(
+/// The database is unavailable, or `with` fails. [`Error::Conflict`](crate::domain::error::Error)
+/// if the user has the most tokens allowed; then nothing is written.
+pub(super) async fn create<R: Send + 'static>(
     app: &App,
     draft: Draft,
+    relatives: Relatives,
     with: impl AsyncFnOnce(&Token, &PlainToken) -> Result<OtherWrites<R>>,
 ) -> Result<(R, Token, PlainToken)> {
     let tag_key = app.tag_key().await?;
+    let limit = draft.owner.limit;
     let (token, plain) = Token::generate(draft, tag_key.as_ref(), &mut *app.rng());
-    let outcome = match with(&token, &plain).await? {
-        OtherWrites::None(outcome) => {
+    let outcome = match (with(&token, &plain).await?, limit) {
+        (other, Some(limit)) => {
+            Box::pin(limit::store(app, limit, &token, relatives, other)).await?
+        }
+        (OtherWrites::None(outcome), None) => {
             app.identity.insert_token(&token).await?;
             outcome
         }
-        OtherWrites::Some(other) => {
+        (OtherWrites::Some(other), None) => {
             let change = app.identity.with_token(&token, other)?;
             app.identity.commit(change).await?
         }
@@ -74,8 +82,9 @@ pub(super) enum OtherWrites<R> {
 }
 
 /// Sends a write that revokes or changes tokens. All these writes go through this function, with
-/// four exceptions: renewing a token, storing its last use, marking an unused sliding token as
-/// expired, and deleting the records of tokens that are already invalid. The links of descendants decide nothing about the
+/// five exceptions: renewing a token, storing its last use, marking an unused sliding token as
+/// expired, deleting the records of tokens that are already invalid, and the transaction of a new
+/// token, which may end older tokens of the user ([`create`]). The links of descendants decide nothing about the
 /// validity of a token, so their changes do not go through this function.
 ///
 /// # Errors
@@ -96,7 +105,7 @@ pub async fn mint(
 ) -> Result<(Token, PlainToken)> {
     let draft = Draft::new(owner.into(), wanted, app.now());
     let nothing = async |_: &Token, _: &PlainToken| Ok(OtherWrites::None(()));
-    let ((), token, plain) = create(app, draft, nothing).await?;
+    let ((), token, plain) = create(app, draft, Relatives::default(), nothing).await?;
     Ok((token, plain))
 }
 
@@ -225,10 +234,11 @@ pub async fn update(
 pub async fn revoke(
     app: &App,
     permit: &Permit<'_, MayWrite>,
-    owner: impl Into<TokenOwner>,
+    owner: impl Into<Owner>,
     id: TokenId,
 ) -> Result<()> {
-    let TokenOwner { key, epoch, .. } = owner.into();
+    let owner = owner.into();
+    let (key, epoch) = (owner.key(), owner.state().epoch);
     let by = permit.caller().author();
     match permit.token_of(key, id) {
         // The token ended with all other tokens of its owner.

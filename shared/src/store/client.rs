@@ -66,13 +66,17 @@ pub(crate) async fn may_retry(retry: u32) -> bool {
     if retry >= RETRIES {
         return false;
     }
-    let pause = (FIRST_PAUSE * 2u32.pow(retry)).mul_f64(fastrand::f64());
+    pause(FIRST_PAUSE * 2u32.pow(retry)).await;
+    true
+}
+
+/// Waits for a random part of this time (full jitter).
+pub(crate) async fn pause(longest: Duration) {
     #[expect(
         clippy::disallowed_methods,
-        reason = "a throttled operation needs a pause before its retry"
+        reason = "an operation needs a pause before its retry"
     )]
-    tokio::time::sleep(pause).await;
-    true
+    tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
 }
 
 /// Limits the time of an operation that the SDK does not retry, with all its retries.
@@ -205,18 +209,32 @@ struct Reason {
 
 /// The code of a part of a transaction whose condition is false.
 pub(crate) const REFUSED: &str = "ConditionalCheckFailed";
+/// The code of a part of a transaction whose item another transaction was using.
+pub(crate) const CONFLICT: &str = "TransactionConflict";
+
+/// Returns the body of a response with an error.
+fn error_body(context: &InterceptorContext) -> Option<ErrorBody> {
+    let response = context.response()?;
+    let is_error = response.status().as_u16() == 400;
+    let body = response.body().bytes().filter(|_| is_error)?;
+    serde_json::from_slice(body).ok()
+}
 
 impl ErrorBody {
+    /// Returns the codes of the parts of a transaction.
+    fn codes(&self) -> Vec<&str> {
+        let reasons = self.reasons.iter().flatten();
+        reasons.map(|reason| reason.code.as_str()).collect()
+    }
+
     /// Returns the action for this error.
     fn action(&self) -> RetryAction {
-        let reasons = self.reasons.iter().flatten();
-        let codes: Vec<_> = reasons.map(|reason| reason.code.as_str()).collect();
+        let codes = self.codes();
         // The first code is of on-demand tables, the second one of provisioned tables.
         let throttled = ["ThrottlingError", "ProvisionedThroughputExceeded"];
         if codes.contains(&REFUSED) {
             RetryAction::NoActionIndicated
-        } else if self.code.ends_with("#TransactionConflictException")
-            || codes.contains(&"TransactionConflict")
+        } else if self.code.ends_with("#TransactionConflictException") || codes.contains(&CONFLICT)
         {
             RetryAction::transient_error()
         } else if throttled.iter().any(|code| codes.contains(code)) {
@@ -229,15 +247,29 @@ impl ErrorBody {
 
 impl ClassifyRetry for TransactionFaults {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let response = context.response();
-        let error: Option<ErrorBody> = response
-            .filter(|response| response.status().as_u16() == 400)
-            .and_then(|response| serde_json::from_slice(response.body().bytes()?).ok());
-        error.map_or(RetryAction::NoActionIndicated, |error| error.action())
+        error_body(context).map_or(RetryAction::NoActionIndicated, |error| error.action())
     }
 
     fn name(&self) -> &'static str {
         "transaction faults"
+    }
+}
+
+/// Prevents that the SDK retries a transaction after a conflict. If a caller reads the items again
+/// before it retries, a retry without the read would probably fail.
+#[derive(Debug)]
+pub(crate) struct ConflictIsFinal;
+
+impl ClassifyRetry for ConflictIsFinal {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match error_body(context) {
+            Some(error) if error.codes().contains(&CONFLICT) => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "conflict is final"
     }
 }
 

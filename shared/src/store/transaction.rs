@@ -5,6 +5,7 @@
 
 use aws_sdk_dynamodb::{
     Client,
+    config::Builder,
     error::BuildError,
     operation::{
         delete_item::DeleteItemError, put_item::PutItemError,
@@ -18,7 +19,10 @@ use aws_sdk_dynamodb::{
 
 use crate::{
     domain::error::{Error, Result},
-    store::{client::REFUSED, item::Item},
+    store::{
+        client::{CONFLICT, ConflictIsFinal, REFUSED},
+        item::Item,
+    },
 };
 
 /// Writes that are prepared but not sent, and the function that interprets their result.
@@ -106,6 +110,46 @@ impl<R> Change<R> {
             }
             return (self.outcome)(transacted);
         }
+    }
+}
+
+/// The result of [`Change::attempt`].
+pub(crate) enum Attempt<R> {
+    /// All writes succeeded.
+    Written(R),
+    /// A condition of the change was false, so nothing was written.
+    Refused(R),
+    /// Nothing was written, because of the other writes or because of another transaction. The
+    /// change can be sent again.
+    Again(Change<R>),
+}
+
+impl<R> Change<R> {
+    /// Sends the writes in one transaction with other writes. The change must not have optional
+    /// writes.
+    pub(crate) async fn attempt(
+        self,
+        client: &Client,
+        others: Vec<TransactWriteItem>,
+    ) -> Result<Attempt<R>> {
+        let own = self.writes.len();
+        let writes = self.writes.iter().cloned().chain(others).collect();
+        let mut refused = match try_transaction(
+            client,
+            writes,
+            Builder::new().retry_classifier(ConflictIsFinal),
+        )
+        .await?
+        {
+            Tried::Written => return (self.outcome)(Transacted::Written).map(Attempt::Written),
+            Tried::Refused(refused) => refused,
+            Tried::Conflict(_) => return Ok(Attempt::Again(self)),
+        };
+        refused.truncate(own);
+        if refused.iter().all(Option::is_none) {
+            return Ok(Attempt::Again(self));
+        }
+        (self.outcome)(Transacted::Refused(refused)).map(Attempt::Refused)
     }
 }
 
@@ -225,10 +269,31 @@ pub(crate) async fn transact(
     client: &Client,
     writes: Vec<TransactWriteItem>,
 ) -> Result<Transacted> {
+    match try_transaction(client, writes, Builder::new()).await? {
+        Tried::Written => Ok(Transacted::Written),
+        Tried::Refused(refused) => Ok(Transacted::Refused(refused)),
+        Tried::Conflict(error) => Err(error),
+    }
+}
+
+/// The result of a transaction. The first two variants are those of [`Transacted`].
+enum Tried {
+    Written,
+    Refused(Vec<Option<Item>>),
+    /// Another transaction was using the same item, even after the retries of the SDK.
+    Conflict(Error),
+}
+
+async fn try_transaction(
+    client: &Client,
+    writes: Vec<TransactWriteItem>,
+    config: Builder,
+) -> Result<Tried> {
     let conditions = writes.len();
     let call = client.transact_write_items();
-    let Err(error) = call.set_transact_items(Some(writes)).send().await else {
-        return Ok(Transacted::Written);
+    let call = call.set_transact_items(Some(writes)).customize();
+    let Err(error) = call.config_override(config).send().await else {
+        return Ok(Tried::Written);
     };
     if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
         error.as_service_error()
@@ -241,7 +306,11 @@ pub(crate) async fn transact(
             })
             .collect();
         if refused.len() == conditions && refused.iter().any(Option::is_some) {
-            return Ok(Transacted::Refused(refused));
+            return Ok(Tried::Refused(refused));
+        }
+        let mut reasons = cancelled.cancellation_reasons().iter();
+        if reasons.any(|reason| reason.code() == Some(CONFLICT)) {
+            return Ok(Tried::Conflict(error.into()));
         }
     }
     Err(error.into())

@@ -5,7 +5,7 @@ use shared::{
     App,
     domain::{
         id::UserId,
-        owner::User,
+        owner::{EcosystemSettings, User},
         token::{NewToken, PlainToken, TokenOwner},
     },
     service::{
@@ -44,7 +44,8 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken)
     else {
         panic!("the user was not created");
     };
-    let (account_token, user_token) = (token_of(&app, &account).await, token_of(&app, &user).await);
+    let owner = TokenOwner::of_user(&user, &EcosystemSettings::default());
+    let (account_token, user_token) = (token_of(&app, &account).await, token_of(&app, owner).await);
     (app, account_token, user, user_token)
 }
 

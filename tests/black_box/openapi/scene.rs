@@ -68,7 +68,11 @@ impl Scene {
                 .introspection(token["token"].as_str().unwrap());
             scene.made(asking).await;
         }
-        let is_made = endpoint.name == "create-email-token" && example != "live";
+        let is_made = match endpoint.name {
+            "create-email-token" => example != "live",
+            "log-in-with-password" => example == "full",
+            _ => false,
+        };
         if has_address && !is_made && !["address", "token"].contains(&unknown) {
             let body = json!({ "email": ADDRESS }).to_string();
             scene
@@ -78,7 +82,7 @@ impl Scene {
 
         let of_environment = json!({ "environmentId": environment["id"] });
         let of_user = json!({ "userId": scene.user, "tokenExpiryType": "SlidingTtl" });
-        let code_for = if example == "ofUser" {
+        let code_for = if ["ofUser", "full"].contains(&example) {
             of_user
         } else {
             of_environment
@@ -291,6 +295,12 @@ impl Scene {
                 let id = self.made(token).await["data"][0]["tokenId"].clone();
                 let event = event.parameter("tokenId", id.as_str().unwrap());
                 return event.send(&service.app).await;
+            }
+            "full" => {
+                let update = self.event("update-ecosystem");
+                let update = update.parameter("ecosystemId", service.ecosystem.id.as_str());
+                self.made(update.json_body(r#"{"maxTokensPerUser":1}"#))
+                    .await;
             }
             "lost" => service.change_email_token_value(&self.user).await,
             "changed" => {

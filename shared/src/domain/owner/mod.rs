@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use self::item::OwnerItem;
 pub use self::{
     key::{Epoch, OwnerKey},
-    settings::{EcosystemSettings, MaxTokens, SettingsChange, WhenFull},
+    settings::{EcosystemSettings, MaxTokens, SettingsChange, TokenLimit, WhenFull},
 };
 use crate::domain::{
     email::Email,

@@ -18,6 +18,25 @@ pub struct EcosystemSettings {
     pub when_full: WhenFull,
 }
 
+impl EcosystemSettings {
+    /// Returns the limit that applies to a new token of a user, or `None` if there is no limit.
+    pub fn token_limit(&self) -> Option<TokenLimit> {
+        self.max_tokens_per_user.map(|max| TokenLimit {
+            max,
+            when_full: self.when_full,
+        })
+    }
+}
+
+/// The limit that applies to a new token of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLimit {
+    /// The maximum number of tokens.
+    pub max: MaxTokens,
+    /// What happens if the user has this many tokens.
+    pub when_full: WhenFull,
+}
+
 /// The maximum number of tokens of each user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxTokens {

@@ -16,6 +16,9 @@ pub enum EndReason {
     Revoked,
     /// The token that made this token was revoked, or the maker of that token, and so on.
     MakerRevoked,
+    /// The user got a new token and had the most tokens allowed. This token was the oldest one. The
+    /// author is the new token.
+    LimitReached,
 }
 
 /// The token with which a token was revoked.

@@ -3,6 +3,7 @@
 mod ended;
 mod expiry;
 mod metadata;
+mod places;
 mod plain;
 mod scope;
 
@@ -16,6 +17,7 @@ pub use self::{
     ended::{Ancestry, Author, Descendants, EndReason, EndedToken, Ending, Maker},
     expiry::{Expiry, Ttl},
     metadata::Metadata,
+    places::Places,
     plain::{PlainToken, TokenHash},
     scope::{Permission, Scope},
 };
@@ -24,7 +26,7 @@ pub use tokenry_api::{ExpiryType, Holder};
 use crate::domain::{
     deployment::TagKey,
     id::InvalidId,
-    owner::{Account, Ecosystem, Epoch, OwnerKey, State, User},
+    owner::{Account, Ecosystem, EcosystemSettings, Epoch, OwnerKey, State, TokenLimit, User},
     time::{Timestamp, UnixSeconds},
 };
 
@@ -188,6 +190,9 @@ pub struct TokenOwner {
     pub key: OwnerKey,
     /// The owner's epoch.
     pub epoch: Epoch,
+    /// The limit of tokens that applies to a new token, or `None` if there is no limit. Only users
+    /// have a limit.
+    pub limit: Option<TokenLimit>,
 }
 
 impl From<&Account> for TokenOwner {
@@ -196,6 +201,7 @@ impl From<&Account> for TokenOwner {
             holder: Holder::Account,
             key: (&account.id).into(),
             epoch: account.state.epoch,
+            limit: None,
         }
     }
 }
@@ -206,16 +212,20 @@ impl From<&Ecosystem> for TokenOwner {
             holder: Holder::Server,
             key: (&ecosystem.id).into(),
             epoch: ecosystem.state.epoch,
+            limit: None,
         }
     }
 }
 
-impl From<&User> for TokenOwner {
-    fn from(user: &User) -> Self {
+impl TokenOwner {
+    /// Returns a user as the owner of a new token. `settings` are the settings of the user's
+    /// ecosystem, which the request must have read.
+    pub fn of_user(user: &User, settings: &EcosystemSettings) -> Self {
         Self {
             holder: Holder::User,
             key: (&user.id).into(),
             epoch: user.state.epoch,
+            limit: settings.token_limit(),
         }
     }
 }
@@ -388,6 +398,17 @@ impl TryFrom<TokenItem> for Token {
 }
 
 impl Token {
+    /// Returns the time from which the token is certainly expired. Returns `None` if there is no such
+    /// time, or if the time can change. A client can give an e-mail token a later end, and each use
+    /// of a sliding token renews the token.
+    pub fn last_end(&self) -> Option<UnixSeconds> {
+        match self.expiry {
+            Expiry::Infinite | Expiry::Email { .. } => None,
+            Expiry::FixedTtl { .. } => self.expiry.expires_at(),
+            Expiry::SlidingTtl { max_expires_at, .. } => max_expires_at,
+        }
+    }
+
     /// Returns whether the token is valid for this owner: the token is not disabled and not expired,
     /// the owner is active, and the token has the owner's epoch. Does not compare the token's hash.
     pub fn is_valid_for(&self, owner: &State, now: UnixSeconds) -> bool {

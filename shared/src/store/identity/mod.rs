@@ -7,6 +7,7 @@ mod deployment;
 mod descendants;
 mod email_tokens;
 mod owners;
+mod places;
 mod scan;
 mod tokens;
 mod users;
@@ -26,6 +27,7 @@ pub(crate) use self::{
     descendants::{Descent, Link},
     email_tokens::{EmailTokenEnd, EmailTokenWrite, OldItem},
     owners::{owner_item, user_unchanged},
+    places::PlacesChange,
     scan::Stored,
     tokens::Renewal,
     users::{AddressChange, PasswordChange, UserWrite},
@@ -41,7 +43,7 @@ use crate::{
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
         owner::{Address, Ecosystem, Environment, Owner, OwnerKey, User},
-        token::{EndedToken, PlainToken, Token, TokenId},
+        token::{EndedToken, Places, PlainToken, Token, TokenId},
     },
     store::{
         client::{in_time, may_retry, once},
@@ -70,6 +72,8 @@ const ENVIRONMENT_ITEM: &str = "environment";
 const ADDRESS_ITEM: &str = "account-address";
 /// The sort key of the record of an e-mail address in schema version 1.
 pub const OLD_ADDRESS_ITEM: &str = "address";
+/// The sort key of the item that counts a user's tokens.
+const PLACES_ITEM: &str = "limit";
 /// The sort key of the record of a user's password.
 const PASSWORD_ITEM: &str = "password";
 /// The sort key of the record of a user's e-mail token.
@@ -134,6 +138,14 @@ impl Key {
         }
     }
 
+    /// Returns the key of the item that counts a user's tokens.
+    pub(crate) fn places(user: OwnerKey) -> Self {
+        Self {
+            owner: user,
+            item: PLACES_ITEM.to_owned(),
+        }
+    }
+
     /// Returns the key of the record of a user's e-mail token.
     pub fn email_token(user: OwnerKey) -> Self {
         Self {
@@ -186,6 +198,7 @@ pub(crate) struct Items {
     environments: HashMap<EnvironmentId, Environment>,
     addresses: HashMap<OwnerKey, Address>,
     email_tokens: HashMap<OwnerKey, StoredEmailToken>,
+    places: HashMap<OwnerKey, Places>,
 }
 
 impl Items {
@@ -242,6 +255,11 @@ impl Items {
         self.email_tokens.get(&user)
     }
 
+    /// Returns the item that counts a user's tokens.
+    pub(crate) fn places(&self, user: OwnerKey) -> Option<&Places> {
+        self.places.get(&user)
+    }
+
     /// Adds an item. The sort key determines the type of the record.
     fn add(&mut self, item: Item) -> Result<()> {
         let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
@@ -262,6 +280,10 @@ impl Items {
             EMAIL_TOKEN_ITEM => {
                 let key = partition(&item)?;
                 self.email_tokens.insert(key, from_item(item)?);
+            }
+            PLACES_ITEM => {
+                let key = partition(&item)?;
+                self.places.insert(key, from_item(item)?);
             }
             _ => match stored_token(item)? {
                 StoredToken::Token(token) => {

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::{
     primitives::Blob,
     types::{
         AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure,
-        WriteRequest,
+        TransactWriteItem, WriteRequest,
     },
 };
 use futures_util::future::try_join_all;
@@ -53,10 +53,15 @@ impl Identity {
 
     /// Adds a new token to the transaction of another change.
     pub(crate) fn with_token<R>(&self, token: &Token, other: Change<R>) -> Result<Change<R>> {
+        Ok(other.and(self.new_token(token)?))
+    }
+
+    /// Prepares to store a new token in a transaction.
+    pub(super) fn new_token(&self, token: &Token) -> Result<TransactWriteItem> {
         let item = to_item(token)?;
         let condition = "attribute_not_exists(token_hash) AND attribute_not_exists(disabled_hash) \
              AND attribute_not_exists(ended_at)";
-        Ok(other.and(put(&self.table, item, condition, &[])?))
+        put(&self.table, item, condition, &[])
     }
 
     /// Prepares the write that turns the token `old` into `new`: its label, its metadata, its scope,
@@ -130,7 +135,7 @@ impl Identity {
     /// expiry permanent (`end_idle`).
     pub(crate) async fn renew(&self, token: &PlainToken, now: UnixSeconds) -> Result<Renewal> {
         let renewed = self
-            .update(token, now)?
+            .update(Key::of(token), &token.hashed(), now)?
             .update_expression("SET expires_at = :now + #ttl, last_used_at = :now")
             .condition_expression(
                 "token_hash = :hash AND expires_at > :now AND attribute_not_exists(valid_until) \
@@ -153,7 +158,11 @@ impl Identity {
                 max_expires_at: Some(max),
                 ..
             } if max <= now => Ok(Renewal::of(None)),
-            _ => self.end_idle(token, now).await.map(Renewal::of),
+            _ => {
+                let (owner, id, hash) = (token.owner(), token.id(), token.hashed());
+                let until = self.end_idle(owner, id, &hash, now).await?;
+                Ok(Renewal::of(until))
+            }
         }
     }
 
@@ -163,16 +172,22 @@ impl Identity {
     ///
     /// If another request has renewed the token in the meantime, returns the time when the token
     /// expires. Otherwise returns `None`.
-    async fn end_idle(&self, token: &PlainToken, now: UnixSeconds) -> Result<Option<UnixSeconds>> {
+    pub(crate) async fn end_idle(
+        &self,
+        owner: OwnerKey,
+        id: TokenId,
+        hash: &TokenHash,
+        now: UnixSeconds,
+    ) -> Result<Option<UnixSeconds>> {
         let ended = self
-            .update(token, now)?
+            .update(Key::token(owner, id), hash, now)?
             .update_expression("SET max_expires_at = :ended")
             .condition_expression("token_hash = :hash AND expires_at <= :now")
             .expression_attribute_values(":ended", number(Expiry::ENDED))
             .send()
             .await;
         Ok(match updated(ended)? {
-            Updated::Refused(Some(old)) if old.token_hash == token.hashed() => {
+            Updated::Refused(Some(old)) if old.token_hash == *hash => {
                 old.expiry.expires_at().filter(|end| now < *end)
             }
             Updated::Refused(_) | Updated::To(_) => None,
@@ -193,7 +208,7 @@ impl Identity {
         now: UnixSeconds,
     ) -> Result<()> {
         let update = self
-            .update(token, now)?
+            .update(Key::of(token), &token.hashed(), now)?
             .update_expression("SET last_used_at = :now");
         let update = match record.last_used_at {
             None => update
@@ -210,13 +225,18 @@ impl Identity {
 
     /// Returns an update of a token's item. The expressions of the update can use two values:
     /// `:hash` is the token's hash, and `:now` is the current time.
-    fn update(&self, token: &PlainToken, now: UnixSeconds) -> Result<UpdateItemFluentBuilder> {
-        let hash = AttributeValue::B(Blob::new(token.hashed().as_bytes().as_slice()));
+    fn update(
+        &self,
+        key: Key,
+        hash: &TokenHash,
+        now: UnixSeconds,
+    ) -> Result<UpdateItemFluentBuilder> {
+        let hash = AttributeValue::B(Blob::new(hash.as_bytes().as_slice()));
         Ok(self
             .client
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(Key::of(token).to_item()?))
+            .set_key(Some(key.to_item()?))
             .expression_attribute_values(":now", number(now))
             .expression_attribute_values(":hash", hash)
             .return_values(ReturnValue::AllNew)
@@ -232,18 +252,9 @@ impl Identity {
         after: Option<TokenId>,
         limit: u32,
     ) -> Result<(Vec<Token>, Option<TokenId>)> {
-        #[derive(Deserialize)]
-        struct Last {
-            #[serde(rename = "item")]
-            id: TokenId,
-        }
-        let start = after
-            .map(|id| Key::token(owner, id).to_item())
-            .transpose()?;
         let output = self
-            .query_tokens(owner)?
+            .query_tokens_after(owner, after)?
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .set_exclusive_start_key(start)
             .send()
             .await?;
         let items = output
@@ -256,11 +267,7 @@ impl Identity {
                 StoredToken::Ended(_) => {}
             }
         }
-        let last = output
-            .last_evaluated_key
-            .map(from_item::<Last>)
-            .transpose()?;
-        Ok((tokens, last.map(|last| last.id)))
+        Ok((tokens, last(output.last_evaluated_key)?))
     }
 
     /// Deletes the records of an owner's tokens whose epoch differs from the owner's epoch. These
@@ -324,11 +331,34 @@ impl Identity {
         Ok(output.unprocessed_items.is_none_or(|left| left.is_empty()))
     }
 
+    /// Returns a strongly consistent query for an owner's tokens, newest first. The result starts
+    /// after the token `after`.
+    pub(super) fn query_tokens_after(
+        &self,
+        owner: OwnerKey,
+        after: Option<TokenId>,
+    ) -> Result<QueryFluentBuilder> {
+        let start = after.map(|id| Key::token(owner, id).to_item());
+        let query = self.query_tokens(owner)?;
+        Ok(query.set_exclusive_start_key(start.transpose()?))
+    }
+
     /// Returns a strongly consistent query for an owner's tokens, newest first.
     fn query_tokens(&self, owner: OwnerKey) -> Result<QueryFluentBuilder> {
         let query = self.query(owner, TokenId::ITEM_PREFIX)?;
         Ok(query.scan_index_forward(false))
     }
+}
+
+/// Returns the id of the last token that a query read, or `None` at the end of the list.
+pub(super) fn last(key: Option<Item>) -> Result<Option<TokenId>> {
+    #[derive(Deserialize)]
+    struct Last {
+        #[serde(rename = "item")]
+        id: TokenId,
+    }
+    let last = key.map(from_item::<Last>).transpose()?;
+    Ok(last.map(|last| last.id))
 }
 
 /// Returns the hash of the token that an item belongs to, even if the token was revoked.

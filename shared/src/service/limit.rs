@@ -1,0 +1,345 @@
+//! The limit of tokens of a user: stores a new token of a user who has a limit.
+//!
+//! The item `limit` in the user's partition contains the ids of the user's tokens. The transaction
+//! that stores a new token also changes this item, on the condition that the item is as it was read.
+//! So of several requests that create a token of the user at the same time, one succeeds, and the
+//! others try again.
+//!
+//! A token takes a place until it ends. A disabled token takes a place. An e-mail token takes a
+//! place even if it has expired, because a client can give it a later end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
+
+use futures_util::future::try_join_all;
+
+use crate::{
+    domain::{
+        deployment::Schema,
+        error::{Error, Result},
+        owner::{MaxTokens, Owner, TokenLimit, WhenFull},
+        time::UnixSeconds,
+        token::{Author, EndReason, Ending, Expiry, Holder, Maker, Places, Token, TokenId},
+    },
+    service::{
+        app::App,
+        descendants::{DescendantState, end_descendants, end_one},
+        tokens::OtherWrites,
+    },
+    store::{
+        client::pause,
+        identity::{Key, PlacesChange},
+        transaction::Attempt,
+    },
+};
+
+/// The maximum pause before the second attempt. The maximum is doubled before each further attempt,
+/// up to [`LONGEST_PAUSE`]. The attempts end at the deadline of the request.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1600);
+/// How many tokens are ended at once. It is also the maximum number of tokens that end in the
+/// transaction of the new token. A transaction has at most 100 writes.
+const BATCH: usize = 25;
+/// How many seconds after the expiry of a sliding token a renewal can still reach the database.
+/// DynamoDB accepts a signed request for 15 minutes, and the clocks may differ.
+const LATE_SECONDS: u64 = 20 * 60;
+
+/// The error if a user has the most tokens allowed.
+const FULL: Error = Error::Conflict(FULL_MESSAGE);
+const FULL_MESSAGE: &str = "user has the most tokens allowed";
+
+/// Returns whether this is the error if a user has the most tokens allowed.
+pub(super) fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Conflict(message) if *message == FULL_MESSAGE)
+}
+
+/// The tokens of the user to which a new token is related.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Relatives {
+    /// The e-mail token that the new token replaces. The new token takes its place.
+    pub(super) replaced: Option<TokenId>,
+    /// The user's own token that makes the new token. The new token ends if this token or one of
+    /// its makers ends. So none of them is ended to make room for the new token.
+    pub(super) maker: Option<Maker>,
+}
+
+/// Stores a new token of a user within the limit, together with other writes. If another request
+/// creates a token of the same user at the same time, tries again until the deadline of the request.
+///
+/// # Errors
+/// [`Error::Conflict`] if the user has the most tokens allowed and none of them can be revoked; then
+/// nothing is written. [`Error::Unavailable`] if the database is unavailable.
+pub(super) async fn store<R: Send + 'static>(
+    app: &App,
+    limit: TokenLimit,
+    token: &Token,
+    relatives: Relatives,
+    other: OtherWrites<R>,
+) -> Result<R> {
+    let mut change = match other {
+        OtherWrites::None(outcome) => app.identity.token_insertion(token, outcome)?,
+        OtherWrites::Some(other) => app.identity.with_token(token, other)?,
+    };
+    let user = token.owner;
+    let keys = BTreeSet::from([Key::owner(user), Key::places(user)]);
+    let mut longest = FIRST_PAUSE;
+    loop {
+        let found = app.identity.read(&keys).await?;
+        let owner = found.owner(user).map(Owner::state);
+        if owner.is_none_or(|owner| !owner.active || owner.epoch != token.epoch) {
+            // The user has changed since it was read. The new token is never valid, so it takes no
+            // place.
+            return app.identity.commit(change).await;
+        }
+        let old = found.places(user);
+        let request = NewPlace {
+            app,
+            limit,
+            token,
+            relatives,
+            now: app.now().seconds(),
+            untagged_are_valid: app.deployment().await?.schema == Schema::One,
+        };
+        let (tokens, ends) = request.make_room(old).await?;
+        let fits = tokens.len() <= MaxTokens::LARGEST as usize;
+        let new = Places {
+            epoch: token.epoch,
+            limit: limit.max.id,
+            revision: old.map_or(0, |old| old.revision) + 1,
+            tokens: fits.then_some(tokens),
+        };
+        let ending = request.ending();
+        let places = PlacesChange {
+            old,
+            new: &new,
+            ends: &ends,
+            ending: &ending,
+        };
+        match app.identity.attempt(change, user, places).await? {
+            Attempt::Written(outcome) => {
+                for token in ends.iter().filter(|token| token.descendants.is_some()) {
+                    end_descendants(app, user, token.id, token.ancestry, &ending).await?;
+                }
+                return Ok(outcome);
+            }
+            Attempt::Refused(outcome) => return Ok(outcome),
+            Attempt::Again(same) => change = same,
+        }
+        pause(longest).await;
+        longest = LONGEST_PAUSE.min(longest * 2);
+    }
+}
+
+/// The tokens that take a place, in order of creation, as in [`Places::tokens`].
+type Taken = BTreeMap<TokenId, Option<UnixSeconds>>;
+
+fn taken(tokens: &[Token]) -> Taken {
+    let tokens = tokens.iter();
+    tokens.map(|token| (token.id, token.last_end())).collect()
+}
+
+/// One attempt to find a place for a new token.
+struct NewPlace<'a> {
+    app: &'a App,
+    limit: TokenLimit,
+    token: &'a Token,
+    relatives: Relatives,
+    now: UnixSeconds,
+    untagged_are_valid: bool,
+}
+
+impl NewPlace<'_> {
+    /// Returns the tokens that take a place when the new token is stored, and the tokens that must
+    /// end in the same transaction.
+    ///
+    /// The tokens of the stored item are read only if all places seem to be taken. If there is no
+    /// item, or if the item is out of date, all tokens of the user are read.
+    async fn make_room(&self, old: Option<&Places>) -> Result<(Taken, Vec<Token>)> {
+        let max = self.limit.max.count as usize;
+        let current =
+            old.filter(|old| old.epoch == self.token.epoch && old.limit == self.limit.max.id);
+        let (mut places, read) = match current.and_then(|current| current.tokens.clone()) {
+            Some(places) => (places, None),
+            None => {
+                let tokens = self.all().await?;
+                (taken(&tokens), Some(tokens))
+            }
+        };
+        let replaced = self.relatives.replaced;
+        let takes_place_of_old = replaced.is_some_and(|old| places.remove(&old).is_some());
+        places.retain(|id, end| end.is_none_or(|end| self.now < end) && !self.app.is_rejected(*id));
+        let mut ends = Vec::new();
+        if places.len() >= max && !takes_place_of_old {
+            let mut tokens = match read {
+                Some(tokens) => tokens,
+                None => self.read(&places).await?,
+            };
+            tokens.retain(|token| places.contains_key(&token.id));
+            places = taken(&tokens);
+            if places.len() >= max {
+                ends = self.oldest(tokens, places.len() + 1 - max).await?;
+                for token in &ends {
+                    places.remove(&token.id);
+                }
+                let last = ends.split_off(ends.len().saturating_sub(BATCH));
+                self.end(&ends).await?;
+                ends = last;
+            }
+        }
+        places.insert(self.token.id, self.token.last_end());
+        Ok((places, ends))
+    }
+
+    /// Reads all tokens of the user that take a place, newest first. If it is clear that the request
+    /// will be rejected, may return only the first `max` of them.
+    async fn all(&self) -> Result<Vec<Token>> {
+        let (user, epoch) = (self.token.owner, self.token.epoch);
+        let enough = match (self.limit.when_full, self.relatives.replaced) {
+            (WhenFull::Reject, None) => self.limit.max.count as usize,
+            _ => usize::MAX,
+        };
+        let (mut tokens, mut after) = (Vec::new(), None);
+        loop {
+            let page = self
+                .app
+                .identity
+                .tokens_of_epoch(user, epoch, after)
+                .await?;
+            tokens.extend(self.that_take_a_place(page.0).await?);
+            after = page.1;
+            if after.is_none() || tokens.len() >= enough {
+                return Ok(tokens);
+            }
+            // A request to the embedded database never yields. Without this line, the time limit of
+            // the request could not stop the loop.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads the tokens with these ids, and returns those that take a place.
+    async fn read(&self, ids: &Taken) -> Result<Vec<Token>> {
+        let user = self.token.owner;
+        let keys = ids.keys().map(|id| Key::token(user, *id)).collect();
+        let found = self.app.identity.read(&keys).await?;
+        let tokens = ids.keys().filter_map(|id| {
+            let token = found.token(user, *id);
+            token.or_else(|| found.disabled_token(user, *id)).cloned()
+        });
+        self.that_take_a_place(tokens.collect()).await
+    }
+
+    async fn that_take_a_place(&self, tokens: Vec<Token>) -> Result<Vec<Token>> {
+        let takes_place = try_join_all(tokens.iter().map(|token| self.takes_place(token))).await?;
+        let tokens = tokens.into_iter().zip(takes_place);
+        Ok(tokens
+            .filter_map(|(token, takes)| takes.then_some(token))
+            .collect())
+    }
+
+    async fn takes_place(&self, token: &Token) -> Result<bool> {
+        if token.epoch != self.token.epoch || self.app.is_rejected(token.id) {
+            return Ok(false);
+        }
+        if matches!(token.expiry, Expiry::Email { .. }) {
+            return Ok(true);
+        }
+        if token.tag_key.is_none() && !self.untagged_are_valid {
+            return Ok(false);
+        }
+        let is_late = |end: UnixSeconds| self.now.0 >= end.0 + LATE_SECONDS;
+        if token.expiry.is_valid_at(self.now) {
+            return Ok(true);
+        }
+        match token.expiry {
+            // A renewal may have been sent before the token expired, and may not have arrived yet.
+            Expiry::SlidingTtl {
+                expires_at,
+                max_expires_at,
+                ..
+            } if max_expires_at.is_none_or(|max| self.now < max) && !is_late(expires_at) => {
+                let (user, hash) = (token.owner, &token.token_hash);
+                let ended = self.app.identity.end_idle(user, token.id, hash, self.now);
+                Ok(ended.await?.is_some())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Returns the oldest tokens that may be ended to make room: this many.
+    ///
+    /// # Errors
+    /// [`FULL`] if the settings do not allow this, or if there are too few such tokens.
+    async fn oldest(&self, mut tokens: Vec<Token>, count: usize) -> Result<Vec<Token>> {
+        if self.limit.when_full == WhenFull::Reject {
+            return Err(FULL);
+        }
+        let makers = self.makers().await?;
+        tokens.retain(|token| {
+            let is_email_token = matches!(token.expiry, Expiry::Email { .. });
+            !is_email_token && !makers.contains(&token.ancestry.lineage(token.id))
+        });
+        if tokens.len() < count {
+            return Err(FULL);
+        }
+        tokens.sort_unstable_by_key(|token| token.id);
+        tokens.truncate(count);
+        Ok(tokens)
+    }
+
+    /// Returns the lineages of the maker of the new token, of the maker of this maker, and so on.
+    async fn makers(&self) -> Result<HashSet<TokenId>> {
+        let Some(maker) = self.relatives.maker else {
+            return Ok(HashSet::new());
+        };
+        let (family, mut lineage) = (
+            maker.ancestry.family(maker.token),
+            maker.ancestry.lineage(maker.token),
+        );
+        let mut makers = HashSet::from([lineage]);
+        if family != lineage {
+            let links = self.app.identity.links(self.token.owner, family).await?;
+            let links = links.iter().map(|link| (link.child, link.maker));
+            let maker_of: HashMap<_, _> = links.collect();
+            while let Some(maker) = maker_of.get(&lineage)
+                && makers.insert(*maker)
+            {
+                lineage = *maker;
+            }
+        }
+        Ok(makers)
+    }
+
+    /// Ends tokens before the transaction, because there are too many of them for the transaction.
+    /// This happens only if the user had more tokens than allowed, for example because the limit is
+    /// new.
+    async fn end(&self, tokens: &[Token]) -> Result<()> {
+        let ending = self.ending();
+        let end = async |token: &Token| {
+            let (user, has_descendants) = (token.owner, token.descendants.is_some());
+            let ended = end_one(self.app, user, token.id, has_descendants, &ending).await?;
+            if ended == DescendantState::Valid {
+                end_descendants(self.app, user, token.id, token.ancestry, &ending).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        for tokens in tokens.chunks(BATCH) {
+            try_join_all(tokens.iter().map(end)).await?;
+            // See `all`.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn ending(&self) -> Ending {
+        Ending {
+            at: self.now,
+            reason: EndReason::LimitReached,
+            by: Author {
+                holder: Holder::User,
+                token: self.token.id,
+            },
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The item `limit` of a user, which counts the user's tokens, and the operations that need it.
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+
+use super::{Identity, Key, StoredToken, stored_token};
+use crate::{
+    domain::{
+        error::{Error, Result},
+        owner::{Epoch, OwnerKey},
+        token::{Ending, Places, Token, TokenId},
+    },
+    store::{
+        item::{to_item, to_value, unavailable},
+        transaction::{Attempt, Change, Transacted, put},
+    },
+};
+
+/// The writes that give a new token a place among the tokens of its user.
+pub(crate) struct PlacesChange<'a> {
+    /// The stored item, as it was read. The condition of the transaction is that it has not changed.
+    pub(crate) old: Option<&'a Places>,
+    /// The new item.
+    pub(crate) new: &'a Places,
+    /// The tokens that end. The condition of the transaction is that none of them has ended, was
+    /// disabled or enabled, or has made its first token since it was read.
+    pub(crate) ends: &'a [Token],
+    pub(crate) ending: &'a Ending,
+}
+
+impl Identity {
+    /// Prepares to store a new token, and returns `outcome` if it is stored.
+    pub(crate) fn token_insertion<R: Send + 'static>(
+        &self,
+        token: &Token,
+        outcome: R,
+    ) -> Result<Change<R>> {
+        Ok(Change::together(
+            vec![self.new_token(token)?],
+            |transacted| match transacted {
+                Transacted::Written => Ok(outcome),
+                Transacted::Refused(_) => Err(Error::Internal {
+                    cause: "the id of a new token is already in use".to_owned(),
+                }),
+            },
+        ))
+    }
+
+    /// Sends the writes of `change` together with those of `places`. If only a condition of `places`
+    /// is false, or if the transaction conflicts with another one, nothing was written, and
+    /// `change` can be sent again.
+    pub(crate) async fn attempt<R>(
+        &self,
+        change: Change<R>,
+        user: OwnerKey,
+        places: PlacesChange<'_>,
+    ) -> Result<Attempt<R>> {
+        let mut writes = vec![self.places_put(user, places.old, places.new)?];
+        for token in places.ends {
+            let has_descendants = token.descendants.is_some();
+            let (id, is_disabled) = (token.id, token.is_disabled);
+            writes.push(self.end(user, id, has_descendants, is_disabled, places.ending)?);
+        }
+        change.attempt(&self.client, writes).await
+    }
+
+    fn places_put(
+        &self,
+        user: OwnerKey,
+        old: Option<&Places>,
+        new: &Places,
+    ) -> Result<TransactWriteItem> {
+        let mut item = to_item(new)?;
+        item.extend(Key::places(user).to_item()?);
+        match old {
+            None => put(&self.table, item, "attribute_not_exists(revision)", &[]),
+            // The item of a deleted user and the item of a new user with the same id may have the
+            // same revision, but not the same epoch.
+            Some(old) => put(
+                &self.table,
+                item,
+                "revision = :revision AND epoch = :epoch",
+                &[
+                    (":revision", to_value(&old.revision)?),
+                    (":epoch", to_value(&old.epoch)?),
+                ],
+            ),
+        }
+    }
+
+    /// Reads a page of the tokens of an owner that have this epoch and that were not revoked, newest
+    /// first, with one strongly consistent `Query`. A page is at most a megabyte of items. Also
+    /// returns the token id after which the next page starts, or `None` if there is no next page.
+    pub(crate) async fn tokens_of_epoch(
+        &self,
+        owner: OwnerKey,
+        epoch: Epoch,
+        after: Option<TokenId>,
+    ) -> Result<(Vec<Token>, Option<TokenId>)> {
+        let output = self
+            .query_tokens_after(owner, after)?
+            .filter_expression("epoch = :epoch")
+            .expression_attribute_values(":epoch", to_value(&epoch)?)
+            .send()
+            .await?;
+        let items = output
+            .items
+            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let mut tokens = Vec::with_capacity(items.len());
+        for item in items {
+            match stored_token(item)? {
+                StoredToken::Token(token) | StoredToken::Disabled(token) => tokens.push(*token),
+                StoredToken::Ended(_) => {}
+            }
+        }
+        Ok((tokens, super::tokens::last(output.last_evaluated_key)?))
+    }
+}
