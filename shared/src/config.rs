@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lambda_http::http::Uri;
+use http::Uri;
 use tracing::level_filters::LevelFilter;
 
 use crate::domain::{

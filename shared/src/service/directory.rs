@@ -96,7 +96,7 @@ pub async fn update_ecosystem(
         next.settings = change.of(current.settings, &mut *app.rng());
         next.state.version += 1;
         let replacement = app.identity.ecosystem_replacement(&current, &next)?;
-        current = match app.identity.commit(replacement).await? {
+        current = match tokens::change(app, replacement).await? {
             WriteResult::Written => return Ok(next),
             WriteResult::Conflict(Some(there)) => there,
             WriteResult::Conflict(None) => return Err(no_ecosystem(&ecosystem.id)),

@@ -26,7 +26,7 @@ use crate::{
     service::{
         app::App,
         descendants::{DescendantState, end_descendants, end_one},
-        tokens::OtherWrites,
+        tokens::{self, OtherWrites},
     },
     store::{
         client::pause,
@@ -91,7 +91,7 @@ pub(super) async fn store<R: Send + 'static>(
         if owner.is_none_or(|owner| !owner.active || owner.epoch != token.epoch) {
             // The user has changed since it was read. The new token is never valid, so it takes no
             // place.
-            return app.identity.commit(change).await;
+            return tokens::change(app, change).await;
         }
         let old = found.places(user);
         let request = NewPlace {

@@ -81,7 +81,7 @@ pub(super) enum OtherWrites<R> {
     Some(Change<R>),
 }
 
-/// Sends a write that revokes or changes tokens. All these writes go through this function, with
+/// Sends a write that revokes or changes tokens, or that changes an owner. All these writes go through this function, with
 /// five exceptions: renewing a token, storing its last use, marking an unused sliding token as
 /// expired, deleting the records of tokens that are already invalid, and the transaction of a new
 /// token, which may end older tokens of the user ([`create`]). The links of descendants decide nothing about the
