@@ -6,7 +6,7 @@ use tests::{Answer, Event, Service};
 
 use crate::{
     assert_invalid, assert_unknown,
-    consume_shortcode::consume,
+    consume_shortcode::{code, consume},
     create_email_token::{BOB, ask, datum, value, with_bob},
 };
 
@@ -321,6 +321,37 @@ async fn a_token_that_ended_with_all_others_of_its_user_gets_a_404() {
 }
 
 #[tokio::test]
+async fn a_token_that_ended_with_the_environment_of_its_user_gets_a_404() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    let body = json!({ "environmentId": environment });
+    let (made, code) = code(&service, body).await;
+    let user = made["userId"].as_str().unwrap();
+    let minted = Minted::of(&consume(&service, &code).await);
+    let path = path(user, &minted.id);
+    assert_eq!(record(&service, user, &minted.id).await["state"], "active");
+    service
+        .manage("DELETE", &format!("/api/environments/{environment}"), "")
+        .await;
+    assert_no_token(&get(&service, user, &minted.id).await, &minted.id);
+    let answer = service.manage("PATCH", &path, r#"{"name":"a"}"#).await;
+    assert_no_token(&answer, &minted.id);
+}
+
+#[tokio::test]
+async fn a_later_revocation_of_an_expired_token_leaves_its_record() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let minted = mint(&service, &bob, &json!({ "ttl": 60, "name": "phone" })).await;
+    service.clock.advance(60);
+    let expired = record(&service, &bob, &minted.id).await;
+    service.clock.advance(5);
+    let answer = service.manage("DELETE", &path(&bob, &minted.id), "").await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(record(&service, &bob, &minted.id).await, expired);
+}
+
+#[tokio::test]
 async fn an_unknown_token_and_the_token_of_somebody_else_get_the_same_404() {
     let service = Service::start().await;
     let (bob, eve) = (service.user("bob").await, service.user("eve").await);
@@ -382,8 +413,22 @@ async fn an_e_mail_token_has_a_record_too() {
     );
     revoke_itself(&service, &value(&service, BOB).await).await;
     let ended = record(&service, &bob, id).await;
-    assert_eq!(ended["state"], "revoked");
+    assert_eq!(
+        (&ended["state"], &ended["expiryType"]),
+        (&json!("revoked"), &json!("Infinite"))
+    );
     assert_eq!(ended["endedBy"]["tokenId"], id);
+    // An e-mail token with a date keeps its expiry type.
+    let date = (service.clock.seconds() + 60) * 1000;
+    let body = json!({ "email": BOB, "expiration_date": date });
+    let made = datum(&ask(&service, "POST", &body).await);
+    let id = made["tokenId"].as_str().unwrap();
+    let active = record(&service, &bob, id).await;
+    revoke_itself(&service, &value(&service, BOB).await).await;
+    let ended = record(&service, &bob, id).await;
+    for record in [active, ended] {
+        assert_eq!(record["expiryType"], "FixedTtl");
+    }
 }
 
 #[tokio::test]

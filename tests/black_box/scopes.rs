@@ -296,7 +296,7 @@ async fn a_caller_with_fewer_scopes_may_reduce_or_keep_the_scopes_of_a_server_to
     let patch = async |body: &str| service.call(&caller, "PATCH", &path, body).await;
     for body in [
         r#"{"scope":"read write"}"#,
-        r#"{"name":"gateway","metadata":{"a":1},"disabled":true}"#,
+        r#"{"name":"gateway","metadata":{"a":1}}"#,
         r#"{"disabled":false}"#,
         // The token had `write`, which implies this scope.
         r#"{"scope":"read tokenry:codes:write orders"}"#,
@@ -316,6 +316,32 @@ async fn a_caller_with_fewer_scopes_may_reduce_or_keep_the_scopes_of_a_server_to
 }
 
 #[tokio::test]
+async fn who_enables_a_server_token_must_have_its_scopes() {
+    let service = Service::start().await;
+    let limited = account(&service, "tokenry:tokens:write tokenry:introspect").await;
+    let body = json!({ "scope": "read tokenry:introspect orders" });
+    let token = get_server_token::mint(&service, &body).await;
+    let path = get_server_token::path(&service, &token.id);
+    let patch = async |body: &str| service.call(&limited, "PATCH", &path, body).await;
+    assert_eq!(patch(r#"{"disabled":true}"#).await.status, 200);
+    assert_scope_missing(&patch(r#"{"disabled":false}"#).await, "read");
+    let wider = r#"{"disabled":false,"scope":"tokenry:users:write write"}"#;
+    assert_scope_missing(&patch(wider).await, "tokenry:users:write write");
+    assert!(!service.is_active(&token.token).await);
+    // All other changes of the disabled token are still allowed.
+    for body in [r#"{"name":"a"}"#, r#"{"metadata":{"a":1}}"#, "{}"] {
+        assert_eq!(patch(body).await.status, 200, "{body}");
+    }
+    // The scope after the change decides.
+    let narrower = r#"{"disabled":false,"scope":"tokenry:introspect orders"}"#;
+    assert_eq!(patch(narrower).await.status, 200);
+    assert!(service.is_active(&token.token).await);
+    // Whoever has the scopes may enable the token.
+    assert_eq!(patch(r#"{"disabled":true}"#).await.status, 200);
+    assert_eq!(patch(r#"{"disabled":false}"#).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_user_token_may_get_scopes_that_the_caller_lacks() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
@@ -330,6 +356,13 @@ async fn a_user_token_may_get_scopes_that_the_caller_lacks() {
             .call(&caller, "PATCH", &path(&bob, &id), &body)
             .await;
         assert_eq!(answer.json()["scope"], scope, "{answer:?}");
+    }
+    for disabled in [true, false] {
+        let body = json!({ "disabled": disabled }).to_string();
+        let answer = service
+            .call(&caller, "PATCH", &path(&bob, &id), &body)
+            .await;
+        assert_eq!(answer.json()["disabled"], disabled, "{answer:?}");
     }
 }
 
@@ -388,6 +421,13 @@ async fn whatever_gives_the_rights_of_an_admin_user_needs_the_scope_for_email_to
     ] {
         assert_needs_admin_scope(&service, "PUT", &user, &body).await;
     }
+    // The right comes before the precondition.
+    let event = Event::to("put-user")
+        .header("authorization", &limited)
+        .header("if-none-match", "*")
+        .parameter("id", &bob)
+        .json_body(r#"{"admin":true}"#);
+    assert_scope_missing(&event.send(&service.app).await, ADMIN);
     // The password belongs to whoever was an admin user, even if this request ends that.
     let answer = put(json!({ "admin": false, "password": PASSWORD })).await;
     assert_scope_missing(&answer, ADMIN);
@@ -414,6 +454,8 @@ async fn whatever_gives_the_rights_of_an_admin_user_needs_the_scope_for_email_to
             .await;
         assert_eq!(answer.status, 200, "{body}: {answer:?}");
     }
+    let enable = json!({ "disabled": false });
+    assert_needs_admin_scope(&service, "PATCH", &token, &enable).await;
     // An admin user without the scope cannot make a code for itself either.
     let own = user_token(&service, &bob, "tokenry:codes:write").await;
     let answer = service.call(&own, "POST", create, &code.to_string()).await;
