@@ -160,12 +160,12 @@ impl NewPlace<'_> {
         let max = self.limit.max.count as usize;
         let current =
             old.filter(|old| old.epoch == self.token.epoch && old.limit == self.limit.max.id);
-        let (mut places, read) = match current.and_then(|current| current.tokens.clone()) {
-            Some(places) => (places, None),
-            None => {
-                let tokens = self.all().await?;
-                (taken(&tokens), Some(tokens))
-            }
+        let counted = current.and_then(|current| current.tokens.clone());
+        let (mut places, read) = if let Some(places) = counted {
+            (places, None)
+        } else {
+            let tokens = self.all().await?;
+            (taken(&tokens), Some(tokens))
         };
         let replaced = self.relatives.replaced;
         let takes_place_of_old = replaced.is_some_and(|old| places.remove(&old).is_some());

@@ -293,7 +293,7 @@ impl Items {
                     self.disabled_tokens.insert((token.owner, token.id), *token);
                 }
                 StoredToken::Ended(token) => {
-                    self.ended_tokens.insert((token.owner, token.id), token);
+                    self.ended_tokens.insert((token.owner, token.id), *token);
                 }
             },
         }
@@ -433,7 +433,7 @@ pub(crate) enum StoredToken {
     /// The token is disabled. It is invalid until it is enabled again.
     Disabled(Box<Token>),
     /// The token was revoked.
-    Ended(EndedToken),
+    Ended(Box<EndedToken>),
 }
 
 /// Parses a token's item.
@@ -443,7 +443,7 @@ fn stored_token(item: Item) -> Result<StoredToken> {
     } else if item.contains_key(DISABLED_HASH) {
         from_item(item).map(|token| StoredToken::Disabled(Box::new(token)))
     } else {
-        from_item(item).map(StoredToken::Ended)
+        from_item(item).map(|token| StoredToken::Ended(Box::new(token)))
     }
 }
 

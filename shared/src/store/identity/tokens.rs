@@ -135,7 +135,7 @@ impl Identity {
     /// expiry permanent (`end_idle`).
     pub(crate) async fn renew(&self, token: &PlainToken, now: UnixSeconds) -> Result<Renewal> {
         let renewed = self
-            .update(Key::of(token), &token.hashed(), now)?
+            .update(&Key::of(token), &token.hashed(), now)?
             .update_expression("SET expires_at = :now + #ttl, last_used_at = :now")
             .condition_expression(
                 "token_hash = :hash AND expires_at > :now AND attribute_not_exists(valid_until) \
@@ -180,7 +180,7 @@ impl Identity {
         now: UnixSeconds,
     ) -> Result<Option<UnixSeconds>> {
         let ended = self
-            .update(Key::token(owner, id), hash, now)?
+            .update(&Key::token(owner, id), hash, now)?
             .update_expression("SET max_expires_at = :ended")
             .condition_expression("token_hash = :hash AND expires_at <= :now")
             .expression_attribute_values(":ended", number(Expiry::ENDED))
@@ -208,7 +208,7 @@ impl Identity {
         now: UnixSeconds,
     ) -> Result<()> {
         let update = self
-            .update(Key::of(token), &token.hashed(), now)?
+            .update(&Key::of(token), &token.hashed(), now)?
             .update_expression("SET last_used_at = :now");
         let update = match record.last_used_at {
             None => update
@@ -227,7 +227,7 @@ impl Identity {
     /// `:hash` is the token's hash, and `:now` is the current time.
     fn update(
         &self,
-        key: Key,
+        key: &Key,
         hash: &TokenHash,
         now: UnixSeconds,
     ) -> Result<UpdateItemFluentBuilder> {
