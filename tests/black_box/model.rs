@@ -34,7 +34,7 @@ enum Step {
     Revoke(By, usize),
     /// Reads the record of the token with this index.
     Get(By, usize),
-    /// Changes the token with this index.
+    /// Changes the token with this index. Then introspects it.
     Change(By, usize, Change),
     RevokeAll(By),
     List(By),
@@ -90,10 +90,13 @@ const FORBIDDEN: &[(&str, bool)] = &[
 #[derive(Clone, Copy, Debug, Default)]
 struct Change {
     scope: Option<Scope>,
-    /// `Some(None)` removes the metadata.
-    metadata: Option<Option<Metadata>>,
+    metadata: Option<NewMetadata>,
     disabled: Option<bool>,
 }
+
+/// The metadata after a change: a value, or none.
+#[derive(Clone, Copy, Debug)]
+struct NewMetadata(Option<Metadata>);
 
 fn step() -> impl Strategy<Value = Step> {
     use ExpiryType::{FixedTtl, Infinite, SlidingTtl};
@@ -106,7 +109,7 @@ fn step() -> impl Strategy<Value = Step> {
     let change = prop_oneof![
         5 => any::<bool>().prop_map(|disabled| Change { disabled: Some(disabled), ..Change::default() }),
         3 => (0..SCOPES.len()).prop_map(|scope| Change { scope: Some(scope), ..Change::default() }),
-        1 => metadata.prop_map(|value| Change { metadata: Some(value), ..Change::default() }),
+        1 => metadata.prop_map(|value| Change { metadata: Some(NewMetadata(value)), ..Change::default() }),
         1 => (0..SCOPES.len(), any::<bool>()).prop_map(|(scope, disabled)| {
             Change { scope: Some(scope), disabled: Some(disabled), ..Change::default() }
         }),
@@ -164,6 +167,8 @@ enum Ended {
     /// The token was revoked, by the account or by the user's token with this index. A record of it
     /// is stored.
     Revoked(By),
+    /// The token was revoked to make room for the token with this index. A record of it is stored.
+    ByLimit(usize),
     /// The token was revoked together with all others. Nothing is stored.
     WithAll,
 }
@@ -213,6 +218,15 @@ impl Token {
         outcome
     }
 
+    /// Returns the time from which the token is expired, even if it is used.
+    fn last_end(&self) -> Option<u64> {
+        match self.kind {
+            ExpiryType::Infinite => None,
+            ExpiryType::FixedTtl => self.end(),
+            ExpiryType::SlidingTtl => self.max,
+        }
+    }
+
     /// Stores the use of a valid token that is not a sliding token, if an hour has passed.
     fn store_use(&mut self, now: u64) {
         let is_due = now >= self.last_used.unwrap_or(self.created) + 3600;
@@ -241,6 +255,22 @@ impl Token {
     }
 }
 
+/// A limit of tokens per user.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    count: usize,
+    /// Whether the oldest tokens are revoked to make room for a new one.
+    revokes_oldest: bool,
+}
+
+fn limit() -> impl Strategy<Value = Option<Limit>> {
+    let limit = (1..4_usize, any::<bool>()).prop_map(|(count, revokes_oldest)| Limit {
+        count,
+        revokes_oldest,
+    });
+    prop::option::of(limit)
+}
+
 /// The expected result of the introspection of an active token.
 struct Active {
     /// The token's expiry time, or `None` if the token never expires.
@@ -257,6 +287,10 @@ struct Model {
     user: Option<(bool, u64)>,
     epochs: u64,
     tokens: Vec<Token>,
+    limit: Option<Limit>,
+    /// The epoch of the user, and the tokens that take a place of the limit. `None` before the user
+    /// gets the first token under a limit.
+    places: Option<(u64, Vec<usize>)>,
 }
 
 impl Model {
@@ -274,22 +308,77 @@ impl Model {
         self.is_listed(token) && !token.is_disabled
     }
 
-    /// Returns the status of a request to mint a token.
-    fn mint(&self) -> u16 {
-        match self.user {
+    /// Returns the status of a request to mint a token. If the status is 200, makes room for the
+    /// token, which will be the last one in `tokens`.
+    fn mint(&mut self) -> u16 {
+        match (self.user, self.limit) {
             _ if self.missing().is_some() => 404,
-            Some((false, _)) => 409,
+            (Some((true, epoch)), Some(limit)) => {
+                let Some(mut places) = self.make_room(epoch, limit) else {
+                    return 409;
+                };
+                places.push(self.tokens.len());
+                self.places = Some((epoch, places));
+                200
+            }
+            (Some((false, _)), _) => 409,
             _ => 200,
         }
+    }
+
+    /// Returns the tokens that take a place after one place was made free. Returns `None` if the user
+    /// has the most tokens allowed.
+    fn make_room(&mut self, epoch: u64, limit: Limit) -> Option<Vec<usize>> {
+        let current = self.places.clone().filter(|(of, _)| *of == epoch);
+        let is_new = current.is_none();
+        let mut places = current.map_or_else(|| (0..self.tokens.len()).collect(), |(_, old)| old);
+        if is_new {
+            places.retain(|at| self.takes_place(*at, epoch));
+        }
+        // A token whose last possible end has passed leaves for good.
+        let now = self.now;
+        places.retain(|at| self.tokens[*at].last_end().is_none_or(|end| now < end));
+        if places.len() >= limit.count {
+            places.retain(|at| self.takes_place(*at, epoch));
+        }
+        if places.len() >= limit.count {
+            if !limit.revokes_oldest {
+                return None;
+            }
+            places.sort_by(|a, b| self.tokens[*a].id.cmp(&self.tokens[*b].id));
+            let new = self.tokens.len();
+            for at in places.drain(..=places.len() - limit.count) {
+                self.tokens[at].ended = Some(Ended::ByLimit(new));
+            }
+        }
+        Some(places)
+    }
+
+    /// Returns whether the token takes a place. If it is a sliding token that is expired because
+    /// nobody used it, ends it permanently, unless it is disabled.
+    fn takes_place(&mut self, at: usize, epoch: u64) -> bool {
+        let now = self.now;
+        let token = &mut self.tokens[at];
+        if token.ended.is_some() || token.epoch != epoch {
+            return false;
+        }
+        let is_alive = token.is_alive(now);
+        let is_idle = token.kind == ExpiryType::SlidingTtl
+            && token.max.is_none_or(|max| now < max)
+            && now < token.expires + 20 * 60;
+        if !is_alive && is_idle && !token.is_disabled {
+            token.max = Some(0);
+        }
+        is_alive
     }
 
     /// Returns the error status of a request about the record of a token, if no record is stored.
     fn no_record(&self, token: &Token) -> Option<u16> {
         let is_stored = match token.ended {
-            Some(Ended::Revoked(_)) => true,
+            Some(Ended::Revoked(_) | Ended::ByLimit(_)) => true,
             Some(Ended::WithAll) => false,
             // The token ended together with all others, but its record was not deleted.
-            None => self.user == Some((true, token.epoch)),
+            None => self.user.is_some_and(|(_, epoch)| epoch == token.epoch),
         };
         self.missing().or((!is_stored).then_some(404))
     }
@@ -300,11 +389,13 @@ impl Model {
         let widens = change
             .scope
             .is_some_and(|new| !covers(token.scope, SCOPES[new]));
-        if let Some(status) = self.no_record(token) {
+        if by.is_some() && change.metadata.is_some() {
+            403
+        } else if let Some(status) = self.no_record(token) {
             status
         } else if token.ended.is_some() {
             409
-        } else if by.is_some() && (enables || widens || change.metadata.is_some()) {
+        } else if by.is_some() && (enables || widens) {
             403
         } else if token.is_alive(self.now) {
             200
@@ -390,7 +481,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    async fn start(service: &'a Service) -> Self {
+    async fn start(service: &'a Service, limit: Option<Limit>) -> Self {
         service.database.take_calls();
         let made =
             create_ecosystem(&service.app, MayWrite::of_operator(), &service.account.id).await;
@@ -407,8 +498,27 @@ impl<'a> Run<'a> {
                 user: Some((true, 0)),
                 epochs: 0,
                 tokens: Vec::new(),
+                limit,
+                places: None,
             },
         };
+        if let Some(Limit {
+            count,
+            revokes_oldest,
+        }) = limit
+        {
+            let when = if revokes_oldest {
+                "revoke-oldest"
+            } else {
+                "reject"
+            };
+            let settings = json!({ "maxTokensPerUser": count, "whenFull": when });
+            let changed = run
+                .event("update-ecosystem")
+                .json_body(&settings.to_string());
+            let changed = changed.send(&run.app).await;
+            assert_eq!(changed.status, 200, "{changed:?}");
+        }
         let made = run.event("put-user").json_body("{}").send(&run.app).await;
         assert_eq!(made.status, 201, "{made:?}");
         run
@@ -453,7 +563,8 @@ impl<'a> Run<'a> {
             Step::Revoke(by, at) if at < tokens && exists(by) => self.revoke(by, at).await,
             Step::Get(by, at) if at < tokens && exists(by) => self.get(by, at).await,
             Step::Change(by, at, change) if at < tokens && exists(by) => {
-                self.change(by, at, change).await
+                self.change(by, at, change).await?;
+                self.use_it(at).await
             }
             Step::List(by) if exists(by) => self.list(by).await,
             Step::RevokeAll(by) if exists(by) => self.end(step).await,
@@ -549,13 +660,14 @@ impl<'a> Run<'a> {
     async fn revoke(&mut self, by: By, at: usize) -> Result<(), TestCaseError> {
         let answer = self.send("revoke-user-token", by, at, &Value::Null).await;
         let refused = self.model.authorize(by, "tokenry:tokens:write");
-        let missing = self.model.missing();
-        let token = &mut self.model.tokens[at];
-        let is_stored = !matches!(token.ended, Some(Ended::WithAll));
-        let found = if is_stored { 204 } else { 404 };
-        let expected = refused.or(missing).unwrap_or(found);
+        let no_record = self.model.no_record(&self.model.tokens[at]);
+        let expected = refused.or(no_record).unwrap_or(204);
         prop_assert_eq!(answer.status, expected, "{:?}", answer);
-        if answer.status == 204 && token.ended.is_none() {
+        let now = self.model.now;
+        let token = &mut self.model.tokens[at];
+        // The record of an expired token stays as it is.
+        let is_expired = token.kind == ExpiryType::FixedTtl && !token.is_alive(now);
+        if answer.status == 204 && token.ended.is_none() && !is_expired {
             token.ended = Some(Ended::Revoked(by));
         }
         Ok(())
@@ -573,6 +685,7 @@ impl<'a> Run<'a> {
             // The record of the caller is read before this use is stored.
             token.check(&record, by != Some(at))?;
             let (state, reason) = match token.ended {
+                Some(Ended::ByLimit(_)) => ("revoked", Some("limit-reached")),
                 Some(_) => ("revoked", Some("revoked")),
                 None if !token.is_alive(model.now) => ("expired", Some("expired")),
                 None if token.is_disabled => ("disabled", None),
@@ -581,7 +694,9 @@ impl<'a> Run<'a> {
             prop_assert_eq!(&record["state"], state, "{}", record);
             prop_assert_eq!(record["endReason"].as_str(), reason);
             let ended_by = match token.ended {
-                Some(Ended::Revoked(Some(by))) => Some(("user", Some(&model.tokens[by].id))),
+                Some(Ended::Revoked(Some(by)) | Ended::ByLimit(by)) => {
+                    Some(("user", Some(&model.tokens[by].id)))
+                }
                 Some(Ended::Revoked(None)) => Some(("account", None)),
                 _ => None,
             };
@@ -601,7 +716,7 @@ impl<'a> Run<'a> {
         if let Some(scope) = change.scope {
             body["scope"] = json!(SCOPES[scope]);
         }
-        if let Some(number) = change.metadata {
+        if let Some(NewMetadata(number)) = change.metadata {
             body["metadata"] = number.map_or(Value::Null, |number| json!({ "number": number }));
         }
         if let Some(disabled) = change.disabled {
@@ -615,7 +730,7 @@ impl<'a> Run<'a> {
         if answer.status == 200 {
             let token = &mut model.tokens[at];
             token.scope = change.scope.unwrap_or(token.scope);
-            token.metadata = change.metadata.unwrap_or(token.metadata);
+            token.metadata = change.metadata.map_or(token.metadata, |new| new.0);
             token.is_disabled = change.disabled.unwrap_or(token.is_disabled);
             let record = answer.json();
             token.check(&record, by != Some(at))?;
@@ -735,11 +850,11 @@ fn half() {
         failure_persistence: None,
         ..Config::default()
     });
-    let sequences = prop::collection::vec(step(), 1..16);
+    let sequences = (limit(), prop::collection::vec(step(), 1..16));
     runner
-        .run(&sequences, |steps| {
+        .run(&sequences, |(limit, steps)| {
             runtime.block_on(async {
-                let mut run = Run::start(&service).await;
+                let mut run = Run::start(&service, limit).await;
                 // Most steps need a token, so each sequence first mints a token.
                 run.step(Step::Mint(ExpiryType::SlidingTtl, 3, None, None, None))
                     .await?;
