@@ -803,6 +803,7 @@ impl Variant {
     }
 
     /// Sends the request of this case and returns the database operations of the request.
+    #[expect(clippy::too_many_lines, reason = "each case is short")]
     async fn calls(&self, function: &str, when: &str) -> Vec<Call> {
         let (service, bob) = (&self.service, &self.bob);
         match (function, when) {

@@ -259,12 +259,11 @@ async fn nobody_grants_a_server_token_more_of_tokenrys_scopes_than_the_caller_ha
         let answer = service
             .call(&caller, "POST", tokens, &body.to_string())
             .await;
-        match missing {
-            Some(missing) => assert_scope_missing(&answer, missing),
-            None => {
-                assert_eq!(answer.status, 200, "{own}, {wanted:?}: {answer:?}");
-                assert_eq!(answer.json()["scope"], wanted.unwrap_or("read write"));
-            }
+        if let Some(missing) = missing {
+            assert_scope_missing(&answer, missing);
+        } else {
+            assert_eq!(answer.status, 200, "{own}, {wanted:?}: {answer:?}");
+            assert_eq!(answer.json()["scope"], wanted.unwrap_or("read write"));
         }
         // A change of a token that had only a scope of the application follows the same rule.
         let Some(wanted) = wanted else { continue };
@@ -274,15 +273,12 @@ async fn nobody_grants_a_server_token_more_of_tokenrys_scopes_than_the_caller_ha
             .call(&caller, "PATCH", &old, &body.to_string())
             .await;
         let scope = service.manage("GET", &old, "").await.json()["scope"].clone();
-        match missing {
-            Some(missing) => {
-                assert_scope_missing(&answer, missing);
-                assert_eq!(scope, "orders");
-            }
-            None => {
-                assert_eq!(answer.status, 200, "{own}, {wanted:?}: {answer:?}");
-                assert_eq!(scope, *wanted);
-            }
+        if let Some(missing) = missing {
+            assert_scope_missing(&answer, missing);
+            assert_eq!(scope, "orders");
+        } else {
+            assert_eq!(answer.status, 200, "{own}, {wanted:?}: {answer:?}");
+            assert_eq!(scope, *wanted);
         }
     }
 }
@@ -293,7 +289,7 @@ async fn a_caller_with_fewer_scopes_may_reduce_or_keep_the_scopes_of_a_server_to
     let caller = account(&service, "tokenry:tokens:write").await;
     let token = get_server_token::mint(&service, &json!({})).await;
     let path = get_server_token::path(&service, &token.id);
-    let patch = async |body: &str| service.call(&caller, "PATCH", &path, body).await;
+    let change = async |body: &str| service.call(&caller, "PATCH", &path, body).await;
     for body in [
         r#"{"scope":"read write"}"#,
         r#"{"name":"gateway","metadata":{"a":1}}"#,
@@ -303,13 +299,13 @@ async fn a_caller_with_fewer_scopes_may_reduce_or_keep_the_scopes_of_a_server_to
         r#"{"scope":"read bills"}"#,
         r#"{"scope":"tokenry:introspect"}"#,
     ] {
-        let answer = patch(body).await;
+        let answer = change(body).await;
         assert_eq!(answer.status, 200, "{body}: {answer:?}");
     }
     // What was taken away cannot be given back.
-    assert_scope_missing(&patch(r#"{"scope":"read"}"#).await, "read");
+    assert_scope_missing(&change(r#"{"scope":"read"}"#).await, "read");
     let both = r#"{"scope":"tokenry:introspect tokenry:users:read","name":"new"}"#;
-    assert_scope_missing(&patch(both).await, "tokenry:users:read");
+    assert_scope_missing(&change(both).await, "tokenry:users:read");
     let record = service.manage("GET", &path, "").await.json();
     assert_eq!(record["scope"], "tokenry:introspect");
     assert_eq!(record["name"], "gateway");
@@ -322,23 +318,23 @@ async fn who_enables_a_server_token_must_have_its_scopes() {
     let body = json!({ "scope": "read tokenry:introspect orders" });
     let token = get_server_token::mint(&service, &body).await;
     let path = get_server_token::path(&service, &token.id);
-    let patch = async |body: &str| service.call(&limited, "PATCH", &path, body).await;
-    assert_eq!(patch(r#"{"disabled":true}"#).await.status, 200);
-    assert_scope_missing(&patch(r#"{"disabled":false}"#).await, "read");
+    let change = async |body: &str| service.call(&limited, "PATCH", &path, body).await;
+    assert_eq!(change(r#"{"disabled":true}"#).await.status, 200);
+    assert_scope_missing(&change(r#"{"disabled":false}"#).await, "read");
     let wider = r#"{"disabled":false,"scope":"tokenry:users:write write"}"#;
-    assert_scope_missing(&patch(wider).await, "tokenry:users:write write");
+    assert_scope_missing(&change(wider).await, "tokenry:users:write write");
     assert!(!service.is_active(&token.token).await);
     // All other changes of the disabled token are still allowed.
     for body in [r#"{"name":"a"}"#, r#"{"metadata":{"a":1}}"#, "{}"] {
-        assert_eq!(patch(body).await.status, 200, "{body}");
+        assert_eq!(change(body).await.status, 200, "{body}");
     }
     // The scope after the change decides.
     let narrower = r#"{"disabled":false,"scope":"tokenry:introspect orders"}"#;
-    assert_eq!(patch(narrower).await.status, 200);
+    assert_eq!(change(narrower).await.status, 200);
     assert!(service.is_active(&token.token).await);
     // Whoever has the scopes may enable the token.
-    assert_eq!(patch(r#"{"disabled":true}"#).await.status, 200);
-    assert_eq!(patch(r#"{"disabled":false}"#).await.status, 200);
+    assert_eq!(change(r#"{"disabled":true}"#).await.status, 200);
+    assert_eq!(change(r#"{"disabled":false}"#).await.status, 200);
 }
 
 #[tokio::test]

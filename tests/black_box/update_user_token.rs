@@ -518,7 +518,7 @@ async fn no_concurrent_change_is_lost_and_a_revoked_token_is_never_enabled_in_20
         }
         service.clock.advance(seconds);
         let toggle = if round % 4 >= 2 { ENABLE } else { DISABLE };
-        let mut changes = vec![
+        let mut changes = [
             r#"{"name":"new"}"#,
             r#"{"scope":"read"}"#,
             r#"{"metadata":{"round":1}}"#,
@@ -557,8 +557,8 @@ async fn no_concurrent_change_is_lost_and_a_revoked_token_is_never_enabled_in_20
             }
         };
         let both = join(join_all(changes), uses);
-        let ((changed, _), ()) = Box::pin(join(both, revoked)).await;
-        for answer in &changed {
+        let ((answers, _), ()) = Box::pin(join(both, revoked)).await;
+        for answer in &answers {
             match answer.status {
                 409 if is_revoked => assert_conflict(answer, "token has ended"),
                 status => assert_eq!(status, 200, "round {round}: {answer:?}"),
