@@ -256,6 +256,28 @@ async fn exactly_the_newest_tokens_stay_after_200_parallel_requests_if_the_oldes
 }
 
 #[tokio::test]
+async fn of_two_requests_that_read_the_same_free_place_only_one_takes_it() {
+    for when_full in ["reject", "revoke-oldest"] {
+        // Without a token, the item of the user's tokens does not exist yet.
+        for tokens in [0, 1] {
+            let max = tokens + 1;
+            let scene = Scene::new(max, when_full).await;
+            scene.mint_many(tokens as usize).await;
+            let requests = scene.requests("minting", 2).await;
+            scene.service.database.take_calls();
+            // Both requests have read the item before the first of them writes.
+            let both = Fault::NotBeforeAll("TransactWriteItems", 2);
+            let both = ("TransactWriteItems", both);
+            scene.service.database.fail([both.clone(), both]);
+            let sent = requests.iter().map(|event| event.send(&scene.service.app));
+            let made = usize::from(when_full == "revoke-oldest") + 1;
+            assert_eq!(counted(&join_all(sent).await), (made, 2 - made));
+            assert_eq!(scene.ids().await.len(), max as usize, "{when_full}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_e_mail_token_takes_a_place_under_200_parallel_requests() {
     let count = rounds(PARALLEL) as usize;
     for way in ["an e-mail token", "a log-in"] {
@@ -678,10 +700,11 @@ async fn a_renewal_that_is_in_time_keeps_the_place() {
     let query = "expiryType=SlidingTtl&ttl=10";
     let token = service.mint(&scene.bob, query).await.token();
     service.clock.advance(9);
-    // The use renews the token after the request has read it as expired.
+    // The use renews the token after the request has read it as expired. The second `UpdateItem` is
+    // the one that would end the token permanently.
     service.database.take_calls();
-    let first = Fault::NotBeforeAll("BatchGetItem", 4);
-    service.database.fail([("UpdateItem", first)]);
+    let late = Fault::NotBeforeAll("UpdateItem", 2);
+    service.database.fail([("UpdateItem", late)]);
     let use_it = service.introspection(&token);
     let mint = async {
         service.database.has_arrived("UpdateItem").await;
