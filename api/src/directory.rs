@@ -67,6 +67,55 @@ pub struct CreatedEnvironment {
     pub id: String,
 }
 
+/// An ecosystem in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedEcosystem {
+    /// The ecosystem's id.
+    pub id: String,
+}
+
+/// A page of the list of an account's ecosystems.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcosystemList {
+    /// The ecosystems, by id.
+    pub ecosystems: Vec<ListedEcosystem>,
+    /// The cursor of the next page, or `None` if this is the last page.
+    pub cursor: Option<String>,
+}
+
+/// An environment in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedEnvironment {
+    /// The environment's id.
+    pub id: String,
+}
+
+/// A page of the list of an ecosystem's environments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentList {
+    /// The environments, by id.
+    pub environments: Vec<ListedEnvironment>,
+    /// The cursor of the next page, or `None` if this is the last page.
+    pub cursor: Option<String>,
+}
+
+/// A user in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedUser {
+    /// The user's id, `ECOSYSTEM;NAME`.
+    pub id: String,
+}
+
+/// A page of the list of an ecosystem's users. The list does not contain the users that short codes
+/// created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserList {
+    /// The users, by name.
+    pub users: Vec<ListedUser>,
+    /// The cursor of the next page, or `None` if this is the last page.
+    pub cursor: Option<String>,
+}
+
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {

@@ -16,8 +16,9 @@ mod token;
 
 pub use self::{
     directory::{
-        Change, CreatedEcosystem, CreatedEnvironment, Ecosystem, EcosystemChange, User, UserChange,
-        WhenFull,
+        Change, CreatedEcosystem, CreatedEnvironment, Ecosystem, EcosystemChange, EcosystemList,
+        EnvironmentList, ListedEcosystem, ListedEnvironment, ListedUser, User, UserChange,
+        UserList, WhenFull,
     },
     email_token::{
         ChangedEmailToken, Data, EmailToken, EmailTokenData, EmailTokenList, EmailTokenValue,

@@ -27,7 +27,7 @@ use crate::{
 /// Migrate the stored data of a deployment to the version of this release. Run this command only
 /// when every function has the new release
 ///
-/// In the migration from version 1 to 2, all tokens without a tag end. These are the tokens that
+/// The migration from version 2 to 3 lists what exists. In the migration from version 1 to 2, all tokens without a tag end. These are the tokens that
 /// earlier releases created. The command prints a new token for each account, and gives each e-mail
 /// token a new value. If the command is interrupted, run it again.
 #[derive(Clone, Debug, Args)]
@@ -89,14 +89,15 @@ pub async fn run(args: Migrate) -> Result<(), String> {
         return print(text, &json!({ "prepared": true }), args.json);
     }
     let replaced = migrate::finish(&app, right).await.map_err(said)?;
-    // After this time, every execution environment knows the new version.
+    // After this time, every execution environment knows that the version is at least 2.
     wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
     let deleted = migrate::clean_up(&app, right).await.map_err(said)?;
+    migrate::lists::list_all(&app, right).await.map_err(said)?;
     let text = format!(
-        "The stored data has version 2.\nE-mail tokens with a new value: {replaced}\n\
+        "The stored data has version 3.\nE-mail tokens with a new value: {replaced}\n\
          Tokens without a tag that ended: {deleted}"
     );
-    let value = json!({ "schema": 2, "replacedEmailTokens": replaced, "endedTokens": deleted });
+    let value = json!({ "schema": 3, "replacedEmailTokens": replaced, "endedTokens": deleted });
     print(&text, &value, args.json)
 }
 

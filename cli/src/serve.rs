@@ -9,6 +9,7 @@ use std::{
 };
 
 use clap::Args;
+use functions::{FUNCTIONS, Kind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shared::{
     App,
@@ -23,6 +24,7 @@ use shared::{
     log::{self, Format},
     service::{
         access::{MayWrite, UserSlot},
+        deadline::Deadline,
         deployment,
         directory::{UserChange, create_account, create_ecosystem, put_user},
         migrate,
@@ -32,7 +34,7 @@ use shared::{
     },
     store::{ephemeral::Ephemeral, identity::Identity, schema::create_tables},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::MissedTickBehavior};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -55,6 +57,8 @@ const NEW_TOKENS: &str = "new-account-tokens.json";
 
 /// How often expired items are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
+/// How often the functions run that run at intervals. `template.yaml` uses the same interval.
+const TASKS: Duration = Duration::from_mins(5);
 /// After a signal to stop, the command waits at most this long for requests in progress.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -151,6 +155,7 @@ pub async fn run(args: Serve) -> Result<(), String> {
     announce(&args, &url, &start);
 
     tokio::spawn(sweep(database));
+    tokio::spawn(run_tasks(app.clone()));
     let stopping = Arc::new(tokio::sync::Notify::new());
     let stop = stopping.clone();
     let mut serving = tokio::spawn(gateway::run(app, listener, async move {
@@ -233,15 +238,26 @@ async fn first_start(app: &App) -> Result<(Start, Account), Error> {
     Ok((start, account))
 }
 
-/// Migrates the data of an earlier release. All tokens of earlier releases end. Replaces the account
-/// token in `start.json`. Writes a new token for every other account to `new-account-tokens.json`.
+/// Migrates the data of an earlier release.
 async fn migrate(app: &App, directory: &Path) -> Result<(), String> {
     let right = MayWrite::of_operator();
     let deployment = deployment::create_if_none(app, right).await.map_err(said)?;
-    if deployment.schema == Schema::CURRENT {
-        // If the previous start was interrupted during the clean-up, some unused records remain.
-        return Ok(());
+    if deployment.schema == Schema::One {
+        end_untagged_tokens(app, directory).await?;
     }
+    if deployment.schema < Schema::CURRENT {
+        // If an earlier start was interrupted during the clean-up, unused records remain.
+        migrate::clean_up(app, right).await.map_err(said)?;
+        migrate::lists::list_all(app, right).await.map_err(said)?;
+    }
+    Ok(())
+}
+
+/// Migrates data from schema version 1 to version 2. All tokens of earlier releases end. Replaces
+/// the account token in `start.json`. Writes a new token for every other account to
+/// `new-account-tokens.json`.
+async fn end_untagged_tokens(app: &App, directory: &Path) -> Result<(), String> {
+    let right = MayWrite::of_operator();
     let file = directory.join(START);
     let mut start = read_json::<Start>(&file)?;
     let started = start.as_ref().map(|start| &start.account_token);
@@ -279,7 +295,6 @@ async fn migrate(app: &App, directory: &Path) -> Result<(), String> {
         }
     }
     migrate::finish(app, right).await.map_err(said)?;
-    migrate::clean_up(app, right).await.map_err(said)?;
     tracing::warn!(
         "an earlier release created this data: it was migrated, and all earlier tokens are invalid \
          now. {START} contains a new account token"
@@ -385,6 +400,22 @@ async fn sweep(database: Embedded) {
             Ok(Ok(swept)) => tracing::debug!(swept, "expired items deleted"),
             Ok(Err(cause)) => tracing::warn!(cause, "expired items could not be deleted"),
             Err(_) => return,
+        }
+    }
+}
+
+/// Runs the functions that run at intervals, as EventBridge Scheduler does.
+async fn run_tasks(app: Arc<App>) {
+    let mut timer = tokio::time::interval(TASKS);
+    // The task of a run that takes longer is not started twice.
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        for function in FUNCTIONS {
+            if let Kind::Schedule { task } = &function.kind {
+                // The function logs its errors.
+                let _ = task(&app, Deadline::after(TASKS)).await;
+            }
         }
     }
 }

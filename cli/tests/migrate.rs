@@ -37,10 +37,15 @@ async fn migrate(endpoint: &str, arguments: &[&str]) -> (Option<i32>, Vec<String
 
 /// Serves a copy of the fixture. Returns the URL, and the directory of the copy.
 async fn served() -> (String, tempfile::TempDir) {
+    served_copy(FIXTURE).await
+}
+
+/// Serves a copy of a fixture. Returns the URL, and the directory of the copy.
+async fn served_copy(fixture: &str) -> (String, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a directory can be created");
     for file in ["database.sqlite", "value-key"] {
         let copy = directory.path().join(file);
-        std::fs::copy(format!("{FIXTURE}/{file}"), copy).expect("the fixture can be copied");
+        std::fs::copy(format!("{fixture}/{file}"), copy).expect("the fixture can be copied");
     }
     let file = directory.path().join("database.sqlite");
     let database = Database::new(file.to_str().expect("the path is UTF-8"));
@@ -95,10 +100,10 @@ async fn a_migration_prints_a_new_token_for_each_account_once_and_then_the_resul
     let [result] = &json_of(&lines)[..] else {
         panic!("more than the result was printed: {lines:?}");
     };
-    assert_eq!(result["schema"], 2);
+    assert_eq!(result["schema"], 3);
     assert!(result["endedTokens"].as_u64() > Some(10), "{result}");
     assert!(result["replacedEmailTokens"].as_u64() > Some(3), "{result}");
-    let again = json!({ "schema": 2, "replacedEmailTokens": 0, "endedTokens": 0 });
+    let again = json!({ "schema": 3, "replacedEmailTokens": 0, "endedTokens": 0 });
     let (_, lines) = migrate(&endpoint, &["--json", "--value-key", &key]).await;
     assert_eq!(json_of(&lines), [again]);
 }

@@ -15,15 +15,19 @@ pub mod delete_ecosystem;
 pub mod delete_email_token;
 pub mod delete_environment;
 pub mod delete_user;
+pub mod erase;
 pub mod get_ecosystem;
 pub mod get_email_token_value;
 pub mod get_server_token;
 pub mod get_user;
 pub mod get_user_token;
 pub mod introspect_token;
+pub mod list_ecosystems;
 pub mod list_email_tokens;
+pub mod list_environments;
 pub mod list_server_tokens;
 pub mod list_user_tokens;
+pub mod list_users;
 pub mod log_in_with_password;
 pub mod metadata;
 pub mod put_user;
@@ -37,8 +41,12 @@ pub mod update_server_token;
 pub mod update_user_token;
 pub mod whoami;
 
+use std::pin::Pin;
+
 use lambda_http::http::Method;
-use shared::{config::Uses, http::Handler};
+use shared::{
+    App, config::Uses, domain::error::Result, http::Handler, service::deadline::Deadline,
+};
 
 /// A Lambda function.
 #[derive(Clone, Debug)]
@@ -67,7 +75,16 @@ pub enum Kind {
     },
     /// Decides which callers may use a customer's own API: [`authorize`].
     Authorizer,
+    /// Runs at intervals, without a request.
+    Schedule {
+        /// What the function does.
+        task: Task,
+    },
 }
+
+/// The work of a function that runs at intervals. It ends by the deadline.
+pub type Task =
+    for<'a> fn(&'a App, Deadline) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// A function with a route.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +118,7 @@ pub fn endpoints() -> impl Iterator<Item = Endpoint> {
                 head: *head,
                 handler: *handler,
             }),
-            Kind::Authorizer => None,
+            Kind::Authorizer | Kind::Schedule { .. } => None,
         })
 }
 
@@ -144,11 +161,14 @@ pub static FUNCTIONS: &[Function] = &[
     route!("revoke-token", POST "/api/auth/revoke", revoke_token),
     route!("introspect-token", POST "/api/auth/introspect", introspect_token),
     route!("create-ecosystem", POST "/api/ecosystems", create_ecosystem),
+    route!("list-ecosystems", GET "/api/ecosystems", list_ecosystems),
     route!("get-ecosystem", GET "/api/ecosystems/{ecosystemId}", get_ecosystem),
     route!("update-ecosystem", PATCH "/api/ecosystems/{ecosystemId}", update_ecosystem),
     route!("delete-ecosystem", DELETE "/api/ecosystems/{ecosystemId}", delete_ecosystem),
     route!("create-environment", POST "/api/ecosystems/{ecosystemId}/environments", create_environment),
+    route!("list-environments", GET "/api/ecosystems/{ecosystemId}/environments", list_environments),
     route!("delete-environment", DELETE "/api/environments/{environmentId}", delete_environment),
+    route!("list-users", GET "/api/ecosystems/{ecosystemId}/users", list_users),
     route!("put-user", PUT "/api/users/{id}", put_user),
     route!("get-user", GET "/api/users/{id}", get_user),
     route!("delete-user", DELETE "/api/users/{id}", delete_user),
@@ -171,5 +191,12 @@ pub static FUNCTIONS: &[Function] = &[
         name: authorize::NAME,
         uses: Uses::Identity,
         kind: Kind::Authorizer,
+    },
+    Function {
+        name: erase::NAME,
+        uses: Uses::Ephemeral,
+        kind: Kind::Schedule {
+            task: |app, until| Box::pin(async move { erase::handle(app, until).await.map(|_| ()) }),
+        },
     },
 ];

@@ -1,19 +1,24 @@
 //! The binary of all Lambda functions. The variable `_HANDLER`, which Lambda sets, contains the
 //! name of the function to run.
 
-use std::{env, process::ExitCode};
+use std::{env, process::ExitCode, time::Duration};
 
 use functions::{FUNCTIONS, Kind, authorize};
-use lambda_http::{lambda_runtime, service_fn};
+use lambda_http::{LambdaEvent, lambda_runtime, service_fn};
+use serde::de::IgnoredAny;
 use shared::{
     App,
     config::{Config, ValueKeySource},
+    domain::time::Timestamp,
     http::respond,
     log::{self, Format},
     metrics::Metrics,
-    service::sealing::ValueKey,
+    service::{deadline::Deadline, sealing::ValueKey},
     store::{client, ephemeral::Ephemeral, identity::Identity},
 };
+
+/// How long before Lambda's timeout a function that runs at intervals ends its work.
+const MARGIN: Duration = Duration::from_secs(5);
 
 // Lambda sends an execution environment one request at a time, so a second thread has no benefit.
 #[tokio::main(flavor = "current_thread")]
@@ -77,6 +82,15 @@ async fn run() -> Result<(), String> {
         }
         Kind::Authorizer => {
             lambda_runtime::run(service_fn(|event| authorize::handle(app, event))).await
+        }
+        Kind::Schedule { task } => {
+            let work = async |event: LambdaEvent<IgnoredAny>| {
+                let end = Timestamp::from(event.context.deadline()).millis();
+                let left = Duration::from_millis(end.saturating_sub(app.now().millis()));
+                let until = Deadline::after(left.saturating_sub(MARGIN));
+                task(app, until).await.map_err(|error| format!("{error:?}"))
+            };
+            lambda_runtime::run(service_fn(work)).await
         }
     };
     ended.map_err(|error| error.to_string())

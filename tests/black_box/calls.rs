@@ -1,10 +1,12 @@
 //! Tests of the database operations of each request. Round trips determine the latency, and
 //! capacity units determine the bill.
 
+use std::time::Duration;
+
 use functions::{FUNCTIONS, authorize};
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{json, value::to_raw_value};
-use shared::{App, domain::token::ExpiryType};
+use shared::{App, domain::token::ExpiryType, service::deadline::Deadline};
 use tests::{Answer, Call, Event, Fault, Service, pause};
 
 use crate::{
@@ -186,12 +188,12 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     (
         "delete-environment",
         "by a server",
-        &[("BatchGetItem", 3.0), ("DeleteItem", 1.0)],
+        &[("BatchGetItem", 3.0), ("TransactWriteItems", 6.0)],
     ),
     (
         "put-user",
         "of a new user",
-        &[("BatchGetItem", 4.0), ("TransactWriteItems", 2.0)],
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 4.0)],
     ),
     (
         "put-user",
@@ -199,7 +201,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         &[
             ("BatchGetItem", 4.0),
             ("GetItem", 1.0),
-            ("TransactWriteItems", 6.0),
+            ("TransactWriteItems", 8.0),
         ],
     ),
     (
@@ -224,12 +226,12 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     (
         "delete-user",
         "without an e-mail token",
-        &[("BatchGetItem", 4.0), ("TransactWriteItems", 8.0)],
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 12.0)],
     ),
     (
         "delete-user",
         "without an address or a password",
-        &[("BatchGetItem", 4.0), ("DeleteItem", 1.0)],
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 6.0)],
     ),
     (
         "create-shortcode",
@@ -253,7 +255,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("UpdateItem", 1.0),
             ("GetItem", 1.0),
             ("BatchGetItem", 4.0),
-            ("TransactWriteItems", 6.0),
+            ("TransactWriteItems", 8.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
         ],
@@ -434,6 +436,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("UpdateItem", 1.0),
         ],
     ),
+    ("erase", "with an empty queue", &[("Query", 1.0); 16]),
 ];
 
 /// Returns the name and the consumed capacity units of each database operation.
@@ -843,6 +846,13 @@ impl Variant {
                     verify().await;
                 }
                 verify().await
+            }
+            ("erase", _) => {
+                service.database.take_calls();
+                let until = Deadline::after(Duration::from_secs(60));
+                let erased = functions::erase::handle(&service.app, until).await;
+                assert_eq!(erased.unwrap().queued, 0);
+                service.database.take_calls()
             }
             ("create-user-token", "for a short code's user") => {
                 let (made, code) =

@@ -21,6 +21,7 @@ mod delete_environment;
 mod delete_user;
 mod descendants;
 mod devices;
+mod erase;
 mod events;
 mod expiry;
 mod faults;
@@ -34,9 +35,12 @@ mod get_user_token;
 mod guesses;
 mod introspect_token;
 mod last_use;
+mod list_ecosystems;
 mod list_email_tokens;
+mod list_environments;
 mod list_server_tokens;
 mod list_user_tokens;
+mod list_users;
 mod lives;
 mod log_in_limits;
 mod log_in_with_password;
@@ -180,7 +184,7 @@ pub(crate) const ROWS: &[Row] = &[
             user: FORBIDDEN,
         },
         201,
-        &[("BatchGetItem", 2.0), ("TransactWriteItems", 2.0)],
+        &[("BatchGetItem", 2.0), ("TransactWriteItems", 4.0)],
     ),
     row("get-ecosystem", "", IN_PATH, 200, &[("BatchGetItem", 3.0)]),
     row(
@@ -191,18 +195,37 @@ pub(crate) const ROWS: &[Row] = &[
         &[("BatchGetItem", 3.0), ("PutItem", 1.0)],
     ),
     row(
+        "list-ecosystems",
+        "",
+        // Another account gets the list of its own ecosystems.
+        Needed {
+            foreign: Said(200, ""),
+            server: FORBIDDEN,
+            user: FORBIDDEN,
+        },
+        200,
+        &[("BatchGetItem", 2.0), ("Query", 1.0)],
+    ),
+    row(
         "delete-ecosystem",
         "",
         IN_PATH,
         204,
-        &[("BatchGetItem", 3.0), ("DeleteItem", 1.0)],
+        &[("BatchGetItem", 3.0), ("TransactWriteItems", 6.0)],
     ),
     row(
         "create-environment",
         "",
         IN_PATH,
         201,
-        &[("BatchGetItem", 3.0), ("TransactWriteItems", 2.0)],
+        &[("BatchGetItem", 3.0), ("TransactWriteItems", 4.0)],
+    ),
+    row(
+        "list-environments",
+        "",
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 3.0), ("Query", 1.0)],
     ),
     row(
         "delete-environment",
@@ -212,8 +235,15 @@ pub(crate) const ROWS: &[Row] = &[
         &[
             ("BatchGetItem", 3.0),
             ("BatchGetItem", 1.0),
-            ("DeleteItem", 1.0),
+            ("TransactWriteItems", 6.0),
         ],
+    ),
+    row(
+        "list-users",
+        "",
+        IN_PATH,
+        200,
+        &[("BatchGetItem", 3.0), ("Query", 1.0)],
     ),
     row(
         "put-user",
@@ -228,7 +258,7 @@ pub(crate) const ROWS: &[Row] = &[
         "",
         IN_PATH,
         204,
-        &[("BatchGetItem", 4.0), ("TransactWriteItems", 9.0)],
+        &[("BatchGetItem", 4.0), ("TransactWriteItems", 13.0)],
     ),
     row(
         "create-server-token",

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::{join, join_all};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::{Value, json};
@@ -51,8 +50,8 @@ impl Scene {
             service.account_token.clone(),
             service.ecosystem.id.to_string(),
         );
-        set_version(&service, 1).await;
-        let one = environment(&service).await;
+        service.set_schema(1).await;
+        let one = service.environment_of_stored_version().await;
         Self {
             service,
             one,
@@ -64,8 +63,8 @@ impl Scene {
     /// Sets the schema version to 2. Returns a new environment, which knows version 2.
     /// [`Self::one`] still knows only version 1.
     async fn raise(&self) -> App {
-        set_version(&self.service, 2).await;
-        environment(&self.service).await
+        self.service.set_schema(2).await;
+        self.service.environment_of_stored_version().await
     }
 
     /// Returns the user ids in the address records with this sort key, in alphabetical order.
@@ -105,28 +104,6 @@ impl Scene {
     async fn delete_all(&self, app: &App) {
         clean_up(app, RIGHT).await.unwrap();
     }
-}
-
-/// Returns an environment that has just read the schema version.
-async fn environment(service: &Service) -> App {
-    let deployment = service.app.identity().deployment().await.unwrap();
-    service.database.take_calls();
-    service
-        .another_environment()
-        .with_deployment(Some(deployment))
-}
-
-async fn set_version(service: &Service, version: u32) {
-    let update = service
-        .client
-        .update_item()
-        .table_name(&service.tables.identity)
-        .set_key(Some(serde_dynamo::to_item(Key::deployment()).unwrap()))
-        .update_expression("SET #schema = :version")
-        .expression_attribute_names("#schema", "schema")
-        .expression_attribute_values(":version", AttributeValue::N(version.to_string()));
-    update.send().await.expect("the version is written");
-    service.database.take_calls();
 }
 
 async fn address_items(service: &Service, sort_key: &str) -> Vec<Item> {
@@ -787,8 +764,8 @@ async fn during_a_migration_nobody_gets_the_address_of_another_user_and_no_log_i
     for round in 0..all {
         // In version 1, this release stores the addresses. In about half of the rounds, the new
         // records are then deleted, as if the previous release had stored the addresses.
-        set_version(&scene.service, 1).await;
-        let one = &environment(&scene.service).await;
+        scene.service.set_schema(1).await;
+        let one = &scene.service.environment_of_stored_version().await;
         race.change(&mut rng, &[one], false).await;
         if rng.random() {
             forget(&scene.service, NEW_ADDRESS_ITEM).await;
@@ -810,8 +787,8 @@ async fn during_a_migration_nobody_gets_the_address_of_another_user_and_no_log_i
         scene.copy_all(one).await;
 
         // The version is raised, and some environments do not know this yet.
-        set_version(&scene.service, 2).await;
-        let two = &environment(&scene.service).await;
+        scene.service.set_schema(2).await;
+        let two = &scene.service.environment_of_stored_version().await;
         race.check(&[one, two]).await;
         let deletes = rng.random();
         join(
@@ -827,8 +804,8 @@ async fn during_a_migration_nobody_gets_the_address_of_another_user_and_no_log_i
         for (of, name) in &race.users {
             put(two, of, name, json!({ "email": null })).await;
         }
-        set_version(&scene.service, 1).await;
-        let one = &environment(&scene.service).await;
+        scene.service.set_schema(1).await;
+        let one = &scene.service.environment_of_stored_version().await;
         for email in ["b@example.com", BOB] {
             let answer = put(one, first, "bob", json!({ "email": email })).await;
             assert_eq!(answer.status, 200, "{answer:?}");

@@ -1,4 +1,4 @@
-//! Tests of the migration of stored data from schema version 1 to version 2.
+//! Tests of the migration of stored data to the schema version of this release.
 
 use serde_json::{Value, json};
 use shared::{
@@ -36,6 +36,7 @@ async fn migrated(app: &App) -> Result<Vec<String>> {
     }
     migrate::finish(app, RIGHT).await?;
     migrate::clean_up(app, RIGHT).await?;
+    migrate::lists::list_all(app, RIGHT).await?;
     Ok(tokens)
 }
 
@@ -274,12 +275,12 @@ async fn new_tokens_have_a_tag_before_the_old_tokens_end() {
 async fn the_error_for_an_unknown_schema_version_says_what_to_do() {
     let fixture = Fixture::copy_of("schema-1");
     migrated(&fixture.environment()).await.unwrap();
-    fixture.set_schema(3).await;
+    fixture.set_schema(4).await;
     let app = fixture.environment();
     let Err(Error::Internal { cause }) = app.deployment().await else {
         panic!("the data was accepted");
     };
-    assert!(cause.contains("schema version 3") && cause.contains("deploy the release"));
+    assert!(cause.contains("schema version 4") && cause.contains("deploy the release"));
     let old = text(&fixture.list("accounts")[0], "accountToken");
     assert_eq!(introspect(&app, old, "x").await.status, 500);
     let run = migrated(&fixture.environment()).await;
@@ -311,4 +312,98 @@ async fn the_first_account_can_be_named_again_before_and_after_the_migration() {
         assert_eq!(record.first_account.as_ref(), Some(&accounts[at].id));
         migrate::finish(&app, RIGHT).await.unwrap();
     }
+}
+
+/// Checks that the lists contain exactly the ecosystems, environments and users of a fixture that
+/// exist.
+async fn check_lists(fixture: &Fixture, app: &App) {
+    let list = async |name: &'static str, caller: &str, ecosystem: &str| -> Vec<String> {
+        let event = Event::to(name).header("authorization", caller);
+        let answer = event.parameter("ecosystemId", ecosystem).send(app).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let entries = answer.json().as_object().unwrap().clone();
+        let mut lists = entries.values().filter_map(Value::as_array);
+        let entries = lists.next().unwrap().iter();
+        entries.map(|entry| text(entry, "id").to_owned()).collect()
+    };
+    let existing = |name: &str, account: &Value, ecosystem: &str| -> Vec<String> {
+        let items = fixture.list(name).iter().filter(|item| {
+            let id = text(item, "id");
+            let of = item["ecosystemId"].as_str().or(id.split(';').next());
+            item["accountId"] == account["id"]
+                && item["exists"] == true
+                && (ecosystem.is_empty() || of == Some(ecosystem))
+                && !id.contains(";short|")
+        });
+        let mut ids: Vec<_> = items.map(|item| text(item, "id").to_owned()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let mut users = 0;
+    for account in fixture.list("accounts") {
+        let caller = text(account, "accountToken");
+        let ecosystems = existing("ecosystems", account, "");
+        assert_eq!(list("list-ecosystems", caller, "").await, ecosystems);
+        for ecosystem in &ecosystems {
+            let listed = list("list-environments", caller, ecosystem).await;
+            assert_eq!(listed, existing("environments", account, ecosystem));
+            let listed = list("list-users", caller, ecosystem).await;
+            assert_eq!(listed, existing("users", account, ecosystem));
+            users += listed.len();
+        }
+    }
+    assert!(users > 15, "only {users} users are listed");
+}
+
+#[tokio::test]
+async fn a_migration_from_version_2_lists_what_exists_wherever_it_was_stopped() {
+    let mut calls = 0;
+    loop {
+        let fixture = Fixture::copy_of("schema-2");
+        let app = fixture.environment();
+        fixture.database.deny_after(Some(calls));
+        let stopped = migrate::lists::list_all(&app, RIGHT).await;
+        fixture.database.deny_after(None);
+        let app = fixture.environment();
+        if u32::from(app.deployment().await.unwrap().schema) == 3 {
+            // The migration was stopped after it had raised the version.
+            check_lists(&fixture, &app).await;
+        }
+        migrate::lists::list_all(&fixture.environment(), RIGHT)
+            .await
+            .unwrap();
+        let app = fixture.environment();
+        assert_eq!(u32::from(app.deployment().await.unwrap().schema), 3);
+        check_lists(&fixture, &app).await;
+        if stopped.is_ok() {
+            break;
+        }
+        // A run with fewer rounds stops after every fourth call, for example.
+        calls += usize::try_from(100 / rounds(100)).expect("the number fits");
+    }
+    assert!(calls > 40, "the migration made only {calls} calls");
+}
+
+#[tokio::test]
+async fn after_the_migration_from_version_2_every_token_is_as_before() {
+    let fixture = Fixture::copy_of("schema-2");
+    migrate::lists::list_all(&fixture.environment(), RIGHT)
+        .await
+        .unwrap();
+    check_unmigrated(&fixture, &fixture.environment()).await;
+}
+
+#[tokio::test]
+async fn a_user_whom_an_earlier_release_deleted_during_the_update_is_not_listed() {
+    let fixture = Fixture::copy_of("schema-2");
+    let app = fixture.environment();
+    let account = &fixture.list("accounts")[0];
+    let (caller, ecosystem) = (text(account, "accountToken"), text(account, "ecosystemId"));
+    let put = Event::to("put-user").header("authorization", caller);
+    let put = put.parameter("id", &format!("{ecosystem};new"));
+    assert_eq!(put.json_body("{}").send(&app).await.status, 201);
+    // The earlier release deletes only the user's record.
+    fixture.delete_owner(&format!("{ecosystem};new")).await;
+    migrate::lists::list_all(&app, RIGHT).await.unwrap();
+    check_lists(&fixture, &fixture.environment()).await;
 }

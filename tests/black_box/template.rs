@@ -51,16 +51,12 @@ fn template_yaml_declares_exactly_the_existing_functions() {
 }
 
 #[test]
-fn each_route_has_one_event_for_each_method_and_the_authorizer_has_no_event() {
+fn each_function_has_the_event_of_its_kind() {
     for function in FUNCTIONS {
         let events = properties(function)["Events"].as_object();
         let events = events.into_iter().flat_map(Map::values);
         let events: Vec<_> = events
-            .map(|event| {
-                assert_eq!(event["Type"], "HttpApi", "{}", function.name);
-                let route = &event["Properties"];
-                (route["Method"].clone(), route["Path"].clone())
-            })
+            .map(|event| (event["Type"].as_str().unwrap(), event["Properties"].clone()))
             .collect();
         let expected = match &function.kind {
             Kind::Route {
@@ -69,11 +65,12 @@ fn each_route_has_one_event_for_each_method_and_the_authorizer_has_no_event() {
                 let head = head.then_some(&Method::HEAD);
                 // The template's events are in the order of their names: `Head`, `Route`.
                 let methods = [head, Some(method)].into_iter().flatten();
-                methods
-                    .map(|method| (method.as_str().into(), (*path).into()))
-                    .collect()
+                let route = |method: &Method| json!({ "ApiId": "Api", "Method": method.as_str(), "Path": path });
+                methods.map(|method| ("HttpApi", route(method))).collect()
             }
             Kind::Authorizer => Vec::new(),
+            // `tokenry serve` uses the same interval (`TASKS` in `cli/src/serve.rs`).
+            Kind::Schedule { .. } => vec![("Schedule", json!({ "Schedule": "rate(5 minutes)" }))],
         };
         assert_eq!(events, expected, "{}", function.name);
     }
@@ -105,7 +102,7 @@ fn only_the_authorizer_has_the_environment_variables_that_select_its_callers() {
         .map(|name| variables.get(name).and_then(Value::as_str));
         let expected = match function.kind {
             Kind::Authorizer => [Some("AuthorizerHolders"), Some("AuthorizerEcosystems")],
-            Kind::Route { .. } => [None, None],
+            Kind::Route { .. } | Kind::Schedule { .. } => [None, None],
         };
         assert_eq!(given, expected, "{}", function.name);
     }

@@ -6,9 +6,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokenry_api::{
     ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedShortcode, Ecosystem,
-    EcosystemChange, EmailTokenData, EmailTokenList, EmailTokenValueData, EndedEmailToken,
-    ExchangedToken, Introspection, LogIn, MintedToken, NewEmailToken, NewShortcode, NewToken,
-    Revoked, ServerMetadata, TokenChange, TokenList, TokenRecord, TypedShortcode, User, UserChange,
+    EcosystemChange, EcosystemList, EmailTokenData, EmailTokenList, EmailTokenValueData,
+    EndedEmailToken, EnvironmentList, ExchangedToken, Introspection, LogIn, MintedToken,
+    NewEmailToken, NewShortcode, NewToken, Revoked, ServerMetadata, TokenChange, TokenList,
+    TokenRecord, TypedShortcode, User, UserChange, UserList,
 };
 
 /// Parses a JSON body as the type that has the schema's name, and serializes the parsed value.
@@ -26,10 +27,12 @@ pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
         "CreatedShortcode" => rewrite::<CreatedShortcode>,
         "Ecosystem" => rewrite::<Ecosystem>,
         "EcosystemChange" => rewrite::<EcosystemChange>,
+        "EcosystemList" => rewrite::<EcosystemList>,
         "EmailTokenData" => rewrite::<EmailTokenData>,
         "EmailTokenList" => rewrite::<EmailTokenList>,
         "EmailTokenValueData" => rewrite::<EmailTokenValueData>,
         "EndedEmailToken" => rewrite::<EndedEmailToken>,
+        "EnvironmentList" => rewrite::<EnvironmentList>,
         "ExchangedToken" => rewrite::<ExchangedToken>,
         "Introspection" => rewrite::<Introspection>,
         "LogIn" => rewrite::<LogIn>,
@@ -45,6 +48,7 @@ pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
         "TypedShortcode" => rewrite::<TypedShortcode>,
         "User" => rewrite::<User>,
         "UserChange" => rewrite::<UserChange>,
+        "UserList" => rewrite::<UserList>,
         _ => return Err(format!("tokenry-api has no type {schema}")),
     };
     rewrite(body).map_err(|problem| format!("tokenry-api's {schema}: {problem}"))

@@ -7,6 +7,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use shared::{
     App,
+    domain::id::UserId,
     service::sealing::ValueKey,
     store::{
         ephemeral::Ephemeral,
@@ -93,6 +94,34 @@ impl Fixture {
             .send()
             .await;
         updated.expect("the record can be changed");
+    }
+
+    /// Returns all items of both tables as text.
+    ///
+    /// # Panics
+    /// If the tables cannot be read.
+    pub async fn scan(&self) -> String {
+        let client = embedded::client(self.database.clone());
+        let mut text = String::new();
+        for table in [IDENTITY, EPHEMERAL] {
+            let scan = client.scan().table_name(table).send().await;
+            let items = scan.expect("the table is read").items;
+            text += &format!("{items:?}");
+        }
+        text
+    }
+
+    /// Deletes a user's record, and nothing else.
+    ///
+    /// # Panics
+    /// If the record cannot be deleted.
+    pub async fn delete_owner(&self, user: &str) {
+        let user = UserId::parse(user).expect("the text is the id of a user");
+        let key = serde_dynamo::to_item(Key::owner((&user).into()));
+        let key = key.expect("the key can be written as an item");
+        let client = embedded::client(self.database.clone());
+        let call = client.delete_item().table_name(IDENTITY).set_key(Some(key));
+        call.send().await.expect("the record can be deleted");
     }
 
     /// Returns the entries of a list in `contents.json`.

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, PutRequest, WriteRequest},
 };
 use shared::{
+    App,
     domain::{
         id::UserId,
         owner::{EcosystemSettings, Owner, OwnerKey, User},
@@ -20,6 +21,26 @@ use shared::{
 use crate::Service;
 
 impl Service {
+    /// Stores another schema version in the record of the deployment.
+    ///
+    /// # Panics
+    /// If the record cannot be changed.
+    pub async fn set_schema(&self, version: u32) {
+        let version = AttributeValue::N(version.to_string());
+        self.set(Key::deployment(), "schema", version).await;
+    }
+
+    /// Returns another execution environment, which has just read the record of the deployment.
+    ///
+    /// # Panics
+    /// If the record cannot be read.
+    pub async fn environment_of_stored_version(&self) -> App {
+        let deployment = self.app.identity().deployment().await;
+        self.database.take_calls();
+        let deployment = deployment.expect("the record of the deployment is read");
+        self.another_environment().with_deployment(Some(deployment))
+    }
+
     /// Returns the number of items of tokens in the identity table. The items of revoked tokens are
     /// counted too.
     ///

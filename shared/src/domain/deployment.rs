@@ -18,7 +18,7 @@ pub(crate) const TAG: usize = 4;
 /// the keys in the last 10 seconds knows the new key. A deployment's only key creates tags at once.
 const MINTING_DELAY: u32 = 60;
 
-/// The version of the stored data. A release reads its own version and the version before.
+/// The version of the stored data. This release reads all three versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub enum Schema {
@@ -27,12 +27,14 @@ pub enum Schema {
     One,
     /// Version 2. Every valid token has a tag. Addresses are unique in an account.
     Two,
+    /// Version 3. The lists of ecosystems, environments and users are complete.
+    Three,
 }
 
 impl Schema {
     /// The version that the stored data has after `tokenry migrate` of this release, and in a new
     /// deployment.
-    pub const CURRENT: Self = Self::Two;
+    pub const CURRENT: Self = Self::Three;
 }
 
 impl TryFrom<u32> for Schema {
@@ -42,6 +44,7 @@ impl TryFrom<u32> for Schema {
         match version {
             1 => Ok(Self::One),
             2 => Ok(Self::Two),
+            3 => Ok(Self::Three),
             other => Err(UnknownSchema(other)),
         }
     }
@@ -52,6 +55,7 @@ impl From<Schema> for u32 {
         match schema {
             Schema::One => 1,
             Schema::Two => 2,
+            Schema::Three => 3,
         }
     }
 }
@@ -64,8 +68,8 @@ impl fmt::Display for UnknownSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the stored data has the schema version {}, and this release reads the versions 1 and \
-             2: deploy the release that ran `tokenry migrate` last, or a later one",
+            "the stored data has the schema version {}, and this release reads the versions 1 to \
+             3: deploy the release that ran `tokenry migrate` last, or a later one",
             self.0
         )
     }
@@ -192,11 +196,11 @@ mod tests {
 
     #[test]
     fn an_unknown_schema_version_is_an_error_that_names_the_remedy() {
-        for version in [1, 2] {
+        for version in [1, 2, 3] {
             assert_eq!(Schema::try_from(version).map(u32::from), Ok(version));
         }
-        let error = Schema::try_from(3).unwrap_err().to_string();
-        assert!(error.contains("version 3") && error.contains("deploy the release"));
+        let error = Schema::try_from(4).unwrap_err().to_string();
+        assert!(error.contains("version 4") && error.contains("deploy the release"));
         assert!(Schema::try_from(0).is_err());
     }
 

@@ -102,13 +102,7 @@ impl UserId {
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let (ecosystem, name) = text.split_once(';').ok_or(InvalidId)?;
         let ecosystem = EcosystemId::parse(ecosystem)?;
-        let allowed = |c: char| {
-            !c.is_control()
-                && !c.is_whitespace()
-                && !matches!(c, ';' | '/' | '?' | '#' | '%' | '\\')
-        };
-        let length = name.chars().take(Self::MAX_NAME + 1).count();
-        if (1..=Self::MAX_NAME).contains(&length) && name.chars().all(allowed) {
+        if Self::is_name(name) {
             Ok(Self {
                 ecosystem,
                 text: text.to_owned(),
@@ -116,6 +110,17 @@ impl UserId {
         } else {
             Err(InvalidId)
         }
+    }
+
+    /// Returns whether a text is a valid NAME.
+    pub fn is_name(text: &str) -> bool {
+        let allowed = |c: char| {
+            !c.is_control()
+                && !c.is_whitespace()
+                && !matches!(c, ';' | '/' | '?' | '#' | '%' | '\\')
+        };
+        let length = text.chars().take(Self::MAX_NAME + 1).count();
+        (1..=Self::MAX_NAME).contains(&length) && text.chars().all(allowed)
     }
 
     /// Returns the id of the user that is created when an environment's short code is exchanged.
@@ -135,6 +140,11 @@ impl UserId {
     /// Returns the ecosystem that the user belongs to.
     pub fn ecosystem(&self) -> &EcosystemId {
         &self.ecosystem
+    }
+
+    /// Returns the NAME.
+    pub fn name(&self) -> &str {
+        &self.text[self.ecosystem.as_str().len() + 1..]
     }
 
     /// Returns the full id, `ECOSYSTEM;NAME`.

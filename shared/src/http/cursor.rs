@@ -76,6 +76,25 @@ pub fn parse_list_key_cursor(text: &str, list: &str) -> Result<ListKey, &'static
         .ok_or("invalid cursor")
 }
 
+/// Returns the cursor of the page that starts after this id or name, in a list of ecosystems,
+/// environments or users. `list` is the name of the list.
+pub fn name_cursor(list: &str, name: &str) -> String {
+    let hash = Sha256::digest(format!("names#{list}#{name}"));
+    BASE64_URL_SAFE_NO_PAD.encode([&hash[..8], name.as_bytes()].concat())
+}
+
+/// Parses a cursor of a list of ecosystems, environments or users.
+///
+/// # Errors
+/// The text is not a cursor for this list. The error is the message for the client.
+pub fn parse_name_cursor(text: &str, list: &str) -> Result<String, &'static str> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+    let name = bytes.get(8..).and_then(|name| str::from_utf8(name).ok());
+    name.filter(|name| !name.is_empty() && name_cursor(list, name) == text)
+        .map(str::to_owned)
+        .ok_or("invalid cursor")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -127,6 +146,23 @@ mod tests {
         fn parsing_any_text_as_a_cursor_fails_without_a_panic(text in "\\PC*") {
             prop_assert!(parse_cursor(&text, OwnerKey::from_bytes([0; 20])).is_err());
             prop_assert!(parse_list_key_cursor(&text, "one").is_err());
+            prop_assert!(parse_name_cursor(&text, "one").is_err());
+        }
+
+        #[test]
+        fn a_name_cursor_is_valid_only_for_its_list_and_only_if_it_is_unchanged(
+            name in "\\PC{1,256}",
+            at: prop::sample::Index,
+            to in "[0-9A-Za-z_-]",
+        ) {
+            let text = name_cursor("one", &name);
+            prop_assert_eq!(parse_name_cursor(&text, "one"), Ok(name));
+            prop_assert!(parse_name_cursor(&text, "another").is_err());
+            let at = at.index(text.len());
+            prop_assert!(parse_name_cursor(&text[..at], "one").is_err());
+            let mut altered = text.clone();
+            altered.replace_range(at..=at, &to);
+            prop_assert!(altered == text || parse_name_cursor(&altered, "one").is_err());
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod ecosystem;
 pub mod email_token;
 mod event;
 pub mod fields;
+pub mod list;
 mod origin;
 mod response;
 pub mod token;

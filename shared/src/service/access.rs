@@ -38,14 +38,17 @@ pub mod rights {
     };
 
     pub const CREATE_ECOSYSTEM: Right<MayWrite> = write(Account, EcosystemsWrite);
+    pub const LIST_ECOSYSTEMS: Right<MayRead> = read(Account, UsersRead);
     pub const GET_ECOSYSTEM: Right<MayRead> = read(Server, UsersRead);
     pub const UPDATE_ECOSYSTEM: Right<MayWrite> = write(Account, EcosystemsWrite);
     pub const DELETE_ECOSYSTEM: Right<MayWrite> = write(Account, EcosystemsWrite);
     pub const CREATE_ENVIRONMENT: Right<MayWrite> = write(Server, UsersWrite);
+    pub const LIST_ENVIRONMENTS: Right<MayRead> = read(Server, UsersRead);
     pub const DELETE_ENVIRONMENT: Right<MayWrite> = write(Server, UsersWrite);
 
     pub const PUT_USER: Right<MayWrite> = write(Server, UsersWrite);
     pub const GET_USER: Right<MayRead> = read(Server, UsersRead);
+    pub const LIST_USERS: Right<MayRead> = read(Server, UsersRead);
     pub const DELETE_USER: Right<MayWrite> = write(Server, UsersWrite);
 
     pub const CREATE_USER_TOKEN: Right<MayWrite> = write(Server, TokensWrite);

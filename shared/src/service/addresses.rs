@@ -34,7 +34,7 @@ pub(super) async fn keys(
     let new = Key::address(account, email);
     Ok(match app.deployment().await?.schema {
         Schema::One => vec![new, Key::old_address(email)],
-        Schema::Two => vec![new],
+        Schema::Two | Schema::Three => vec![new],
     })
 }
 

@@ -23,6 +23,15 @@ impl Deadline {
         Self(tokio::time::Instant::now() + BUDGET)
     }
 
+    /// Returns the time in this long.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the time limit of an invocation does not use the clock that decides token expiry"
+    )]
+    pub fn after(time: Duration) -> Self {
+        Self(tokio::time::Instant::now() + time)
+    }
+
     /// Runs `work`. If `work` is not finished when only `margin` is left before the deadline,
     /// cancels it.
     ///

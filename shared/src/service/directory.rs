@@ -111,8 +111,7 @@ pub async fn update_ecosystem(
 /// # Errors
 /// The database is unavailable.
 pub async fn delete_ecosystem(app: &App, _right: MayWrite, ecosystem: &Ecosystem) -> Result<()> {
-    let (key, incarnation) = ((&ecosystem.id).into(), ecosystem.state.incarnation);
-    change(app, app.identity.owner_deletion(key, incarnation)?).await
+    change(app, app.identity.ecosystem_deletion(ecosystem, app.now())?).await
 }
 
 /// Creates an environment in an ecosystem.
@@ -142,8 +141,12 @@ pub async fn delete_environment(
     permit: &Permit<'_, MayWrite>,
     id: &EnvironmentId,
 ) -> Result<()> {
-    environment_of_caller(app, permit, id).await?;
-    change(app, app.identity.environment_deletion(id)?).await
+    let environment = environment_of_caller(app, permit, id).await?;
+    let account = &permit.caller().account;
+    let deletion = app
+        .identity
+        .environment_deletion(environment, account, app.now())?;
+    change(app, deletion).await
 }
 
 /// Returns an environment that was looked up, if it belongs to the caller. An account has the
@@ -399,7 +402,7 @@ async fn reusable_addresses(
 }
 
 /// Deletes a user, with its address and password. `account` owns the user's ecosystem. All tokens
-/// of the user are invalid from then on.
+/// of the user are invalid from then on. [`erase`](crate::service::erase) deletes them later.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -410,21 +413,16 @@ pub async fn delete_user(
     account: &AccountId,
 ) -> Result<()> {
     let mut user = user.clone();
-    // If a user has no address and no password, only the user's record must be deleted. If another
-    // request adds an address or a password meanwhile, the item of the address or the password is
-    // not deleted. But that item is never used, because it contains the incarnation of the deleted
-    // user.
-    while user.email.is_some() || user.has_password {
+    loop {
         let addresses = match &user.email {
             Some(email) => addresses::keys(app, Some(account), email).await?,
             None => Vec::new(),
         };
-        let deletion = app.identity.user_deletion(&user, &addresses)?;
+        let deletion = app.identity.user_deletion(&user, &addresses, app.now())?;
         match change(app, deletion).await? {
+            // Another request has changed the user. It may have added an address or a password.
             Some(there) if there.state.incarnation == user.state.incarnation => user = there,
             _ => return Ok(()),
         }
     }
-    let (key, incarnation) = ((&user.id).into(), user.state.incarnation);
-    change(app, app.identity.owner_deletion(key, incarnation)?).await
 }

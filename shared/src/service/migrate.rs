@@ -1,9 +1,11 @@
-//! Migrates the stored data of a deployment from schema version 1 to version 2.
+//! Migrates the stored data of a deployment to the schema version of this release.
 //!
-//! A migration has three steps: [`prepare`], [`finish`] and [`clean_up`]. Each step can be
-//! interrupted at any point and run again.
+//! The migration from version 1 to version 2 has three steps: [`prepare`], [`finish`] and
+//! [`clean_up`]. The migration from version 2 to version 3 has one step:
+//! [`list_all`](lists::list_all). Each step can be interrupted at any point and run again.
 
 pub mod addresses;
+pub mod lists;
 
 use std::collections::BTreeSet;
 
@@ -85,7 +87,7 @@ pub async fn has_tagged_token(app: &App, account: &Account) -> Result<bool> {
 }
 
 /// Replaces each e-mail token without a tag with a new token that has the same properties. Copies
-/// the records of e-mail addresses. Then raises the schema version. Every token without a tag
+/// the records of e-mail addresses. Then raises the schema version to 2. Every token without a tag
 /// becomes invalid in at most [`REREAD_SECONDS`](deployment::REREAD_SECONDS). Returns the number of
 /// replaced e-mail tokens.
 ///
@@ -100,19 +102,24 @@ pub async fn finish(app: &App, right: MayWrite) -> Result<u64> {
                 replaced += u64::from(email_token::replace_untagged(app, right, id).await?);
             }
             Stored::OldAddress(key) => addresses::copy(app, right, &key).await?,
-            Stored::Account(_) | Stored::Token(_) | Stored::Other => {}
+            _ => {}
         }
         Ok(())
     })
     .await?;
+    raise(app, Schema::Two).await?;
+    Ok(replaced)
+}
+
+/// Raises the schema version, unless the stored data has this version or a later one.
+async fn raise(app: &App, to: Schema) -> Result<()> {
     let raise = |deployment: Deployment| {
         Ok(Deployment {
-            schema: Schema::CURRENT,
+            schema: deployment.schema.max(to),
             ..deployment
         })
     };
-    deployment::change(app, raise).await?;
-    Ok(replaced)
+    deployment::change(app, raise).await.map(|_| ())
 }
 
 /// Deletes the records that version 2 does not use: tokens without a tag, and the old records of
@@ -124,7 +131,7 @@ pub async fn finish(app: &App, right: MayWrite) -> Result<u64> {
 /// [`Error::Internal`] if the schema version is not raised yet; [`Error::Unavailable`] if the value
 /// key or the database is unavailable.
 pub async fn clean_up(app: &App, right: MayWrite) -> Result<u64> {
-    if deployment::read(app).await?.schema != Schema::CURRENT {
+    if deployment::read(app).await?.schema == Schema::One {
         return Err(Error::Internal {
             cause: "the schema version is not raised yet".to_owned(),
         });

@@ -25,7 +25,7 @@ use crate::{
         verify::Lookup,
     },
     store::{
-        identity::{self, Key, StoredToken},
+        identity::{self, Erasure, Key, StoredToken, Target},
         item::WriteResult,
         transaction::Change,
     },
@@ -389,12 +389,10 @@ pub(super) async fn end_email_token(
 }
 
 /// Revokes all tokens of a user with one write. Then deletes the records of these tokens until the
-/// time limit. The next call of this function, or the TTL of the records, deletes the remaining
-/// records.
+/// time limit. If records remain, puts an erasure of them into the queue.
 ///
 /// # Errors
-/// The database is unavailable during the write. An error during the deletion of the records is
-/// only logged.
+/// The database is unavailable during the write. An error after that is only logged.
 pub async fn revoke_all(
     app: &App,
     _right: MayWrite,
@@ -421,8 +419,23 @@ pub async fn revoke_all(
         };
     }
     let sweep = deadline.before(MARGIN, app.identity.sweep_tokens(key));
-    if let Ok(Ok(Err(error))) = tokio::time::timeout(SWEEP, sweep).await {
-        tracing::warn!(cause = ?error, "cannot delete all records of revoked tokens");
+    let swept = match tokio::time::timeout(SWEEP, sweep).await {
+        Ok(Ok(Ok(swept))) => swept,
+        Ok(Ok(Err(error))) => {
+            tracing::warn!(cause = ?error, "cannot delete all records of revoked tokens");
+            false
+        }
+        Ok(Err(_)) | Err(_) => false,
+    };
+    if !swept {
+        let target = Target::Tokens(key);
+        let erasure = Erasure {
+            target,
+            at: app.now(),
+        };
+        if let Err(error) = app.identity.store_erasure(&erasure).await {
+            tracing::warn!(cause = ?error, "the remaining records of revoked tokens stay");
+        }
     }
     Ok(())
 }

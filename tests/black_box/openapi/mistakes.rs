@@ -73,6 +73,7 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "name" => query(event, "name="),
         "limitTooLarge" => query(event, "limit=101"),
         "cursor" => query(event, "cursor=x"),
+        "prefix" => query(event, "prefix=%2F"),
         "tokenRequired" => event.form(""),
         "tokenTwice" => event.form("token=a&token=b"),
         "headerAndSecret" => event.form("token=a&client_id=app&client_secret=b"),

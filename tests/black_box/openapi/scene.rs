@@ -302,6 +302,12 @@ impl Scene {
                 self.made(update.json_body(r#"{"maxTokensPerUser":1}"#))
                     .await;
             }
+            "migrate" => {
+                service.set_schema(2).await;
+                return event
+                    .send(&service.environment_of_stored_version().await)
+                    .await;
+            }
             "lost" => service.change_email_token_value(&self.user).await,
             "changed" => {
                 // The user changes between the read and the transaction.

@@ -21,7 +21,8 @@ use crate::domain::{
 /// The records of environments and e-mail addresses also have partition keys of this type. The key
 /// of an environment is computed from its id, in the same way as the key of an ecosystem. The key
 /// of an e-mail address is the start of a SHA-256 hash of the account's id and the address's normal
-/// form. In schema version 1, the hash does not contain the account's id.
+/// form. In schema version 1, the hash does not contain the account's id. The key of a list is the
+/// start of a SHA-256 hash of the list's name.
 ///
 /// Two ids can have the same key (hash collision). Therefore each owner's record contains the whole
 /// id, and an owner cannot be created if an owner with a different id has the same key.
@@ -43,16 +44,21 @@ impl OwnerKey {
     /// account, returns a key that no record has.
     pub(crate) fn address(account: Option<&AccountId>, email: &Email) -> Self {
         let account = account.map_or("", AccountId::as_str);
-        Self::of_address(&format!("address#{account}#{}", email.normal()))
+        Self::of_text(&format!("address#{account}#{}", email.normal()))
     }
 
     /// Returns the partition key of the record of an e-mail address in schema version 1, in which
     /// addresses are unique in the deployment.
     pub(crate) fn old_address(email: &Email) -> Self {
-        Self::of_address(&format!("email#{}", email.normal()))
+        Self::of_text(&format!("email#{}", email.normal()))
     }
 
-    fn of_address(text: &str) -> Self {
+    /// Returns the partition key of the list with this name.
+    pub(crate) fn list(name: &str) -> Self {
+        Self::of_text(&format!("list#{name}"))
+    }
+
+    fn of_text(text: &str) -> Self {
         let mut key = [0; Self::LENGTH];
         key.copy_from_slice(&Sha256::digest(text)[..Self::LENGTH]);
         Self(key)

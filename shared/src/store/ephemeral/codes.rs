@@ -16,8 +16,8 @@ use crate::{
         time::UnixSeconds,
     },
     store::{
-        identity::{Descent, Identity, Key, owner_item, user_unchanged},
-        item::{Item, from_item, number, to_item, to_value, unless_refused},
+        identity::{Descent, Entry, Identity, Key, owner_item, user_unchanged},
+        item::{Item, from_item, number, to_item, to_value, unless_refused, unreadable},
         transaction::{Change, Transacted, check, delete, put, transact},
     },
 };
@@ -171,6 +171,7 @@ impl Ephemeral {
             ExchangeOwner::New(owner) => {
                 let item = owner_item(&owner.into())?;
                 writes.push(put(table, item, "attribute_not_exists(epoch)", &[])?);
+                writes.push(identity.put_entry(&Entry::of_user(owner))?);
             }
         }
         Ok(Change::together(writes, |transacted| {
@@ -182,14 +183,51 @@ impl Ephemeral {
         }))
     }
 
+    /// Reads a page of all codes. Also returns the key after which the next page starts, or `None`
+    /// at the end.
+    pub(crate) async fn codes(
+        &self,
+        after: Option<Item>,
+    ) -> Result<(Vec<StoredCode>, Option<Item>)> {
+        let scan = self.client.scan().table_name(&self.table);
+        let output = scan
+            .filter_expression("begins_with(#key, :code)")
+            .expression_attribute_names("#key", PARTITION_KEY)
+            .expression_attribute_values(":code", text(CODE_PREFIX))
+            .limit(SCANNED)
+            .set_exclusive_start_key(after)
+            .consistent_read(true)
+            .send()
+            .await?;
+        let items = output.items.unwrap_or_default().into_iter();
+        let codes = items.map(|item| {
+            let key = item.get(PARTITION_KEY).cloned();
+            let key = key.ok_or_else(unreadable::<Record>)?;
+            let key = Item::from([(PARTITION_KEY.to_owned(), key)]);
+            let record = from_item(item)?;
+            Ok(StoredCode { key, record })
+        });
+        Ok((codes.collect::<Result<_>>()?, output.last_evaluated_key))
+    }
+
+    /// Deletes a code that [`Self::codes`] read, unless another code with the same characters has
+    /// replaced it.
+    pub(crate) async fn delete_stored_code(&self, code: StoredCode) -> Result<()> {
+        self.delete(code.key, &code.record).await
+    }
+
     /// Deletes a code that cannot be exchanged any more, unless another code with the same
     /// characters has replaced it.
     pub(crate) async fn delete_code(&self, code: &Code, record: &Record) -> Result<()> {
+        self.delete(code_key(code), record).await
+    }
+
+    async fn delete(&self, key: Item, record: &Record) -> Result<()> {
         let deleted = self
             .client
             .delete_item()
             .table_name(&self.table)
-            .set_key(Some(code_key(code)))
+            .set_key(Some(key))
             .condition_expression("attribute_not_exists(nonce) OR nonce = :nonce")
             .expression_attribute_values(":nonce", to_value(&record.nonce)?)
             .send()
@@ -199,8 +237,19 @@ impl Ephemeral {
     }
 }
 
+/// The prefix of the key of a code's item.
+const CODE_PREFIX: &str = "code#";
+/// How many items of the table one scan looks at.
+const SCANNED: i32 = 500;
+
+/// A code that a scan read.
+pub(crate) struct StoredCode {
+    key: Item,
+    pub(crate) record: Record,
+}
+
 fn code_key(code: &Code) -> Item {
-    let key = text(&format!("code#{}", code.reveal()));
+    let key = text(&format!("{CODE_PREFIX}{}", code.reveal()));
     Item::from([(PARTITION_KEY.to_owned(), key)])
 }
 

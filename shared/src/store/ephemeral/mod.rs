@@ -6,7 +6,7 @@ pub(crate) mod counters;
 
 use aws_sdk_dynamodb::Client;
 
-pub(crate) use self::codes::{CodeWrite, ExchangeOwner, ExchangeWrite};
+pub(crate) use self::codes::{CodeWrite, ExchangeOwner, ExchangeWrite, StoredCode};
 
 /// The name of the partition key. The table has no sort key.
 pub const PARTITION_KEY: &str = "key";

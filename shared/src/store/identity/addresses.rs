@@ -86,6 +86,15 @@ impl Identity {
         )
     }
 
+    /// Deletes the record of an address whose user does not exist. Does nothing if the record has
+    /// changed since it was read.
+    pub(crate) async fn remove_address(&self, key: &Key, address: &Address) -> Result<()> {
+        let values = [(":epoch", to_value(&address.epoch)?)];
+        let key = key.to_item()?;
+        let write = delete(&self.table, key, Some("epoch = :epoch"), &values)?;
+        self.commit(Change::alone(write, |_| Ok(()))).await
+    }
+
     /// Copies the record of an address to another key. The conditions: both records have not
     /// changed since they were read.
     pub(crate) async fn copy_address(

@@ -1,11 +1,14 @@
 //! The identity table. Each owner of tokens (an account, an ecosystem or a user) has a partition
-//! with its record and its tokens. Each environment and each e-mail address also has a partition.
+//! with its record and its tokens. Each environment, each e-mail address and each list also has a
+//! partition.
 
 mod addresses;
 mod data_keys;
 mod deployment;
 mod descendants;
 mod email_tokens;
+mod erasures;
+mod lists;
 mod owners;
 mod places;
 mod scan;
@@ -26,6 +29,8 @@ pub(crate) use self::{
     data_keys::{StoredDataKey, StoredDataKeys},
     descendants::{Descent, Link},
     email_tokens::{EmailTokenEnd, EmailTokenWrite, OldItem},
+    erasures::{Erasure, QUEUES, Remnant, Target},
+    lists::{CODE_USER_LISTS, Entry, List},
     owners::{owner_item, user_unchanged},
     places::PlacesChange,
     scan::Stored,
@@ -394,6 +399,16 @@ impl Identity {
             .expression_attribute_names("#item", SORT_KEY)
             .expression_attribute_values(":owner", to_value(&owner)?)
             .expression_attribute_values(":prefix", AttributeValue::S(prefix.into()))
+            .consistent_read(true))
+    }
+
+    /// Returns a strongly consistent query for all items of a partition.
+    fn query_all(&self, owner: OwnerKey) -> Result<QueryFluentBuilder> {
+        let query = self.client.query().table_name(&self.table);
+        Ok(query
+            .key_condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", PARTITION_KEY)
+            .expression_attribute_values(":owner", to_value(&owner)?)
             .consistent_read(true))
     }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
-use super::{Identity, Key};
+use super::{Entry, Erasure, Identity, Key, Target};
 use crate::{
     domain::{
         error::{Error, Result},
-        id::EnvironmentId,
+        id::AccountId,
         owner::{Ecosystem, Environment, Epoch, Owner, OwnerKey, State, User},
+        time::Timestamp,
     },
     store::{
         item::{Item, WriteResult, from_item, to_item, to_value},
@@ -29,7 +30,7 @@ pub enum Inserted {
 }
 
 impl Identity {
-    /// Stores a new owner, if no stored owner has the same key.
+    /// Stores a new owner and its entry in a list, if no stored owner has the same key.
     ///
     /// The write is sent as a transaction, which takes effect only once. If we sent a plain
     /// `PutItem` and the SDK retried it, the `PutItem` could take effect a second time after the
@@ -40,8 +41,11 @@ impl Identity {
     /// The database is unavailable.
     pub async fn insert_owner(&self, owner: &Owner) -> Result<Inserted> {
         let absent = "attribute_not_exists(epoch)";
-        let put = put(&self.table, owner_item(owner)?, absent, &[])?;
-        let Transacted::Refused(refused) = transact(&self.client, vec![put]).await? else {
+        let mut writes = vec![put(&self.table, owner_item(owner)?, absent, &[])?];
+        if let Some(entry) = Entry::of_owner(owner) {
+            writes.push(self.put_entry(&entry)?);
+        }
+        let Transacted::Refused(refused) = transact(&self.client, writes).await? else {
             return Ok(Inserted::New);
         };
         let there = refused.into_iter().flatten().next().unwrap_or_default();
@@ -90,33 +94,59 @@ impl Identity {
         }))
     }
 
-    /// Prepares to delete an owner's record. Without this record, all tokens of the owner are
-    /// invalid.
+    /// Prepares to delete an ecosystem and its entry, and to store an erasure. Without the
+    /// ecosystem's record, all tokens of the ecosystem and of its users are invalid.
     ///
-    /// The condition: the stored owner has this incarnation. All other fields may have changed
-    /// since the record was read. So if this deletion is repeated or delayed, it does not delete a
-    /// new owner that was created with the same id.
-    pub(crate) fn owner_deletion(&self, owner: OwnerKey, incarnation: Epoch) -> Result<Change<()>> {
-        let values = [(":born", to_value(&incarnation)?)];
-        let key = Key::owner(owner).to_item()?;
-        let delete = delete(&self.table, key, Some("born = :born"), &values)?;
-        Ok(Change::alone(delete, |_| Ok(())))
+    /// The condition: the stored ecosystem has this incarnation.
+    pub(crate) fn ecosystem_deletion(
+        &self,
+        ecosystem: &Ecosystem,
+        at: Timestamp,
+    ) -> Result<Change<()>> {
+        let values = [(":born", to_value(&ecosystem.state.incarnation)?)];
+        let key = Key::owner((&ecosystem.id).into()).to_item()?;
+        let mut writes = vec![delete(&self.table, key, Some("born = :born"), &values)?];
+        if let Some(entry) = Entry::of_owner(&ecosystem.into()) {
+            writes.push(self.delete_entry(&entry)?);
+        }
+        let target = Target::Ecosystem {
+            id: ecosystem.id.clone(),
+            account: Some(ecosystem.account.clone()),
+        };
+        writes.push(self.queue(&Erasure { target, at })?);
+        Ok(Change::together(writes, |_| Ok(())))
     }
 
-    /// Prepares to delete an environment. If the environment does not exist, the deletion succeeds.
-    pub(crate) fn environment_deletion(&self, id: &EnvironmentId) -> Result<Change<()>> {
-        let key = Key::environment(id).to_item()?;
-        let delete = delete(&self.table, key, None, &[])?;
-        Ok(Change::alone(delete, |_| Ok(())))
+    /// Prepares to delete an environment and its entry, and to store an erasure. If the environment
+    /// does not exist, nothing is changed.
+    pub(crate) fn environment_deletion(
+        &self,
+        environment: &Environment,
+        account: &AccountId,
+        at: Timestamp,
+    ) -> Result<Change<()>> {
+        let target = Target::Environment {
+            id: environment.id.clone(),
+            ecosystem: environment.ecosystem.clone(),
+            account: Some(account.clone()),
+        };
+        let key = Key::environment(&environment.id).to_item()?;
+        let writes = vec![
+            delete(&self.table, key, Some("attribute_exists(ecosystem)"), &[])?,
+            self.delete_entry(&Entry::of_environment(environment))?,
+            self.queue(&Erasure { target, at })?,
+        ];
+        Ok(Change::together(writes, |_| Ok(())))
     }
 
-    /// Stores a new environment. The write is sent as a transaction, for the same reason as in
+    /// Stores a new environment and its entry in a list. The write is sent as a transaction, for the same reason as in
     /// [`Identity::insert_owner`].
     pub(crate) async fn insert_environment(&self, environment: &Environment) -> Result<()> {
         let mut item = to_item(environment)?;
         item.extend(Key::environment(&environment.id).to_item()?);
         let put = put(&self.table, item, "attribute_not_exists(ecosystem)", &[])?;
-        match transact(&self.client, vec![put]).await? {
+        let entry = self.put_entry(&Entry::of_environment(environment))?;
+        match transact(&self.client, vec![put, entry]).await? {
             Transacted::Written => Ok(()),
             Transacted::Refused(_) => Err(Error::Internal {
                 cause: "the id of a new environment is already in use".to_owned(),

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::{
-    EMAIL_TOKEN_ITEM, Identity, Key, OLD_ADDRESS_ITEM, OWNER_ITEM, SORT_KEY, is_invalid,
+    ADDRESS_ITEM, EMAIL_TOKEN_ITEM, ENVIRONMENT_ITEM, Entry, Identity, Key, OLD_ADDRESS_ITEM,
+    OWNER_ITEM, PASSWORD_ITEM, SORT_KEY, is_invalid, lists::LISTED, partition,
     tokens::DELETE_BATCH,
 };
 use crate::{
     domain::{
         email_token::StoredEmailToken,
         error::Result,
-        owner::{Account, Owner},
+        owner::{Account, Address, Environment, Owner, OwnerKey},
         token::{Token, TokenId},
     },
     store::item::{Item, from_item, unavailable},
@@ -19,12 +20,21 @@ use crate::{
 /// An item that a migration reads.
 pub(crate) enum Stored {
     Account(Account),
+    /// The record of an ecosystem or a user.
+    Owner(Box<Owner>),
+    Environment(Environment),
+    /// An entry of a list.
+    Entry(Entry),
     /// The record of an e-mail address in schema version 1. Contains the key of the record.
     OldAddress(Key),
     /// The record of a user's e-mail token.
     EmailToken(Box<StoredEmailToken>),
     /// A token that was not revoked.
     Token(Box<Token>),
+    /// The record of an e-mail address, and its key.
+    Address(Key, Address),
+    /// Another item in the partition of an owner, such as a password.
+    OfOwner(OwnerKey),
     /// Any other item.
     Other,
 }
@@ -63,16 +73,25 @@ impl Identity {
 }
 
 fn stored(item: Item) -> Result<Stored> {
+    // The sort key of an entry can be the name of a user, so it can also be any other sort key.
+    if item.contains_key(LISTED) {
+        return from_item(item).map(Stored::Entry);
+    }
     let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
     Ok(match sort_key.map_or("", String::as_str) {
         OWNER_ITEM => match from_item(item)? {
             Owner::Account(account) => Stored::Account(account),
-            Owner::Ecosystem(_) | Owner::User(_) => Stored::Other,
+            owner => Stored::Owner(Box::new(owner)),
         },
+        ENVIRONMENT_ITEM => Stored::Environment(from_item(item)?),
         OLD_ADDRESS_ITEM => Stored::OldAddress(from_item(item)?),
         EMAIL_TOKEN_ITEM => Stored::EmailToken(Box::new(from_item(item)?)),
         key if key.starts_with(TokenId::ITEM_PREFIX) && !is_invalid(&item) => {
             Stored::Token(Box::new(from_item(item)?))
+        }
+        ADDRESS_ITEM => Stored::Address(from_item(item.clone())?, from_item(item)?),
+        key if key == PASSWORD_ITEM || key.starts_with(TokenId::ITEM_PREFIX) => {
+            Stored::OfOwner(partition(&item)?)
         }
         _ => Stored::Other,
     })

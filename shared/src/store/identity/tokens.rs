@@ -272,8 +272,8 @@ impl Identity {
 
     /// Deletes the records of an owner's tokens whose epoch differs from the owner's epoch. These
     /// tokens are already invalid. Sends as many requests as needed, but stops if DynamoDB leaves
-    /// deletions unprocessed.
-    pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<()> {
+    /// deletions unprocessed. Returns whether it deleted all of them.
+    pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<bool> {
         #[derive(Deserialize)]
         struct Ended {
             #[serde(flatten)]
@@ -306,7 +306,7 @@ impl Identity {
             let all_done = try_join_all(deletions).await?.into_iter().all(|done| done);
             start = output.last_evaluated_key;
             if start.is_none() || !all_done {
-                return Ok(());
+                return Ok(all_done);
             }
             // A request to the embedded database never yields to the runtime. So without this line,
             // a timeout could not stop the loop.

@@ -4,13 +4,14 @@ use aws_sdk_dynamodb::{operation::update_item::UpdateItemError, types::Attribute
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AddressSlot, Identity, Key,
+    AddressSlot, Entry, Erasure, Identity, Key, Target,
     owners::{AS_READ, as_read, owner_in, owner_item},
 };
 use crate::{
     domain::{
         error::{Error, Result},
         owner::{Address, Epoch, OwnerKey, User},
+        time::Timestamp,
     },
     store::{
         item::{Item, to_item, unless_refused},
@@ -66,7 +67,8 @@ impl Identity {
     /// - The stored records of the new address have not changed since they were read. If no record
     ///   was found, there still is no record.
     ///
-    /// A record of the old address is deleted only if it still belongs to this user.
+    /// A record of the old address is deleted only if it still belongs to this user. A new user
+    /// gets an entry in a list.
     pub(crate) fn user_put(
         &self,
         old: Option<&User>,
@@ -104,6 +106,9 @@ impl Identity {
         for slot in address.new {
             writes.push(self.put_address(slot, &record)?);
         }
+        if old.is_none() {
+            writes.push(self.put_entry(&Entry::of_user(new))?);
+        }
         let change = Change::together(writes, |transacted| match transacted {
             Transacted::Written => Ok(UserWrite::Written),
             Transacted::Refused(mut refused) => match refused.swap_remove(0) {
@@ -114,11 +119,26 @@ impl Identity {
         self.and_delete_addresses(change, address.old, new)
     }
 
-    /// Prepares one transaction that deletes a user, its password, its address and the record of
-    /// its e-mail token. The condition: the user has not changed since it was read. If the user has
+    /// Prepares one transaction that deletes a user with everything that [`Self::user_removal`]
+    /// deletes, and the user's entry. It also stores an erasure.
+    pub(crate) fn user_deletion(
+        &self,
+        user: &User,
+        addresses: &[Key],
+        at: Timestamp,
+    ) -> Result<Change<Option<User>>> {
+        let target = Target::User((&user.id).into());
+        let removal = self.user_removal(user, addresses)?;
+        Ok(removal
+            .and(self.delete_entry(&Entry::of_user(user))?)
+            .and(self.queue(&Erasure { target, at })?))
+    }
+
+    /// Prepares one transaction that deletes a user's record, password, address and record of an
+    /// e-mail token. The condition: the user has not changed since it was read. If the user has
     /// changed, nothing is deleted, and the result is the stored user. The result `None` means that
     /// the user does not exist any more.
-    pub(crate) fn user_deletion(
+    pub(crate) fn user_removal(
         &self,
         user: &User,
         addresses: &[Key],
@@ -126,11 +146,15 @@ impl Identity {
         let key = (&user.id).into();
         let of = |key: Key| delete(&self.table, key.to_item()?, None, &[]);
         let owner = Key::owner(key).to_item()?;
-        let writes = vec![
-            delete(&self.table, owner, Some(AS_READ), &as_read(&user.state)?)?,
-            of(Key::password(key))?,
-            of(Key::email_token(key))?,
-        ];
+        let mut writes = vec![delete(
+            &self.table,
+            owner,
+            Some(AS_READ),
+            &as_read(&user.state)?,
+        )?];
+        if user.email.is_some() || user.has_password {
+            writes.extend([of(Key::password(key))?, of(Key::email_token(key))?]);
+        }
         let change = Change::together(writes, |transacted| match transacted {
             Transacted::Written => Ok(None),
             Transacted::Refused(mut refused) => user_in(refused.swap_remove(0)),

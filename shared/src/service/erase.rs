@@ -1,0 +1,503 @@
+//! Erases what a deletion leaves in the tables.
+//!
+//! A deletion ends everything at once, and puts an erasure into a queue. A run of [`run`] goes
+//! through the queue. Each step can be interrupted and repeated. A run is slow on purpose, so that
+//! the requests of others are not throttled.
+//!
+//! An item whose key may be used again is deleted only if it still has the incarnation or the epoch
+//! that was read. An item belongs to an earlier life of its owner if the owner, which is read after
+//! the item, has another incarnation or epoch: neither is ever used again.
+//!
+//! An erasure stays in the queue until nothing is found, at least [`SETTLED`] after the deletion. A
+//! request that was signed before the deletion can still store items until then.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use rand::seq::SliceRandom;
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{
+    domain::{
+        deployment::Schema,
+        error::{Error, Result},
+        id::{AccountId, EnvironmentId, UserId},
+        owner::{Owner, OwnerKey, State, User},
+        shortcode::Grantee,
+        time::Timestamp,
+        token::TokenId,
+    },
+    service::{addresses, app::App, deadline::Deadline, tokens::change},
+    store::{
+        ephemeral::StoredCode,
+        identity::{
+            CODE_USER_LISTS, Entry, Erasure, Key, List, OWNER_ITEM, QUEUES, Remnant, Target,
+        },
+    },
+};
+
+/// How long an erasure stays in the queue at least, in milliseconds: 20 minutes. DynamoDB accepts a
+/// signed request for 15 minutes.
+const SETTLED: u64 = 20 * 60 * 1000;
+/// How long a run waits for each item that it reads a page of or writes. So a run uses at most 500
+/// write units a second. A partition allows 1,000, and the smallest on-demand table allows 4,000.
+const PACE: Duration = Duration::from_millis(2);
+/// How many erasures a run works on at the same time. So a few large erasures do not delay others.
+const PARALLEL: usize = 10;
+/// How many erasures of a queue a run reads. Their memory is about 1 MB for each queue.
+const MAX_QUEUE: usize = 5000;
+/// How many erasures one query reads.
+const QUEUE_PAGE: i32 = 100;
+/// How many entries of a list are read at once.
+const ENTRIES: u32 = 25;
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// The number of erasures in the queue when the run began.
+    pub queued: usize,
+    /// The number of erasures that are complete. They are not in the queue any more.
+    pub finished: usize,
+}
+
+/// Works on the queue until there is nothing to do, or until the time `until`. The next run goes on.
+///
+/// # Errors
+/// Some erasures failed. All others were worked on.
+pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
+    let mut erased = Erased {
+        queued: 0,
+        finished: 0,
+    };
+    // In an earlier version, the lists are not complete.
+    if app.deployment().await?.schema < Schema::Three {
+        return Ok(erased);
+    }
+    let eraser = Eraser {
+        app,
+        next: Mutex::new(now()),
+    };
+    let started = app.now().millis();
+    let (mut erasures, mut failed) = eraser.queue().await?;
+    erased.queued = erasures.len() + failed;
+    if erased.queued == 0 {
+        return Ok(erased);
+    }
+    // If a run ends early, each erasure has the same chance to be worked on in the next run.
+    erasures.shuffle(&mut *app.rng());
+    let mut done = HashSet::new();
+    let work = async {
+        let eraser = &eraser;
+        let passes = stream::iter(erasures.clone()).map(|erasure| async move {
+            let result = eraser.erase(&erasure).await;
+            (erasure.key(), result)
+        });
+        let mut passes = passes.buffer_unordered(PARALLEL);
+        while let Some((key, result)) = passes.next().await {
+            match result {
+                Ok(()) => {
+                    done.insert(key);
+                }
+                Err(error) => {
+                    failed += 1;
+                    tracing::warn!(cause = ?error, "an erasure failed");
+                }
+            }
+        }
+        // The codes of all owners are found by one scan.
+        if eraser.erase_codes(&erasures).await? {
+            return Ok(());
+        }
+        let settled = |erasure: &&Erasure| {
+            done.contains(&erasure.key()) && erasure.at.millis() + SETTLED <= started
+        };
+        for erasure in erasures.iter().filter(settled) {
+            eraser.pace(1).await;
+            app.identity.finish_erasure(erasure).await?;
+            erased.finished += 1;
+        }
+        Ok::<_, Error>(())
+    };
+    if let Ok(result) = tokio::time::timeout_at(until.0, Box::pin(work)).await {
+        result?;
+    }
+    match failed {
+        0 => Ok(erased),
+        _ => Err(Error::Unavailable {
+            cause: format!("{failed} of {} erasures failed", erased.queued),
+        }),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pace of the eraser does not use the clock that decides token expiry"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+struct Eraser<'a> {
+    app: &'a App,
+    /// When the next read or write may begin.
+    next: Mutex<Instant>,
+}
+
+impl Eraser<'_> {
+    /// Waits until this many items may be read or written.
+    async fn pace(&self, items: usize) {
+        let until = {
+            let mut next = self.next.lock().await;
+            let begin = (*next).max(now());
+            *next = begin + PACE * u32::try_from(items).unwrap_or(u32::MAX);
+            *next
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the eraser is slow, so that others are not throttled"
+        )]
+        tokio::time::sleep(until - now()).await;
+    }
+
+    /// Reads the queue. Also returns the number of erasures that cannot be read.
+    async fn queue(&self) -> Result<(Vec<Erasure>, usize)> {
+        let (mut erasures, mut failed) = (Vec::new(), 0);
+        for number in 0..QUEUES {
+            let (mut after, mut read) = (None, 0);
+            loop {
+                let page = self.app.identity.erasures(number, after, QUEUE_PAGE);
+                let (page, next) = page.await?;
+                read += page.len();
+                for erasure in page {
+                    match erasure {
+                        Ok(erasure) => erasures.push(erasure),
+                        Err(error) => {
+                            failed += 1;
+                            tracing::warn!(cause = ?error, "an erasure cannot be read");
+                        }
+                    }
+                }
+                after = next;
+                if after.is_none() || read >= MAX_QUEUE {
+                    break;
+                }
+                self.pace(1).await;
+            }
+        }
+        Ok((erasures, failed))
+    }
+
+    /// Erases until a pass finds nothing.
+    async fn erase(&self, erasure: &Erasure) -> Result<()> {
+        while self.pass(erasure).await? {}
+        Ok(())
+    }
+
+    /// Erases everything that it finds. Returns whether it found something.
+    async fn pass(&self, Erasure { target, at }: &Erasure) -> Result<bool> {
+        match target {
+            Target::User(key) => self.erase_partition(*key, Some(*at)).await,
+            Target::Tokens(key) => self.erase_partition(*key, None).await,
+            Target::Environment {
+                id,
+                ecosystem,
+                account,
+            } => {
+                let (mut found, of) = (Ok(false), format!("{id};"));
+                for number in 0..CODE_USER_LISTS {
+                    let list = List::CodeUsers(ecosystem, number);
+                    let users = self.erase_users(list, Some(&of), account.as_ref(), *at);
+                    found = both(found, users.await);
+                }
+                found
+            }
+            Target::Ecosystem { id, account } => {
+                let account = account.as_ref();
+                let code_users = (0..CODE_USER_LISTS).map(|number| List::CodeUsers(id, number));
+                let mut found = self.erase_partition(id.into(), Some(*at)).await;
+                for list in code_users.chain([List::Users(id)]) {
+                    found = both(found, self.erase_users(list, None, account, *at).await);
+                }
+                let environments = List::Environments(id);
+                both(found, self.erase_environments(environments).await)
+            }
+        }
+    }
+
+    /// Erases the users in a list. A user that cannot be erased does not keep the others from being
+    /// erased.
+    async fn erase_users(
+        &self,
+        list: List<'_>,
+        prefix: Option<&str>,
+        account: Option<&AccountId>,
+        at: Timestamp,
+    ) -> Result<bool> {
+        let (mut found, mut failure, mut after) = (false, None, None);
+        loop {
+            self.pace(1).await;
+            let identity = &self.app.identity;
+            let page = identity.entries(list, prefix, after.as_deref(), ENTRIES);
+            let (entries, next) = page.await?;
+            for entry in entries {
+                found = true;
+                if let Err(error) = self.erase_user(&entry, account, at).await {
+                    failure = Some(error);
+                }
+            }
+            after = next;
+            if after.is_none() {
+                return failure.map_or(Ok(found), Err);
+            }
+        }
+    }
+
+    /// Erases a user of a deleted ecosystem or environment. The entry is deleted last, because it
+    /// leads to everything else.
+    async fn erase_user(
+        &self,
+        entry: &Entry,
+        account: Option<&AccountId>,
+        at: Timestamp,
+    ) -> Result<()> {
+        let app = self.app;
+        let key = entry.of()?.owner;
+        let mut current = app.identity.owner(key).await?.and_then(Owner::into_user);
+        while let Some(user) = current.filter(|user| is_of(entry, user)) {
+            let addresses = match &user.email {
+                Some(email) => addresses::keys(app, account, email).await?,
+                None => Vec::new(),
+            };
+            self.pace(5).await;
+            let deletion = app.identity.user_removal(&user, &addresses)?;
+            current = change(app, deletion).await?;
+        }
+        while self.erase_partition(key, Some(at)).await? {}
+        self.pace(1).await;
+        app.identity.remove_entry(entry).await
+    }
+
+    async fn erase_environments(&self, list: List<'_>) -> Result<bool> {
+        let mut found = false;
+        loop {
+            self.pace(1).await;
+            let identity = &self.app.identity;
+            let (entries, _) = identity.entries(list, None, None, ENTRIES).await?;
+            if entries.is_empty() {
+                return Ok(found);
+            }
+            found = true;
+            for entry in entries {
+                self.pace(2).await;
+                identity
+                    .delete_items(&BTreeSet::from([entry.of()?]))
+                    .await?;
+                identity.remove_entry(&entry).await?;
+            }
+        }
+    }
+
+    /// Erases the items in a partition that do not belong to the present life of the owner. `at` is
+    /// the time when the owner was deleted, or `None` if only its tokens were revoked. Returns
+    /// whether there was such an item.
+    async fn erase_partition(&self, owner: OwnerKey, at: Option<Timestamp>) -> Result<bool> {
+        let identity = &self.app.identity;
+        let (mut found, mut after) = (false, None);
+        loop {
+            self.pace(1).await;
+            let (remnants, next) = identity.remnants(owner, after).await?;
+            // The owner must be read after the items. See the module's documentation.
+            let present = identity.owner(owner).await?;
+            let present = present.as_ref().map(Owner::state);
+            let (mut unique, mut families) = (BTreeSet::new(), BTreeSet::new());
+            for remnant in remnants {
+                match fate(&remnant, present, at) {
+                    Fate::Stays => {}
+                    Fate::Goes => {
+                        unique.insert(remnant.key);
+                    }
+                    Fate::GoesIfUnchanged => {
+                        found = true;
+                        self.pace(1).await;
+                        identity.delete_remnant(&remnant).await?;
+                    }
+                    Fate::GoesWithFamily(family) => {
+                        families.insert(family);
+                    }
+                }
+            }
+            found |= !unique.is_empty();
+            self.pace(unique.len()).await;
+            identity.delete_items(&unique).await?;
+            for family in families {
+                if let Some(present) = present {
+                    found |= self.erase_links(owner, family, present).await?;
+                }
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Deletes the links of a family if no token in them is valid. Then they lead to no token that
+    /// could still be ended.
+    ///
+    /// A token that is made meanwhile gets its own link. Its maker is valid, so its maker is not in
+    /// any of the links that are deleted.
+    async fn erase_links(&self, owner: OwnerKey, family: TokenId, present: &State) -> Result<bool> {
+        let identity = &self.app.identity;
+        let links = identity.links(owner, family).await?;
+        let keys = links.iter().map(|link| Key::token(owner, link.child));
+        self.pace(links.len()).await;
+        let found = identity.read(&keys.collect()).await?;
+        let is_valid = |id| {
+            let token = found.token(owner, id);
+            token.is_some_and(|token| token.epoch == present.epoch)
+        };
+        if links.iter().any(|link| is_valid(link.child)) {
+            return Ok(false);
+        }
+        for links in links.chunks(25) {
+            self.pace(links.len()).await;
+            identity.write_links(owner, family, &[], links).await?;
+        }
+        Ok(!links.is_empty())
+    }
+
+    /// Deletes the short codes of deleted owners. Returns whether there were any.
+    async fn erase_codes(&self, erasures: &[Erasure]) -> Result<bool> {
+        let ephemeral = self.app.ephemeral()?;
+        let (mut found, mut after) = (false, None);
+        let gone = Gone::of(erasures);
+        loop {
+            self.pace(1).await;
+            let (codes, next) = ephemeral.codes(after).await?;
+            for code in codes {
+                if self.is_gone(&gone, &code).await? {
+                    found = true;
+                    self.pace(1).await;
+                    ephemeral.delete_stored_code(code).await?;
+                }
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn is_gone(
+        &self,
+        gone: &Gone<'_>,
+        StoredCode { record, .. }: &StoredCode,
+    ) -> Result<bool> {
+        let user = record.grantee.user();
+        let environment = record.grantee.environment();
+        if gone.ecosystems.contains(user.ecosystem().as_str())
+            || environment.is_some_and(|id| gone.environments.contains(id))
+        {
+            return Ok(true);
+        }
+        match &record.grantee {
+            Grantee::User { epoch, .. } if gone.users.contains(&user.into()) => {
+                let owner = self.app.identity.owner(user.into()).await?;
+                Ok(owner.is_none_or(|owner| owner.state().epoch != *epoch))
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// The owners that were deleted or that lost their tokens.
+struct Gone<'a> {
+    users: HashSet<OwnerKey>,
+    ecosystems: HashSet<&'a str>,
+    environments: HashSet<&'a EnvironmentId>,
+}
+
+impl<'a> Gone<'a> {
+    fn of(erasures: &'a [Erasure]) -> Self {
+        let mut gone = Self {
+            users: HashSet::new(),
+            ecosystems: HashSet::new(),
+            environments: HashSet::new(),
+        };
+        for erasure in erasures {
+            match &erasure.target {
+                Target::User(key) | Target::Tokens(key) => {
+                    gone.users.insert(*key);
+                }
+                Target::Ecosystem { id, .. } => {
+                    gone.ecosystems.insert(id.as_str());
+                }
+                Target::Environment { id, .. } => {
+                    gone.environments.insert(id);
+                }
+            }
+        }
+        gone
+    }
+}
+
+/// Returns whether one of two steps found something. An error of one step does not keep the other
+/// step from being done.
+fn both(one: Result<bool>, other: Result<bool>) -> Result<bool> {
+    Ok(one? | other?)
+}
+
+/// Returns whether an entry lists this life of a user.
+fn is_of(entry: &Entry, user: &User) -> bool {
+    let id = UserId::parse(&entry.id);
+    id.is_ok_and(|id| id == user.id) && entry.incarnation == Some(user.state.incarnation)
+}
+
+/// What happens to an item in the partition of an owner.
+enum Fate {
+    Stays,
+    /// The item is deleted. Its key is never used again.
+    Goes,
+    /// The item is deleted if it has not changed.
+    GoesIfUnchanged,
+    /// The item is a link, which is deleted if no token of its family is valid.
+    GoesWithFamily(TokenId),
+}
+
+/// Decides about an item. `present` is the state of the owner, or `None` if there is no owner.
+fn fate(remnant: &Remnant, present: Option<&State>, at: Option<Timestamp>) -> Fate {
+    let item = remnant.key.item.as_str();
+    if item == OWNER_ITEM {
+        return Fate::Stays;
+    }
+    let token = item.strip_prefix(TokenId::ITEM_PREFIX);
+    let link = item.strip_prefix("child#");
+    let is_unique = token.is_some() || link.is_some();
+    if let Some(state) = present {
+        let is_present = match (&remnant.incarnation, &remnant.epoch) {
+            (Some(incarnation), _) => *incarnation == state.incarnation,
+            (None, Some(epoch)) => *epoch == state.epoch,
+            (None, None) => {
+                let family = link.and_then(|link| link.split('#').next());
+                if let Some(Ok(family)) = family.map(TokenId::parse) {
+                    return Fate::GoesWithFamily(family);
+                }
+                // A token that was revoked singly has no epoch. If its owner was deleted, the time
+                // of the token's creation says in which life of the owner it was created.
+                let id = token.and_then(|id| TokenId::parse(id).ok());
+                id.zip(at).is_none_or(|(id, at)| id.created_at() >= at)
+            }
+        };
+        if is_present {
+            return Fate::Stays;
+        }
+    }
+    if is_unique {
+        Fate::Goes
+    } else {
+        Fate::GoesIfUnchanged
+    }
+}

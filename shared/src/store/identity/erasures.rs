@@ -1,0 +1,185 @@
+//! The queue of erasures, and the operations that erase what is left of something that was deleted.
+//!
+//! A deletion ends everything at once, but it leaves items in the table, such as tokens, or the
+//! users of an ecosystem. The transaction of the deletion also stores an erasure, which says what
+//! must be erased. The queue has several partitions, so that many deletions at the same time do not
+//! write to the same partition.
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Identity, Key};
+use crate::{
+    domain::{
+        error::Result,
+        id::{AccountId, EcosystemId, EnvironmentId},
+        owner::{Epoch, OwnerKey},
+        time::Timestamp,
+    },
+    store::{
+        item::{Item, from_item, to_item, to_value, unavailable},
+        transaction::{Change, delete, put},
+    },
+};
+
+/// The number of partitions of the queue.
+pub(crate) const QUEUES: u8 = 16;
+
+/// What must be erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Target {
+    /// What is left of a deleted user. Contains the key of the user's partition.
+    User(OwnerKey),
+    /// The tokens that a revocation of all tokens of a user left. Contains the key of the user's
+    /// partition.
+    Tokens(OwnerKey),
+    /// What is left of a deleted ecosystem.
+    Ecosystem {
+        id: EcosystemId,
+        /// The account of the ecosystem. Unknown if an earlier release deleted the ecosystem.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<AccountId>,
+    },
+    /// The users that the short codes of a deleted environment created.
+    Environment {
+        id: EnvironmentId,
+        ecosystem: EcosystemId,
+        /// The account of the ecosystem. Unknown if an earlier release deleted the ecosystem.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<AccountId>,
+    },
+}
+
+/// An item of the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Erasure {
+    #[serde(rename = "erase")]
+    pub(crate) target: Target,
+    /// When the target was deleted.
+    #[serde(rename = "deleted_at")]
+    pub(crate) at: Timestamp,
+}
+
+impl Erasure {
+    /// Returns the key of the item. An erasure of the same target has the same key.
+    pub(crate) fn key(&self) -> Key {
+        let text = match &self.target {
+            Target::User(key) => format!("user#{}", hex::encode(key.as_bytes())),
+            Target::Tokens(key) => format!("tokens#{}", hex::encode(key.as_bytes())),
+            Target::Ecosystem { id, .. } => id.to_string(),
+            Target::Environment { id, .. } => id.to_string(),
+        };
+        let hash = Sha256::digest(text);
+        Key {
+            owner: queue(hash[0] % QUEUES),
+            item: hex::encode(&hash[1..17]),
+        }
+    }
+}
+
+fn queue(number: u8) -> OwnerKey {
+    OwnerKey::list(&format!("erasures#{number}"))
+}
+
+/// An item in the partition of an owner, with the attributes that say which life of the owner the
+/// item belongs to. If an owner is deleted and created again, the two lives have different values.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Remnant {
+    #[serde(flatten)]
+    pub(crate) key: Key,
+    /// The incarnation of the owner.
+    #[serde(rename = "born")]
+    pub(crate) incarnation: Option<Epoch>,
+    /// The epoch of the owner. A token that was revoked singly has none.
+    pub(crate) epoch: Option<Epoch>,
+}
+
+impl Identity {
+    /// Prepares to store an erasure.
+    pub(crate) fn queue(&self, erasure: &Erasure) -> Result<TransactWriteItem> {
+        let mut item = to_item(erasure)?;
+        item.extend(erasure.key().to_item()?);
+        put(&self.table, item, None, &[])
+    }
+
+    /// Stores an erasure.
+    pub(crate) async fn store_erasure(&self, erasure: &Erasure) -> Result<()> {
+        let write = self.queue(erasure)?;
+        self.commit(Change::alone(write, |_| Ok(()))).await
+    }
+
+    /// Reads a page of one of the [`QUEUES`] queues: the erasures after a sort key. An erasure that
+    /// cannot be read is an error. Also returns the sort key after which the next page starts, or
+    /// `None` at the end.
+    pub(crate) async fn erasures(
+        &self,
+        number: u8,
+        after: Option<String>,
+        limit: i32,
+    ) -> Result<(Vec<Result<Erasure>>, Option<String>)> {
+        let owner = queue(number);
+        let start = after
+            .map(|item| Key { owner, item }.to_item())
+            .transpose()?;
+        let query = self.query_all(owner)?.limit(limit);
+        let output = query.set_exclusive_start_key(start).send().await?;
+        let items = output
+            .items
+            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let erasures = items.into_iter().map(from_item).collect();
+        let last = output
+            .last_evaluated_key
+            .map(from_item::<Key>)
+            .transpose()?;
+        Ok((erasures, last.map(|key| key.item)))
+    }
+
+    /// Deletes an erasure from the queue. Does nothing if the same target was deleted again.
+    pub(crate) async fn finish_erasure(&self, erasure: &Erasure) -> Result<()> {
+        let key = erasure.key().to_item()?;
+        let values = [(":at", to_value(&erasure.at)?)];
+        let write = delete(&self.table, key, Some("deleted_at = :at"), &values)?;
+        self.commit(Change::alone(write, |_| Ok(()))).await
+    }
+
+    /// Reads a page of a partition with strong consistency. Also returns the key after which the
+    /// next page starts, or `None` at the end.
+    pub(crate) async fn remnants(
+        &self,
+        owner: OwnerKey,
+        after: Option<Item>,
+    ) -> Result<(Vec<Remnant>, Option<Item>)> {
+        let output = self
+            .query_all(owner)?
+            .projection_expression("#owner, #item, born, epoch")
+            .expression_attribute_names("#item", super::SORT_KEY)
+            .limit(REMNANTS)
+            .set_exclusive_start_key(after)
+            .send()
+            .await?;
+        let items = output
+            .items
+            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let remnants = items.into_iter().map(from_item).collect::<Result<_>>()?;
+        Ok((remnants, output.last_evaluated_key))
+    }
+
+    /// Deletes an item whose key may be used again, if it still belongs to the same life of its
+    /// owner.
+    pub(crate) async fn delete_remnant(&self, remnant: &Remnant) -> Result<()> {
+        let (condition, value) = match (&remnant.incarnation, &remnant.epoch) {
+            (Some(incarnation), _) => (Some("born = :value"), Some(to_value(incarnation)?)),
+            (None, Some(epoch)) => (Some("epoch = :value"), Some(to_value(epoch)?)),
+            (None, None) => (None, None),
+        };
+        let values: Vec<(&str, AttributeValue)> =
+            value.into_iter().map(|value| (":value", value)).collect();
+        let write = delete(&self.table, remnant.key.to_item()?, condition, &values)?;
+        self.commit(Change::alone(write, |_| Ok(()))).await
+    }
+}
+
+/// How many items of a partition are read at once.
+const REMNANTS: i32 = 100;
