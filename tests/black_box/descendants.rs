@@ -826,8 +826,8 @@ async fn no_transaction_contains_an_item_that_a_whole_ecosystem_or_environment_s
             &for_environment,
             // The code, and the condition that the new user does not exist.
             &["Put", "ConditionCheck"][..],
-            // The code, the new user, and the token.
-            &["Delete", "Put", "Put"][..],
+            // The code, the new user with its entry in a list, and the token.
+            &["Delete", "Put", "Put", "Put"][..],
         ),
         (
             &server,
@@ -925,10 +925,10 @@ async fn a_list_skips_many_records_of_revoked_tokens_in_one_request_with_a_limit
     newest_first.sort_by(|one, other| other.cmp(one));
     let (tokens, cursor, queries, _) = page("").await;
     assert_eq!((tokens.as_slice(), cursor), (&newest_first[..], None));
-    assert_eq!(queries, 3);
+    assert_eq!(queries, 2);
 
-    // With `limit=1`, the first `Query` reads one record, and each further `Query` reads up to 100
-    // records. The cursor leads to the token after the returned token.
+    // With `limit=1`, the first `Query` reads one record, the second 100, and each further `Query` as
+    // many as all before it. The cursor leads to the token after the returned token.
     let (tokens, cursor, queries, _) = page("limit=1").await;
     assert_eq!(tokens, newest_first[..1]);
     assert_eq!(queries, 4);
@@ -942,13 +942,12 @@ async fn a_list_skips_many_records_of_revoked_tokens_in_one_request_with_a_limit
                 .is_empty()
     );
 
-    // The first page of the list is empty, but its cursor leads to the page with the tokens.
+    // A `Query` reads at most 1,000 records.
     revoke(1000).await;
     let (tokens, cursor, queries, cost) = page("").await;
-    assert_eq!((tokens.len(), queries), (0, 10));
+    assert_eq!((tokens.as_slice(), cursor), (&newest_first[..], None));
+    assert_eq!(queries, 3);
     assert!(cost <= 200.0, "{cost}");
-    let (tokens, ..) = page(&format!("cursor={}", cursor.unwrap())).await;
-    assert_eq!(tokens, newest_first);
 }
 
 #[tokio::test]

@@ -71,16 +71,16 @@ pub async fn has_tagged_token(app: &App, account: &Account) -> Result<bool> {
     let now = app.now().seconds();
     let mut after = None;
     loop {
-        let (tokens, last) = app
+        let page = app
             .identity
             .tokens((&account.id).into(), after, 100)
             .await?;
-        let mut tokens = tokens.iter();
+        let mut tokens = page.tokens.iter();
         if tokens.any(|token| token.tag_key.is_some() && token.is_valid_for(&account.state, now)) {
             return Ok(true);
         }
-        match last {
-            Some(_) => after = last,
+        match page.last {
+            Some(_) => after = page.last,
             None => return Ok(false),
         }
     }

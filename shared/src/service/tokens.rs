@@ -440,11 +440,16 @@ pub async fn revoke_all(
     Ok(())
 }
 
-/// How many more pages a list reads while it finds no valid token. The records of revoked tokens
-/// stay for 90 days, so many of them may follow each other.
-const FURTHER_PAGES: usize = 9;
-/// How many records each of these pages has.
-const FURTHER_PAGE: u32 = 100;
+/// How many capacity units of records a list reads before it returns a page that is shorter than
+/// requested: 1 MB. The records of revoked tokens stay for 90 days, so many of them may follow each
+/// other.
+const LOOK_AT: f64 = 256.0;
+/// How many milliseconds a list reads before it returns a page that is shorter than requested.
+const LOOK_FOR: u64 = 500;
+/// How many records a list reads at once if it has found no valid token yet.
+const FURTHER: usize = 100;
+/// How many records a list reads at once at most.
+const MOST: usize = 1000;
 
 /// Returns a page of an owner's valid and disabled tokens, newest first. Also returns the id of the last token
 /// that was read, or `None` at the end of the list.
@@ -466,14 +471,15 @@ pub async fn list_valid(
         Owner::Account(_) | Owner::Ecosystem(_) => None,
     };
     let lookup = Lookup::new(app).environment(environment);
-    let (page, found) = try_join(
+    let wanted = limit as usize;
+    let started = app.now();
+    let (mut page, found) = try_join(
         app.identity.tokens(owner.key(), after, limit),
         lookup.read(),
     )
     .await?;
-    let (mut tokens, mut last) = page;
     if environment.is_some_and(|id| found.environment(id).is_none()) {
-        return Ok((Vec::new(), last));
+        return Ok((Vec::new(), page.last));
     }
     // After a migration, the records of tokens without a tag are deleted. Until then, these tokens
     // are already invalid.
@@ -484,17 +490,28 @@ pub async fn list_valid(
             && token.expiry.is_valid_at(now)
             && !app.is_rejected(token.id)
     };
-    tokens.retain(valid);
-    for _ in 0..FURTHER_PAGES {
-        if !tokens.is_empty() || last.is_none() {
-            break;
+    let (mut tokens, mut looked_at, mut capacity) = (Vec::new(), 0, 0.0);
+    loop {
+        page.tokens.retain(valid);
+        tokens.append(&mut page.tokens);
+        looked_at += page.looked_at;
+        capacity += page.capacity;
+        if tokens.len() > wanted {
+            tokens.truncate(wanted);
+            let last = tokens.last().map(|token| token.id);
+            return Ok((tokens, last));
         }
-        (tokens, last) = app.identity.tokens(owner.key(), last, FURTHER_PAGE).await?;
-        tokens.retain(valid);
-        if tokens.len() > limit as usize {
-            tokens.truncate(limit as usize);
-            last = tokens.last().map(|token| token.id);
+        let is_late = app.now().millis().saturating_sub(started.millis()) >= LOOK_FOR;
+        if page.last.is_none() || tokens.len() == wanted || capacity >= LOOK_AT || is_late {
+            return Ok((tokens, page.last));
         }
+        // Read as many records as will fill the page, if as many of them are valid as before.
+        let missing = wanted - tokens.len();
+        let next = match tokens.len() {
+            0 => (missing * looked_at).max(FURTHER),
+            found => (missing * looked_at).div_ceil(found),
+        };
+        let next = u32::try_from(next.min(MOST)).unwrap_or(limit);
+        page = app.identity.tokens(owner.key(), page.last, next).await?;
     }
-    Ok((tokens, last))
 }

@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::{
     },
     primitives::Blob,
     types::{
-        AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem, WriteRequest,
+        AttributeValue, DeleteRequest, ReturnConsumedCapacity, ReturnValue,
+        ReturnValuesOnConditionCheckFailure, TransactWriteItem, WriteRequest,
     },
 };
 use futures_util::future::try_join_all;
@@ -244,22 +244,25 @@ impl Identity {
     }
 
     /// Reads a page of an owner's tokens with one strongly consistent `Query`: up to `limit`
-    /// tokens, newest first. The page starts after the token `after`. Also returns the token id
-    /// after which the next page starts, or `None` if there is no next page.
+    /// records, newest first. The page starts after the token `after`. The page does not contain the
+    /// tokens that were revoked.
     pub(crate) async fn tokens(
         &self,
         owner: OwnerKey,
         after: Option<TokenId>,
         limit: u32,
-    ) -> Result<(Vec<Token>, Option<TokenId>)> {
+    ) -> Result<TokenPage> {
         let output = self
             .query_tokens_after(owner, after)?
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await?;
+        let capacity = output.consumed_capacity.and_then(|of| of.capacity_units);
         let items = output
             .items
             .ok_or_else(|| unavailable("the response contains no items"))?;
+        let looked_at = items.len();
         let mut tokens = Vec::new();
         for item in items {
             match stored_token(item)? {
@@ -267,7 +270,12 @@ impl Identity {
                 StoredToken::Ended(_) => {}
             }
         }
-        Ok((tokens, last(output.last_evaluated_key)?))
+        Ok(TokenPage {
+            tokens,
+            looked_at,
+            capacity: capacity.unwrap_or_default(),
+            last: last(output.last_evaluated_key)?,
+        })
     }
 
     /// Deletes the records of an owner's tokens whose epoch differs from the owner's epoch. These
@@ -359,6 +367,17 @@ pub(super) fn last(key: Option<Item>) -> Result<Option<TokenId>> {
     }
     let last = key.map(from_item::<Last>).transpose()?;
     Ok(last.map(|last| last.id))
+}
+
+/// A page of an owner's tokens.
+pub(crate) struct TokenPage {
+    pub(crate) tokens: Vec<Token>,
+    /// The number of records that were read.
+    pub(crate) looked_at: usize,
+    /// The capacity units that the query used.
+    pub(crate) capacity: f64,
+    /// The token after which the next page starts, or `None` if there is no next page.
+    pub(crate) last: Option<TokenId>,
 }
 
 /// Returns the hash of the token that an item belongs to, even if the token was revoked.
