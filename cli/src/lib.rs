@@ -4,6 +4,7 @@
 pub mod bootstrap;
 pub mod console;
 pub mod embedded;
+pub mod export;
 pub mod gateway;
 pub mod migrate;
 mod page;

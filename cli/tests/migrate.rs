@@ -124,3 +124,46 @@ async fn a_tag_key_can_be_added_only_after_the_first_step_of_the_migration() {
     assert_eq!(code, Some(0), "{lines:?}");
     assert_eq!(json_of(&lines), [json!({ "tagKeyId": 2 })]);
 }
+
+#[tokio::test]
+async fn an_export_contains_what_is_stored_about_a_user_and_no_secret() {
+    let fixture = FIXTURE.replace("schema-1", "schema-2");
+    let (endpoint, directory) = served_copy(&fixture).await;
+    let contents = std::fs::read(format!("{fixture}/contents.json")).expect("the list exists");
+    let contents: Value = serde_json::from_slice(&contents).expect("the list is JSON");
+    let key = format!("file:{}/value-key", directory.path().display());
+    let (code, lines) = migrate(&endpoint, &["--json", "--value-key", &key]).await;
+    assert_eq!(code, Some(0), "{lines:?}");
+    let list = |name: &str| contents[name].as_array().expect("a list").clone();
+    let users = list("users");
+    let named = |name: &str| {
+        let id = |user: &&Value| user["id"].as_str().is_some_and(|id| id.ends_with(name));
+        users.iter().find(id).expect("the user exists")
+    };
+    for (name, tokens) in [(";ben", 1), (";cleo", 1), (";ada", 7)] {
+        let user = named(name);
+        let id = user["id"].as_str().expect("an id");
+        let (code, lines) = tokenry(&endpoint, &["user", "export", id]).await;
+        assert_eq!(code, Some(0), "{lines:?}");
+        let text = lines.join("\n");
+        let export: Value = serde_json::from_str(&text).expect("the export is JSON");
+        assert_eq!(export["user"]["id"], id);
+        assert_eq!(export["listEntry"]["listed"], id);
+        assert_eq!(export["user"]["email"]["given"], user["email"], "{export}");
+        let exported = export["tokens"].as_array().expect("a list");
+        assert!(exported.len() >= tokens, "{export}");
+        assert_eq!(export["password"].is_object(), user["password"].is_string());
+        for secret in ["hash", "sealed\"", "epoch", "born", "tk_", "argon2"] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+    }
+    let gone = named(";otto")["id"].as_str().expect("an id");
+    let (code, lines) = tokenry(&endpoint, &["user", "export", gone]).await;
+    assert_eq!(
+        (code, lines),
+        (
+            Some(4),
+            vec![format!("User with id {gone} does not exist.")]
+        )
+    );
+}

@@ -6,8 +6,8 @@ use clap::{
 };
 use shared::domain::id::{EcosystemId, EnvironmentId, UserId};
 use tokenry_api::{
-    self as api, Change, CreatedEcosystem, CreatedEnvironment, EcosystemChange, UserChange,
-    WhenFull,
+    self as api, Change, CreatedEcosystem, CreatedEnvironment, EcosystemChange, ListedEcosystem,
+    ListedEnvironment, ListedUser, UserChange, WhenFull,
 };
 use ureq::http::Method;
 
@@ -17,16 +17,25 @@ use super::{
     deleted, ecosystem_id, ecosystem_path, environment_id,
     failure::Failure,
     options::Options,
+    output::Paging,
     secret,
     token::UserTokens,
     user_id, user_path,
 };
+
+use crate::export::Export;
 
 /// Ecosystems
 #[derive(Clone, Debug, Subcommand)]
 pub enum Ecosystem {
     /// Create an ecosystem
     Create,
+    /// List the account's ecosystems, by id
+    List {
+        /// The requested part of the list
+        #[command(flatten)]
+        paging: Paging,
+    },
     /// Show an ecosystem and its settings
     Get {
         /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
@@ -94,6 +103,10 @@ impl Run for Ecosystem {
                 let made = client.call(Method::POST, "/api/ecosystems", Payload::Nothing)?;
                 output.record::<CreatedEcosystem>(&made, &["id"])
             }
+            Self::List { paging } => {
+                let path = "/api/ecosystems";
+                output.list::<ListedEcosystem>(&client, path, "ecosystems", &paging, &["id"])
+            }
             Self::Delete { ecosystem_id } => {
                 let path = ecosystem_path(&ecosystem_id);
                 client.call(Method::DELETE, &path, Payload::Nothing)?;
@@ -111,6 +124,15 @@ pub enum Environment {
         /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
+    },
+    /// List an ecosystem's environments, by id
+    List {
+        /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
+        #[arg(value_parser = ecosystem_id)]
+        ecosystem_id: EcosystemId,
+        /// The requested part of the list
+        #[command(flatten)]
+        paging: Paging,
     },
     /// Delete an environment, and revoke all tokens of the users that were created with the
     /// environment's short codes
@@ -130,6 +152,13 @@ impl Run for Environment {
                 let made = client.call(Method::POST, &path, Payload::Nothing)?;
                 output.record::<CreatedEnvironment>(&made, &["id"])
             }
+            Self::List {
+                ecosystem_id,
+                paging,
+            } => {
+                let path = format!("{}/environments", ecosystem_path(&ecosystem_id));
+                output.list::<ListedEnvironment>(&client, &path, "environments", &paging, &["id"])
+            }
             Self::Delete { environment_id } => {
                 let path = format!("/api/environments/{}", segment(&environment_id));
                 client.call(Method::DELETE, &path, Payload::Nothing)?;
@@ -147,8 +176,23 @@ pub enum User {
     Put(PutUser),
     /// Show a user
     Get(OneUser),
+    /// List an ecosystem's users, by name; the users that short codes created are not listed
+    List {
+        /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
+        #[arg(value_parser = ecosystem_id)]
+        ecosystem_id: EcosystemId,
+        /// List only users whose names begin with this text
+        #[arg(long, value_name = "TEXT")]
+        prefix: Option<String>,
+        /// The requested part of the list
+        #[command(flatten)]
+        paging: Paging,
+    },
     /// Delete a user and revoke all tokens of the user
     Delete(OneUser),
+    /// Print everything that is stored about a user as JSON, without hashes and secrets. This
+    /// command reads the table directly: it needs the rights of an operator, and no API token
+    Export(Export),
     /// The user's tokens
     #[command(flatten)]
     Tokens(UserTokens),
@@ -226,6 +270,16 @@ impl Run for User {
                     .call(Method::GET, &path, Payload::Nothing)?;
                 output.record::<api::User>(&user, SHOWN)
             }
+            Self::List {
+                ecosystem_id,
+                prefix,
+                mut paging,
+            } => {
+                let path = format!("{}/users", ecosystem_path(&ecosystem_id));
+                paging.prefix = prefix;
+                let client = options.client()?;
+                output.list::<ListedUser>(&client, &path, "users", &paging, &["id"])
+            }
             Self::Delete(OneUser { user_id }) => {
                 let path = user_path(&user_id);
                 options
@@ -233,6 +287,7 @@ impl Run for User {
                     .call(Method::DELETE, &path, Payload::Nothing)?;
                 output.done(&deleted(user_id))
             }
+            Self::Export(export) => export.run(),
             Self::Tokens(tokens) => tokens.run(options),
         }
     }

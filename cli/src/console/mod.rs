@@ -163,7 +163,7 @@ fn environment_id(text: &str) -> Result<EnvironmentId, &'static str> {
     EnvironmentId::parse(text).map_err(|_| "must be \"E\" followed by 24 lowercase hex digits")
 }
 
-fn user_id(text: &str) -> Result<UserId, &'static str> {
+pub(crate) fn user_id(text: &str) -> Result<UserId, &'static str> {
     UserId::parse(text).map_err(
         |_| "must have the form ECOSYSTEM;NAME (in a shell, quote it: it contains a semicolon)",
     )

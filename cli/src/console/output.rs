@@ -32,13 +32,23 @@ pub struct Paging {
     /// Print the page that starts at this cursor; each page shows the cursor of the next page
     #[arg(long)]
     cursor: Option<String>,
+    /// The start of the names to list. Only the list of users has this option.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prefix: Option<String>,
 }
 
-/// A page of a list. The field with the rows is `data` for e-mail tokens, and `tokens` for other
-/// tokens. `T` is the type of a row, which can be raw JSON.
+/// A page of a list. The field with the rows is `data` for e-mail tokens, and has the name of what
+/// the list contains otherwise. `T` is the type of a row, which can be raw JSON.
 #[derive(Deserialize)]
 struct Page<T> {
-    #[serde(rename = "tokens", alias = "data")]
+    #[serde(
+        rename = "tokens",
+        alias = "data",
+        alias = "ecosystems",
+        alias = "environments",
+        alias = "users"
+    )]
     rows: Vec<T>,
     cursor: Option<String>,
 }

@@ -17,7 +17,22 @@ fn ecosystems_and_environments_are_created_and_deleted() {
         panic!("{table}")
     };
 
+    let mut both = [id, serve.ecosystem_id.as_str()];
+    both.sort_unstable();
+    let list = serve.ok(&["ecosystem", "list"]);
+    assert_eq!(rows(&list), [["id"], [both[0]], [both[1]]]);
+    let page = serve.json(&["ecosystem", "list", "--limit", "1"]);
+    assert_eq!(page["ecosystems"], json!([{ "id": both[0] }]));
+    let cursor = text(&page, "cursor");
+    let page = serve.json(&["ecosystem", "list", "--cursor", &cursor]);
+    assert_eq!(page["ecosystems"], json!([{ "id": both[1] }]));
+
     let environment = text(&serve.json(&["environment", "create", id]), "id");
+    let list = serve.json(&["environment", "list", id]);
+    assert_eq!(
+        list,
+        json!({ "environments": [{ "id": environment }], "cursor": null })
+    );
     assert!(
         serve
             .ok(&["environment", "create", id])
@@ -535,4 +550,22 @@ fn whoami_shows_the_token_of_the_console() {
     let command = serve.command(&["whoami", "--token-file", "-"]);
     let line = crate::refusal(command, 3, "rubbish");
     assert_eq!(line, "Unauthorized: a valid token is required");
+}
+
+#[test]
+fn users_are_listed_by_name_and_by_the_start_of_their_names() {
+    let serve = Serve::start();
+    let ecosystem = serve.ecosystem_id.as_str();
+    let id = |name: &str| format!("{ecosystem};{name}");
+    for name in ["bob", "boris", "ann"] {
+        serve.ok(&["user", "put", &id(name)]);
+    }
+    let ids =
+        |names: &[&str]| -> Value { names.iter().map(|name| json!({ "id": id(name) })).collect() };
+    let all = serve.json(&["user", "list", ecosystem]);
+    assert_eq!(all["users"], ids(&["ann", "bob", "boris", "demo"]));
+    let some = serve.json(&["user", "list", ecosystem, "--prefix", "bo"]);
+    assert_eq!(some["users"], ids(&["bob", "boris"]));
+    let table = serve.ok(&["user", "list", ecosystem, "--prefix", "a"]);
+    assert_eq!(rows(&table), [["id"], [id("ann").as_str()]]);
 }

@@ -426,3 +426,18 @@ pub async fn delete_user(
         }
     }
 }
+
+/// Returns everything that is stored about a user as JSON, without hashes and encrypted values.
+/// Returns `None` if the user does not exist.
+///
+/// # Errors
+/// The database is unavailable.
+pub async fn export_user(app: &App, id: &UserId) -> Result<Option<serde_json::Value>> {
+    let found = Lookup::new(app).user(Some(id)).read().await?;
+    let Some(user) = found.user_record(id) else {
+        return Ok(None);
+    };
+    let ecosystem = found.ecosystem_record(id.ecosystem());
+    let account = ecosystem.map(|ecosystem| &ecosystem.account);
+    app.identity.export(user, account).await.map(Some)
+}

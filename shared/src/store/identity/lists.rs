@@ -120,6 +120,11 @@ impl Entry {
         Self::new(list, id.as_str(), id.as_str(), None)
     }
 
+    /// Returns the entry's own key.
+    pub(super) const fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// Returns the key of the record that the entry lists.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod deployment;
 mod descendants;
 mod email_tokens;
 mod erasures;
+mod export;
 mod lists;
 mod owners;
 mod places;
