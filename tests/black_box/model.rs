@@ -194,7 +194,7 @@ impl Token {
         if let Some((second, outcome)) = self.renewed
             && second >= now
             // A disabled token was rejected, and enabled again.
-            && !(outcome.is_none() && can_be_renewed && self.is_alive(now))
+            && !(second == now && outcome.is_none() && can_be_renewed && self.is_alive(now))
         {
             return outcome;
         }

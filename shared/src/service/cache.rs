@@ -149,9 +149,14 @@ impl Cache {
         Ok(renewal.result.get_or_try_init(renew).await?.until)
     }
 
-    /// Forgets the renewal of a token in this second, so that the next use renews it again.
-    pub(super) fn forget_renewal(&self, token: &PlainToken) {
-        lock(&self.renewals).remove(token.hashed().as_bytes());
+    /// Forgets the renewal of a token in this second, so that the next use renews it again. Keeps a
+    /// renewal of a later second: the clock was set back. Returns whether a renewal was forgotten.
+    pub(super) fn forget_renewal(&self, token: &PlainToken, now: UnixSeconds) -> bool {
+        let mut renewals = lock(&self.renewals);
+        let hash = token.hashed();
+        let is_of_now = |renewal: &Arc<Renewed>| renewal.second == now;
+        renewals.get(hash.as_bytes()).is_some_and(is_of_now)
+            && renewals.remove(hash.as_bytes()).is_some()
     }
 
     /// Returns whether another execution environment has probably renewed this token in this second

@@ -216,10 +216,9 @@ impl<'a> Lookup<'a> {
             let is_valid = record
                 .is_some_and(|record| record.token_hash == hash && record.expiry.is_valid_at(now));
             let is_rejected = renewed.contains(&(*hash.as_bytes(), None));
-            is_valid && is_rejected
+            is_valid && is_rejected && app.cache.forget_renewal(token, now)
         };
         let renew_again = others.into_iter().filter(is_enabled_again);
-        let renew_again = renew_again.inspect(|token| app.cache.forget_renewal(token));
         let renewals = read_first.into_iter().filter(must_renew);
         let renewals = renewals.chain(renew_again).map(renew);
         let environments = existing_environments(app, &items, &self.users, now);
