@@ -45,12 +45,10 @@ impl Export {
             let app = App::new(Identity::new(client, self.identity_table));
             export_user(&app, &self.user_id).await
         });
-        match export.map_err(|error| failed(said(error)))? {
-            Some(export) => output::print(&format!("{export:#}")),
-            None => {
-                let line = format!("User with id {} does not exist.", self.user_id);
-                Err(Failure::new(Kind::NotFound, line))
-            }
+        if let Some(export) = export.map_err(|error| failed(said(error)))? {
+            return output::print(&format!("{export:#}"));
         }
+        let line = format!("User with id {} does not exist.", self.user_id);
+        Err(Failure::new(Kind::NotFound, line))
     }
 }

@@ -849,7 +849,7 @@ impl Variant {
             }
             ("erase", _) => {
                 service.database.take_calls();
-                let until = Deadline::after(Duration::from_secs(60));
+                let until = Deadline::after(Duration::from_mins(1));
                 let erased = functions::erase::handle(&service.app, until).await;
                 assert_eq!(erased.unwrap().queued, 0);
                 service.database.take_calls()

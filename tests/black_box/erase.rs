@@ -140,10 +140,10 @@ async fn ecosystem_to_delete(service: &Service, users: u32) -> String {
             let token_id = last["tokenId"].as_str().unwrap();
             delete(service, &format!("/api/users/{user}/tokens/{token_id}")).await;
             let maker = mint(service, "create-user-token", "id", &user).await;
-            let make = Event::to("create-shortcode")
+            let creation = Event::to("create-shortcode")
                 .header("authorization", maker["token"].as_str().unwrap())
                 .json_body(&json!({ "userId": user }).to_string());
-            let made = make.send(&service.app).await.json();
+            let made = creation.send(&service.app).await.json();
             let exchanged = attempt(made["shortcode"].as_str().unwrap());
             assert_eq!(exchanged.send(&service.app).await.status, 200);
             code(service, json!({ "userId": user, "shortCodeTtl": 3600 })).await;
@@ -260,10 +260,10 @@ async fn a_user_who_was_created_again_keeps_everything_of_the_new_life() {
         delete(&service, &format!("{path}/tokens/{ended}")).await;
         let maker = mint(&service, "create-user-token", "id", &bob).await;
         let maker = maker["token"].as_str().unwrap();
-        let make = Event::to("create-shortcode")
+        let creation = Event::to("create-shortcode")
             .header("authorization", maker)
             .json_body(&json!({ "userId": bob }).to_string());
-        let made = make.send(&service.app).await.json();
+        let made = creation.send(&service.app).await.json();
         let exchanged = attempt(made["shortcode"].as_str().unwrap());
         assert_eq!(exchanged.send(&service.app).await.status, 200);
         service.clock.advance(1);

@@ -102,13 +102,13 @@ impl Fixture {
     /// If the tables cannot be read.
     pub async fn scan(&self) -> String {
         let client = embedded::client(self.database.clone());
-        let mut text = String::new();
+        let mut all = Vec::new();
         for table in [IDENTITY, EPHEMERAL] {
             let scan = client.scan().table_name(table).send().await;
             let items = scan.expect("the table is read").items;
-            text += &format!("{items:?}");
+            all.extend(items.unwrap_or_default());
         }
-        text
+        format!("{all:?}")
     }
 
     /// Deletes a user's record, and nothing else.

@@ -68,13 +68,13 @@ pub struct Erased {
 /// # Errors
 /// Some erasures failed. All others were worked on.
 pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
-    let mut erased = Erased {
+    let mut report = Erased {
         queued: 0,
         finished: 0,
     };
     // In an earlier version, the lists are not complete.
     if app.deployment().await?.schema < Schema::Three {
-        return Ok(erased);
+        return Ok(report);
     }
     let eraser = Eraser {
         app,
@@ -82,9 +82,9 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     };
     let started = app.now().millis();
     let (mut erasures, mut failed) = eraser.queue().await?;
-    erased.queued = erasures.len() + failed;
-    if erased.queued == 0 {
-        return Ok(erased);
+    report.queued = erasures.len() + failed;
+    if report.queued == 0 {
+        return Ok(report);
     }
     // If a run ends early, each erasure has the same chance to be worked on in the next run.
     erasures.shuffle(&mut *app.rng());
@@ -117,7 +117,7 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
         for erasure in erasures.iter().filter(settled) {
             eraser.pace(1).await;
             app.identity.finish_erasure(erasure).await?;
-            erased.finished += 1;
+            report.finished += 1;
         }
         Ok::<_, Error>(())
     };
@@ -125,9 +125,9 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
         result?;
     }
     match failed {
-        0 => Ok(erased),
+        0 => Ok(report),
         _ => Err(Error::Unavailable {
-            cause: format!("{failed} of {} erasures failed", erased.queued),
+            cause: format!("{failed} of {} erasures failed", report.queued),
         }),
     }
 }

@@ -56,6 +56,6 @@ pub async fn page(
         Listed::Users(ecosystem) => List::Users(ecosystem),
     };
     let page = app.identity.entries(list, prefix, after, limit);
-    let (entries, last) = page.await?;
-    Ok((entries.into_iter().map(|entry| entry.id).collect(), last))
+    let (found, end) = page.await?;
+    Ok((found.into_iter().map(|entry| entry.id).collect(), end))
 }

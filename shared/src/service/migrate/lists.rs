@@ -9,7 +9,7 @@
 //! Earlier releases left items of deleted users, ecosystems and environments in the table. The
 //! users among them are listed too, so that the eraser finds them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 
 use super::{raise, scan};
 use crate::{
@@ -82,8 +82,8 @@ pub async fn list_all(app: &App, _right: MayWrite) -> Result<()> {
     raise(app, Schema::Three).await
 }
 
-/// Whether ecosystems and environments exist.
-type Known = HashMap<OwnerKey, bool>;
+/// The ecosystems and environments that were looked up.
+type Known = HashSet<OwnerKey>;
 
 async fn queue(app: &App, target: Target) -> Result<()> {
     let at = app.now();
@@ -94,9 +94,8 @@ async fn queue(app: &App, target: Target) -> Result<()> {
 async fn queue_if_deleted(app: &App, known: &mut Known, user: &User) -> Result<()> {
     let ecosystem = user.id.ecosystem();
     let key = ecosystem.into();
-    if !known.contains_key(&key) {
+    if known.insert(key) {
         let exists = app.identity.owner(key).await?.is_some();
-        known.insert(key, exists);
         if !exists {
             let target = Target::Ecosystem {
                 id: ecosystem.clone(),
@@ -109,10 +108,9 @@ async fn queue_if_deleted(app: &App, known: &mut Known, user: &User) -> Result<(
         return Ok(());
     };
     let key = environment.into();
-    if !known.contains_key(&key) {
+    if known.insert(key) {
         let lookup = Lookup::new(app).environment(Some(environment));
         let exists = lookup.read().await?.environment(environment).is_some();
-        known.insert(key, exists);
         if !exists {
             let owner = app.identity.owner(ecosystem.into()).await?;
             let account = match owner {
@@ -146,12 +144,11 @@ async fn remove_address(app: &App, key: &Key, address: &Address) -> Result<()> {
 /// Deletes an entry if what it lists does not exist.
 async fn remove_if_deleted(app: &App, entry: &Entry) -> Result<()> {
     let found = app.identity.read(&BTreeSet::from([entry.of()?])).await?;
-    let exists = match EnvironmentId::parse(&entry.id) {
-        Ok(id) => found.environment(&id).is_some(),
-        Err(_) => {
-            let owner = found.owner(entry.of()?.owner);
-            owner.map(|owner| owner.state().incarnation) == entry.incarnation
-        }
+    let exists = if let Ok(id) = EnvironmentId::parse(&entry.id) {
+        found.environment(&id).is_some()
+    } else {
+        let owner = found.owner(entry.of()?.owner);
+        owner.map(|owner| owner.state().incarnation) == entry.incarnation
     };
     if exists {
         return Ok(());

@@ -207,10 +207,10 @@ impl Identity {
             .items
             .ok_or_else(|| unavailable("the response contains no items"))?;
         let entries = items.into_iter().map(from_item).collect::<Result<_>>()?;
-        let last = output
+        let end = output
             .last_evaluated_key
             .map(from_item::<Key>)
             .transpose()?;
-        Ok((entries, last.map(|key| key.item)))
+        Ok((entries, end.map(|key| key.item)))
     }
 }
