@@ -8,7 +8,7 @@
 //! that was read. An item belongs to an earlier life of its owner if the owner, which is read after
 //! the item, has another incarnation or epoch: neither is ever used again.
 //!
-//! An erasure stays in the queue until nothing is found, at least [`SETTLED`] after the deletion. A
+//! An erasure stays in the queue until nothing is found, at least `SETTLED` after the deletion. A
 //! request that was signed before the deletion can still store items until then.
 
 use std::{
