@@ -161,7 +161,7 @@ async fn a_change_does_not_restore_an_ecosystem_that_is_deleted_at_the_same_time
             .parameter("ecosystemId", id)
     };
     // The write of the change waits until another ecosystem is created after the deletion.
-    let late = ("PutItem", Fault::NotBefore("TransactWriteItems"));
+    let late = ("PutItem", Fault::NotBeforeAll("TransactWriteItems", 2));
     service.database.fail([late]);
     let change = to("update-ecosystem").json_body(r#"{"maxTokensPerUser":3}"#);
     let delete = async {
