@@ -90,7 +90,8 @@ pub fn name_cursor(list: &str, name: &str) -> String {
 pub fn parse_name_cursor(text: &str, list: &str) -> Result<String, &'static str> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
     let name = bytes.get(8..).and_then(|name| str::from_utf8(name).ok());
-    name.filter(|name| !name.is_empty() && name_cursor(list, name) == text)
+    // A longer name cannot be a sort key of DynamoDB.
+    name.filter(|name| (1..=1024).contains(&name.len()) && name_cursor(list, name) == text)
         .map(str::to_owned)
         .ok_or("invalid cursor")
 }

@@ -111,7 +111,8 @@ impl Fields<'static, Value> {
 
     /// Parses the members of the JSON object in the body, if there is a body with a JSON content
     /// type. Any other body counts as an empty object, because some clients send such a body when
-    /// they create a token. A content type is JSON if it contains `json`, for example `text/json` or
+    /// they create a token. `null` counts as an empty object, because some generated clients send it
+    /// instead of no body. A content type is JSON if it contains `json`, for example `text/json` or
     /// `application/problem+json`.
     ///
     /// # Errors
@@ -120,11 +121,8 @@ impl Fields<'static, Value> {
     pub fn optional_json(request: &Request) -> Result<Self> {
         let body = body(request)?.trim_ascii();
         let is_json = content_type(request).to_ascii_lowercase().contains("json");
-        let body = if is_json && !body.is_empty() {
-            body
-        } else {
-            b"{}"
-        };
+        let is_empty = !is_json || body.is_empty() || body == b"null";
+        let body = if is_empty { b"{}" } else { body };
         Self::members(body).map_err(|_| Error::InvalidBody(NOT_AN_OBJECT))
     }
 

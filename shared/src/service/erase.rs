@@ -42,6 +42,8 @@ use crate::{
 /// How long an erasure stays in the queue at least, in milliseconds: 20 minutes. DynamoDB accepts a
 /// signed request for 15 minutes.
 const SETTLED: u64 = 20 * 60 * 1000;
+/// The maximum number of passes of an erasure in one run.
+const PASSES: usize = 3;
 /// How long a run waits for each item that it reads a page of or writes. So a run uses at most 500
 /// write units a second. A partition allows 1,000, and the smallest on-demand table allows 4,000.
 const PACE: Duration = Duration::from_millis(2);
@@ -88,36 +90,29 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     }
     // If a run ends early, each erasure has the same chance to be worked on in the next run.
     erasures.shuffle(&mut *app.rng());
-    let mut done = HashSet::new();
     let work = async {
         let eraser = &eraser;
+        // The codes of all owners are found by one scan. The next run finishes erasures with codes.
+        let had_codes = eraser.erase_codes(&erasures).await?;
         let passes = stream::iter(erasures.clone()).map(|erasure| async move {
-            let result = eraser.erase(&erasure).await;
-            (erasure.key(), result)
+            let is_empty = eraser.erase(&erasure).await?;
+            let is_settled = erasure.at.millis() + SETTLED <= started;
+            let is_finished = is_empty && is_settled && !had_codes;
+            if is_finished {
+                eraser.pace(1).await;
+                app.identity.finish_erasure(&erasure).await?;
+            }
+            Ok::<_, Error>(is_finished)
         });
         let mut passes = passes.buffer_unordered(PARALLEL);
-        while let Some((key, result)) = passes.next().await {
+        while let Some(result) = passes.next().await {
             match result {
-                Ok(()) => {
-                    done.insert(key);
-                }
+                Ok(is_finished) => report.finished += usize::from(is_finished),
                 Err(error) => {
                     failed += 1;
                     tracing::warn!(cause = ?error, "an erasure failed");
                 }
             }
-        }
-        // The codes of all owners are found by one scan.
-        if eraser.erase_codes(&erasures).await? {
-            return Ok(());
-        }
-        let settled = |erasure: &&Erasure| {
-            done.contains(&erasure.key()) && erasure.at.millis() + SETTLED <= started
-        };
-        for erasure in erasures.iter().filter(settled) {
-            eraser.pace(1).await;
-            app.identity.finish_erasure(erasure).await?;
-            report.finished += 1;
         }
         Ok::<_, Error>(())
     };
@@ -190,10 +185,15 @@ impl Eraser<'_> {
         Ok((erasures, failed))
     }
 
-    /// Erases until a pass finds nothing.
-    async fn erase(&self, erasure: &Erasure) -> Result<()> {
-        while self.pass(erasure).await? {}
-        Ok(())
+    /// Erases until a pass finds nothing, and then returns `true`. After some passes, returns `false`:
+    /// somebody may store new items all the time, and other erasures must not wait for that.
+    async fn erase(&self, erasure: &Erasure) -> Result<bool> {
+        for _ in 0..PASSES {
+            if !self.pass(erasure).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Erases everything that it finds. Returns whether it found something.
@@ -356,7 +356,8 @@ impl Eraser<'_> {
         self.pace(links.len()).await;
         let found = identity.read(&keys.collect()).await?;
         let is_valid = |id| {
-            let token = found.token(owner, id);
+            // A disabled token can be enabled again.
+            let token = found.token(owner, id).or(found.disabled_token(owner, id));
             token.is_some_and(|token| token.epoch == present.epoch)
         };
         if links.iter().any(|link| is_valid(link.child)) {
