@@ -87,6 +87,8 @@ def descriptions(template, resources):
             longer = (value + value[-1], value + "," + value.split(",")[0])
             if not re.fullmatch(allowed, value) or any(re.fullmatch(allowed, one) for one in longer):
                 yield f"{name}: {value} is not the longest value that the template allows"
+        elif "MaxLength" in of:
+            longest[name] = "x" * int(of["MaxLength"])
         elif "AllowedValues" in of:
             longest[name] = max(of["AllowedValues"], key=len)
         elif of["Type"] == "Number":
