@@ -3,9 +3,9 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::error::{Result, combine},
-    http::{credential, ecosystem_id, list, ok},
-    service::{access::rights, lists::Listed, verify::Lookup},
+    domain::error::Result,
+    http::{list, ok},
+    service::{access::rights, lists::Listed},
 };
 use tokenry_api::{ListedUser, UserList};
 
@@ -16,21 +16,14 @@ use tokenry_api::{ListedUser, UserList};
 /// another list), or if there is a body; 401; 403; 404; 409 if the stored data must be migrated;
 /// 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
-    let credential = credential(app, &request).await?;
-    let id = ecosystem_id(&request);
-    let lookup = Lookup::new(app)
-        .caller(&credential)
-        .ecosystem(id.as_ref().ok());
-    let found = lookup.read().await?;
-
-    let caller = found.caller(&credential)?;
-    let permit = caller.may(rights::LIST_USERS, id.as_ref().ok())?;
-    let page = list::page_of_users(&request, id.as_ref().ok().map(Listed::Users));
-    let (id, page) = combine(id, page)?;
-    permit.ecosystem(&id)?;
-
-    let listed = Listed::Users(&id);
-    let (ids, cursor) = list::ids(app, permit.proof, listed, &page).await?;
+    let page = list::of_ecosystem(
+        app,
+        &request,
+        rights::LIST_USERS,
+        |id| Listed::Users(id),
+        list::page_of_users,
+    );
+    let (ids, cursor) = page.await?;
     let users = ids.into_iter().map(|id| ListedUser { id });
     ok(&UserList {
         users: users.collect(),

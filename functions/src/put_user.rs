@@ -25,10 +25,10 @@ use shared::{
 /// header `If-None-Match: *`, the request only creates a user.
 ///
 /// # Errors
-/// 400 if the id or the body is invalid, or if there is any query field; 401; 403, for example if the
-/// caller may not manage e-mail tokens and the user is or becomes an admin user; 404 if the
-/// ecosystem is unknown; 409 if the id has the same database key as another id (a hash
-/// collision), or if another user has the e-mail address; 412 if the user exists and must not; 413; 415.
+/// 400 if the id or the body is invalid, or if there is any query field; 401; 403, for example if
+/// the caller may not manage e-mail tokens and the user is or becomes an admin user; 404 if the
+/// ecosystem is unknown; 409 if the id has the same database key as another id (a hash collision),
+/// or if another user has the e-mail address; 412 if the user exists and must not; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = user_id(&request);
@@ -39,6 +39,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let permit = caller.may(rights::PUT_USER, user_ecosystem(&request).as_ref())?;
     let (id, change) = combine(id, change(&request))?;
     let slot = permit.user_slot(&id)?;
+
     match directory::put_user(app, permit.proof, slot, change).await? {
         Put::Created(user) => created(&shown(&user)),
         Put::Changed(user) => ok(&shown(&user)),
@@ -49,7 +50,7 @@ fn change(request: &Request) -> Result<UserChange> {
     let mut body = Fields::json(request)?;
     let must_be_new = only_if_none_exists(request);
     let change = UserChange {
-        must_be_new: *must_be_new.as_ref().unwrap_or(&false),
+        must_be_new: matches!(must_be_new, Ok(true)),
         admin: body.boolean("admin"),
         active: body.boolean("active"),
         email: body.nullable("email", Email::parse),

@@ -1,4 +1,5 @@
-//! `PATCH /api/ecosystems/{ecosystemId}/tokens/{tokenId}`: changes one server token of an ecosystem.
+//! `PATCH /api/ecosystems/{ecosystemId}/tokens/{tokenId}`: changes one server token of an
+//! ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{
@@ -9,20 +10,16 @@ use shared::{
         token::{record, token_change},
         token_id,
     },
-    service::{
-        access::rights,
-        tokens::{TokenRecord, update},
-        verify::Lookup,
-    },
+    service::{access::rights, tokens::update, verify::Lookup},
 };
 
 /// Returns 200 with the changed record of the token. A field that is omitted keeps its value. Null
 /// removes the label or the metadata.
 ///
 /// # Errors
-/// 400 if an id or the body is invalid, or if there is any query field; 401; 403, for example if the
-/// token gets a scope that the caller lacks; 404 if the ecosystem or the token is unknown; 409 if the
-/// token has ended; 413; 415.
+/// 400 if an id or the body is invalid, or if there is any query field; 401; 403, for example if
+/// the token gets a scope that the caller lacks; 404 if the ecosystem or the token is unknown; 409
+/// if the token has ended; 413; 415.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let (id, token_id) = (ecosystem_id(&request), token_id(&request));
@@ -35,7 +32,6 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let (id, (token_id, change)) = combine(id, combine(token_id, token_change(&request)))?;
     let ecosystem = permit.ecosystem(&id)?;
 
-    let token = update(app, &permit, &ecosystem.into(), token_id, &change).await?;
-    let stored = TokenRecord::Token(Box::new(token));
+    let stored = update(app, &permit, &ecosystem.into(), token_id, &change).await?;
     ok(&record(&stored, app.now().seconds()))
 }

@@ -4,14 +4,22 @@ use std::borrow::Cow;
 
 use lambda_http::Request;
 
-use super::fields::{self, Fields};
+use super::{
+    credential, ecosystem_id,
+    fields::{self, Fields},
+};
 use crate::{
     domain::{
         error::{Result, combine},
-        id::UserId,
+        id::{EcosystemId, UserId},
     },
     http::cursor::{MAX_LIMIT, name_cursor, parse_limit, parse_name_cursor},
-    service::{access::MayRead, app::App, lists, lists::Listed},
+    service::{
+        access::{MayRead, Right},
+        app::App,
+        lists::{self, Listed},
+        verify::Lookup,
+    },
 };
 
 /// A requested page of a list.
@@ -70,6 +78,35 @@ fn parse<'a>(
         prefix,
     };
     combine(fields::no_body(request), query.finish()).map(|_| page)
+}
+
+/// Handles a request for a list of an ecosystem, up to the response: checks the caller's right, and
+/// returns the ids on the page and the cursor of the next page. `listed` names the list, and
+/// `parse` is [`page`] or [`page_of_users`].
+///
+/// # Errors
+/// 401, 403, 400 or 404 if the caller, the request or the ecosystem is invalid. Also returns the
+/// errors of [`ids`].
+pub async fn of_ecosystem(
+    app: &App,
+    request: &Request,
+    right: Right<MayRead>,
+    listed: fn(&EcosystemId) -> Listed<'_>,
+    parse: fn(&Request, Option<Listed<'_>>) -> Result<Page>,
+) -> Result<(Vec<String>, Option<String>)> {
+    let credential = credential(app, request).await?;
+    let id = ecosystem_id(request);
+    let lookup = Lookup::new(app)
+        .caller(&credential)
+        .ecosystem(id.as_ref().ok());
+    let found = lookup.read().await?;
+
+    let caller = found.caller(&credential)?;
+    let permit = caller.may(right, id.as_ref().ok())?;
+    let page = parse(request, id.as_ref().ok().map(listed));
+    let (id, page) = combine(id, page)?;
+    permit.ecosystem(&id)?;
+    ids(app, permit.proof, listed(&id), &page).await
 }
 
 /// Returns the ids on a page of a list, and the cursor of the next page.

@@ -81,11 +81,12 @@ pub(super) enum OtherWrites<R> {
     Some(Change<R>),
 }
 
-/// Sends a write that revokes or changes tokens, or that changes an owner. All these writes go through this function, with
-/// five exceptions: renewing a token, storing its last use, marking an unused sliding token as
-/// expired, deleting the records of tokens that are already invalid, and the transaction of a new
-/// token, which may end older tokens of the user ([`create`]). The links of descendants decide nothing about the
-/// validity of a token, so their changes do not go through this function.
+/// Sends a write that revokes or changes tokens, or that changes an owner. All these writes go
+/// through this function, with five exceptions: renewing a token, storing its last use, marking an
+/// unused sliding token as expired, deleting the records of tokens that are already invalid, and
+/// the transaction of a new token, which may end older tokens of the user ([`create`]). The links
+/// of descendants decide nothing about the validity of a token, so their changes do not go through
+/// this function.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -176,7 +177,7 @@ pub async fn update(
     owner: &Owner,
     id: TokenId,
     wanted: &TokenChange,
-) -> Result<Token> {
+) -> Result<TokenRecord> {
     let ended = || Error::Conflict("token has ended");
     if permit.is_only_own() && wanted.metadata.is_some() {
         return Err(Error::Forbidden);
@@ -215,7 +216,7 @@ pub async fn update(
         }
         let write = app.identity.token_update(&old, &new)?;
         old = match change(app, write).await? {
-            WriteResult::Written => return Ok(new),
+            WriteResult::Written => return Ok(TokenRecord::Token(Box::new(new))),
             WriteResult::Conflict(Some(
                 StoredToken::Token(token) | StoredToken::Disabled(token),
             )) if is_kept(app, owner, &token).await? => token,
@@ -331,8 +332,8 @@ pub(super) enum EmailTokenEnd {
 /// Ends a user's e-mail token and deletes its record, in one transaction. `has_descendants` says
 /// whether the token is known to have descendants. If this is `false`, but the transaction finds
 /// descendants and `descendants_first` is `true`, this function ends the token and its descendants
-/// before it deletes the record, so that a repeated request finds the record and goes on. After this
-/// function, the caller must end the descendants that may still be valid.
+/// before it deletes the record, so that a repeated request finds the record and goes on. After
+/// this function, the caller must end the descendants that may still be valid.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -451,8 +452,8 @@ const FURTHER: usize = 100;
 /// How many records a list reads at once at most.
 const MOST: usize = 1000;
 
-/// Returns a page of an owner's valid and disabled tokens, newest first. Also returns the id of the last token
-/// that was read, or `None` at the end of the list.
+/// Returns a page of an owner's valid and disabled tokens, newest first. Also returns the id of the
+/// last token that was read, or `None` at the end of the list.
 ///
 /// # Errors
 /// The database is unavailable.

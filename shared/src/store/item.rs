@@ -76,3 +76,11 @@ pub(crate) fn unavailable(what: &str) -> Error {
         cause: format!("DynamoDB: {what}"),
     }
 }
+
+/// Returns the items of a response. A valid response contains a list of items, which may be empty.
+///
+/// # Errors
+/// The response contains no list.
+pub(crate) fn present(items: Option<Vec<Item>>) -> Result<Vec<Item>> {
+    items.ok_or_else(|| unavailable("the response contains no items"))
+}

@@ -20,7 +20,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        item::{Item, WriteResult, from_item, to_item, to_value, unavailable},
+        item::{Item, WriteResult, from_item, present, to_item, to_value},
         transaction::{Change, Transacted, put},
     },
 };
@@ -174,9 +174,7 @@ impl Identity {
             .set_exclusive_start_key(after)
             .send()
             .await?;
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let items = present(output.items)?;
         let read = |item: Item| Ok((partition(&item)?, from_item(item).ok()));
         let items = items.into_iter().map(read).collect::<Result<_>>()?;
         Ok((

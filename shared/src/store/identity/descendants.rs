@@ -18,7 +18,8 @@ use crate::{
     },
     store::{
         item::{
-            Item, TTL_ATTRIBUTE, WriteResult, from_item, number, to_item, to_value, unavailable,
+            Item, TTL_ATTRIBUTE, WriteResult, from_item, number, present, to_item, to_value,
+            unavailable,
         },
         transaction::{Change, Transacted, put, update},
     },
@@ -61,10 +62,10 @@ pub(crate) struct Descent<'a> {
 }
 
 impl Identity {
-    /// Prepares to end a token: the token's item loses its hash, and says for 90 days when, why and by
-    /// whom the token was ended. The condition is that the token is stored, has not ended, and is
-    /// disabled if `is_disabled` is true, and enabled if it is false. If `has_descendants` is false,
-    /// there is another condition: the token has made no other token. If one of the last two
+    /// Prepares to end a token: the token's item loses its hash, and says for 90 days when, why and
+    /// by whom the token was ended. The condition is that the token is stored, has not ended, and
+    /// is disabled if `is_disabled` is true, and enabled if it is false. If `has_descendants` is
+    /// false, there is another condition: the token has made no other token. If one of the last two
     /// conditions is false, the conflict contains a `StoredToken::Token` or a
     /// `StoredToken::Disabled`.
     pub(crate) fn token_end(
@@ -76,12 +77,7 @@ impl Identity {
         ending: &Ending,
     ) -> Result<Change<WriteResult<StoredToken>>> {
         let end = self.end(owner, id, has_descendants, is_disabled, ending)?;
-        Ok(Change::alone(end, |transacted| match transacted {
-            Transacted::Written => Ok(WriteResult::Written),
-            Transacted::Refused(mut refused) => {
-                stored_token_in(refused.swap_remove(0)).map(WriteResult::Conflict)
-            }
-        }))
+        Ok(Change::alone(end, token_written))
     }
 
     pub(super) fn end(
@@ -184,9 +180,7 @@ impl Identity {
         loop {
             let query = self.query(owner, link_prefix(family))?;
             let output = query.set_exclusive_start_key(start).send().await?;
-            let items = output
-                .items
-                .ok_or_else(|| unavailable("the response contains no items"))?;
+            let items = present(output.items)?;
             for item in items {
                 links.push(from_item(item)?);
             }
@@ -209,9 +203,7 @@ impl Identity {
             .limit(limit)
             .send()
             .await?;
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let items = present(output.items)?;
         items.into_iter().map(from_item).collect()
     }
 
@@ -253,6 +245,16 @@ impl Identity {
 
 /// Increases the revision of a token's item by 1. Needs the values `:zero` and `:one`.
 pub(super) const NEXT_REVISION: &str = "revision = if_not_exists(revision, :zero) + :one";
+
+/// Returns the result of a conditional write of a token's item.
+pub(super) fn token_written(transacted: Transacted) -> Result<WriteResult<StoredToken>> {
+    match transacted {
+        Transacted::Written => Ok(WriteResult::Written),
+        Transacted::Refused(mut refused) => {
+            stored_token_in(refused.swap_remove(0)).map(WriteResult::Conflict)
+        }
+    }
+}
 
 /// Returns the token's item that DynamoDB returned for a write whose condition was false. Returns
 /// `None` if there is no item.

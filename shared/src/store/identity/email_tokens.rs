@@ -22,7 +22,7 @@ use crate::{
     },
     store::{
         identity::{owners::user_unchanged, users::PasswordRecord},
-        item::{Item, WriteResult, from_item, number, to_item, to_value, unavailable},
+        item::{Item, WriteResult, from_item, number, present, to_item, to_value, unavailable},
         transaction::{Change, Transacted, delete, put, update},
     },
 };
@@ -351,9 +351,7 @@ impl Identity {
                 ),
         };
         let output = query.send().await?;
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let items = present(output.items)?;
         let tokens = items.into_iter().map(from_item).collect::<Result<_>>()?;
         let last = output.last_evaluated_key.map(from_item::<Last>);
         Ok((tokens, last.transpose()?.map(|last| last.email_user)))

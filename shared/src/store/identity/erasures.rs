@@ -18,7 +18,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        item::{Item, from_item, to_item, to_value, unavailable},
+        item::{Item, from_item, present, to_item, to_value},
         transaction::{Change, delete, put},
     },
 };
@@ -125,9 +125,7 @@ impl Identity {
             .transpose()?;
         let query = self.query_all(owner)?.limit(limit);
         let output = query.set_exclusive_start_key(start).send().await?;
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let items = present(output.items)?;
         let erasures = items.into_iter().map(from_item).collect();
         let last = output
             .last_evaluated_key
@@ -159,9 +157,7 @@ impl Identity {
             .set_exclusive_start_key(after)
             .send()
             .await?;
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let items = present(output.items)?;
         let remnants = items.into_iter().map(from_item).collect::<Result<_>>()?;
         Ok((remnants, output.last_evaluated_key))
     }

@@ -13,7 +13,7 @@ use crate::{
         owner::{OwnerKey, User},
         token::TokenId,
     },
-    store::item::{Item, unavailable},
+    store::item::{Item, present},
 };
 
 impl Identity {
@@ -26,9 +26,7 @@ impl Identity {
         loop {
             let query = self.query_all(owner)?.set_exclusive_start_key(start);
             let output = query.send().await?;
-            let items = output
-                .items
-                .ok_or_else(|| unavailable("the response contains no items"))?;
+            let items = present(output.items)?;
             for item in items {
                 let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
                 match sort_key.map_or("", String::as_str) {

@@ -21,7 +21,7 @@ use crate::{
         owner::{Environment, Epoch, Owner, OwnerKey, User},
     },
     store::{
-        item::{from_item, to_item, to_value, unavailable, unreadable},
+        item::{from_item, present, to_item, to_value, unreadable},
         transaction::{Change, check, delete, put},
     },
 };
@@ -203,9 +203,7 @@ impl Identity {
             .set_exclusive_start_key(start.transpose()?)
             .send()
             .await?;
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let items = present(output.items)?;
         let entries = items.into_iter().map(from_item).collect::<Result<_>>()?;
         let end = output
             .last_evaluated_key

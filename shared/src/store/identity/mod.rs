@@ -463,6 +463,18 @@ fn stored_token(item: Item) -> Result<StoredToken> {
     }
 }
 
+/// Parses the items of tokens, and leaves out the tokens that were revoked.
+fn not_ended(items: Vec<Item>) -> Result<Vec<Token>> {
+    let mut tokens = Vec::new();
+    for item in items {
+        match stored_token(item)? {
+            StoredToken::Token(token) | StoredToken::Disabled(token) => tokens.push(*token),
+            StoredToken::Ended(_) => {}
+        }
+    }
+    Ok(tokens)
+}
+
 /// Returns whether a token's item says that the token is invalid, because it is disabled or was
 /// revoked.
 fn is_invalid(item: &Item) -> bool {

@@ -139,8 +139,8 @@ impl Identity {
         Ok(Change::together(writes, |_| Ok(())))
     }
 
-    /// Stores a new environment and its entry in a list. The write is sent as a transaction, for the same reason as in
-    /// [`Identity::insert_owner`].
+    /// Stores a new environment and its entry in a list. The write is sent as a transaction, for
+    /// the same reason as in [`Identity::insert_owner`].
     pub(crate) async fn insert_environment(&self, environment: &Environment) -> Result<()> {
         let mut item = to_item(environment)?;
         item.extend(Key::environment(&environment.id).to_item()?);

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 
-use super::{Identity, Key, StoredToken, stored_token};
+use super::{Identity, Key, not_ended};
 use crate::{
     domain::{
         error::{Error, Result},
@@ -10,14 +10,15 @@ use crate::{
         token::{Ending, Places, Token, TokenId},
     },
     store::{
-        item::{to_item, to_value, unavailable},
+        item::{present, to_item, to_value},
         transaction::{Attempt, Change, Transacted, put},
     },
 };
 
 /// The writes that give a new token a place among the tokens of its user.
 pub(crate) struct PlacesChange<'a> {
-    /// The stored item, as it was read. The condition of the transaction is that it has not changed.
+    /// The stored item, as it was read. The condition of the transaction is that it has not
+    /// changed.
     pub(crate) old: Option<&'a Places>,
     /// The new item.
     pub(crate) new: &'a Places,
@@ -45,9 +46,9 @@ impl Identity {
         ))
     }
 
-    /// Sends the writes of `change` together with those of `places`. If only a condition of `places`
-    /// is false, or if the transaction conflicts with another one, nothing was written, and
-    /// `change` can be sent again.
+    /// Sends the writes of `change` together with those of `places`. If only a condition of
+    /// `places` is false, or if the transaction conflicts with another one, nothing was written,
+    /// and `change` can be sent again.
     pub(crate) async fn attempt<R>(
         &self,
         change: Change<R>,
@@ -87,9 +88,10 @@ impl Identity {
         }
     }
 
-    /// Reads a page of the tokens of an owner that have this epoch and that were not revoked, newest
-    /// first, with one strongly consistent `Query`. A page is at most a megabyte of items. Also
-    /// returns the token id after which the next page starts, or `None` if there is no next page.
+    /// Reads a page of the tokens of an owner that have this epoch and that were not revoked,
+    /// newest first, with one strongly consistent `Query`. A page is at most a megabyte of items.
+    /// Also returns the token id after which the next page starts, or `None` if there is no next
+    /// page.
     pub(crate) async fn tokens_of_epoch(
         &self,
         owner: OwnerKey,
@@ -102,16 +104,8 @@ impl Identity {
             .expression_attribute_values(":epoch", to_value(&epoch)?)
             .send()
             .await?;
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
-        let mut tokens = Vec::with_capacity(items.len());
-        for item in items {
-            match stored_token(item)? {
-                StoredToken::Token(token) | StoredToken::Disabled(token) => tokens.push(*token),
-                StoredToken::Ended(_) => {}
-            }
-        }
+        let items = present(output.items)?;
+        let tokens = not_ended(items)?;
         Ok((tokens, super::tokens::last(output.last_evaluated_key)?))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         owner::{Account, Address, Environment, Owner, OwnerKey},
         token::{Token, TokenId},
     },
-    store::item::{Item, from_item, unavailable},
+    store::item::{Item, from_item, present, unavailable},
 };
 
 /// An item that a migration reads.
@@ -51,9 +51,7 @@ impl Identity {
         let scan = self.client.scan().table_name(&self.table);
         let scan = scan.set_exclusive_start_key(after).consistent_read(true);
         let output = scan.send().await?;
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let items = present(output.items)?;
         Ok(ScannedPage {
             items: items.into_iter().map(stored).collect::<Result<_>>()?,
             next: output.last_evaluated_key,

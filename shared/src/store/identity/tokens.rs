@@ -16,8 +16,8 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use super::{
-    DISABLED_HASH, Identity, Key, StoredToken, TOKEN_HASH, descendants::stored_token_in,
-    is_invalid, stored_token,
+    DISABLED_HASH, Identity, Key, StoredToken, TOKEN_HASH, descendants::token_written, is_invalid,
+    not_ended, stored_token,
 };
 use crate::{
     domain::{
@@ -28,9 +28,10 @@ use crate::{
     },
     store::{
         item::{
-            Item, WriteResult, from_item, number, to_item, to_value, unavailable, unless_refused,
+            Item, WriteResult, from_item, number, present, to_item, to_value, unavailable,
+            unless_refused,
         },
-        transaction::{Change, Transacted, put, update},
+        transaction::{Change, put, update},
     },
 };
 
@@ -64,9 +65,9 @@ impl Identity {
         put(&self.table, item, condition, &[])
     }
 
-    /// Prepares the write that turns the token `old` into `new`: its label, its metadata, its scope,
-    /// and whether it is disabled. The condition is that no other write has changed the token, except
-    /// a renewal or a use. The conflict contains the stored token.
+    /// Prepares the write that turns the token `old` into `new`: its label, its metadata, its
+    /// scope, and whether it is disabled. The condition is that no other write has changed the
+    /// token, except a renewal or a use. The conflict contains the stored token.
     pub(crate) fn token_update(
         &self,
         old: &Token,
@@ -118,12 +119,7 @@ impl Identity {
         let names = [("#scope", "scope"), ("#name", "name")];
         let key = Key::token(old.owner, old.id).to_item()?;
         let update = update(&self.table, key, &set, &condition, &names, &values)?;
-        Ok(Change::alone(update, |transacted| match transacted {
-            Transacted::Written => Ok(WriteResult::Written),
-            Transacted::Refused(mut refused) => {
-                stored_token_in(refused.swap_remove(0)).map(WriteResult::Conflict)
-            }
-        }))
+        Ok(Change::alone(update, token_written))
     }
 
     /// Renews a sliding token. If the token was already renewed in this second, it is not written
@@ -244,8 +240,8 @@ impl Identity {
     }
 
     /// Reads a page of an owner's tokens with one strongly consistent `Query`: up to `limit`
-    /// records, newest first. The page starts after the token `after`. The page does not contain the
-    /// tokens that were revoked.
+    /// records, newest first. The page starts after the token `after`. The page does not contain
+    /// the tokens that were revoked.
     pub(crate) async fn tokens(
         &self,
         owner: OwnerKey,
@@ -259,17 +255,9 @@ impl Identity {
             .send()
             .await?;
         let capacity = output.consumed_capacity.and_then(|of| of.capacity_units);
-        let items = output
-            .items
-            .ok_or_else(|| unavailable("the response contains no items"))?;
+        let items = present(output.items)?;
         let looked_at = items.len();
-        let mut tokens = Vec::new();
-        for item in items {
-            match stored_token(item)? {
-                StoredToken::Token(token) | StoredToken::Disabled(token) => tokens.push(*token),
-                StoredToken::Ended(_) => {}
-            }
-        }
+        let tokens = not_ended(items)?;
         Ok(TokenPage {
             tokens,
             looked_at,
