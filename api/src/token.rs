@@ -111,8 +111,8 @@ pub struct ListedToken {
     pub expiry_type: ExpiryType,
     /// When the token was created.
     pub created_at: String,
-    /// When the token was last used. For a sliding token, this is exact to the second. For any other
-    /// token, it is exact to about an hour. `None` if no use is known.
+    /// When the token was last used. For a sliding token, this is exact to the second. For any
+    /// other token, it is exact to about an hour. `None` if no use is known.
     pub last_used_at: Option<String>,
     /// The time at which the token expires. From this second on, the token is invalid. `None` if
     /// the token never expires.

@@ -27,9 +27,10 @@ use crate::{
 /// Migrate the stored data of a deployment to the version of this release. Run this command only
 /// when every function has the new release
 ///
-/// The migration from version 2 to 3 lists what exists. In the migration from version 1 to 2, all tokens without a tag end. These are the tokens that
-/// earlier releases created. The command prints a new token for each account, and gives each e-mail
-/// token a new value. If the command is interrupted, run it again.
+/// The migration from version 2 to 3 lists what exists. In the migration from version 1 to 2, all
+/// tokens without a tag end. These are the tokens that earlier releases created. The command prints
+/// a new token for each account, and gives each e-mail token a new value. If the command is
+/// interrupted, run it again.
 #[derive(Clone, Debug, Args)]
 pub struct Migrate {
     /// The identity table

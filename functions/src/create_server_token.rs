@@ -18,8 +18,8 @@ use shared::{
 /// Returns 200 with the token, which is shown only once. Only its hash is stored.
 ///
 /// # Errors
-/// 400 if the id or a field is invalid; 401; 403 if the credential is not an account token, or lacks a
-/// scope that the new token would have; 404; 413.
+/// 400 if the id or a field is invalid; 401; 403 if the credential is not an account token, or
+/// lacks a scope that the new token would have; 404; 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = ecosystem_id(&request);

@@ -24,7 +24,8 @@ use shared::{
 ///
 /// # Errors
 /// 400 if the user id or a field is invalid; 401; 403; 404 if the ecosystem or the user is unknown;
-/// 409 if the user is inactive, belongs to a deleted environment or has the most tokens allowed; 413.
+/// 409 if the user is inactive, belongs to a deleted environment or has the most tokens allowed;
+/// 413.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let credential = credential(app, &request).await?;
     let id = user_id(&request);

@@ -1,5 +1,5 @@
-//! Erases what the deletions of users, ecosystems and environments leave in the tables. This function
-//! runs at intervals.
+//! Erases what the deletions of users, ecosystems and environments leave in the tables. This
+//! function runs at intervals.
 
 use shared::{
     App,

@@ -1,4 +1,5 @@
-//! `GET /api/ecosystems/{ecosystemId}/tokens/{tokenId}`: returns what is stored about one server token of an ecosystem.
+//! `GET /api/ecosystems/{ecosystemId}/tokens/{tokenId}`: returns what is stored about one server
+//! token of an ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

@@ -68,7 +68,8 @@ pub enum Kind {
         method: Method,
         /// The route's path. Each parameter is in braces, as in API Gateway.
         path: &'static str,
-        /// Whether requests with the method HEAD have a route too. The response to HEAD has no body.
+        /// Whether requests with the method HEAD have a route too. The response to HEAD has no
+        /// body.
         head: bool,
         /// The handler of the route.
         handler: Handler,

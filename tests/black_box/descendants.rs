@@ -927,8 +927,8 @@ async fn a_list_skips_many_records_of_revoked_tokens_in_one_request_with_a_limit
     assert_eq!((tokens.as_slice(), cursor), (&newest_first[..], None));
     assert_eq!(queries, 2);
 
-    // With `limit=1`, the first `Query` reads one record, the second 100, and each further `Query` as
-    // many as all before it. The cursor leads to the token after the returned token.
+    // With `limit=1`, the first `Query` reads one record, the second 100, and each further `Query`
+    // as many as all before it. The cursor leads to the token after the returned token.
     let (tokens, cursor, queries, _) = page("limit=1").await;
     assert_eq!(tokens, newest_first[..1]);
     assert_eq!(queries, 4);

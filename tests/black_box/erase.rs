@@ -168,8 +168,8 @@ async fn keys(service: &Service) -> BTreeSet<String> {
     items.iter().map(key).collect()
 }
 
-/// Limits the database as DynamoDB does, and lets the service's clock follow tokio's clock, which is
-/// paused.
+/// Limits the database as DynamoDB does, and lets the service's clock follow tokio's clock, which
+/// is paused.
 fn limit(service: &Service) -> Pause {
     let paused = pause();
     service.database.limit_partitions(&service.clock);

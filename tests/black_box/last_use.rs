@@ -1,5 +1,5 @@
-//! Tests of `lastUsedAt` of tokens that are not sliding tokens. A use of such a token is stored about
-//! once an hour. The tests of sliding tokens are in `expiry` and `calls`.
+//! Tests of `lastUsedAt` of tokens that are not sliding tokens. A use of such a token is stored
+//! about once an hour. The tests of sliding tokens are in `expiry` and `calls`.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -321,8 +321,8 @@ async fn a_late_write_of_a_use_changes_no_token_that_was_revoked_disabled_or_del
         // The token was valid when it was read.
         assert_eq!(late.await.unwrap().json()["active"], true);
         drop(paused);
-        // If the user was deleted or is inactive, the token's item may still be stored. The token is
-        // invalid, whatever its item contains.
+        // If the user was deleted or is inactive, the token's item may still be stored. The token
+        // is invalid, whatever its item contains.
         if !endpoint.ends_with("-user") {
             assert_eq!(item(&service, &token).await, before, "{endpoint}");
         }

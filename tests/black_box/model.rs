@@ -326,8 +326,8 @@ impl Model {
         }
     }
 
-    /// Returns the tokens that take a place after one place was made free. Returns `None` if the user
-    /// has the most tokens allowed.
+    /// Returns the tokens that take a place after one place was made free. Returns `None` if the
+    /// user has the most tokens allowed.
     fn make_room(&mut self, epoch: u64, limit: Limit) -> Option<Vec<usize>> {
         let current = self.places.clone().filter(|(of, _)| *of == epoch);
         let is_new = current.is_none();

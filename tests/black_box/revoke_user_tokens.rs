@@ -168,9 +168,9 @@ async fn the_sweep_stops_before_the_request_runs_out_of_time() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let token = service.mint(&bob, "").await.token();
-    // The service waits 0.9 seconds for the response to `BatchGetItem`, and then retries it. It does
-    // the same for `PutItem`. So less than 0.9 seconds are left for the sweep. The first `Query` of
-    // the sweep gets no response, and the service stops the sweep before a retry.
+    // The service waits 0.9 seconds for the response to `BatchGetItem`, and then retries it. It
+    // does the same for `PutItem`. So less than 0.9 seconds are left for the sweep. The first
+    // `Query` of the sweep gets no response, and the service stops the sweep before a retry.
     let hanging = ["BatchGetItem", "PutItem", "Query"];
     service
         .database

@@ -267,7 +267,8 @@ async fn head_gets_the_status_and_the_headers_without_a_body() {
             assert_eq!(head.header(name), get.header(name), "{name}");
         }
     }
-    // API Gateway sends the function's body to the client, so the function itself must leave it out.
+    // API Gateway sends the function's body to the client, so the function itself must leave it
+    // out.
     let mut event = Event::to("whoami").header("authorization", "x");
     event.json["requestContext"]["http"]["method"] = json!("HEAD");
     let payload = serde_json::value::to_raw_value(&event.json).unwrap();

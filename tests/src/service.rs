@@ -176,7 +176,8 @@ impl Service {
         id
     }
 
-    /// Creates a user of the ecosystem with an e-mail address and a password. Returns the user's id.
+    /// Creates a user of the ecosystem with an e-mail address and a password. Returns the user's
+    /// id.
     ///
     /// # Panics
     /// If the user cannot be created.

@@ -207,8 +207,8 @@ impl Record {
     }
 
     /// Returns the properties of the token that an exchange creates at the time `now`. The token
-    /// expires at `latest` and at the code's `ends_at` at the latest, if they are given: `max_ttl` is
-    /// set, and an `Infinite` token becomes a `FixedTtl` token.
+    /// expires at `latest` and at the code's `ends_at` at the latest, if they are given: `max_ttl`
+    /// is set, and an `Infinite` token becomes a `FixedTtl` token.
     pub(crate) fn token(&self, now: UnixSeconds, latest: Option<UnixSeconds>) -> NewToken {
         let ends_at = [self.ends_at, latest].into_iter().flatten().min();
         let left = ends_at.map(|end| Ttl::until(now, end));

@@ -111,9 +111,9 @@ impl Fields<'static, Value> {
 
     /// Parses the members of the JSON object in the body, if there is a body with a JSON content
     /// type. Any other body counts as an empty object, because some clients send such a body when
-    /// they create a token. `null` counts as an empty object, because some generated clients send it
-    /// instead of no body. A content type is JSON if it contains `json`, for example `text/json` or
-    /// `application/problem+json`.
+    /// they create a token. `null` counts as an empty object, because some generated clients send
+    /// it instead of no body. A content type is JSON if it contains `json`, for example `text/json`
+    /// or `application/problem+json`.
     ///
     /// # Errors
     /// A body with a JSON content type is not a JSON object; the body is too large or cannot be
@@ -258,8 +258,8 @@ impl<'a, V> Fields<'a, V> {
         Some(first.value)
     }
 
-    /// If both `self` and `other` have a field with this name, takes the field from both, and adds a
-    /// problem.
+    /// If both `self` and `other` have a field with this name, takes the field from both, and adds
+    /// a problem.
     pub fn reject_if_also_in<W>(&mut self, other: &mut Fields<'_, W>, name: &'static str) {
         if self.has(name) && other.has(name) {
             self.untaken.retain(|field| field.name != name);

@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// The right that each endpoint requires. For the tokens of a user, a user has the same right for
-/// itself ([`Caller::may_for_user`]), except the right to create a token. Three endpoints are not listed, because they require no
-/// credential in the `Authorization` header: `POST /api/auth/shortcode/consume`,
-/// `POST /_/user-token/value` and `POST /api/auth/revoke`.
+/// The right that each endpoint requires. For the tokens of a user, the user has the same rights for
+/// itself ([`Caller::may_for_user`]), except the right to create a token. Endpoints that require no
+/// credential in the `Authorization` header are not listed, and neither is `GET /api/auth/whoami`,
+/// which any valid token may call.
 #[expect(missing_docs, reason = "each constant has the name of its endpoint")]
 pub mod rights {
     use super::{
@@ -436,9 +436,9 @@ impl Verified {
 
     /// Checks that the caller may create a token with this scope for this owner.
     ///
-    /// A token of a server can do at most what the caller's token can do. A token of a user may have
-    /// any scope, because it acts only for the user. But a token of an admin user can manage e-mail
-    /// tokens, so the caller must be allowed to do that too.
+    /// A token of a server can do at most what the caller's token can do. A token of a user may
+    /// have any scope, because it acts only for the user. But a token of an admin user can manage
+    /// e-mail tokens, so the caller must be allowed to do that too.
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] if the caller's token lacks a scope.

@@ -141,9 +141,9 @@ impl App {
         (self.clock.0)().into()
     }
 
-    /// Returns the record of the deployment. Reads it if it was not read yet. If the stored data has
-    /// an earlier version than this release writes, or if there is no first account yet, also reads
-    /// it if the last read was at least
+    /// Returns the record of the deployment. Reads it if it was not read yet. If the stored data
+    /// has an earlier version than this release writes, or if there is no first account yet, also
+    /// reads it if the last read was at least
     /// [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS) ago.
     ///
     /// # Errors

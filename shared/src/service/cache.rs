@@ -28,9 +28,9 @@ const CACHE_SECONDS: u64 = 30;
 /// A map with this many entries is cleared before the next entry is added. The entries of a full
 /// map take a few hundred kilobytes.
 const CACHE_SIZE: usize = 4096;
-/// How many dead tokens are remembered. The same number of callers, and of tokens whose last use was
-/// written, is remembered separately. If one of the three memories is full, its entry that was not
-/// used for the longest time is removed. 16,384 dead tokens take about 2 MB.
+/// How many dead tokens are remembered. The same number of callers, and of tokens whose last use
+/// was written, is remembered separately. If one of the three memories is full, its entry that was
+/// not used for the longest time is removed. 16,384 dead tokens take about 2 MB.
 const MEMORY_SIZE: usize = 16_384;
 
 /// Entries of one type. The key of an entry is the hash of a token.
@@ -228,8 +228,8 @@ impl Cache {
     }
 
     /// Returns whether this execution environment may now write the last use of a token. It tries
-    /// this at most once in 30 seconds for each token. So concurrent uses of a token make one write,
-    /// and while the writes fail, almost no use waits for a write.
+    /// this at most once in 30 seconds for each token. So concurrent uses of a token make one
+    /// write, and while the writes fail, almost no use waits for a write.
     pub(super) fn may_store_use(&self, token: &PlainToken, now: UnixSeconds) -> bool {
         let mut uses = lock(&self.uses);
         let tried = uses.get(token.hashed().as_bytes());

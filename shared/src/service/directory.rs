@@ -82,8 +82,8 @@ async fn create(app: &App, owner: &Owner) -> Result<()> {
 /// ecosystem before the change may still use the old settings.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the ecosystem was deleted since it was read; [`Error::Unavailable`] if the
-/// database is unavailable.
+/// [`Error::NotFound`] if the ecosystem was deleted since it was read; [`Error::Unavailable`] if
+/// the database is unavailable.
 pub async fn update_ecosystem(
     app: &App,
     _right: MayWrite,

@@ -65,7 +65,8 @@ pub struct Erased {
     pub finished: usize,
 }
 
-/// Works on the queue until there is nothing to do, or until the time `until`. The next run goes on.
+/// Works on the queue until there is nothing to do, or until the time `until`. The next run goes
+/// on.
 ///
 /// # Errors
 /// Some erasures failed. All others were worked on.
@@ -185,8 +186,9 @@ impl Eraser<'_> {
         Ok((erasures, failed))
     }
 
-    /// Erases until a pass finds nothing, and then returns `true`. After some passes, returns `false`:
-    /// somebody may store new items all the time, and other erasures must not wait for that.
+    /// Erases until a pass finds nothing, and then returns `true`. After some passes, returns
+    /// `false`: somebody may store new items all the time, and other erasures must not wait for
+    /// that.
     async fn erase(&self, erasure: &Erasure) -> Result<bool> {
         for _ in 0..PASSES {
             if !self.pass(erasure).await? {

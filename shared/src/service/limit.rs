@@ -1,9 +1,9 @@
 //! The limit of tokens of a user: stores a new token of a user who has a limit.
 //!
 //! The item `limit` in the user's partition contains the ids of the user's tokens. The transaction
-//! that stores a new token also changes this item, on the condition that the item is as it was read.
-//! So of several requests that create a token of the user at the same time, one succeeds, and the
-//! others try again.
+//! that stores a new token also changes this item, on the condition that the item is as it was
+//! read. So of several requests that create a token of the user at the same time, one succeeds, and
+//! the others try again.
 //!
 //! A token takes a place until it ends. A disabled token takes a place. An e-mail token takes a
 //! place even if it has expired, because a client can give it a later end.
@@ -66,11 +66,12 @@ pub(super) struct Relatives {
 }
 
 /// Stores a new token of a user within the limit, together with other writes. If another request
-/// creates a token of the same user at the same time, tries again until the deadline of the request.
+/// creates a token of the same user at the same time, tries again until the deadline of the
+/// request.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the user has the most tokens allowed and none of them can be revoked; then
-/// nothing is written. [`Error::Unavailable`] if the database is unavailable.
+/// [`Error::Conflict`] if the user has the most tokens allowed and none of them can be revoked;
+/// then nothing is written. [`Error::Unavailable`] if the database is unavailable.
 pub(super) async fn store<R: Send + 'static>(
     app: &App,
     limit: TokenLimit,
@@ -192,8 +193,8 @@ impl NewPlace<'_> {
         Ok((places, ends))
     }
 
-    /// Reads all tokens of the user that take a place, newest first. If it is clear that the request
-    /// will be rejected, may return only the first `max` of them.
+    /// Reads all tokens of the user that take a place, newest first. If it is clear that the
+    /// request will be rejected, may return only the first `max` of them.
     async fn all(&self) -> Result<Vec<Token>> {
         let (user, epoch) = (self.token.owner, self.token.epoch);
         let enough = match (self.limit.when_full, self.relatives.replaced) {

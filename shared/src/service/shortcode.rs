@@ -278,8 +278,8 @@ struct Limits {
 /// if the token that created the code is valid. Otherwise returns `None`. The transaction checks a
 /// token of the code's user again.
 ///
-/// The limits are those of the user's own token now. Its scope or its end may have been reduced since
-/// it created the code.
+/// The limits are those of the user's own token now. Its scope or its end may have been reduced
+/// since it created the code.
 async fn limits_if_valid(
     app: &App,
     grantee: &Grantee,

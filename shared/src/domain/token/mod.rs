@@ -303,7 +303,8 @@ pub struct Token {
     pub tag_key: Option<u32>,
     /// Starts at 1. Each write increases the revision by 1, with three exceptions: a renewal, the
     /// write that prevents all later renewals of a sliding token that is already expired, and the
-    /// write of the last use of any other token. The revision is 0 if the item has no revision, because an earlier release created the token.
+    /// write of the last use of any other token. The revision is 0 if the item has no revision,
+    /// because an earlier release created the token.
     pub revision: u64,
     /// The token's ancestry.
     #[serde(flatten)]
@@ -398,9 +399,9 @@ impl TryFrom<TokenItem> for Token {
 }
 
 impl Token {
-    /// Returns the time from which the token is certainly expired. Returns `None` if there is no such
-    /// time, or if the time can change. A client can give an e-mail token a later end, and each use
-    /// of a sliding token renews the token.
+    /// Returns the time from which the token is certainly expired. Returns `None` if there is no
+    /// such time, or if the time can change. A client can give an e-mail token a later end, and
+    /// each use of a sliding token renews the token.
     pub fn last_end(&self) -> Option<UnixSeconds> {
         match self.expiry {
             Expiry::Infinite | Expiry::Email { .. } => None,
@@ -409,8 +410,9 @@ impl Token {
         }
     }
 
-    /// Returns whether the token is valid for this owner: the token is not disabled and not expired,
-    /// the owner is active, and the token has the owner's epoch. Does not compare the token's hash.
+    /// Returns whether the token is valid for this owner: the token is not disabled and not
+    /// expired, the owner is active, and the token has the owner's epoch. Does not compare the
+    /// token's hash.
     pub fn is_valid_for(&self, owner: &State, now: UnixSeconds) -> bool {
         !self.is_disabled && self.is_of(owner) && self.expiry.is_valid_at(now)
     }

@@ -15,8 +15,8 @@ use crate::domain::{owner::Epoch, time::UnixSeconds};
 pub struct Places {
     /// The user's epoch. If the user has another epoch, the item is out of date.
     pub epoch: Epoch,
-    /// The id of the limit ([`MaxTokens::id`](crate::domain::owner::MaxTokens::id)). If the limit of
-    /// the ecosystem has another id, the item is out of date.
+    /// The id of the limit ([`MaxTokens::id`](crate::domain::owner::MaxTokens::id)). If the limit
+    /// of the ecosystem has another id, the item is out of date.
     pub limit: Epoch,
     /// Increases by 1 with each change.
     pub revision: u64,
