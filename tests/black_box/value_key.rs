@@ -229,9 +229,9 @@ async fn execution_environments_that_create_a_data_key_concurrently_all_use_the_
         .map(|_| environment(&service, &file))
         .collect();
 
-    // Every execution environment looks for a data key before any of them creates one. So all eight
+    // No execution environment stores a data key until all eight try to store one. So all eight
     // execution environments find no data key.
-    let all = || ("GetItem", Fault::NotBeforeAll("GetItem", 8));
+    let all = || ("PutItem", Fault::NotBeforeAll("PutItem", 8));
     service.database.fail((0..8).map(|_| all()));
     let pairs = environments.iter().zip(&emails);
     let answers = join_all(pairs.map(|(app, email)| make(&service, app, email))).await;
