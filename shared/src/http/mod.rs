@@ -8,6 +8,7 @@ pub mod email_token;
 mod event;
 pub mod fields;
 pub mod list;
+pub mod log_in;
 mod origin;
 mod response;
 pub mod token;

@@ -68,11 +68,19 @@ impl Origin {
             Err(_) => Err("field must be an IPv4 or IPv6 address"),
         });
         let sources = match (&ecosystem, client) {
-            (None, _) => rate_limit::sources(gateway_source(request)),
+            (None, _) => return Self::of_client(request),
             (Some(_), Some(client)) => rate_limit::sources(Some(client)),
             (Some(_), None) => Vec::new(),
         };
         Self { ecosystem, sources }
+    }
+
+    /// Returns the origin of a request that the client sends directly.
+    pub fn of_client(request: &Request) -> Self {
+        Self {
+            ecosystem: None,
+            sources: rate_limit::sources(gateway_source(request)),
+        }
     }
 
     /// Returns the budget of `limit` failures in `window` seconds for a subject. Each ecosystem has
