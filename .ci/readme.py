@@ -3,10 +3,10 @@
 
     readme.py [TOKENRY]
 
-The script starts a server with `cargo run`. It then runs the blocks marked `sh` of each document
-from top to bottom, in one shell for each document. The README and the tutorial also have a block
-that contains only `cargo run`. The script does not run this block, because the server already runs.
-At the end, the script stops the server.
+The script starts a server with `cargo run -- serve`. It then runs the blocks marked `sh` of each
+document from top to bottom, in one shell for each document. The README and the tutorial also have a
+block that contains only `cargo run -- serve`. The script does not run this block, because the
+server already runs. At the end, the script stops the server.
 
 If TOKENRY is given, it must be the path of the built command. A script then replaces `cargo`, so
 that `cargo run` runs this command.
@@ -28,9 +28,9 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# For each document, the number of blocks that contain only `cargo run`.
+# For each document, the number of blocks that contain only `cargo run -- serve`.
 DOCUMENTS = {"README.md": 1, "docs/tutorial.md": 1, "docs/reference/console.md": 0}
-SERVER = "cargo run"
+SERVER = "cargo run -- serve"
 # The script that replaces `cargo` if TOKENRY is given. It accepts only `cargo run`. It passes the
 # arguments after `--` to the built command.
 STAND_IN = """#!/bin/sh

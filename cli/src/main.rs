@@ -22,12 +22,10 @@ use tokenry::{
 
 /// Run Tokenry on this computer, create the accounts of a deployment, and call the API
 #[derive(Debug, Parser)]
-#[command(name = "tokenry", version, args_conflicts_with_subcommands = true, after_long_help = EXIT_CODES)]
+#[command(name = "tokenry", version, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    serve: Serve,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +48,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| without_values(error).exit());
-    let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+    let done = match cli.command {
         Command::Serve(args) => serve::run(args).await.map_err(other),
         Command::Bootstrap(args) => bootstrap::run(args).await.map_err(other),
         Command::Migrate(args) => migrate::run(args).await.map_err(other),

@@ -321,7 +321,7 @@ async fn only_the_owner_can_read_the_files_in_the_data_directory() {
 
 #[tokio::test]
 async fn a_request_with_the_host_of_another_machine_gets_421() {
-    let server = Server::start(&["--memory", "--port", "0", "--json"]);
+    let server = Server::start(&["serve", "--memory", "--port", "0", "--json"]);
     let path = format!("/api/users/{}/tokens", server.text("userId"));
     let ask = async |method: reqwest::Method, path: &str, host: &str| {
         let request = server
@@ -370,7 +370,7 @@ async fn a_request_with_the_host_of_another_machine_gets_421() {
 fn a_request_gets_421_if_any_host_header_or_the_target_has_the_host_of_another_machine() {
     use std::io::{Read, Write};
 
-    let server = Server::start(&["--memory", "--port", "0", "--json"]);
+    let server = Server::start(&["serve", "--memory", "--port", "0", "--json"]);
     let url = server.text("url");
     let address = url.trim_start_matches("http://");
     for (target, hosts, status) in [
@@ -398,16 +398,16 @@ fn a_request_gets_421_if_any_host_header_or_the_target_has_the_host_of_another_m
 
 #[tokio::test]
 async fn a_database_in_memory_is_lost_when_the_process_ends() {
-    let mut first = Server::start(&["--memory", "--port", "0", "--json"]);
+    let mut first = Server::start(&["serve", "--memory", "--port", "0", "--json"]);
     assert!(first.mint("").await.is_some());
     assert!(first.signal("-TERM").success());
-    let second = Server::start(&["--memory", "--port", "0", "--json"]);
+    let second = Server::start(&["serve", "--memory", "--port", "0", "--json"]);
     assert_ne!(first.text("accountToken"), second.text("accountToken"));
 }
 
 #[tokio::test]
 async fn the_log_has_a_line_for_each_request_and_no_secret() {
-    let mut server = Server::start(&["--memory", "--port", "0", "--json", "--log", "trace"]);
+    let mut server = Server::start(&["serve", "--memory", "--port", "0", "--json", "--log", "trace"]);
     let token = server.mint("").await.expect("the server creates a token");
     assert!(server.is_active(&token).await);
     assert!(!server.is_active("tk_uf_rubbish").await);
@@ -518,7 +518,7 @@ async fn no_email_token_or_password_is_in_the_log_or_in_a_file() {
 
 #[tokio::test]
 async fn serve_without_json_prints_a_curl_command_that_works_unchanged() {
-    let mut child = tokenry(&["--memory", "--port", "0"]).spawn().unwrap();
+    let mut child = tokenry(&["serve", "--memory", "--port", "0"]).spawn().unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let curl = stdout
         .lines()
@@ -587,7 +587,7 @@ fn an_unusable_directory_is_reported_in_one_line() {
 
     for data in [&file, &file.join("below"), &broken, &half] {
         let data = data.to_str().unwrap();
-        let line = refusal(&["--port", "0", "--data", data]);
+        let line = refusal(&["serve", "--port", "0", "--data", data]);
         assert!(
             line.starts_with("cannot use ") && line.contains(data),
             "{line}"

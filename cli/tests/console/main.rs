@@ -2,6 +2,7 @@
 
 mod canned;
 mod commands;
+mod help;
 mod https;
 mod login;
 mod refusals;
