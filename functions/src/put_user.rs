@@ -37,7 +37,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
 
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::PUT_USER, user_ecosystem(&request).as_ref())?;
-    let (id, change) = combine(id, change(&request))?;
+    let (id, change) = combine(id, change(app, &request))?;
     let slot = permit.user_slot(&id)?;
 
     match directory::put_user(app, permit.proof, slot, change).await? {
@@ -46,15 +46,16 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     }
 }
 
-fn change(request: &Request) -> Result<UserChange> {
+fn change(app: &App, request: &Request) -> Result<UserChange> {
     let mut body = Fields::json(request)?;
     let must_be_new = only_if_none_exists(request);
+    let min_length = app.settings().password_min_length;
     let change = UserChange {
         must_be_new: matches!(must_be_new, Ok(true)),
         admin: body.boolean("admin"),
         active: body.boolean("active"),
         email: body.nullable("email", Email::parse),
-        password: body.nullable("password", Password::parse_new),
+        password: body.nullable("password", |text| Password::parse_new(text, min_length)),
     };
     let fields = combine(Fields::query(request).finish(), body.finish());
     combine(must_be_new, fields).map(|_| change)

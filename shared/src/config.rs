@@ -9,6 +9,7 @@ use crate::domain::{
     id::EcosystemId,
     number,
     owner::OwnerKey,
+    password::MinLength,
     shortcode::CodeSpace,
     time::Timestamp,
     token::{Holder, PlainToken},
@@ -30,6 +31,9 @@ pub const SHORTCODE_LENGTH: &str = "TOKENRY_SHORTCODE_LENGTH";
 /// without a server token share one limit. All attempts with server tokens of the same ecosystem
 /// share a separate limit.
 pub const SHORTCODE_FAILURES: &str = "TOKENRY_SHORTCODE_FAILURES_PER_MINUTE";
+
+/// The variable for the minimum number of characters of a new password: 8 (default) to 64.
+pub const PASSWORD_MIN_LENGTH: &str = "TOKENRY_PASSWORD_MIN_LENGTH";
 
 /// The variable for a time in RFC 3339 format. Tokens and short codes that were created before this
 /// time are invalid.
@@ -65,6 +69,8 @@ pub struct Settings {
     pub code_space: CodeSpace,
     /// How many attempts to exchange a short code may fail per minute.
     pub shortcode_failures_per_minute: u32,
+    /// The minimum length of a new password.
+    pub password_min_length: MinLength,
     /// Tokens and short codes that were created before this time are rejected.
     pub not_before: Option<Timestamp>,
     /// For how many seconds the verification of a caller is remembered.
@@ -114,6 +120,7 @@ impl Default for Settings {
         Self {
             code_space: CodeSpace::default(),
             shortcode_failures_per_minute: 60,
+            password_min_length: MinLength::default(),
             not_before: None,
             caller_memory_seconds: 0,
             public_url: None,
@@ -145,6 +152,11 @@ impl Settings {
             let failures = number::positive(&failures, u32::MAX);
             settings.shortcode_failures_per_minute =
                 failures.map_err(|_| format!("{SHORTCODE_FAILURES} is not a positive number"))?;
+        }
+        if let Some(length) = variable(PASSWORD_MIN_LENGTH) {
+            let length = length.parse().ok().and_then(MinLength::new);
+            settings.password_min_length = length
+                .ok_or_else(|| format!("{PASSWORD_MIN_LENGTH} is not a number from 8 to 64"))?;
         }
         if let Some(time) = variable(NOT_BEFORE) {
             let time = Timestamp::parse(&time).ok_or_else(|| {
@@ -349,6 +361,9 @@ mod tests {
             (SHORTCODE_LENGTH, "six"),
             (SHORTCODE_FAILURES, "0"),
             (SHORTCODE_FAILURES, "-1"),
+            (PASSWORD_MIN_LENGTH, "7"),
+            (PASSWORD_MIN_LENGTH, "65"),
+            (PASSWORD_MIN_LENGTH, "eight"),
             (CALLER_MEMORY_SECONDS, "6"),
             (CALLER_MEMORY_SECONDS, "-1"),
             (NOT_BEFORE, "yesterday"),
@@ -378,6 +393,7 @@ mod tests {
             (IDENTITY_TABLE, "t"),
             (SHORTCODE_LENGTH, "8"),
             (SHORTCODE_FAILURES, "7"),
+            (PASSWORD_MIN_LENGTH, "15"),
             (CALLER_MEMORY_SECONDS, "5"),
             (NOT_BEFORE, "2026-01-01T00:00:00Z"),
             (PUBLIC_URL, "https://auth.example.com/api/"),
@@ -387,6 +403,7 @@ mod tests {
         let settings = with(&set).unwrap().settings;
         assert_eq!(settings.code_space, CodeSpace::of_length(8).unwrap());
         assert_eq!(settings.shortcode_failures_per_minute, 7);
+        assert_eq!(Some(settings.password_min_length), MinLength::new(15));
         assert_eq!(settings.caller_memory_seconds, 5);
         assert_eq!(
             settings.not_before,

@@ -28,7 +28,11 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde_json::json;
 use shared::{
     App,
-    domain::{email::Email, id::UserId, password::Password},
+    domain::{
+        email::Email,
+        id::UserId,
+        password::{MinLength, Password},
+    },
     service::{
         access::{MayWrite, UserSlot},
         app::Clock,
@@ -131,7 +135,7 @@ async fn make_user(app: &App) {
     let change = UserChange {
         email: Some(Some(Email::parse(KNOWN).expect("the address is valid"))),
         password: Some(Some(
-            Password::parse_new(RIGHT).expect("the password is valid"),
+            Password::parse_new(RIGHT, MinLength::default()).expect("the password is valid"),
         )),
         ..UserChange::default()
     };

@@ -3,7 +3,10 @@
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use shared::domain::token::ExpiryType;
+use shared::{
+    config::Settings,
+    domain::{password::MinLength, token::ExpiryType},
+};
 use tests::{Answer, Event, Fault, Service, pause};
 
 use crate::{
@@ -587,6 +590,44 @@ async fn a_new_password_must_have_8_to_256_characters() {
         );
     }
     assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_new_password_must_not_be_common_but_a_common_one_that_is_stored_still_logs_in() {
+    let (service, bob) = with_bob().await;
+    let path = format!("/api/users/{bob}");
+    for password in ["password1", "PASSWORD1", "ｐａｓｓｗｏｒｄ１", "1q2w3e4r5t"] {
+        let body = json!({ "password": password, "admin": true }).to_string();
+        let answer = service.manage("PUT", &path, &body).await;
+        assert_invalid(&answer, &[("body", "password", "password is too common")]);
+    }
+    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+
+    store_hash(&service, &bob, &hash("password1", 19_456, 2, 32)).await;
+    let answer = service.log_in("192.0.2.1", BOB, "password1").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_minimum_length_is_for_new_passwords_only() {
+    let service = Service::start_with(Settings {
+        password_min_length: MinLength::new(15).unwrap(),
+        ..Settings::default()
+    })
+    .await;
+    let path = format!("/api/users/{};bob", service.ecosystem.id.as_str());
+    let body = json!({ "email": BOB, "password": "correct horse " });
+    let answer = service.manage("PUT", &path, &body.to_string()).await;
+    let message = "field must be at least 15 characters";
+    assert_invalid(&answer, &[("body", "password", message)]);
+    let body = json!({ "email": BOB, "password": "correct horse b" });
+    let answer = service.manage("PUT", &path, &body.to_string()).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+
+    let bob = path.trim_start_matches("/api/users/");
+    store_hash(&service, bob, &hash("a horse", 19_456, 2, 32)).await;
+    let answer = service.log_in("192.0.2.1", BOB, "a horse").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use functions::{FUNCTIONS, Function, Kind, endpoints};
 use lambda_http::http::Method;
 use serde_json::{Map, Value, json};
-use shared::config::{CALLER_MEMORY_SECONDS, EPHEMERAL_TABLE, PUBLIC_URL, Uses, VALUE_KEY};
+use shared::config::{
+    CALLER_MEMORY_SECONDS, EPHEMERAL_TABLE, PASSWORD_MIN_LENGTH, PUBLIC_URL, Uses, VALUE_KEY,
+};
 
 /// The content of `template.yaml`, with its anchors resolved and without CloudFormation's tags. For
 /// example, `!Ref Api` is read as `Api`.
@@ -126,6 +128,19 @@ fn only_the_metadata_endpoint_has_the_environment_variable_with_the_public_addre
     let address = TEMPLATE["Parameters"]["PublicUrl"]["MaxLength"].as_u64();
     let length = "error 2026-01-01T00:00:00Z ".len() + arn.len() + 100 + " 5 ".len();
     assert!(length + usize::try_from(address.unwrap()).unwrap() <= 256);
+}
+
+#[test]
+fn only_functions_that_set_a_password_have_the_environment_variable_with_its_minimum_length() {
+    for function in FUNCTIONS {
+        let variables = &properties(function)["Environment"]["Variables"];
+        let given = variables.get(PASSWORD_MIN_LENGTH).and_then(Value::as_str);
+        let expected = (function.name == "put-user").then_some("PasswordMinLength");
+        assert_eq!(given, expected, "{}", function.name);
+    }
+    let parameter = &TEMPLATE["Parameters"]["PasswordMinLength"];
+    let limits = ["Default", "MinValue", "MaxValue"].map(|key| parameter[key].as_u64());
+    assert_eq!(limits, [Some(8), Some(8), Some(64)]);
 }
 
 #[test]

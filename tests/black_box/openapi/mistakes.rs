@@ -16,9 +16,10 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
     let body = Part::operation(endpoint).and_then(|of| of.get("requestBody")?.get("content"));
     let reads = |media_type| body.as_ref().is_some_and(|of| of.get(media_type).is_some());
     match (example, endpoint.name) {
-        // A log-in accepts a password that is too short for a new password. A request that creates
+        // A log-in accepts a password that a user cannot set. A request that creates
         // a user may omit the address and the password.
-        ("passwordTooShort", "log-in-with-password") | ("bothRequired", "put-user") => false,
+        ("passwordTooShort" | "passwordTooCommon", "log-in-with-password")
+        | ("bothRequired", "put-user") => false,
         ("noObject", _) => reads("application/json"),
         ("twiceInQueryAndBody", name) => name.starts_with("create-") && name.ends_with("er-token"),
         // In the endpoints that create a token, a field of the body may also be in the query.
@@ -103,6 +104,7 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         }
         "emailTwice" => query(event, &format!("email={ADDRESS}")),
         "passwordTooShort" => body(event, "password", "1234567".into()),
+        "passwordTooCommon" => body(event, "password", "Password1".into()),
         "passwordTooLong" => body(event, "password", "x".repeat(257).into()),
         "settings" => event.json_body(r#"{"maxTokensPerUser":101,"whenFull":"revoke"}"#),
         "noBoolean" => body(event, "admin", 1.into()),
