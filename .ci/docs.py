@@ -29,8 +29,8 @@ CONFIGURATION = ROOT / "docs/reference/configuration.md"
 CONSOLE = ROOT / "docs/reference/console.md"
 PATH = re.compile(r"`((?:api|cli|docs|functions|shared|tests|\.ci|\.github)/[\w./-]*)`")
 # The last part of a help text. It lists the options that every command that calls the API has. The
-# document shows these options only once.
-CONNECTION = re.compile(r"\nConnection:\n.*", re.S)
+# document shows these options only once, in the help of `tokenry`.
+OPTIONS = re.compile(r"\nOptions of all commands that call the API:\n.*", re.S)
 
 
 def parameters():
@@ -50,14 +50,12 @@ def help_of(tokenry, *command):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKENRY_")}
     ran = subprocess.run([tokenry, *command, "--help"], env=environment, capture_output=True, text=True, check=True)
     text = "\n".join(line.rstrip() for line in ran.stdout.splitlines())
-    shown = CONNECTION.sub("", text).rstrip()
+    shown = OPTIONS.sub("", text).rstrip() if command else text.rstrip()
     yield f"### {' '.join(('tokenry', *command))}\n\n```text\n{shown}\n```"
     below = re.search(r"^Commands:\n((?:  .*\n)+)", text, re.M)
     for name in re.findall(r"^  (\S+)", below[1] if below else "", re.M):
         if name != "help":
             yield from help_of(tokenry, *command, name)
-    if command == ("introspect",):
-        yield "### Options of all commands that call the API\n\n```text" + CONNECTION.search(text)[0].rstrip() + "\n```"
 
 
 def differs(path, name, expected, write):

@@ -1,9 +1,14 @@
 //! The `tokenry` command.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{
-    CommandFactory, Parser, Subcommand,
+    CommandFactory, FromArgMatches, Parser, Subcommand,
     error::{ContextKind, ContextValue, Error, ErrorKind},
 };
 use clap_complete::Shell;
@@ -12,6 +17,7 @@ use tokenry::{
     console::{
         Console,
         failure::{EXIT_CODES, Failure, Kind},
+        options::Options,
         output,
     },
     migrate::{self, Migrate},
@@ -26,6 +32,8 @@ use tokenry::{
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,24 +55,100 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| without_values(error).exit());
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(without_values(error)),
+    };
+    let mut json = false;
     let done = match cli.command {
         Command::Serve(args) => serve::run(args).await.map_err(other),
         Command::Bootstrap(args) => bootstrap::run(args).await.map_err(other),
         Command::Migrate(args) => migrate::run(args).await.map_err(other),
         Command::ValueKey(command) => value_key::run(command).await.map_err(other),
         Command::TagKey(command) => tag_key::run(command).await.map_err(other),
-        Command::Console(console) => console.run().await,
+        Command::Console(console) => {
+            json = cli.options.json();
+            console.run(cli.options).await
+        }
         Command::Completions { shell } => completions(shell),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // `eprintln!` would panic if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "{failure}");
-            failure.exit_code()
+        Err(failure) => fail(&failure, json),
+    }
+}
+
+/// Prints a failure, and returns its exit code.
+fn fail(failure: &Failure, json: bool) -> ExitCode {
+    let line = if json {
+        failure.json()
+    } else {
+        failure.to_string()
+    };
+    // `eprintln!` would panic if standard error is closed.
+    let _ = writeln!(io::stderr(), "{line}");
+    failure.exit_code()
+}
+
+/// Returns the command. Only the commands that call the API show the options of the console.
+fn command() -> clap::Command {
+    let console = Console::augment_subcommands(clap::Command::new(""));
+    let mut command = Cli::command();
+    for local in Cli::command()
+        .get_subcommands()
+        .map(clap::Command::get_name)
+    {
+        if console.find_subcommand(local).is_none() {
+            command = command.mut_subcommand(local, Options::hide_in);
         }
     }
+    command.mut_subcommand("user", |user| {
+        user.mut_subcommand("export", Options::hide_in)
+    })
+}
+
+fn parse() -> Result<Cli, Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(env::args_os())?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let calls_api = matches!(&cli.command, Command::Console(console) if console.calls_api());
+    match Options::first_given(&matches) {
+        Some(option) if !calls_api => {
+            let line = format!("{option} is only for commands that call the API");
+            Err(command.error(ErrorKind::ArgumentConflict, line))
+        }
+        _ => Ok(cli),
+    }
+}
+
+/// Prints an error of clap, or the help, and returns the exit code.
+fn refuse(error: Error) -> ExitCode {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() || is_help || !wants_json() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    // The usage follows the cause, and is for people.
+    let cause = ["\n\nUsage:", "\n\nFor more"]
+        .iter()
+        .fold(text.as_str(), |text, end| {
+            text.split(end).next().unwrap_or(text)
+        });
+    let words: Vec<_> = cause
+        .trim_start_matches("error: ")
+        .split_whitespace()
+        .collect();
+    fail(&Failure::usage(words.join(" ")), true)
+}
+
+/// Returns whether the arguments, which clap cannot parse, ask for JSON.
+fn wants_json() -> bool {
+    let arguments: Vec<_> = env::args_os().collect();
+    let alone = |argument: &OsString| argument == "--json" || argument == "--output=json";
+    arguments.iter().any(alone)
+        || arguments
+            .windows(2)
+            .any(|pair| pair == ["--output", "json"])
 }
 
 fn other(line: String) -> Failure {
@@ -73,7 +157,7 @@ fn other(line: String) -> Failure {
 
 fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "tokenry", &mut script);
+    clap_complete::generate(shell, &mut command(), "tokenry", &mut script);
     output::print(String::from_utf8_lossy(&script).trim_end())
 }
 

@@ -407,7 +407,9 @@ async fn a_database_in_memory_is_lost_when_the_process_ends() {
 
 #[tokio::test]
 async fn the_log_has_a_line_for_each_request_and_no_secret() {
-    let mut server = Server::start(&["serve", "--memory", "--port", "0", "--json", "--log", "trace"]);
+    let mut server = Server::start(&[
+        "serve", "--memory", "--port", "0", "--json", "--log", "trace",
+    ]);
     let token = server.mint("").await.expect("the server creates a token");
     assert!(server.is_active(&token).await);
     assert!(!server.is_active("tk_uf_rubbish").await);
@@ -518,7 +520,9 @@ async fn no_email_token_or_password_is_in_the_log_or_in_a_file() {
 
 #[tokio::test]
 async fn serve_without_json_prints_a_curl_command_that_works_unchanged() {
-    let mut child = tokenry(&["serve", "--memory", "--port", "0"]).spawn().unwrap();
+    let mut child = tokenry(&["serve", "--memory", "--port", "0"])
+        .spawn()
+        .unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let curl = stdout
         .lines()

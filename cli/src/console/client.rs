@@ -16,10 +16,13 @@ use ureq::{
     },
     tls::{RootCerts, TlsConfig},
 };
-use url::form_urlencoded::Serializer;
+use url::{Url, form_urlencoded::Serializer};
 use zeroize::Zeroizing;
 
-use super::failure::{Failure, Kind};
+use super::{
+    failure::{Failure, Kind},
+    options::is_loopback,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The maximum length of a response, in bytes. The API's responses are shorter.
@@ -33,6 +36,8 @@ pub struct Client {
     url: String,
     token: Option<Secret>,
     timeout: Duration,
+    /// What the user can do if the API rejects the token.
+    advice: Option<String>,
 }
 
 /// The query or body of a request, which may contain a secret.
@@ -104,7 +109,15 @@ impl Client {
             url,
             token,
             timeout,
+            advice: None,
         }
+    }
+
+    /// Adds this advice to the message of a 401.
+    #[must_use]
+    pub(super) fn with_advice(mut self, advice: String) -> Self {
+        self.advice = Some(advice);
+        self
     }
 
     /// Returns the API's address, without a trailing `/`.
@@ -187,12 +200,24 @@ impl Client {
                 let line = format!("{url} did not respond within {seconds} s");
                 Failure::new(Kind::Unavailable, line)
             }
+            // rustls reports this error if a server without TLS responds.
+            Error::Io(error) if error.to_string().contains("InvalidContentType") => {
+                let line = format!("{url} does not use TLS: use http:// for this address");
+                Failure::new(Kind::Other, line)
+            }
             // rustls reports an untrusted certificate with this kind of error.
             Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 Failure::new(Kind::Other, format!("{url} cannot be trusted: {error}"))
             }
             Error::Io(_) | Error::HostNotFound | Error::ConnectionFailed => {
-                Failure::new(Kind::Unavailable, format!("cannot reach {url}: {error}"))
+                let is_local = Url::parse(url).is_ok_and(|url| is_loopback(&url));
+                let advice = if is_local {
+                    "; `tokenry serve` starts a local server"
+                } else {
+                    ""
+                };
+                let line = format!("cannot reach {url}: {error}{advice}");
+                Failure::new(Kind::Unavailable, line)
             }
             other => Failure::new(Kind::Other, format!("the request to {url} failed: {other}")),
         }
@@ -207,7 +232,7 @@ impl Client {
         // with JSON, and another server responds with a web page.
         let is_text = header(CONTENT_TYPE).is_some_and(|it| it.starts_with("text/plain"));
         if status == StatusCode::NOT_FOUND && is_text && body.lines().count() == 1 {
-            return Failure::new(Kind::NotFound, body);
+            return Failure::new(Kind::NotFound, body).of_response(status, Vec::new());
         }
         let kind = match status.as_u16() {
             400 | 413 => Kind::Usage,
@@ -215,7 +240,8 @@ impl Client {
             502..=504 => Kind::Unavailable,
             _ => Kind::Other,
         };
-        let mut line = match serde_json::from_str::<ApiError>(body) {
+        let told = serde_json::from_str::<ApiError>(body);
+        let mut line = match &told {
             Ok(told) => told.to_string(),
             Err(_) if kind == Kind::Other && !status.is_server_error() => {
                 format!(
@@ -227,12 +253,17 @@ impl Client {
         };
         if let Some(seconds) = header(RETRY_AFTER) {
             line = format!("{line} (retry in {seconds} s)");
+        } else if status == StatusCode::UNAUTHORIZED
+            && let Some(advice) = &self.advice
+        {
+            line = format!("{line} ({advice})");
         } else if status.is_server_error()
             && let Some(id) = header(REQUEST_ID)
         {
             line = format!("{line} (request {id})");
         }
-        Failure::new(kind, line)
+        let problems = told.map_or_else(|_| Vec::new(), |told| told.errors);
+        Failure::new(kind, line).of_response(status, problems)
     }
 }
 

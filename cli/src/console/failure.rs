@@ -2,6 +2,10 @@
 
 use std::{fmt, process::ExitCode};
 
+use serde::Serialize;
+use tokenry_api::Problem;
+use ureq::http::StatusCode;
+
 /// The exit codes in `tokenry --help`.
 pub const EXIT_CODES: &str = "\
 Exit codes of the commands that call the API:
@@ -35,11 +39,26 @@ pub enum Kind {
     Interrupted = 130,
 }
 
-/// A failure. Its line contains no secret and no control character.
+/// A failure. Its texts contain no secret and no control character.
 #[derive(Clone, Debug)]
 pub struct Failure {
     kind: Kind,
     line: String,
+    /// The status and the problems of the API's response, if there is a response.
+    status: Option<u16>,
+    problems: Vec<Problem>,
+}
+
+/// The JSON of a failure.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    message: &'a str,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
+    errors: &'a [Problem],
 }
 
 impl Failure {
@@ -48,8 +67,23 @@ impl Failure {
     pub fn new(kind: Kind, line: impl fmt::Display) -> Self {
         Self {
             kind,
-            line: without_tokens(&printable(&line.to_string())),
+            line: clean(&line.to_string()),
+            status: None,
+            problems: Vec::new(),
         }
+    }
+
+    /// Adds the status and the problems of the API's response. Cleans the texts of the problems
+    /// like [`Failure::new`].
+    #[must_use]
+    pub fn of_response(mut self, status: StatusCode, problems: Vec<Problem>) -> Self {
+        self.status = Some(status.as_u16());
+        self.problems = problems;
+        for problem in &mut self.problems {
+            problem.message = clean(&problem.message);
+            problem.path = problem.path.as_deref().map(clean);
+        }
+        self
     }
 
     /// Creates a failure for invalid input.
@@ -62,6 +96,21 @@ impl Failure {
         Self::new(Kind::Interrupted, "interrupted")
     }
 
+    /// Returns the failure as one line of JSON.
+    ///
+    /// # Panics
+    /// The failure cannot be serialized, which does not happen.
+    pub fn json(&self) -> String {
+        let report = Report {
+            message: &self.line,
+            exit_code: self.kind as u8,
+            status: self.status,
+            errors: &self.problems,
+        };
+        let report = serde_json::to_string(&report).expect("a failure serializes to JSON");
+        format!(r#"{{"error":{report}}}"#)
+    }
+
     /// Returns the exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
@@ -72,6 +121,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line)
     }
+}
+
+fn clean(text: &str) -> String {
+    without_tokens(&printable(text))
 }
 
 /// Replaces text that looks like a token with `***`.

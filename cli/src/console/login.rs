@@ -1,4 +1,4 @@
-//! `tokenry login`: creates the profile.
+//! `tokenry login` and `tokenry logout`: create and remove the profile.
 
 use clap::Args;
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::{
     client::{Payload, not_tokenry},
     failure::Failure,
     options::Options,
-    output,
+    output, profile,
     token::INTROSPECT,
 };
 
@@ -54,5 +54,45 @@ impl Run for Login {
         output.done(&format!(
             "The {holder} token{of} for {url} is stored in {path}."
         ))
+    }
+}
+
+/// The profile to remove
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Logout {
+    /// Revoke the profile's token first, so that nobody can use it any more
+    #[arg(long)]
+    revoke: bool,
+}
+
+impl Run for Logout {
+    /// Removes the profile. A profile whose token cannot be revoked stays.
+    fn run(self, options: &Options) -> Result<(), Failure> {
+        let path = options.profile_path()?;
+        let revoked = if self.revoke {
+            let kept = options.kept(&path)?;
+            kept.map(|kept| {
+                let client = options.connect(&kept.url, None);
+                let token = Payload::Token(kept.token);
+                client.call(Method::POST, "/api/auth/revoke", token)
+            })
+            .transpose()?
+            .is_some()
+        } else {
+            false
+        };
+        if !profile::remove(&path)? {
+            let line = format!("not logged in: there is no profile {}", path.display());
+            return Err(Failure::usage(line));
+        }
+        let first = if revoked {
+            "The token is revoked. "
+        } else {
+            ""
+        };
+        let path = path.display();
+        options
+            .output()
+            .done(&format!("{first}The profile {path} is removed."))
     }
 }

@@ -24,7 +24,7 @@ pub mod token;
 use std::{fmt::Display, time::Duration};
 
 use clap::{
-    Args, Subcommand,
+    Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use shared::domain::{
@@ -41,32 +41,41 @@ use options::Options;
 #[derive(Clone, Debug, Subcommand)]
 pub enum Console {
     /// Store the API's address and a token in the profile; prompts for the token
-    Login(Leaf<login::Login>),
+    Login(login::Login),
+    /// Remove the profile
+    Logout(login::Logout),
+    /// Show the token that the console uses
+    Whoami(token::Whoami),
     /// Manage ecosystems, which contain users
-    Ecosystem(Group<directory::Ecosystem>),
+    #[command(subcommand)]
+    Ecosystem(directory::Ecosystem),
     /// Manage the environments of an ecosystem; an environment's short code creates a new user
-    Environment(Group<directory::Environment>),
+    #[command(subcommand)]
+    Environment(directory::Environment),
     /// Manage users and their tokens
-    User(Group<directory::User>),
+    #[command(subcommand)]
+    User(directory::User),
     /// Manage server tokens, which give access to the environments, users and tokens of one
     /// ecosystem
-    ServerToken(Group<token::ServerToken>),
+    #[command(subcommand)]
+    ServerToken(token::ServerToken),
     /// Show, change, disable and enable one token of a user or an ecosystem
-    Token(Group<token::Token>),
+    #[command(subcommand)]
+    Token(token::Token),
     /// Create short codes and exchange them for tokens
-    Shortcode(Group<shortcode::Shortcode>),
+    #[command(subcommand)]
+    Shortcode(shortcode::Shortcode),
     /// Manage e-mail tokens; each user with an e-mail address can have one
-    EmailToken(Group<email_token::EmailToken>),
+    #[command(subcommand)]
+    EmailToken(email_token::EmailToken),
     /// Log in with a user's e-mail address and password, and print the user's e-mail token; prompts
     /// for the password. If the user has no valid e-mail token, the API creates one
-    LogIn(Leaf<email_token::LogIn>),
-    /// Show the token that the console uses
-    Whoami(Leaf<token::Whoami>),
+    LogIn(email_token::LogIn),
     /// Check whether a token is active; prompts for the token. The exit code is 0 if the token is
     /// active, and 4 if it is not
-    Introspect(Leaf<token::Introspect>),
+    Introspect(token::Introspect),
     /// Revoke a token; prompts for the token, and needs no other credential
-    Revoke(Leaf<token::Revoke>),
+    Revoke(token::Revoke),
 }
 
 /// After ctrl-C, a prompt has this much time to restore the terminal.
@@ -80,11 +89,12 @@ impl Console {
     ///
     /// # Panics
     /// The command panicked.
-    pub async fn run(self) -> Result<(), Failure> {
+    pub async fn run(self, options: Options) -> Result<(), Failure> {
         let (tell, mut running) = oneshot::channel();
+        let run = move || self.run_blocking(&options);
         // The command runs in a separate thread. A thread of the runtime would keep the process
         // alive until the command ends, also after ctrl-C.
-        std::thread::spawn(|| tell.send(self.run_blocking()));
+        std::thread::spawn(|| tell.send(run()));
         tokio::select! {
             done = &mut running => done.expect("no command panics"),
             _ = tokio::signal::ctrl_c() => {
@@ -94,21 +104,27 @@ impl Console {
         }
     }
 
-    fn run_blocking(self) -> Result<(), Failure> {
+    fn run_blocking(self, options: &Options) -> Result<(), Failure> {
         match self {
-            Self::Login(leaf) => leaf.run(),
-            Self::Ecosystem(group) => group.run(),
-            Self::Environment(group) => group.run(),
-            Self::User(group) => group.run(),
-            Self::ServerToken(group) => group.run(),
-            Self::Token(group) => group.run(),
-            Self::Shortcode(group) => group.run(),
-            Self::EmailToken(group) => group.run(),
-            Self::LogIn(leaf) => leaf.run(),
-            Self::Whoami(leaf) => leaf.run(),
-            Self::Introspect(leaf) => leaf.run(),
-            Self::Revoke(leaf) => leaf.run(),
+            Self::Login(command) => command.run(options),
+            Self::Logout(command) => command.run(options),
+            Self::Whoami(command) => command.run(options),
+            Self::Ecosystem(command) => command.run(options),
+            Self::Environment(command) => command.run(options),
+            Self::User(command) => command.run(options),
+            Self::ServerToken(command) => command.run(options),
+            Self::Token(command) => command.run(options),
+            Self::Shortcode(command) => command.run(options),
+            Self::EmailToken(command) => command.run(options),
+            Self::LogIn(command) => command.run(options),
+            Self::Introspect(command) => command.run(options),
+            Self::Revoke(command) => command.run(options),
         }
+    }
+
+    /// Returns whether the command calls the API.
+    pub fn calls_api(&self) -> bool {
+        !matches!(self, Self::User(directory::User::Export(_)))
     }
 }
 
@@ -121,57 +137,34 @@ pub trait Run {
     fn run(self, options: &Options) -> Result<(), Failure>;
 }
 
-/// A command with the console's options.
-#[derive(Clone, Debug, Args)]
-pub struct Leaf<T: Args> {
-    #[command(flatten)]
-    command: T,
-    #[command(flatten)]
-    options: Options,
-}
-
-impl<T: Args + Run> Leaf<T> {
-    fn run(self) -> Result<(), Failure> {
-        self.command.run(&self.options)
-    }
-}
-
-/// The commands for one kind of resource, with the console's options.
-#[derive(Clone, Debug, Args)]
-pub struct Group<T: Subcommand> {
-    #[command(subcommand)]
-    command: T,
-    #[command(flatten)]
-    options: Options,
-}
-
-impl<T: Subcommand + Run> Group<T> {
-    fn run(self) -> Result<(), Failure> {
-        self.command.run(&self.options)
-    }
-}
-
 // These functions validate ids before the ids become part of a path. With an empty token id, for
 // example, the request would go to another endpoint. clap puts the invalid argument in front of the
 // messages of these functions.
 
 fn ecosystem_id(text: &str) -> Result<EcosystemId, &'static str> {
-    EcosystemId::parse(text).map_err(|_| "must be \"C\" followed by 24 lowercase hex digits")
-}
-
-fn environment_id(text: &str) -> Result<EnvironmentId, &'static str> {
-    EnvironmentId::parse(text).map_err(|_| "must be \"E\" followed by 24 lowercase hex digits")
-}
-
-pub(crate) fn user_id(text: &str) -> Result<UserId, &'static str> {
-    UserId::parse(text).map_err(
-        |_| "must have the form ECOSYSTEM;NAME (in a shell, quote it: it contains a semicolon)",
+    EcosystemId::parse(text).map_err(
+        |_| "must be \"C\" followed by 24 lowercase hex digits, such as C58521fd8a5d9b5cc21987501",
     )
 }
 
+fn environment_id(text: &str) -> Result<EnvironmentId, &'static str> {
+    EnvironmentId::parse(text).map_err(
+        |_| "must be \"E\" followed by 24 lowercase hex digits, such as E58521fd8a5d9b5cc21987501",
+    )
+}
+
+pub(crate) fn user_id(text: &str) -> Result<UserId, &'static str> {
+    UserId::parse(text).map_err(|_| {
+        "must have the form ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob' (in a shell, \
+         quote it: it contains a semicolon)"
+    })
+}
+
 fn token_id(text: &str) -> Result<TokenId, &'static str> {
-    TokenId::parse(text)
-        .map_err(|_| "must be the id of a token (26 digits and capital letters), not the token")
+    TokenId::parse(text).map_err(|_| {
+        "must be the id of a token (26 digits and capital letters, such as \
+         01KDVDXH5GQ3T8Z6W2R9M4N7PB), not the token"
+    })
 }
 
 /// Returns the path of a user.

@@ -1,9 +1,9 @@
 //! The profile: the API's address and a token, in a file that only its owner can access.
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::{self, DirBuilder, File},
     io::{self, ErrorKind, Read, Write},
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, is_separator},
 };
 
 use etcetera::BaseStrategy;
@@ -22,15 +22,52 @@ pub struct Profile {
     pub token: Secret,
 }
 
-/// Returns the default path of the profile: `tokenry/profile.json` in the user's configuration
-/// directory (XDG).
+/// The maximum length of a profile's name.
+const MAX_NAME: usize = 64;
+
+/// Returns the path of a profile. `chosen` is a path if it contains `/` or `.json`, and otherwise a
+/// name. The files are in the user's configuration directory (XDG): `tokenry/profiles/NAME.json`,
+/// or `tokenry/profile.json` without a name.
 ///
 /// # Errors
-/// There is no home directory.
-pub fn default_path() -> Result<PathBuf, Failure> {
-    let strategy = etcetera::choose_base_strategy()
-        .map_err(|_| Failure::usage("there is no home directory: give --profile"))?;
-    Ok(strategy.config_dir().join("tokenry/profile.json"))
+/// `chosen` is neither a path nor a valid name, or there is no home directory.
+pub fn path(chosen: Option<&Path>) -> Result<PathBuf, Failure> {
+    let file = match chosen {
+        None => "tokenry/profile.json".to_owned(),
+        Some(chosen) => {
+            let text = chosen.to_string_lossy();
+            if text.contains(is_separator) || text.contains(".json") {
+                return Ok(chosen.to_owned());
+            }
+            let of_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+            if text.len() > MAX_NAME || !text.bytes().all(of_name) {
+                return Err(Failure::usage(
+                    "a profile is a name of 1 to 64 letters, digits, - and _, or a path that \
+                     contains / or .json",
+                ));
+            }
+            format!("tokenry/profiles/{text}.json")
+        }
+    };
+    let strategy = etcetera::choose_base_strategy().map_err(|_| {
+        Failure::usage("there is no home directory: give the path of a file with --profile")
+    })?;
+    Ok(strategy.config_dir().join(file))
+}
+
+/// Deletes a profile. Returns whether it existed.
+///
+/// # Errors
+/// The file cannot be deleted.
+pub fn remove(path: &Path) -> Result<bool, Failure> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => {
+            let line = format!("cannot delete the profile {}: {error}", path.display());
+            Err(Failure::new(Kind::Other, line))
+        }
+    }
 }
 
 impl Profile {

@@ -12,7 +12,7 @@ use crate::{refusal, run, tokenry};
 
 /// Starts a server that answers this number of requests, each with this response. Returns the
 /// server's URL, and a handle that returns the requests.
-fn server(requests: usize, answer: &str) -> (String, JoinHandle<String>) {
+pub(crate) fn server(requests: usize, answer: &str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = answer.to_owned();
@@ -20,9 +20,7 @@ fn server(requests: usize, answer: &str) -> (String, JoinHandle<String>) {
         let mut sent = String::new();
         for stream in listener.incoming().take(requests) {
             let mut stream = stream.unwrap();
-            let mut buffer = [0; 4096];
-            let length = stream.read(&mut buffer).unwrap();
-            sent.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            sent.push_str(&request(&mut stream));
             stream.write_all(answer.as_bytes()).unwrap();
         }
         sent
@@ -30,7 +28,28 @@ fn server(requests: usize, answer: &str) -> (String, JoinHandle<String>) {
     (url, sent)
 }
 
-fn answer(head: &str, body: &str) -> String {
+/// Reads a request with its body.
+fn request(stream: &mut impl Read) -> String {
+    let mut request = String::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(length > 0, "the request has no end: {request}");
+        request.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        let Some((head, body)) = request.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let expected = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |length| length.parse().unwrap());
+        if body.len() >= expected {
+            return request;
+        }
+    }
+}
+
+pub(crate) fn answer(head: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
 }

@@ -336,7 +336,8 @@ fn a_token_is_revoked_without_another_credential_and_is_not_active_afterwards() 
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
 
     let ran = run(serve.command(&["introspect", "--json"]), &token);
-    let expected = (4, "{\"active\":false}\n", "the token is not active\n");
+    let error = "{\"error\":{\"message\":\"the token is not active\",\"exitCode\":4}}\n";
+    let expected = (4, "{\"active\":false}\n", error);
     assert_eq!(
         (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
         expected

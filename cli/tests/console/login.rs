@@ -165,6 +165,111 @@ fn a_flag_or_a_variable_selects_another_profile() {
     assert_eq!(run(command, "").code, 0);
 }
 
+#[test]
+fn a_name_selects_a_profile_and_a_path_selects_a_file() {
+    let serve = Serve::start();
+    let home = serve.home.path();
+    let profiles = home.join(".config/tokenry/profiles");
+    let login = |profile: &str| {
+        let arguments = ["--profile", profile, "login", "--url", &serve.url];
+        run(tokenry(home, &arguments), &serve.account_token)
+    };
+    let longest = "x".repeat(64);
+    for name in ["staging", "a-B_9", longest.as_str()] {
+        assert_eq!(serve.get(&["--profile", name]).code, 2);
+        let ran = login(name);
+        let path = profiles.join(format!("{name}.json"));
+        assert!(ran.stdout.contains(path.to_str().unwrap()), "{ran:?}");
+        #[cfg(unix)]
+        assert_eq!((mode(&profiles), mode(&path)), (0o700, 0o600));
+        assert_eq!(serve.get(&["--profile", name]).code, 0);
+        let mut command = tokenry(home, &["user", "get", &serve.user_id]);
+        command.env("TOKENRY_PROFILE", name);
+        assert_eq!(run(command, "").code, 0);
+    }
+    assert_eq!(fs::read_dir(&profiles).unwrap().count(), 3);
+    // The default profile is another file.
+    assert!(!serve.profile().exists());
+    assert_eq!(serve.get(&[]).code, 2);
+
+    // A path without a directory is relative to the working directory.
+    let mut command = tokenry(
+        home,
+        &["login", "--url", &serve.url, "--profile", "here.json"],
+    );
+    command.current_dir(home);
+    assert_eq!(run(command, &serve.account_token).code, 0);
+    assert!(home.join("here.json").is_file());
+
+    let too_long = "x".repeat(65);
+    for invalid in ["a b", "a.b", "..", "ä", "tk_secret!", too_long.as_str()] {
+        let arguments = ["login", "--url", &serve.url, "--profile", invalid];
+        let line = refusal(tokenry(home, &arguments), 2, &serve.account_token);
+        assert!(
+            line.starts_with("a profile is a name of 1 to 64 letters, "),
+            "{line}"
+        );
+    }
+    assert_eq!(fs::read_dir(&profiles).unwrap().count(), 3);
+}
+
+#[test]
+fn a_profile_of_an_earlier_release_works() {
+    let serve = Serve::start();
+    let path = serve.profile();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let (url, token) = (&serve.url, &serve.account_token);
+    fs::write(&path, format!(r#"{{"url":"{url}","token":"{token}"}}"#)).unwrap();
+    #[cfg(unix)]
+    set_mode(&path, 0o600);
+    assert_eq!(serve.get(&[]).code, 0);
+}
+
+#[test]
+fn logout_removes_the_profile_and_revokes_its_token_only_on_request() {
+    let serve = Serve::start();
+    let home = serve.home.path();
+    let path = serve.profile();
+    let token = serve.token(&[]);
+    let line = refusal(tokenry(home, &["logout"]), 2, "");
+    let missing = format!("not logged in: there is no profile {}", path.display());
+    assert_eq!(line, missing);
+    assert_eq!(
+        refusal(tokenry(home, &["logout", "--revoke"]), 2, ""),
+        missing
+    );
+
+    assert_eq!(serve.log_in(&token).code, 0);
+    let ran = run(tokenry(home, &["logout"]), "");
+    let removed = format!("The profile {} is removed.\n", path.display());
+    assert_eq!((ran.code, &ran.stdout), (0, &removed));
+    assert!(!path.exists());
+    assert_eq!(serve.json_with(&token, &["introspect"])["active"], true);
+
+    // The variables do not matter: `logout` revokes the token of the profile.
+    assert_eq!(serve.log_in(&token).code, 0);
+    assert_eq!(
+        serve.ok(&["logout", "--revoke"]),
+        format!("The token is revoked. {removed}")
+    );
+    assert!(!path.exists());
+    assert_eq!(run(serve.command(&["introspect"]), &token).code, 4);
+
+    // If the token cannot be revoked, the profile stays.
+    fs::write(&path, r#"{"url":"http://127.0.0.1:1","token":"x"}"#).unwrap();
+    #[cfg(unix)]
+    set_mode(&path, 0o600);
+    refusal(tokenry(home, &["logout", "--revoke"]), 5, "");
+    assert!(path.exists());
+    // `logout` also removes a profile that is invalid, and only the chosen one.
+    fs::write(&path, "garbage").unwrap();
+    refusal(tokenry(home, &["logout", "--revoke"]), 2, "");
+    refusal(tokenry(home, &["logout", "--profile", "other"]), 2, "");
+    assert!(path.exists());
+    assert_eq!(serve.ok(&["logout", "--output", "json"]), "");
+    assert!(!path.exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn the_error_for_an_invalid_profile_is_one_line_without_the_profiles_content() {
