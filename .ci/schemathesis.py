@@ -180,7 +180,7 @@ def run(tokenry, seed, who, options):
             ran = subprocess.run(command, cwd=directory, capture_output=True, text=True)
         log.seek(0)
         lines = (json.loads(line) for line in log)
-        statuses = collections.Counter(line["status"] for line in lines if "endpoint" in line)
+        statuses = collections.Counter(line["status"] for line in lines if "status" in line)
     output = ran.stdout + ran.stderr
     (directory / "output.txt").write_text(output)
     if not (directory / "report.json").exists():
