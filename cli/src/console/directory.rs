@@ -15,7 +15,7 @@ use super::{
     Run,
     client::{Payload, segment},
     deleted, ecosystem_id, ecosystem_path, environment_id,
-    failure::Failure,
+    failure::{Failure, nothing_to_change},
     options::Options,
     output::Paging,
     secret,
@@ -96,6 +96,9 @@ impl Run for Ecosystem {
             }
             Self::Update(update) => {
                 let (path, body) = (ecosystem_path(&update.ecosystem_id), update.body());
+                if body == EcosystemChange::default() {
+                    return Err(nothing_to_change());
+                }
                 let ecosystem = client.call(Method::PATCH, &path, Payload::json(&body))?;
                 output.record::<api::Ecosystem>(&ecosystem, SHOWN)
             }

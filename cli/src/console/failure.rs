@@ -117,6 +117,11 @@ impl Failure {
     }
 }
 
+/// Returns the failure of a command that changes properties, but was given none.
+pub fn nothing_to_change() -> Failure {
+    Failure::usage("nothing to change: give at least one option; --help lists them")
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line)

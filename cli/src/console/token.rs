@@ -20,7 +20,7 @@ use super::{
     Run,
     client::{Client, Payload, segment},
     ecosystem_id, ecosystem_path, expiry_type,
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, nothing_to_change},
     options::Options,
     output::{Output, Paging},
     secret, token_id, user_id, user_path,
@@ -55,7 +55,8 @@ pub struct NewToken {
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     /// A value to store with the token; can be repeated. A VALUE that is a number, true or false
-    /// is stored as such, and any other VALUE as text
+    /// is stored as such, and any other VALUE as text. To store a number, true or false as text,
+    /// put it in double quotes: 'seats="5"'
     #[arg(long, value_name = "KEY=VALUE", value_parser = metadata_entry)]
     #[serde(skip)]
     metadata: Vec<(String, Value)>,
@@ -268,7 +269,7 @@ pub enum Token {
         scope: Option<String>,
         /// A value to store with the token; can be repeated. The values replace all metadata of the
         /// token. A VALUE that is a number, true or false is stored as such, and any other VALUE as
-        /// text
+        /// text. To store a number, true or false as text, put it in double quotes: 'seats="5"'
         #[arg(long, value_name = "KEY=VALUE", value_parser = metadata_entry)]
         metadata: Vec<(String, Value)>,
         /// Remove the metadata
@@ -345,6 +346,9 @@ impl Run for Token {
                     scope,
                     disabled: None,
                 };
+                if change == TokenChange::default() {
+                    return Err(nothing_to_change());
+                }
                 (token, Some(change))
             }
         };

@@ -54,6 +54,9 @@ fn ecosystems_and_environments_are_created_and_deleted() {
     assert_eq!(line, format!("Ecosystem with id {id} does not exist."));
 }
 
+/// The failure of a command that changes properties, but was given none.
+const NOTHING: &str = "nothing to change: give at least one option; --help lists them";
+
 #[test]
 fn the_settings_of_an_ecosystem_are_shown_and_changed() {
     let serve = Serve::start();
@@ -69,8 +72,10 @@ fn the_settings_of_an_ecosystem_are_shown_and_changed() {
     ];
     assert_eq!(rows(&table), shown);
     // A setting without a flag keeps its value.
-    let table = serve.ok(&["ecosystem", "update", id]);
+    let table = serve.ok(&["ecosystem", "update", id, "--max-tokens-per-user", "5"]);
     assert_eq!(rows(&table), shown);
+    let line = serve.refusal(2, &["ecosystem", "update", id]);
+    assert_eq!(line, NOTHING);
     let unlimited = ["ecosystem", "update", id, "--no-max-tokens-per-user"];
     assert_eq!(rows(&serve.ok(&unlimited))[1], ["maxTokensPerUser", "-"]);
     let line = serve.refusal(
@@ -244,8 +249,9 @@ fn a_token_is_shown_changed_disabled_and_enabled() {
         (&changed["name"], &changed["scope"], changed.get("metadata")),
         (&json!("phone"), &json!("read"), None)
     );
-    // Without options, nothing changes.
-    assert_eq!(run(of_token("update")), changed);
+    let line = serve.refusal(2, &["token", "update", user, &id]);
+    assert_eq!(line, NOTHING);
+    assert_eq!(run(of_token("get")), changed);
     serve.ok(&["user", "revoke-token", user, &id]);
     let table = serve.ok(&["token", "get", user, &id]);
     assert!(table.contains("revoked"), "{table}");
