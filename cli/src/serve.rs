@@ -249,6 +249,8 @@ async fn migrate(app: &App, directory: &Path) -> Result<(), String> {
         // If an earlier start was interrupted during the clean-up, unused records remain.
         migrate::clean_up(app, right).await.map_err(said)?;
         migrate::lists::list_all(app, right).await.map_err(said)?;
+        let (old, new) = (u32::from(deployment.schema), u32::from(Schema::CURRENT));
+        tracing::info!("the stored data was migrated from version {old} to version {new}");
     }
     Ok(())
 }

@@ -81,6 +81,15 @@ impl Server {
             .contains(r#""active":true"#)
     }
 
+    /// Stops the server, and returns its log.
+    fn log(&mut self) -> String {
+        self.signal("-TERM");
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().expect("standard error is a pipe");
+        stderr.read_to_string(&mut log).expect("the log is UTF-8");
+        log
+    }
+
     fn signal(&mut self, name: &str) -> ExitStatus {
         kill(name, self.child.id());
         self.child.wait().expect("the command ends")
@@ -166,12 +175,7 @@ async fn data_of_an_earlier_release_is_migrated_and_start_json_gets_a_new_accoun
     }
     let minted = server.mint("").await.expect("a token");
     assert!(server.is_active(&minted).await);
-    server.signal("-TERM");
-    let mut log = String::new();
-    let stderr = server.child.stderr.take().expect("standard error");
-    BufReader::new(stderr)
-        .read_to_string(&mut log)
-        .expect("UTF-8");
+    let log = server.log();
     assert!(
         log.contains("start.json contains a new account token"),
         "{log}"
@@ -193,6 +197,21 @@ async fn data_of_an_earlier_release_is_migrated_and_start_json_gets_a_new_accoun
         .await;
     assert_eq!(answer.expect("a response").status(), 201);
     assert!(server.is_active(&minted).await);
+}
+
+#[test]
+fn a_migration_from_version_2_is_logged_once() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema-2");
+    let data = tempfile::tempdir().expect("a directory");
+    for file in ["database.sqlite", "value-key", "start.json"] {
+        std::fs::copy(fixture.join(file), data.path().join(file)).expect("a copy");
+    }
+    let migrated = || {
+        let log = Server::on(data.path()).log();
+        log.contains("the stored data was migrated from version 2 to version 3")
+    };
+    assert!(migrated());
+    assert!(!migrated());
 }
 
 #[tokio::test]
