@@ -12,7 +12,12 @@ use shared::{
         owner::Owner,
         token::{ExpiryType, NewToken},
     },
-    service::{access::MayWrite, deployment, directory::create_account, tokens::mint},
+    service::{
+        access::{Grant, MayWrite},
+        deployment,
+        directory::create_account,
+        tokens::mint,
+    },
     store::{client, identity::Identity, schema::create_tables},
 };
 
@@ -75,7 +80,9 @@ pub async fn run(args: Bootstrap) -> Result<(), String> {
         expiry_type: ExpiryType::Infinite,
         ..NewToken::default()
     };
-    let (_, token) = mint(&app, right, &account, wanted).await.map_err(said)?;
+    let (_, token) = mint(&app, Grant::of_operator(&account, wanted))
+        .await
+        .map_err(said)?;
 
     let (id, token) = (account.id.as_str(), token.reveal());
     let text = format!(

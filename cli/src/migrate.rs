@@ -14,7 +14,12 @@ use shared::{
         owner::Account,
         token::{ExpiryType, NewToken, TokenName},
     },
-    service::{access::MayWrite, deployment::REREAD_SECONDS, migrate, tokens::mint},
+    service::{
+        access::{Grant, MayWrite},
+        deployment::REREAD_SECONDS,
+        migrate,
+        tokens::mint,
+    },
     store::{client, identity::Identity},
 };
 
@@ -135,6 +140,6 @@ pub(crate) async fn new_token(app: &App, account: &Account) -> Result<String, Er
         name: TokenName::parse("created by tokenry migrate").ok(),
         ..NewToken::default()
     };
-    let (_, token) = mint(app, MayWrite::of_operator(), account, wanted).await?;
+    let (_, token) = mint(app, Grant::of_operator(account, wanted)).await?;
     Ok(token.reveal().to_owned())
 }

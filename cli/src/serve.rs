@@ -23,7 +23,7 @@ use shared::{
     },
     log::{self, Format},
     service::{
-        access::{MayWrite, UserSlot},
+        access::{Grant, MayWrite, UserSlot},
         deadline::Deadline,
         deployment,
         directory::{UserChange, create_account, create_ecosystem, put_user},
@@ -220,7 +220,7 @@ async fn first_start(app: &App) -> Result<(Start, Account), Error> {
         expiry_type: ExpiryType::Infinite,
         ..NewToken::default()
     };
-    let (_, token) = mint(app, right, &account, wanted).await?;
+    let (_, token) = mint(app, Grant::of_operator(&account, wanted)).await?;
     let ecosystem = create_ecosystem(app, right, &account.id).await?;
     let user_id = UserId::parse(&format!("{};demo", ecosystem.id)).expect("demo is a valid name");
     put_user(

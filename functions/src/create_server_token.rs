@@ -8,11 +8,7 @@ use shared::{
         credential, ecosystem_id,
         token::{minted, new_token},
     },
-    service::{
-        access::{TokenRecipient, rights},
-        tokens::mint,
-        verify::Lookup,
-    },
+    service::{access::rights, tokens::mint, verify::Lookup},
 };
 
 /// Returns 200 with the token, which is shown only once. Only its hash is stored.
@@ -31,11 +27,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let caller = found.caller(&credential)?;
     let permit = caller.may(rights::CREATE_SERVER_TOKEN, id.as_ref().ok())?;
     let (id, wanted) = combine(id, new_token(&request))?;
-    let ecosystem = permit.ecosystem(&id)?;
+    let grant = permit.grant_to_server(permit.ecosystem(&id)?, wanted)?;
 
-    permit
-        .caller()
-        .must_be_able_to_grant(&wanted.scope, TokenRecipient::Server)?;
-    let (token, plain) = mint(app, permit.proof, ecosystem, wanted).await?;
+    let (token, plain) = mint(app, grant).await?;
     minted(&token, &plain)
 }

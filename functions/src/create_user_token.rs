@@ -3,21 +3,13 @@
 use lambda_http::{Body, Request, Response};
 use shared::{
     App,
-    domain::{
-        error::{Result, combine},
-        token::TokenOwner,
-    },
+    domain::error::{Result, combine},
     http::{
         credential,
         token::{minted, new_token},
         user_ecosystem, user_id,
     },
-    service::{
-        access::{TokenRecipient, rights},
-        directory::must_be_active,
-        tokens::mint,
-        verify::Lookup,
-    },
+    service::{access::rights, directory::must_be_active, tokens::mint, verify::Lookup},
 };
 
 /// Returns 200 with the token, which is shown only once. Only its hash is stored.
@@ -36,12 +28,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let permit = caller.may(rights::CREATE_USER_TOKEN, user_ecosystem(&request).as_ref())?;
     let (id, wanted) = combine(id, new_token(&request))?;
     let user = permit.user(&id)?;
-    permit
-        .caller()
-        .must_be_able_to_grant(&wanted.scope, TokenRecipient::User(user))?;
+    let grant = permit.grant_to_user(user, wanted)?;
     must_be_active(app, user).await?;
 
-    let owner = TokenOwner::of_user(user, &permit.ecosystem(id.ecosystem())?.settings);
-    let (token, plain) = mint(app, permit.proof, owner, wanted).await?;
+    let (token, plain) = mint(app, grant).await?;
     minted(&token, &plain)
 }

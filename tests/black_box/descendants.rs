@@ -13,7 +13,7 @@ use shared::{
         owner::OwnerKey,
         token::{ExpiryType, NewToken},
     },
-    service::{access::MayWrite, tokens::mint},
+    service::{access::Grant, tokens::mint},
     store::{identity::Key, item::Item},
 };
 use tests::{Answer, Event, Fault, Service, pause, rounds};
@@ -167,9 +167,8 @@ impl Scene {
         let mut made: Vec<String> = Vec::new();
         let (mut links, mut makers) = (Vec::new(), HashSet::new());
         for number in 0..count {
-            let right = MayWrite::of_operator();
             let wanted = NewToken::default();
-            let token = mint(&self.service.app, right, owner, wanted).await;
+            let token = mint(&self.service.app, Grant::of_operator(owner, wanted)).await;
             let id = token.unwrap().0.id.to_string();
             let maker = maker(number).map_or(&root.id, |number| &made[number]);
             let key = Key {
@@ -409,8 +408,7 @@ async fn a_revoked_tokens_record_stays_90_days_without_its_hash() {
     }
     // A token is revoked. Two hours later, a delayed insertion of the same token arrives.
     let owner = service.token_owner(&scene.bob).await;
-    let right = MayWrite::of_operator();
-    let minted = mint(&service.app, right, owner, NewToken::default());
+    let minted = mint(&service.app, Grant::of_operator(owner, NewToken::default()));
     let (record, token) = minted.await.unwrap();
     let form = format!("token={}", token.reveal());
     let revoke = Event::to("revoke-token").form(&form);
@@ -896,8 +894,9 @@ async fn a_list_skips_many_records_of_revoked_tokens_in_one_request_with_a_limit
     let revoke = async |count: usize| {
         for _ in 0..count {
             let wanted = NewToken::default();
-            let right = MayWrite::of_operator();
-            let (_, token) = mint(&service.app, right, owner, wanted).await.unwrap();
+            let (_, token) = mint(&service.app, Grant::of_operator(owner, wanted))
+                .await
+                .unwrap();
             let form = format!("token={}", token.reveal());
             Event::to("revoke-token")
                 .form(&form)

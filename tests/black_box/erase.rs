@@ -12,7 +12,12 @@ use shared::{
         error::Result,
         token::{ExpiryType, Metadata, NewToken, TokenName},
     },
-    service::{access::MayWrite, deadline::Deadline, erase::Erased, migrate, tokens},
+    service::{
+        access::{Grant, MayWrite},
+        deadline::Deadline,
+        erase::Erased,
+        migrate, tokens,
+    },
     store::item::Item,
 };
 use tests::{Event, Fault, Fixture, Pause, Service, pause, rounds};
@@ -127,8 +132,7 @@ async fn ecosystem_to_delete(service: &Service, users: u32) -> String {
                 metadata: Some(Metadata::parse(json!({ "a": "marker" })).unwrap()),
                 ..NewToken::default()
             };
-            let right = MayWrite::of_operator();
-            tokens::mint(&service.app, right, owner, wanted)
+            tokens::mint(&service.app, Grant::of_operator(owner, wanted))
                 .await
                 .unwrap();
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::{
     App,
     domain::token::{ExpiryType, NewToken, Ttl},
-    service::{access::MayWrite, app::Clock, tokens::mint},
+    service::{access::Grant, app::Clock, tokens::mint},
 };
 use tests::{Answer, Event, Service, rounds};
 
@@ -102,7 +102,7 @@ async fn a_list_of_10_000_tokens_contains_each_valid_token_once_and_no_expired_t
             ttl: Ttl::parse(if expires_early { "1" } else { "3600" }).unwrap(),
             ..NewToken::default()
         };
-        let made = mint(&service.app, MayWrite::of_operator(), owner, wanted).await;
+        let made = mint(&service.app, Grant::of_operator(owner, wanted)).await;
         let (token, _) = made.unwrap();
         if !expires_early {
             live.push(token.id.to_string());
@@ -320,7 +320,7 @@ async fn a_page_among_dead_tokens_is_full_and_no_page_repeats_a_token() {
             ttl: Ttl::parse(if number % 20 == 0 { "3600" } else { "1" }).unwrap(),
             ..NewToken::default()
         };
-        let made = mint(&service.app, MayWrite::of_operator(), owner, wanted).await;
+        let made = mint(&service.app, Grant::of_operator(owner, wanted)).await;
         if number % 20 == 0 {
             live.push(made.unwrap().0.id.to_string());
         }

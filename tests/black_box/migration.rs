@@ -8,7 +8,11 @@ use shared::{
         owner::Account,
         token::{NewToken, PlainToken},
     },
-    service::{access::MayWrite, migrate, tokens::mint},
+    service::{
+        access::{Grant, MayWrite},
+        migrate,
+        tokens::mint,
+    },
 };
 use tests::{Answer, Event, Fault, Fixture, rounds};
 
@@ -31,7 +35,7 @@ async fn migrated(app: &App) -> Result<Vec<String>> {
     let choose = |accounts: &[Account], _| Ok(accounts[0].id.clone());
     let mut tokens = Vec::new();
     for account in migrate::prepare(app, RIGHT, choose).await? {
-        let (_, token) = mint(app, RIGHT, &account, NewToken::default()).await?;
+        let (_, token) = mint(app, Grant::of_operator(&account, NewToken::default())).await?;
         tokens.push(token.reveal().to_owned());
     }
     migrate::finish(app, RIGHT).await?;
@@ -293,7 +297,7 @@ async fn a_tagged_token_is_valid_while_the_record_of_the_deployment_cannot_be_re
     let app = fixture.environment();
     let choose = |accounts: &[Account], _| Ok(accounts[0].id.clone());
     let accounts = migrate::prepare(&app, RIGHT, choose).await.unwrap();
-    let (_, token) = mint(&app, RIGHT, &accounts[0], NewToken::default())
+    let (_, token) = mint(&app, Grant::of_operator(&accounts[0], NewToken::default()))
         .await
         .unwrap();
     fixture.clock.advance(60);

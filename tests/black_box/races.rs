@@ -4,7 +4,7 @@
 use futures_util::future::{join, join_all};
 use shared::{
     domain::token::NewToken,
-    service::{access::MayWrite, tokens::mint},
+    service::{access::Grant, tokens::mint},
 };
 use tests::{Event, Service, rounds};
 
@@ -68,13 +68,7 @@ async fn an_insert_that_arrives_after_the_revocation_does_not_restore_the_token(
     let bob = service.user("bob").await;
     let owner = service.token_owner(&bob).await;
     for by in ["its id", "its value", "a revocation of all tokens"] {
-        let made = mint(
-            &service.app,
-            MayWrite::of_operator(),
-            owner,
-            NewToken::default(),
-        )
-        .await;
+        let made = mint(&service.app, Grant::of_operator(owner, NewToken::default())).await;
         let (record, token) = made.unwrap();
         let token = token.reveal();
         assert!(service.is_active(token).await);

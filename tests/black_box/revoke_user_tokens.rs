@@ -5,7 +5,7 @@
 use serde_json::json;
 use shared::{
     domain::token::NewToken,
-    service::{access::MayWrite, tokens::mint},
+    service::{access::Grant, tokens::mint},
 };
 use tests::{Event, Fault, Service, pause};
 
@@ -25,7 +25,7 @@ async fn make_tokens(service: &Service, user: &str, count: usize) {
     let owner = service.token_owner(user).await;
     for _ in 0..count {
         let wanted = NewToken::default();
-        mint(&service.app, MayWrite::of_operator(), owner, wanted)
+        mint(&service.app, Grant::of_operator(owner, wanted))
             .await
             .unwrap();
     }

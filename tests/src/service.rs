@@ -21,7 +21,7 @@ use shared::{
         token::{ExpiryType, NewToken, TokenOwner},
     },
     service::{
-        access::{MayWrite, UserSlot},
+        access::{Grant, MayWrite, UserSlot},
         deployment,
         directory::{UserChange, create_account, create_ecosystem, put_user},
         sealing::ValueKey,
@@ -403,7 +403,7 @@ async fn token_of(app: &App, owner: impl Into<TokenOwner>, expiry_type: ExpiryTy
         expiry_type,
         ..NewToken::default()
     };
-    let (_, token) = mint(app, RIGHT, owner, wanted)
+    let (_, token) = mint(app, Grant::of_operator(owner, wanted))
         .await
         .expect("the token is created");
     token.reveal().to_owned()

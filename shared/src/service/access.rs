@@ -11,8 +11,11 @@ use crate::{
         error::{Error, Result},
         id::{AccountId, EcosystemId, EnvironmentId, UserId},
         owner::{Ecosystem, Environment, OwnerId, OwnerKey, User},
-        time::UnixSeconds,
-        token::{Author, EndedToken, Holder, Maker, Permission, PlainToken, Scope, Token, TokenId},
+        time::{Timestamp, UnixSeconds},
+        token::{
+            Author, Draft, EndedToken, Holder, Maker, NewToken, Permission, PlainToken, Scope,
+            Token, TokenId, TokenOwner,
+        },
     },
     service::{
         caller_log,
@@ -336,6 +339,61 @@ impl<A> Permit<'_, A> {
     }
 }
 
+impl Permit<'_, MayWrite> {
+    /// Checks that the caller may create this token for a user.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] if the caller's token lacks a scope
+    /// ([`Verified::must_be_able_to_grant`]). Also returns the errors of [`Permit::ecosystem`] for
+    /// the user's ecosystem.
+    pub fn grant_to_user(&self, user: &User, wanted: NewToken) -> Result<Grant> {
+        self.caller
+            .must_be_able_to_grant(&wanted.scope, TokenRecipient::User(user))?;
+        let settings = &self.ecosystem(user.id.ecosystem())?.settings;
+        Ok(Grant {
+            owner: TokenOwner::of_user(user, settings),
+            wanted,
+        })
+    }
+
+    /// Checks that the caller may create this token for the servers of an ecosystem.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] if the caller's token lacks a scope
+    /// ([`Verified::must_be_able_to_grant`]).
+    pub fn grant_to_server(&self, ecosystem: &Ecosystem, wanted: NewToken) -> Result<Grant> {
+        self.caller
+            .must_be_able_to_grant(&wanted.scope, TokenRecipient::Server)?;
+        Ok(Grant {
+            owner: ecosystem.into(),
+            wanted,
+        })
+    }
+}
+
+/// A new token that the caller may create. [`mint`](super::tokens::mint) creates only granted
+/// tokens. So a handler that does not check the scope of a new token does not compile.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    owner: TokenOwner,
+    wanted: NewToken,
+}
+
+impl Grant {
+    /// Returns the grant of an operator. See [`MayWrite::of_operator`]. A handler must not call
+    /// this function.
+    pub fn of_operator(owner: impl Into<TokenOwner>, wanted: NewToken) -> Self {
+        Self {
+            owner: owner.into(),
+            wanted,
+        }
+    }
+
+    pub(super) fn draft(self, now: Timestamp) -> Draft {
+        Draft::new(self.owner, self.wanted, now)
+    }
+}
+
 /// A user id, and the user that was read for this id, if the user exists.
 #[derive(Clone, Copy, Debug)]
 pub struct UserSlot<'a> {
@@ -442,7 +500,11 @@ impl Verified {
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] if the caller's token lacks a scope.
-    pub fn must_be_able_to_grant(&self, scope: &Scope, owner: TokenRecipient<'_>) -> Result<()> {
+    pub(super) fn must_be_able_to_grant(
+        &self,
+        scope: &Scope,
+        owner: TokenRecipient<'_>,
+    ) -> Result<()> {
         let missing = match owner {
             TokenRecipient::Server => self.scope.missing_own(scope),
             TokenRecipient::User(user) if user.admin => {
@@ -481,7 +543,7 @@ impl Verified {
 
 /// The owner of a new token, as far as it matters for the right to create the token.
 #[derive(Clone, Copy, Debug)]
-pub enum TokenRecipient<'a> {
+pub(super) enum TokenRecipient<'a> {
     /// The servers of an ecosystem.
     Server,
     /// A user.

@@ -11,12 +11,12 @@ use crate::{
         error::{Error, Result},
         owner::{Epoch, Owner, OwnerKey, State, User},
         token::{
-            Author, Draft, EndReason, EndedToken, Ending, Expiry, NewToken, PlainToken, Token,
-            TokenChange, TokenId, TokenOwner,
+            Author, Draft, EndReason, EndedToken, Ending, Expiry, PlainToken, Token, TokenChange,
+            TokenId,
         },
     },
     service::{
-        access::{MayRead, MayWrite, Permit, TokenRecipient},
+        access::{Grant, MayRead, MayWrite, Permit, TokenRecipient},
         app::App,
         deadline::Deadline,
         descendants::{DescendantState, end_descendants, end_one, of_ended},
@@ -98,13 +98,8 @@ pub(super) async fn change<R>(app: &App, change: Change<R>) -> Result<R> {
 ///
 /// # Errors
 /// The database is unavailable.
-pub async fn mint(
-    app: &App,
-    _right: MayWrite,
-    owner: impl Into<TokenOwner>,
-    wanted: NewToken,
-) -> Result<(Token, PlainToken)> {
-    let draft = Draft::new(owner.into(), wanted, app.now());
+pub async fn mint(app: &App, grant: Grant) -> Result<(Token, PlainToken)> {
+    let draft = grant.draft(app.now());
     let nothing = async |_: &Token, _: &PlainToken| Ok(OtherWrites::None(()));
     let ((), token, plain) = create(app, draft, Relatives::default(), nothing).await?;
     Ok((token, plain))

@@ -9,7 +9,7 @@ use shared::{
         token::{NewToken, PlainToken, TokenOwner},
     },
     service::{
-        access::{MayWrite, UserSlot},
+        access::{Grant, MayWrite, UserSlot},
         directory::{Put, UserChange, create_account, create_ecosystem, put_user},
         tokens::mint,
     },
@@ -53,7 +53,7 @@ pub(crate) async fn start(client: Client) -> (App, PlainToken, User, PlainToken)
 /// database.
 async fn token_of(app: &App, owner: impl Into<TokenOwner>) -> PlainToken {
     let wanted = NewToken::default();
-    mint(app, RIGHT, owner, wanted)
+    mint(app, Grant::of_operator(owner, wanted))
         .await
         .expect("the token is created")
         .1
