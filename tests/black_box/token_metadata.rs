@@ -76,6 +76,15 @@ async fn metadata_that_is_too_large_or_nested_or_has_a_bad_key_gets_a_400_that_n
             let answer = send(metadata).await;
             assert_invalid(&answer, &[("body", "metadata", message)]);
         }
+        for (metadata, message) in [
+            (r#"{"a":1,"a":2}"#, "each key must be given once"),
+            (r#"{"a":1,"b":2,"\u0061":1}"#, "each key must be given once"),
+            (r#"{"a":{"b":1,"b":2}}"#, value),
+        ] {
+            let body = format!(r#"{{"metadata":{metadata}}}"#);
+            let answer = service.manage(method, &path, &body).await;
+            assert_invalid(&answer, &[("body", "metadata", message)]);
+        }
         for metadata in &good {
             let answer = send(metadata).await;
             assert_eq!(answer.status, 200, "{metadata}: {answer:?}");

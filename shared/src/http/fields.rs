@@ -8,7 +8,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{MAX_BODY, event::Raw};
 use crate::domain::error::{Error, Location, Problem, Result, combine};
@@ -17,6 +17,7 @@ use crate::domain::error::{Error, Location, Problem, Result, combine};
 const MAX_NAMED: usize = 20;
 
 const GIVEN_TWICE: &str = "field must be given once";
+const REPEATED_KEY: &str = "each key must be given once";
 const NOT_AN_OBJECT: &str = "the body is not a JSON object";
 
 /// One field.
@@ -25,6 +26,9 @@ struct Field<'a, V> {
     raw_name: Cow<'a, str>,
     name: Cow<'a, str>,
     value: V,
+    /// Whether the value is a JSON object with several members of the same name. The value then
+    /// contains only the last of them.
+    repeats_key: bool,
 }
 
 /// The fields of a request. A handler takes fields by name. Invalid fields and fields that the
@@ -49,6 +53,7 @@ impl<'a> Fields<'a, Cow<'a, str>> {
                 raw_name: pair.split('=').next().unwrap_or_default().into(),
                 name,
                 value,
+                repeats_key: false,
             }
         });
         Self::new(Location::Query, untaken)
@@ -71,6 +76,7 @@ impl<'a> Fields<'a, Cow<'a, str>> {
                     raw_name: name.clone(),
                     name,
                     value,
+                    repeats_key: false,
                 });
             }
         }
@@ -128,12 +134,25 @@ impl Fields<'static, Value> {
 
     fn members(body: &[u8]) -> serde_json::Result<Self> {
         let Members(members) = serde_json::from_slice(body)?;
-        let untaken = members.into_iter().map(|(name, value)| Field {
-            raw_name: name.clone().into(),
-            name: name.into(),
-            value,
-        });
-        Ok(Self::new(Location::Body, untaken))
+        let mut fields = Self::new(Location::Body, std::iter::empty());
+        for (name, text) in members {
+            let value = serde_json::from_str(text.get())?;
+            // No field may have objects inside of this object, so their names need no check.
+            let repeats_key = match &value {
+                Value::Object(kept) => {
+                    let Members(given) = serde_json::from_str(text.get())?;
+                    given.len() > kept.len()
+                }
+                _ => false,
+            };
+            fields.untaken.push(Field {
+                raw_name: name.clone().into(),
+                name: name.into(),
+                value,
+                repeats_key,
+            });
+        }
+        Ok(fields)
     }
 
     /// Returns the member with this name if the member is a string. Does not take the member.
@@ -247,12 +266,16 @@ impl<'a, V> Fields<'a, V> {
     }
 
     /// Takes the field with this name, if it is present exactly once. Adds a problem if the field
-    /// is present more than once.
+    /// is present more than once, or if it is an object that repeats a key.
     fn take(&mut self, name: &'static str) -> Option<V> {
         let mut given = self.untaken.extract_if(.., |field| field.name == name);
         let first = given.next()?;
         if given.count() > 0 {
             self.problem(name, GIVEN_TWICE.to_owned());
+            return None;
+        }
+        if first.repeats_key {
+            self.problem(name, REPEATED_KEY.to_owned());
             return None;
         }
         Some(first.value)
@@ -357,20 +380,20 @@ fn digits(value: &Value) -> String {
 
 /// The members of a JSON object in their order. If several members have the same name, all of these
 /// members are included. A `serde_json::Map` would contain only the last of them.
-struct Members(Vec<(String, Value)>);
+struct Members<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Members {
+impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Members;
+            type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
