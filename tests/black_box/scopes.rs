@@ -1,9 +1,11 @@
 //! Tests of scopes: which scope each endpoint needs, who may grant which scopes, and which scopes
 //! are malformed.
 
+use std::{fs, path::Path};
+
 use futures_util::future::join;
 use serde_json::{Value, json};
-use shared::domain::token::ExpiryType;
+use shared::domain::token::{ExpiryType, Permission};
 use tests::{Answer, Event, Fault, Service};
 
 use crate::{
@@ -107,6 +109,21 @@ fn the_scope_of_each_endpoint_is_listed() {
     let listed: Vec<_> = NEEDED.iter().map(|(endpoint, _)| *endpoint).collect();
     let rows: Vec<_> = ROWS.iter().map(|row| row.endpoint).collect();
     assert_eq!(listed, rows);
+}
+
+#[test]
+fn the_tables_of_scopes_in_the_documents_agree_with_each_other_and_with_the_code() {
+    assert_eq!(Permission::ALL.map(Permission::scope), SCOPES);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let [of_openapi, of_endpoints] = ["openapi.yaml", "docs/reference/endpoints.md"].map(|file| {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let rows = text.lines().map(str::trim);
+        let rows = rows.filter(|row| row.starts_with("| `tokenry:"));
+        rows.map(str::to_owned).collect::<Vec<_>>()
+    });
+    assert_eq!(of_openapi, of_endpoints);
+    let scopes = of_openapi.iter().map(|row| row.split('`').nth(1).unwrap());
+    assert_eq!(scopes.collect::<Vec<_>>(), SCOPES);
 }
 
 #[tokio::test]

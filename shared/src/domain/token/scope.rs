@@ -29,7 +29,8 @@ pub enum Permission {
 }
 
 impl Permission {
-    const ALL: [Self; 9] = [
+    /// All permissions, in the order of the tables in the documentation.
+    pub const ALL: [Self; 9] = [
         Self::Introspect,
         Self::TokensRead,
         Self::TokensWrite,
