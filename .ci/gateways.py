@@ -303,6 +303,27 @@ def attempt(gateway, tokenry):
         gateway.refuses(f"the next {method} after the revocation", 401, method, token)
 
 
+def configuration(heading, values, port):
+    """Returns a configuration of the document, with the values that the document tells the reader to replace."""
+    config = section(heading)
+    for value, instead in (values | {"8080": str(port)}).items():
+        config = config.replace(value, instead)
+    return config
+
+
+def attempt_without_ecosystem(heading, values, environment, tokenry):
+    """Checks a configuration that names no ecosystem. The response for an account token then lacks one header."""
+    name = f"{heading} without `ecosystem`"
+    directory, port = WORK / f"{heading.lower()}-without-ecosystem", free_port()
+    directory.mkdir()
+    config, count = re.subn(r"ecosystem=C[0-9a-f]{24}&", "", configuration(heading, values, port))
+    must(count == 1, f"{name}: the configuration named the ecosystem once", count)
+    with running(GATEWAYS[heading](directory, config, port), port, directory, environment):
+        false = [(header, "false") for header in HEADERS]
+        received = Gateway(name, port).passes("an account token", "GET", tokenry.account, headers=false)
+        must("false" not in dict(received["headers"]).values(), f"{name}: a client cannot set the missing header", received)
+
+
 def run(heading, tokenry):
     directory = WORK / heading.lower().replace(" ", "-")
     directory.mkdir()
@@ -313,16 +334,14 @@ def run(heading, tokenry):
             front = free_port()
             stack.enter_context(tls_front(WORK / "front", front, start["url"]))
             url = start["url"] if heading.endswith("mod_oauth2") else f"https://127.0.0.1:{front}"
-            config = section(heading)
-            for value, instead in {
+            values = {
                 "https://tokenry.example.com": url,
                 "C0123456789abcdef01234567": made.ecosystem,
                 "SERVER_TOKEN": made.server,
                 "127.0.0.1:9000": f"127.0.0.1:{api_port}",
-                "8080": str(port),
                 "/etc/ssl/certs/ca-certificates.crt": str(WORK / "front/certificate.pem"),
-            }.items():
-                config = config.replace(value, instead)
+            }
+            config = configuration(heading, values, port)
             command = GATEWAYS[heading](directory, config, port)
             environment = {"SSL_CERT_FILE": str(WORK / "front/certificate.pem"), "HOME": str(directory)}
             stack.enter_context(running(command, port, directory, environment))
@@ -330,6 +349,8 @@ def run(heading, tokenry):
             attempt(gateway, made)
             if heading == "nginx":
                 gateway.refuses("the internal location", 404, "GET", made.user_token(), path="/tokenry")
+            if "whoami" in config:
+                attempt_without_ecosystem(heading, values, environment, made)
             token = made.user_token()
             gateway.passes("a token before Tokenry stops", "GET", token)
         response, received = gateway.send("GET", token)
