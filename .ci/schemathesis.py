@@ -196,17 +196,24 @@ def main(tokenry, requests, seed=SEED):
     tokenry = pathlib.Path(tokenry).resolve()
     sent, answered, failed = 0, collections.Counter(), []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        each_options = phases(requests)
         runs = {
             who: pool.submit(run, tokenry, seed, who, options)
-            for who, options in phases(requests).items()
+            for who, options in each_options.items()
         }
         for who, each in runs.items():
             report, output, statuses, ended = each.result()
-            sent += report["test_cases"]["generated"]
+            generated = report["test_cases"]["generated"]
+            sent += generated
             answered += statuses
-            if ended != 0 or report["failures"] or report["errors"]:
+            # If a phase sends no request, for example because its time is over too early, the exit
+            # code is 0. The statuses contain the requests of `prepare`, so they do not show it.
+            asked = each_options[who][0].removeprefix("--phases=").split(",")
+            idle = [name for name in asked if report["phases"][name]["status"] == "skip"]
+            if ended != 0 or report["failures"] or report["errors"] or idle or generated == 0:
                 failed.append(who)
                 print(output)
+                print(f"{who}: {generated} requests, phases without a request: {idle}")
             print(f"{who}: {sorted(statuses.items())}", flush=True)
     print(f"{sent} requests in the reports, {answered.total()} requests in the logs, seed {seed}")
     if failed:
