@@ -178,7 +178,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
     (
         "revoke-token",
         "of an e-mail token",
-        &[("BatchGetItem", 1.0), ("TransactWriteItems", 5.0)],
+        &[("BatchGetItem", 2.0), ("TransactWriteItems", 5.0)],
     ),
     (
         "revoke-server-token",

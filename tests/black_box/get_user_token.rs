@@ -336,6 +336,9 @@ async fn a_token_that_ended_with_the_environment_of_its_user_gets_a_404() {
     assert_no_token(&get(&service, user, &minted.id).await, &minted.id);
     let answer = service.manage("PATCH", &path, r#"{"name":"a"}"#).await;
     assert_no_token(&answer, &minted.id);
+    let answer = service.manage("DELETE", &path, "").await;
+    assert_no_token(&answer, &minted.id);
+    assert_no_token(&get(&service, user, &minted.id).await, &minted.id);
 }
 
 #[tokio::test]

@@ -139,7 +139,7 @@ pub(crate) const ROWS: &[Row] = &[
             others: 200,
         },
         200,
-        &[("BatchGetItem", 1.0), ("UpdateItem", 1.0)],
+        &[("BatchGetItem", 2.0), ("UpdateItem", 1.0)],
     ),
     row(
         "introspect-token",

@@ -12,6 +12,7 @@ use tests::{Event, Service};
 use crate::{
     assert_unauthorized,
     create_email_token::{BOB, PASSWORD, datum, with_bob},
+    get_user_token::id_of,
 };
 
 /// Returns an execution environment whose `TOKENRY_NOT_BEFORE` is one second after the start time
@@ -86,6 +87,13 @@ async fn a_token_issued_before_the_configured_time_is_rejected_without_a_read() 
     let revoke = Event::to("revoke-token").form(&format!("token={}", old[0]));
     assert_eq!(revoke.send(&app).await.status, 200);
     assert!(!service.is_active(&old[0]).await);
+    assert!(service.is_active(&old[1]).await);
+    let revoke = Event::to("revoke-user-token")
+        .header("authorization", &account)
+        .parameter("id", &bob)
+        .parameter("tokenId", &id_of(&old[1]));
+    assert_eq!(revoke.send(&app).await.status, 204);
+    assert!(!service.is_active(&old[1]).await);
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 use shared::domain::token::ExpiryType;
-use tests::{Answer, Service};
+use tests::{Answer, Fault, Service};
 
 use crate::{
     assert_invalid,
+    consume_shortcode::{code, consume},
     create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob},
     expiry::forge,
 };
@@ -64,6 +65,40 @@ async fn a_token_of_any_holder_and_any_expiry_type_can_be_revoked_with_its_value
     assert_eq!(revoke(&service, &dead).await.status, 200);
     service.clock.go_back(1);
     assert!(!service.is_active(&dead).await);
+}
+
+#[tokio::test]
+async fn the_record_of_a_token_that_ended_together_with_others_stays_as_it_is() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let of_bob = service.mint(&bob, "expiryType=Infinite").await.token();
+    let eve = service.user("eve").await;
+    let of_eve = service.mint(&eve, "expiryType=Infinite").await.token();
+    let environment = service.environment(&service.ecosystem).await;
+    let (made, code) = code(&service, json!({ "environmentId": environment })).await;
+    let short = made["userId"].as_str().unwrap().to_owned();
+    let of_short = consume(&service, &code).await.token();
+    // No record is deleted, as if there were more of them than a request can delete.
+    let write = "BatchWriteItem";
+    service.database.fail([(write, Fault::Rubbish)]);
+    let tokens = format!("/api/users/{bob}/tokens");
+    assert_eq!(service.manage("DELETE", &tokens, "").await.status, 204);
+    for path in [
+        format!("/api/users/{eve}"),
+        format!("/api/environments/{environment}"),
+    ] {
+        assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    }
+    for (user, token) in [(bob, of_bob), (eve, of_eve), (short, of_short)] {
+        assert!(!service.is_active(&token).await, "{user}");
+        let before = service.token_items(&user).await;
+        assert_eq!(before.len(), 1, "{user}");
+        service.database.take_calls();
+        assert_revoked(&revoke(&service, &token).await, &user);
+        let operations = service.database.take_operations();
+        assert_eq!(operations, ["BatchGetItem"; 2], "{user}");
+        assert_eq!(service.token_items(&user).await, before, "{user}");
+    }
 }
 
 #[tokio::test]

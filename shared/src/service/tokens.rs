@@ -143,17 +143,36 @@ pub async fn look<A>(
         .ok_or_else(|| no_token(id))
 }
 
-/// Returns whether a token has not ended together with other tokens.
+/// Returns whether a token has not ended together with other tokens, and `TOKENRY_NOT_BEFORE` does
+/// not reject it.
 async fn is_kept(app: &App, owner: &Owner, token: &Token) -> Result<bool> {
+    Ok(!app.is_rejected(token.id) && !ended_with_others(app, Some(owner), token).await?)
+}
+
+/// Returns whether a token has ended for all time together with other tokens. `owner` is `None` if
+/// the owner was deleted. `token` and `owner` come from one read.
+///
+/// A token that `TOKENRY_NOT_BEFORE` rejects has not ended for all time, because an operator can
+/// set an earlier time. So it can be revoked.
+async fn ended_with_others(app: &App, owner: Option<&Owner>, token: &Token) -> Result<bool> {
     // After a migration, tokens without a tag are invalid.
-    let has_tag = token.tag_key.is_some() || app.deployment().await?.schema == Schema::One;
-    let is_kept = has_tag && token.is_of(owner.state()) && !app.is_rejected(token.id);
+    if token.tag_key.is_none() && app.deployment().await?.schema != Schema::One {
+        return Ok(true);
+    }
+    if owner.is_none_or(|owner| !token.is_of(owner.state())) {
+        // A read of several items is not atomic: the token may have got the owner's new epoch after
+        // it was read. A token that still has another epoch after the owner was read has ended.
+        let key = BTreeSet::from([Key::token(token.owner, token.id)]);
+        let found = app.identity.read(&key).await?;
+        let there = found.token(token.owner, token.id);
+        let there = there.or(found.disabled_token(token.owner, token.id));
+        return Ok(there.is_none_or(|there| there.epoch == token.epoch));
+    }
     // The tokens of a user of an environment end with the environment.
-    Ok(is_kept
-        && match owner {
-            Owner::User(user) => environment_exists(app, user).await?,
-            Owner::Account(_) | Owner::Ecosystem(_) => true,
-        })
+    match owner {
+        Some(Owner::User(user)) => Ok(!environment_exists(app, user).await?),
+        Some(Owner::Account(_) | Owner::Ecosystem(_)) | None => Ok(false),
+    }
 }
 
 /// Changes a token. Returns its new record.
@@ -222,7 +241,7 @@ pub async fn update(
 
 /// Revokes an owner's token, which `id` identifies, and the tokens that descend from it. If the
 /// token was revoked before, ends the descendants that an earlier request had no time to end. A
-/// token that ended together with all other tokens of its owner counts as not stored.
+/// token that ended together with other tokens counts as not stored.
 ///
 /// # Errors
 /// [`Error::NotFound`] if nothing is stored about the token; [`Error::Unavailable`] if the database
@@ -234,11 +253,9 @@ pub async fn revoke(
     id: TokenId,
 ) -> Result<()> {
     let owner = owner.into();
-    let (key, epoch) = (owner.key(), owner.state().epoch);
-    let by = permit.caller().author();
+    let (key, by) = (owner.key(), permit.caller().author());
     match permit.token_of(key, id) {
-        // The token ended with all other tokens of its owner.
-        Some(token) if token.epoch != epoch => Err(no_token(id)),
+        Some(token) if ended_with_others(app, Some(&owner), token).await? => Err(no_token(id)),
         // The record stays as it is. Descendants of the token have expired too.
         Some(Token {
             expiry: Expiry::FixedTtl { expires_at, .. },
@@ -253,7 +270,8 @@ pub async fn revoke(
 }
 
 /// Revokes a token that its holder sent, and the tokens that descend from it. The token is the only
-/// credential that is needed. Does nothing if the token is not stored.
+/// credential that is needed. Does nothing if the token is not stored, or if it ended together with
+/// other tokens.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -263,10 +281,16 @@ pub async fn revoke_itself(app: &App, token: &PlainToken) -> Result<()> {
         holder: token.holder(),
         token: id,
     };
-    let found = app.identity.read(&BTreeSet::from([Key::of(token)])).await?;
+    let keys = BTreeSet::from([Key::of(token), Key::owner(owner)]);
+    let found = app.identity.read(&keys).await?;
     let stored = found.token(owner, id).or(found.disabled_token(owner, id));
     match (stored, found.ended_token(owner, id)) {
-        (Some(record), _) if record.token_hash == hash => end(app, record, by).await,
+        (Some(record), _) if record.token_hash == hash => {
+            if ended_with_others(app, found.owner(owner), record).await? {
+                return Ok(());
+            }
+            end(app, record, by).await
+        }
         (None, Some(record)) if record.ended_hash.as_ref() == Some(&hash) => {
             end_remaining(app, record, by).await
         }
