@@ -355,6 +355,29 @@ async fn a_later_revocation_of_an_expired_token_leaves_its_record() {
 }
 
 #[tokio::test]
+async fn the_state_of_a_sliding_token_is_the_state_at_the_moment_of_the_response() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let body = json!({ "expiryType": "SlidingTtl", "ttl": 60 });
+    let minted = mint(&service, &bob, &body).await;
+    service.clock.advance(60);
+    service.database.take_calls();
+    assert_eq!(record(&service, &bob, &minted.id).await["state"], "expired");
+    // To look at a token changes nothing, so it does not end the token permanently.
+    assert_eq!(service.database.take_operations(), ["BatchGetItem"]);
+    // A use from the last second before the expiry arrives late.
+    service.clock.go_back(1);
+    assert!(service.is_active(&minted.token).await);
+    service.clock.advance(1);
+    assert_eq!(record(&service, &bob, &minted.id).await["state"], "active");
+    // A use after the expiry ends the token permanently.
+    service.clock.advance(60);
+    assert!(!service.is_active(&minted.token).await);
+    service.clock.go_back(60);
+    assert!(!service.is_active(&minted.token).await);
+}
+
+#[tokio::test]
 async fn an_unknown_token_and_the_token_of_somebody_else_get_the_same_404() {
     let service = Service::start().await;
     let (bob, eve) = (service.user("bob").await, service.user("eve").await);
