@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the commands in the README, in the tutorial and in docs/reference/console.md.
+"""Runs the commands in the README, in the tutorial, and in two more documents (DOCUMENTS).
 
     readme.py [TOKENRY]
 
@@ -29,7 +29,7 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # For each document, the number of blocks that contain only `cargo run -- serve`.
-DOCUMENTS = {"README.md": 1, "docs/tutorial.md": 1, "docs/reference/console.md": 0}
+DOCUMENTS = {"README.md": 1, "docs/tutorial.md": 1, "docs/how-to/manage-tokens.md": 0, "docs/reference/console.md": 0}
 SERVER = "cargo run -- serve"
 # The script that replaces `cargo` if TOKENRY is given. It accepts only `cargo run`. It passes the
 # arguments after `--` to the built command.
