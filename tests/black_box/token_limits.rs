@@ -2,9 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
-use shared::{domain::id::UserId, store::item::Item};
+use shared::{
+    domain::id::UserId,
+    store::{
+        identity::{PARTITION_KEY, SORT_KEY},
+        item::Item,
+    },
+};
 use tests::{Answer, Event, Fault, Service, pause, rounds};
 
 use crate::{
@@ -366,10 +373,7 @@ async fn a_place_is_free_again_after_each_kind_of_end() {
         assert!(scene.is_full().await, "{end}");
         match end {
             "revocation" => scene.revoke(&id(&token)).await,
-            "revoke-all" => {
-                let path = format!("/api/users/{}/tokens", scene.bob);
-                service.manage("DELETE", &path, "").await;
-            }
+            "revoke-all" => scene.revoke_all().await,
             "its value" => {
                 let form = format!("token={}", token.token());
                 Event::to("revoke-token")
@@ -635,8 +639,7 @@ async fn a_code_of_a_user_whose_tokens_were_all_revoked_is_unknown_even_if_the_u
     scene.mint("expiryType=Infinite").await;
     let code = scene.code(&service.account_token).await;
     assert_full(&consume(service, &code).await);
-    let path = format!("/api/users/{}/tokens", scene.bob);
-    assert_eq!(service.manage("DELETE", &path, "").await.status, 204);
+    scene.revoke_all().await;
     let text = format!("Shortcode {code} does not exist.");
     assert_unknown(&consume(service, &code).await, &text);
 }
@@ -806,4 +809,359 @@ async fn the_calls_of_a_user_with_a_limit() {
     assert_eq!(shape(&mint().await), full);
     scene.limit(json!(null), "reject").await;
     assert_eq!(shape(&mint().await), without);
+}
+
+/// The size of a record of which three fit on a page. A page of a reading has at most 1 MB.
+const THIRD_OF_A_PAGE: usize = 340_000;
+
+impl Scene {
+    /// Stores copies of a token's record, each with at least this many bytes, and returns their
+    /// ids.
+    async fn copy(&self, id: &str, count: usize, bytes: usize) -> Vec<String> {
+        let mut item = self.item(id).await;
+        item.insert("filler".to_owned(), AttributeValue::S("x".repeat(bytes)));
+        // The first 10 characters of an id are its time of creation.
+        let ids = (0..count).map(|number| format!("{}{number:016}", &id[..10]));
+        let ids: Vec<_> = ids.collect();
+        let items = ids.iter().map(|id| {
+            let mut item = item.clone();
+            let key = AttributeValue::S(format!("token#{id}"));
+            item.insert(SORT_KEY.to_owned(), key);
+            item
+        });
+        self.service.put_identity_items(items.collect()).await;
+        ids
+    }
+
+    /// Stores records of revoked tokens that fill this many pages.
+    async fn fill(&self, pages: usize) {
+        let ended = self.mint("expiryType=Infinite").await;
+        self.revoke(&ended).await;
+        self.copy(&ended, 3 * pages, THIRD_OF_A_PAGE).await;
+    }
+
+    /// Sends a request that has the time to read this many pages of the user's tokens.
+    async fn send_with_time_for(&self, pages: usize, event: &Event) -> Answer {
+        let _paused = pause();
+        let in_time = std::iter::repeat_n(("Query", Fault::None), pages);
+        let late = std::iter::repeat_n(("Query", Fault::NoAnswer), 100);
+        self.service.database.fail(in_time.chain(late));
+        let answer = event.send(&self.service.app).await;
+        self.service.database.take_faults();
+        answer
+    }
+
+    /// Repeats a request that has the time to read two pages until the response is not 503. Returns
+    /// the response, and how often it was 503.
+    async fn send_until_answered(&self, event: &Event) -> (Answer, usize) {
+        for late in 0..100 {
+            let answer = self.send_with_time_for(2, event).await;
+            if answer.status != 503 {
+                return (answer, late);
+            }
+        }
+        panic!("the request never has enough time");
+    }
+
+    async fn revoke_all(&self) {
+        let path = format!("/api/users/{}/tokens", self.bob);
+        let answer = self.service.manage("DELETE", &path, "").await;
+        assert_eq!(answer.status, 204);
+        self.service.database.take_calls();
+    }
+
+    /// Stores a token that ended together with all others, so that it is valid again. A change of
+    /// the password does this with the token that makes the request.
+    async fn keep(&self, mut token: Item) {
+        let owner = self.service.owner_item(&self.bob).await.unwrap();
+        token.insert("epoch".to_owned(), owner["epoch"].clone());
+        self.service.put_identity_item(token).await;
+    }
+
+    /// Returns the item that counts the user's tokens.
+    async fn places(&self) -> Item {
+        let items = self.service.identity_items().await.into_iter();
+        let mut places = items.filter(|item| item[SORT_KEY].as_s().unwrap() == "limit");
+        let item = places.next().expect("there is an item");
+        assert!(places.next().is_none(), "there is one item");
+        item
+    }
+}
+
+#[tokio::test]
+async fn a_user_with_more_records_than_a_request_can_read_gets_a_token_after_some_requests() {
+    for item in ["none", "of another limit", "of an earlier release"] {
+        let scene = Scene::new(4, "reject").await;
+        if item == "none" {
+            scene.limit(json!(null), "reject").await;
+        }
+        scene.mint_many(2).await;
+        scene.fill(7).await;
+        scene.mint("expiryType=Infinite").await;
+        if item == "of an earlier release" {
+            // If the user has too many tokens for the item, earlier releases store only this.
+            let mut places = scene.places().await;
+            places.insert("tokens".to_owned(), AttributeValue::Null(true));
+            scene.service.put_identity_item(places).await;
+        } else {
+            scene.limit(json!(null), "reject").await;
+            scene.limit(json!(4), "reject").await;
+        }
+        let mint = &scene.requests("minting", 1).await[0];
+        let (answer, late) = scene.send_until_answered(mint).await;
+        assert_eq!(answer.status, 200, "{item}: {answer:?}");
+        assert_eq!(late, 3, "{item}");
+        assert!(scene.is_full().await, "{item}");
+        assert_eq!(scene.ids().await.len(), 4, "{item}");
+        scene.revoke(&id(&answer)).await;
+        assert!(!scene.is_full().await, "{item}");
+        assert!(scene.is_full().await, "{item}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_end_while_the_tokens_are_counted_take_no_place() {
+    let scene = Scene::new(3, "reject").await;
+    let older = scene.mint_many(2).await;
+    scene.fill(7).await;
+    let newer = scene.mint("expiryType=Infinite").await;
+    scene.limit(json!(null), "reject").await;
+    scene.limit(json!(3), "reject").await;
+    let mint = &scene.requests("minting", 1).await[0];
+    assert_eq!(scene.send_with_time_for(4, mint).await.status, 503);
+    // The newer token was read already, and the older one was not.
+    scene.revoke(&newer).await;
+    scene.revoke(&older[0]).await;
+    let (answer, _) = scene.send_until_answered(mint).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!scene.is_full().await);
+    assert!(scene.is_full().await);
+    assert_eq!(scene.ids().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_user_that_is_full_is_rejected_before_all_records_are_read() {
+    let scene = Scene::new(2, "reject").await;
+    scene.fill(5).await;
+    scene.mint_many(1).await;
+    scene.fill(5).await;
+    let newest = scene.mint("expiryType=Infinite").await;
+    scene.limit(json!(null), "reject").await;
+    scene.limit(json!(2), "reject").await;
+    let mint = &scene.requests("minting", 1).await[0];
+    let (answer, late) = scene.send_until_answered(mint).await;
+    assert_full(&answer);
+    assert_eq!(late, 2);
+    // The progress is stored, so one page is enough now.
+    assert_full(&scene.send_with_time_for(1, mint).await);
+    scene.revoke(&newest).await;
+    let (answer, _) = scene.send_until_answered(mint).await;
+    assert_eq!(answer.status, 200);
+    assert!(scene.is_full().await);
+}
+
+#[tokio::test]
+async fn more_tokens_than_one_request_can_end_are_revoked_by_some_requests() {
+    let scene = Scene::new(5, "revoke-oldest").await;
+    scene.limit(json!(null), "revoke-oldest").await;
+    let first = scene.mint("expiryType=Infinite").await;
+    let many = scene.copy(&first, 225, THIRD_OF_A_PAGE / 10).await;
+    let newest = scene.mint("expiryType=Infinite").await;
+    scene.limit(json!(5), "revoke-oldest").await;
+    let mint = &scene.requests("minting", 1).await[0];
+    let (answer, late) = scene.send_until_answered(mint).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(late, 3);
+    let expected = [&id(&answer), &newest, &first, &many[224], &many[223]];
+    assert_eq!(scene.ids().await.iter().collect::<Vec<_>>(), expected);
+    for id in [&many[0], &many[222]] {
+        let item = scene.item(id).await;
+        assert_eq!(item["end_reason"].as_s().unwrap(), "limit-reached");
+    }
+}
+
+#[tokio::test]
+async fn an_e_mail_token_that_is_replaced_while_the_tokens_are_counted_is_counted_once() {
+    for max in [2, 3] {
+        let scene = Scene::new(max, "reject").await;
+        let service = &scene.service;
+        scene.mint_many(1).await;
+        scene.fill(7).await;
+        let past = json!({ "email": BOB, "expiration_date": 1_444_514_400_000_u64 });
+        assert_eq!(ask(service, "POST", &past).await.status, 201);
+        scene.limit(json!(null), "reject").await;
+        scene.limit(json!(max), "reject").await;
+        // The first log-in begins to count, and the second one goes on.
+        for _ in 0..2 {
+            let log_in = &scene.requests("a log-in", 1).await[0];
+            let answer = scene.send_with_time_for(1, log_in).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert_eq!(ask(service, "PUT", &past).await.status, 200);
+        }
+        let mint = &scene.requests("minting", 1).await[0];
+        let (answer, late) = scene.send_until_answered(mint).await;
+        assert!(late > 1, "{late}");
+        let is_full = max == 2;
+        assert_eq!(answer.status, if is_full { 409 } else { 200 }, "{max}");
+        assert!(scene.is_full().await);
+    }
+}
+
+#[tokio::test]
+async fn exactly_the_free_places_are_taken_while_the_tokens_are_counted() {
+    let count = rounds(PARALLEL / 5) as usize;
+    for when_full in ["reject", "revoke-oldest"] {
+        let scene = Scene::new(7, when_full).await;
+        scene.mint_many(2).await;
+        scene.fill(7).await;
+        scene.mint_many(2).await;
+        scene.limit(json!(null), when_full).await;
+        scene.limit(json!(7), when_full).await;
+        let requests = scene.requests("minting", count).await;
+        let answers = scene.send_all(&requests).await;
+        let made = if when_full == "reject" {
+            count.min(3)
+        } else {
+            count
+        };
+        assert_eq!(counted(&answers), (made, count - made), "{when_full}");
+        assert_eq!(scene.ids().await.len(), 7.min(4 + count), "{when_full}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_counts_slowly_does_not_overwrite_a_newer_count() {
+    let scene = Scene::new(3, "reject").await;
+    let service = &scene.service;
+    scene.mint("expiryType=Infinite").await;
+    scene.fill(2).await;
+    scene.limit(json!(null), "reject").await;
+    scene.limit(json!(3), "reject").await;
+    let requests = scene.requests("minting", 3).await;
+    service.database.take_calls();
+    // The first request stores its progress when the second one has stored a token.
+    let late = Fault::NotBeforeAll("TransactWriteItems", 2);
+    service.database.fail([("PutItem", late)]);
+    let others = async {
+        service.database.has_arrived("PutItem").await;
+        let second = requests[1].send(&service.app).await;
+        [second, requests[2].send(&service.app).await]
+    };
+    let (first, others) = join(requests[0].send(&service.app), others).await;
+    assert_eq!(counted(&others), (2, 0));
+    assert_full(&first);
+    assert_eq!(scene.ids().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_count_that_is_out_of_date_begins_again() {
+    for change in ["limit", "epoch"] {
+        let scene = Scene::new(2, "reject").await;
+        let older = scene.mint("expiryType=Infinite").await;
+        scene.fill(7).await;
+        let mut newer = String::new();
+        if change == "epoch" {
+            newer = scene.mint("expiryType=Infinite").await;
+        }
+        scene.limit(json!(null), "reject").await;
+        scene.limit(json!(2), "reject").await;
+        let mint = &scene.requests("minting", 1).await[0];
+        assert_eq!(scene.send_with_time_for(4, mint).await.status, 503);
+        match change {
+            "limit" => {
+                scene.limit(json!(null), "reject").await;
+                newer = scene.mint("expiryType=Infinite").await;
+                scene.limit(json!(2), "reject").await;
+            }
+            _ => {
+                // Both tokens stay when the epoch changes.
+                let kept = [scene.item(&older).await, scene.item(&newer).await];
+                scene.revoke_all().await;
+                for token in kept {
+                    scene.keep(token).await;
+                }
+            }
+        }
+        let (answer, late) = scene.send_until_answered(mint).await;
+        assert_full(&answer);
+        assert_eq!(late, if change == "limit" { 3 } else { 1 });
+        for id in [older, newer] {
+            scene.revoke(&id).await;
+        }
+        assert!(!scene.is_full().await, "{change}");
+        assert!(!scene.is_full().await, "{change}");
+        assert!(scene.is_full().await, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn after_the_end_of_all_tokens_no_other_tokens_are_read() {
+    let scene = Scene::new(3, "reject").await;
+    scene.mint_many(2).await;
+    scene.fill(1).await;
+    scene.revoke_all().await;
+    scene.mint("").await;
+    let calls = scene.service.database.take_calls();
+    let expected = [
+        ("BatchGetItem", 4.0),
+        ("BatchGetItem", 2.0),
+        ("BatchGetItem", 3.0),
+        ("TransactWriteItems", 4.0),
+    ];
+    assert_eq!(shape(&calls), expected);
+    assert!(!scene.is_full().await);
+    assert!(!scene.is_full().await);
+    assert!(scene.is_full().await);
+
+    // A token that was kept still takes its place.
+    let kept = scene.item(&scene.ids().await[0]).await;
+    scene.revoke_all().await;
+    scene.keep(kept).await;
+    assert!(!scene.is_full().await);
+    assert!(!scene.is_full().await);
+    assert!(scene.is_full().await);
+    assert_eq!(scene.ids().await.len(), 3);
+}
+
+#[tokio::test]
+async fn the_first_token_of_a_user_of_a_code_counts_even_if_an_earlier_user_had_the_same_id() {
+    let mut scene = Scene::new(2, "reject").await;
+    // The item of the earlier user.
+    scene.mint("").await;
+    let mut stale = scene.places().await;
+    let service = &scene.service;
+    let environment = service.environment(&service.ecosystem).await;
+    let (made, code) = code(service, json!({ "environmentId": environment })).await;
+    assert_eq!(consume(service, &code).await.status, 200);
+    let user = made["userId"].as_str().unwrap();
+    let owner = service.owner_item(user).await.unwrap();
+    stale.insert(PARTITION_KEY.to_owned(), owner[PARTITION_KEY].clone());
+    service.put_identity_item(stale).await;
+    scene.bob = user.to_owned();
+    assert!(!scene.is_full().await);
+    assert!(scene.is_full().await);
+}
+
+#[tokio::test]
+async fn descendants_that_the_limit_had_no_time_to_end_are_ended_like_those_of_a_revoked_token() {
+    let scene = Scene::new(3, "revoke-oldest").await;
+    let service = &scene.service;
+    let oldest = service.mint(&scene.bob, "expiryType=Infinite").await;
+    service.clock.advance(1);
+    let child = consume(service, &scene.code(&oldest.token()).await).await;
+    scene.mint("expiryType=Infinite").await;
+    let mint = &scene.requests("minting", 1).await[0];
+    // The request has no time to read the links.
+    let answer = scene.send_with_time_for(0, mint).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(!service.is_active(&oldest.token()).await);
+    assert!(service.is_active(&child.token()).await);
+    let item = scene.item(&id(&oldest)).await;
+    assert_eq!(item["end_reason"].as_s().unwrap(), "limit-reached");
+    assert_eq!(item["descendants"].as_s().unwrap(), "ending");
+    scene.revoke(&id(&oldest)).await;
+    assert!(!service.is_active(&child.token()).await);
+    let item = scene.item(&id(&oldest)).await;
+    assert_eq!(item["end_reason"].as_s().unwrap(), "limit-reached");
+    assert!(!item.contains_key("descendants"));
 }

@@ -7,9 +7,14 @@
 //!
 //! A token takes a place until it ends. A disabled token takes a place. An e-mail token takes a
 //! place even if it has expired, because a client can give it a later end.
+//!
+//! If the user's tokens are not all known, they are read, newest first. The item contains the
+//! progress of the reading. So if a request runs out of time, the next request goes on. Until the
+//! reading is finished, no token can be stored, except an e-mail token that takes the place of
+//! another token. The item then contains this token too.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -21,7 +26,10 @@ use crate::{
         error::{Error, Result},
         owner::{MaxTokens, Owner, TokenLimit, WhenFull},
         time::UnixSeconds,
-        token::{Author, EndReason, Ending, Expiry, Holder, Maker, Places, Token, TokenId},
+        token::{
+            Author, EndReason, Ending, Expiry, Holder, Maker, Places, Reading, Taken, Token,
+            TokenId,
+        },
     },
     service::{
         app::App,
@@ -70,8 +78,9 @@ pub(super) struct Relatives {
 /// request.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the user has the most tokens allowed and none of them can be revoked;
-/// then nothing is written. [`Error::Unavailable`] if the database is unavailable.
+/// [`Error::Conflict`] if the user has the most tokens allowed and none of them can be revoked; then
+/// neither the token nor the other writes are stored. [`Error::Unavailable`] if the database is
+/// unavailable.
 pub(super) async fn store<R: Send + 'static>(
     app: &App,
     limit: TokenLimit,
@@ -94,26 +103,26 @@ pub(super) async fn store<R: Send + 'static>(
             // place.
             return tokens::change(app, change).await;
         }
-        let old = found.places(user);
-        let request = NewPlace {
+        let is_short_code =
+            matches!(found.owner(user), Some(Owner::User(user)) if user.id.is_short_code());
+        let mut request = NewPlace {
             app,
             limit,
             token,
             relatives,
             now: app.now().seconds(),
             untagged_are_valid: app.deployment().await?.schema == Schema::One,
+            first_is_counted: !is_short_code,
+            stored: found.places(user).cloned(),
         };
-        let (tokens, ends) = request.make_room(old).await?;
-        let fits = tokens.len() <= MaxTokens::LARGEST as usize;
-        let new = Places {
-            epoch: token.epoch,
-            limit: limit.max.id,
-            revision: old.map_or(0, |old| old.revision) + 1,
-            tokens: fits.then_some(tokens),
+        let Some((new, ends)) = request.make_room().await? else {
+            pause(longest).await;
+            longest = LONGEST_PAUSE.min(longest * 2);
+            continue;
         };
         let ending = request.ending();
         let places = PlacesChange {
-            old,
+            old: request.stored.as_ref(),
             new: &new,
             ends: &ends,
             ending: &ending,
@@ -133,9 +142,6 @@ pub(super) async fn store<R: Send + 'static>(
     }
 }
 
-/// The tokens that take a place, in order of creation, as in [`Places::tokens`].
-type Taken = BTreeMap<TokenId, Option<UnixSeconds>>;
-
 fn taken(tokens: &[Token]) -> Taken {
     let tokens = tokens.iter();
     tokens.map(|token| (token.id, token.last_end())).collect()
@@ -149,24 +155,53 @@ struct NewPlace<'a> {
     relatives: Relatives,
     now: UnixSeconds,
     untagged_are_valid: bool,
+    /// Whether the first token of the user was stored by this module. The first token of a user
+    /// that a short code creates was not.
+    first_is_counted: bool,
+    /// The stored item.
+    stored: Option<Places>,
+}
+
+/// The result of [`NewPlace::count`].
+enum Count {
+    /// All tokens that take a place.
+    All(Vec<Token>),
+    /// The reading is not finished, but the new token takes the place of another token.
+    Part(Reading),
+    /// Another request has changed the item.
+    Changed,
 }
 
 impl NewPlace<'_> {
-    /// Returns the tokens that take a place when the new token is stored, and the tokens that must
-    /// end in the same transaction.
+    /// Returns the item to store together with the new token, and the tokens that must end in the
+    /// same transaction. Returns `None` if another request has changed the item.
     ///
-    /// The tokens of the stored item are read only if all places seem to be taken. If there is no
-    /// item, or if the item is out of date, all tokens of the user are read.
-    async fn make_room(&self, old: Option<&Places>) -> Result<(Taken, Vec<Token>)> {
+    /// The tokens of the stored item are read only if all places seem to be taken, or if the user
+    /// has another epoch. If there is no item, or if it does not contain all tokens, all tokens of
+    /// the user are read.
+    async fn make_room(&mut self) -> Result<Option<(Places, Vec<Token>)>> {
         let max = self.limit.max.count as usize;
-        let current =
-            old.filter(|old| old.epoch == self.token.epoch && old.limit == self.limit.max.id);
-        let counted = current.and_then(|current| current.tokens.clone());
-        let (mut places, read) = if let Some(places) = counted {
-            (places, None)
-        } else {
-            let tokens = self.all().await?;
-            (taken(&tokens), Some(tokens))
+        let (mut places, read) = match self.counted() {
+            Some(Places {
+                epoch,
+                tokens: Some(tokens),
+                ..
+            }) => {
+                if *epoch == self.token.epoch {
+                    (tokens.clone(), None)
+                } else {
+                    let tokens = self.read(tokens.keys().copied()).await?;
+                    (taken(&tokens), Some(tokens))
+                }
+            }
+            _ => match self.count().await? {
+                Count::All(tokens) => (taken(&tokens), Some(tokens)),
+                Count::Part(reading) => {
+                    let fits = reading.found.len() <= MaxTokens::LARGEST as usize;
+                    return Ok(Some((self.item(None, fits.then_some(reading)), Vec::new())));
+                }
+                Count::Changed => return Ok(None),
+            },
         };
         let replaced = self.relatives.replaced;
         let takes_place_of_old = replaced.is_some_and(|old| places.remove(&old).is_some());
@@ -175,12 +210,12 @@ impl NewPlace<'_> {
         if places.len() >= max && !takes_place_of_old {
             let mut tokens = match read {
                 Some(tokens) => tokens,
-                None => self.read(&places).await?,
+                None => self.read(places.keys().copied()).await?,
             };
             tokens.retain(|token| places.contains_key(&token.id));
             places = taken(&tokens);
             if places.len() >= max {
-                ends = self.oldest(tokens, places.len() + 1 - max).await?;
+                ends = self.oldest(tokens).await?;
                 for token in &ends {
                     places.remove(&token.id);
                 }
@@ -190,41 +225,125 @@ impl NewPlace<'_> {
             }
         }
         places.insert(self.token.id, self.token.last_end());
-        Ok((places, ends))
+        let fits = places.len() <= MaxTokens::LARGEST as usize;
+        Ok(Some((self.item(fits.then_some(places), None), ends)))
     }
 
-    /// Reads all tokens of the user that take a place, newest first. If it is clear that the
-    /// request will be rejected, may return only the first `max` of them.
-    async fn all(&self) -> Result<Vec<Token>> {
+    fn item(&self, tokens: Option<Taken>, reading: Option<Reading>) -> Places {
+        Places {
+            epoch: self.token.epoch,
+            limit: self.limit.max.id,
+            revision: self.stored.as_ref().map_or(0, |stored| stored.revision) + 1,
+            tokens,
+            reading,
+        }
+    }
+
+    /// Reads all tokens of the user, newest first. Begins where an earlier request stopped. Stores
+    /// the progress after each page but the last one.
+    ///
+    /// # Errors
+    /// [`FULL`] if the tokens that were read are already the most tokens allowed, and the settings
+    /// do not allow that they are revoked.
+    async fn count(&mut self) -> Result<Count> {
         let (user, epoch) = (self.token.owner, self.token.epoch);
-        let enough = match (self.limit.when_full, self.relatives.replaced) {
-            (WhenFull::Reject, None) => self.limit.max.count as usize,
-            _ => usize::MAX,
+        let max = self.limit.max.count as usize;
+        let (mut tokens, mut after) = match self.progress() {
+            Some(Reading { found, after }) => {
+                let after = *after;
+                (self.read(found.keys().copied()).await?, Some(after))
+            }
+            None => (Vec::new(), None),
         };
-        let (mut tokens, mut after) = (Vec::new(), None);
         loop {
-            let page = self
+            if let Some(after) = after {
+                if self.takes_place_of_old().await? {
+                    let mut found = taken(&tokens);
+                    found.retain(|id, _| Some(*id) != self.relatives.replaced);
+                    found.insert(self.token.id, self.token.last_end());
+                    return Ok(Count::Part(Reading { found, after }));
+                }
+                if tokens.len() >= max && self.limit.when_full == WhenFull::Reject {
+                    return Err(FULL);
+                }
+                if tokens.len() > MaxTokens::LARGEST as usize {
+                    // The other tokens are older. So these tokens must end, whatever the other
+                    // tokens are.
+                    let ends = self.oldest(tokens.clone()).await?;
+                    self.end(&ends).await?;
+                    let ends: HashSet<_> = ends.iter().map(|token| token.id).collect();
+                    tokens.retain(|token| !ends.contains(&token.id));
+                }
+                if !self.store_progress(&tokens, after).await? {
+                    return Ok(Count::Changed);
+                }
+            }
+            let (page, next) = self
                 .app
                 .identity
                 .tokens_of_epoch(user, epoch, after)
                 .await?;
-            tokens.extend(self.that_take_a_place(page.0).await?);
-            after = page.1;
-            if after.is_none() || tokens.len() >= enough {
-                return Ok(tokens);
+            tokens.extend(self.that_take_a_place(page).await?);
+            if next.is_none() {
+                return Ok(Count::All(tokens));
             }
+            after = next;
             // A request to the embedded database never yields. Without this line, the time limit of
             // the request could not stop the loop.
             tokio::task::yield_now().await;
         }
     }
 
+    /// Returns the stored item, unless it is out of date.
+    ///
+    /// If the user has another epoch, the tokens of the item have ended, except a token that was
+    /// kept when the password changed. There are no other tokens of the new epoch: the first new
+    /// one gives the item its epoch.
+    fn counted(&self) -> Option<&Places> {
+        let stored = self.stored.as_ref();
+        stored.filter(|stored| {
+            let is_complete = stored.epoch == self.token.epoch || self.first_is_counted;
+            stored.limit == self.limit.max.id && is_complete
+        })
+    }
+
+    /// Returns the stored progress of a reading, unless it is out of date.
+    fn progress(&self) -> Option<&Reading> {
+        self.counted().and_then(|stored| stored.reading.as_ref())
+    }
+
+    /// Stores that the tokens have been read up to `after`, unless that is stored already. Returns
+    /// `false` if another request has changed the item.
+    async fn store_progress(&mut self, tokens: &[Token], after: TokenId) -> Result<bool> {
+        if self
+            .progress()
+            .is_some_and(|reading| reading.after == after)
+        {
+            return Ok(true);
+        }
+        let found = taken(tokens);
+        let new = self.item(None, Some(Reading { found, after }));
+        let (identity, user, old) = (&self.app.identity, self.token.owner, self.stored.as_ref());
+        let is_stored = identity.store_places(user, old, &new).await?;
+        self.stored = Some(new);
+        Ok(is_stored)
+    }
+
+    /// Returns whether the new token replaces a token that takes a place.
+    async fn takes_place_of_old(&self) -> Result<bool> {
+        match self.relatives.replaced {
+            Some(old) => Ok(!self.read([old]).await?.is_empty()),
+            None => Ok(false),
+        }
+    }
+
     /// Reads the tokens with these ids, and returns those that take a place.
-    async fn read(&self, ids: &Taken) -> Result<Vec<Token>> {
+    async fn read(&self, ids: impl IntoIterator<Item = TokenId>) -> Result<Vec<Token>> {
         let user = self.token.owner;
-        let keys = ids.keys().map(|id| Key::token(user, *id)).collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        let keys = ids.iter().map(|id| Key::token(user, *id)).collect();
         let found = self.app.identity.read(&keys).await?;
-        let tokens = ids.keys().filter_map(|id| {
+        let tokens = ids.iter().filter_map(|id| {
             let token = found.token(user, *id);
             token.or_else(|| found.disabled_token(user, *id)).cloned()
         });
@@ -268,11 +387,13 @@ impl NewPlace<'_> {
         }
     }
 
-    /// Returns the oldest tokens that may be ended to make room: this many.
+    /// Returns the oldest of these tokens that may be ended: as many as must end to make room for the
+    /// new token.
     ///
     /// # Errors
     /// [`FULL`] if the settings do not allow this, or if there are too few such tokens.
-    async fn oldest(&self, mut tokens: Vec<Token>, count: usize) -> Result<Vec<Token>> {
+    async fn oldest(&self, mut tokens: Vec<Token>) -> Result<Vec<Token>> {
+        let count = tokens.len() + 1 - self.limit.max.count as usize;
         if self.limit.when_full == WhenFull::Reject {
             return Err(FULL);
         }
@@ -327,7 +448,7 @@ impl NewPlace<'_> {
         };
         for tokens in tokens.chunks(BATCH) {
             try_join_all(tokens.iter().map(end)).await?;
-            // See `all`.
+            // See `count`.
             tokio::task::yield_now().await;
         }
         Ok(())

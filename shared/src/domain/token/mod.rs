@@ -17,7 +17,7 @@ pub use self::{
     ended::{Ancestry, Author, Descendants, EndReason, EndedToken, Ending, Maker},
     expiry::{Expiry, Ttl},
     metadata::Metadata,
-    places::Places,
+    places::{Places, Reading, Taken},
     plain::{PlainToken, TokenHash},
     scope::{Permission, Scope},
 };

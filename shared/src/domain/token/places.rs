@@ -20,8 +20,24 @@ pub struct Places {
     pub limit: Epoch,
     /// Increases by 1 with each change.
     pub revision: u64,
-    /// The tokens in order of creation. Each token has the time from which it is certainly expired,
-    /// or `None` if there is no such time. `None` for the whole map means that there are too many
-    /// tokens for the item.
-    pub tokens: Option<BTreeMap<TokenId, Option<UnixSeconds>>>,
+    /// All tokens that count. `None` if they are not all known.
+    pub tokens: Option<Taken>,
+    /// The progress of the reading that finds all tokens. `None` if it has not begun, or if it is
+    /// finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<Reading>,
+}
+
+/// Tokens in order of creation. Each token has the time from which it is certainly expired, or
+/// `None` if there is no such time.
+pub type Taken = BTreeMap<TokenId, Option<UnixSeconds>>;
+
+/// The progress of a reading of a user's tokens, newest first. A user may have too many records for
+/// one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The tokens that count, of those that were read.
+    pub found: Taken,
+    /// The last record that was read. The next page starts after it.
+    pub after: TokenId,
 }

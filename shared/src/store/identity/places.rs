@@ -64,6 +64,19 @@ impl Identity {
         change.attempt(&self.client, writes).await
     }
 
+    /// Stores the progress of a reading of the user's tokens. Returns `false` if the stored item has
+    /// changed since it was read. Then nothing is written.
+    pub(crate) async fn store_places(
+        &self,
+        user: OwnerKey,
+        old: Option<&Places>,
+        new: &Places,
+    ) -> Result<bool> {
+        let put = self.places_put(user, old, new)?;
+        let change = Change::alone(put, |put| Ok(matches!(put, Transacted::Written)));
+        self.commit(change).await
+    }
+
     fn places_put(
         &self,
         user: OwnerKey,
