@@ -47,8 +47,9 @@ pub enum Error {
     },
     /// The body exceeds the size limit.
     PayloadTooLarge,
-    /// The body has a content type that the endpoint does not read.
-    UnsupportedMediaType,
+    /// The body has a content type that the endpoint does not read. Contains the content type that
+    /// it reads.
+    UnsupportedMediaType(&'static str),
     /// The requested object does not exist, or it belongs to another account. Contains the whole
     /// text of the response.
     NotFound(String),

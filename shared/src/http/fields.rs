@@ -408,12 +408,12 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
 /// Returns the body if the request declares this media type. An empty body may have any type,
 /// because gateways add content types.
-fn body_of_type<'a>(request: &'a Request, media_type: &str) -> Result<&'a [u8]> {
+fn body_of_type<'a>(request: &'a Request, media_type: &'static str) -> Result<&'a [u8]> {
     let body = body(request)?;
     if body.is_empty() || is_of_type(request, media_type) {
         Ok(body)
     } else {
-        Err(Error::UnsupportedMediaType)
+        Err(Error::UnsupportedMediaType(media_type))
     }
 }
 

@@ -122,11 +122,11 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
             ),
             None,
         ),
-        Error::UnsupportedMediaType => (
+        Error::UnsupportedMediaType(expected) => (
             structured(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
-                "the body is not of the content type that this endpoint reads",
+                &format!("the content type of the body must be {expected}"),
             ),
             None,
         ),
@@ -197,7 +197,7 @@ pub fn oauth(request: &Request, result: Result<Response<Body>>) -> Result<Respon
         Error::Invalid(_)
         | Error::InvalidBody(_)
         | Error::PayloadTooLarge
-        | Error::UnsupportedMediaType => ("invalid_request", false),
+        | Error::UnsupportedMediaType(_) => ("invalid_request", false),
         // If there is no header, the token was the secret in the form.
         Error::Unauthorized { token_sent } => {
             let has_header = request.headers().contains_key(AUTHORIZATION);
