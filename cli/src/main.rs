@@ -1,12 +1,8 @@
 //! The `tokenry` command.
 
-use std::{
-    env,
-    ffi::OsString,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{env, ffi::OsString, io::Write, process::ExitCode};
 
+use anstyle::AnsiColor;
 use clap::{
     CommandFactory, FromArgMatches, Parser, Subcommand,
     error::{ContextKind, ContextValue, Error, ErrorKind},
@@ -68,6 +64,7 @@ async fn main() -> ExitCode {
         Command::TagKey(command) => tag_key::run(command).await.map_err(other),
         Command::Console(console) => {
             json = cli.options.json();
+            cli.options.set_colours();
             console.run(cli.options).await
         }
         Command::Completions { shell } => completions(shell),
@@ -83,10 +80,12 @@ fn fail(failure: &Failure, json: bool) -> ExitCode {
     let line = if json {
         failure.json()
     } else {
-        failure.to_string()
+        let red = AnsiColor::Red.on_default();
+        format!("{red}{failure}{red:#}")
     };
-    // `eprintln!` would panic if standard error is closed.
-    let _ = writeln!(io::stderr(), "{line}");
+    // `eprintln!` would panic if standard error is closed. This stream removes the colour unless
+    // standard error shows colours.
+    let _ = writeln!(anstream::stderr(), "{line}");
     failure.exit_code()
 }
 

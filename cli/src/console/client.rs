@@ -20,7 +20,8 @@ use url::{Url, form_urlencoded::Serializer};
 use zeroize::Zeroizing;
 
 use super::{
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, controls},
+    hint::next_step,
     options::is_loopback,
 };
 
@@ -242,7 +243,10 @@ impl Client {
         };
         let told = serde_json::from_str::<ApiError>(body);
         let mut line = match &told {
-            Ok(told) => told.to_string(),
+            Ok(told) => match next_step(told, headers) {
+                Some(step) => format!("{told} ({step})"),
+                None => told.to_string(),
+            },
             Err(_) if kind == Kind::Other && !status.is_server_error() => {
                 format!(
                     "{url} returned {status}, which is not from Tokenry: check the API's address"
@@ -291,16 +295,30 @@ impl Body {
         fields.is_ok_and(|fields| fields.contains_key("token") || fields.contains_key("shortcode"))
     }
 
-    /// Returns the JSON of the body unchanged, except that it is in one line.
+    /// Returns the JSON of the body in one line.
     ///
     /// # Errors
     /// The body is not JSON.
     pub fn line(&self) -> Result<Zeroizing<String>, Failure> {
         let raw: &RawValue = self.parse()?;
-        // A JSON string escapes its line breaks, so all line breaks in the text are outside
-        // strings.
-        Ok(raw.get().replace(['\r', '\n'], "").into())
+        Ok(one_line(raw).into())
     }
+}
+
+/// Returns the same JSON in one line that cannot control a terminal: without line breaks, and with
+/// the escape sequences of JSON in strings.
+pub fn one_line(json: &RawValue) -> String {
+    let mut line = String::with_capacity(json.get().len());
+    for c in json.get().chars() {
+        match c {
+            // A JSON string escapes its line breaks and tabs, so these characters are outside
+            // strings.
+            '\r' | '\n' | '\t' => {}
+            c if controls(c) => line += &format!("\\u{:04x}", u32::from(c)),
+            c => line.push(c),
+        }
+    }
+    line
 }
 
 /// Returns the failure for a response that is not in the API's format.

@@ -1,9 +1,6 @@
 //! The commands `tokenry ecosystem`, `tokenry environment` and `tokenry user`.
 
-use clap::{
-    Args, Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
+use clap::{Args, Subcommand};
 use shared::domain::id::{EcosystemId, EnvironmentId, UserId};
 use tokenry_api::{
     self as api, Change, CreatedEcosystem, CreatedEnvironment, EcosystemChange, ListedEcosystem,
@@ -13,7 +10,9 @@ use ureq::http::Method;
 
 use super::{
     Run,
+    arguments::when_full,
     client::{Payload, segment},
+    confirm::Confirm,
     deleted, ecosystem_id, ecosystem_path, environment_id,
     failure::{Failure, nothing_to_change},
     options::Options,
@@ -49,6 +48,9 @@ pub enum Ecosystem {
         /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
+        /// Whether to ask
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }
 
@@ -79,11 +81,6 @@ impl UpdateEcosystem {
     }
 }
 
-fn when_full() -> impl TypedValueParser<Value = WhenFull> {
-    let values = PossibleValuesParser::new(["reject", "revoke-oldest"]);
-    values.try_map(|value| WhenFull::parse(&value))
-}
-
 impl Run for Ecosystem {
     fn run(self, options: &Options) -> Result<(), Failure> {
         const SHOWN: &[&str] = &["id", "maxTokensPerUser", "whenFull"];
@@ -110,7 +107,11 @@ impl Run for Ecosystem {
                 let path = "/api/ecosystems";
                 output.list::<ListedEcosystem>(&client, path, "ecosystems", &paging, &["id"])
             }
-            Self::Delete { ecosystem_id } => {
+            Self::Delete {
+                ecosystem_id,
+                confirm,
+            } => {
+                confirm.delete(&format!("{ecosystem_id} with its users and their tokens"))?;
                 let path = ecosystem_path(&ecosystem_id);
                 client.call(Method::DELETE, &path, Payload::Nothing)?;
                 output.done(&deleted(ecosystem_id))
@@ -143,6 +144,9 @@ pub enum Environment {
         /// The environment's id, such as E58521fd8a5d9b5cc21987501
         #[arg(value_parser = environment_id)]
         environment_id: EnvironmentId,
+        /// Whether to ask
+        #[command(flatten)]
+        confirm: Confirm,
     },
 }
 
@@ -162,7 +166,11 @@ impl Run for Environment {
                 let path = format!("{}/environments", ecosystem_path(&ecosystem_id));
                 output.list::<ListedEnvironment>(&client, &path, "environments", &paging, &["id"])
             }
-            Self::Delete { environment_id } => {
+            Self::Delete {
+                environment_id,
+                confirm,
+            } => {
+                confirm.delete(&format!("{environment_id} with the tokens of its users"))?;
                 let path = format!("/api/environments/{}", segment(&environment_id));
                 client.call(Method::DELETE, &path, Payload::Nothing)?;
                 output.done(&deleted(environment_id))

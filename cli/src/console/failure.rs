@@ -142,14 +142,24 @@ fn without_tokens(text: &str) -> String {
     })
 }
 
-/// Escapes control characters in an untrusted text. The result is one line, and cannot control the
-/// terminal.
+/// Escapes the characters of an untrusted text that control a terminal ([`controls`]). The result
+/// is one line.
 pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
+            let escaped = controls(c).then(|| c.escape_default());
             let plain = escaped.is_none().then_some(c);
             escaped.into_iter().flatten().chain(plain)
         })
         .collect()
+}
+
+/// Returns whether a terminal interprets this character instead of showing it. This is true for
+/// control characters, line separators, and characters that change the direction of the text.
+pub fn controls(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }

@@ -5,33 +5,34 @@
 //! | module | contents |
 //! | --- | --- |
 //! | [`directory`], [`token`], [`shortcode`], [`email_token`], [`login`] | the commands |
+//! | [`arguments`], [`confirm`] | the parsers of option values, and the question before a deletion |
 //! | [`options`], [`profile`], [`secret`] | the API's address, the token, and secret input |
-//! | [`client`] | requests, and the failures for error responses |
-//! | [`output`], [`failure`] | the output, and the exit codes |
+//! | [`client`], [`hint`] | requests, and the failures for error responses |
+//! | [`output`], [`table`], [`failure`] | the output, and the exit codes |
 
+pub(crate) mod arguments;
 pub mod client;
+pub mod confirm;
 pub mod directory;
 pub mod email_token;
 pub mod failure;
+pub(crate) mod hint;
 pub mod login;
 pub mod options;
 pub mod output;
 pub mod profile;
 pub mod secret;
 pub mod shortcode;
+pub(crate) mod table;
 pub mod token;
 
 use std::{fmt::Display, time::Duration};
 
-use clap::{
-    Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
+use clap::Subcommand;
 use shared::domain::{
     id::{EcosystemId, EnvironmentId, UserId},
     token::TokenId,
 };
-use tokenry_api::ExpiryType;
 use tokio::sync::oneshot;
 
 use failure::Failure;
@@ -180,9 +181,4 @@ fn ecosystem_path(id: &EcosystemId) -> String {
 /// Returns the message for a deleted resource.
 fn deleted(what: impl Display) -> String {
     format!("{what} is deleted.")
-}
-
-fn expiry_type() -> impl TypedValueParser<Value = ExpiryType> {
-    let names = PossibleValuesParser::new(["Infinite", "FixedTtl", "SlidingTtl"]);
-    names.try_map(|name| ExpiryType::parse(&name))
 }

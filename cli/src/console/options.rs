@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use clap::{Arg, ArgMatches, Args, Command, ValueEnum, parser::ValueSource};
+use clap::{Arg, ArgMatches, Args, ColorChoice, Command, ValueEnum, parser::ValueSource};
 use tokenry_api::Secret;
 use url::{Host, Url};
 
 use super::{
+    arguments::timeout,
     client::Client,
     failure::Failure,
     output::Output,
@@ -57,9 +58,9 @@ pub struct Options {
     #[arg(long, global = true)]
     allow_http: bool,
     /// How long to wait for a response
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
-    timeout: u16,
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = timeout)]
+    timeout: Duration,
     /// How to print responses and errors; json prints the API's JSON in one line, and nothing if
     /// the response is empty
     #[arg(
@@ -70,6 +71,10 @@ pub struct Options {
     )]
     #[arg(value_enum, ignore_case = true, default_value = "table")]
     output: Format,
+    /// When to use colours: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", hide_possible_values = true)]
+    #[arg(value_enum, ignore_case = true, default_value = "auto")]
+    color: ColorChoice,
     /// The same as --output json
     #[arg(long, global = true, hide = true)]
     json: bool,
@@ -163,8 +168,12 @@ impl Options {
 
     /// Returns a client that sends requests to this address with this token.
     pub fn connect(&self, url: &str, token: Option<Secret>) -> Client {
-        let timeout = Duration::from_secs(self.timeout.into());
-        Client::new(url.to_owned(), token, timeout)
+        Client::new(url.to_owned(), token, self.timeout)
+    }
+
+    /// Sets when the whole process uses colours.
+    pub fn set_colours(&self) {
+        colorchoice_clap::Color { color: self.color }.write_global();
     }
 
     /// Returns how responses are printed.

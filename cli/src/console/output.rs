@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Write};
 
 use clap::Args;
-use comfy_table::{Table, presets::NOTHING};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 use shared::domain::time::UnixSeconds;
@@ -11,8 +10,9 @@ use ureq::http::Method;
 use zeroize::Zeroizing;
 
 use super::{
-    client::{Body, Client, Payload},
+    client::{Body, Client, Payload, one_line},
     failure::{Failure, Kind, printable},
+    table,
 };
 
 /// How responses are printed.
@@ -99,10 +99,10 @@ impl Output {
         }
         let value = value(&body.parse::<T>()?);
         let record = value.pointer("/data/0").unwrap_or(&value);
-        let rows = names
+        let fields = names
             .iter()
-            .filter_map(|name| Some([(*name).to_owned(), cell(name, record)?]));
-        Ok(lines(Table::new().add_rows(rows)))
+            .filter_map(|name| Some((*name, cell(name, record)?)));
+        Ok(table::record(&fields.collect::<Vec<_>>()))
     }
 
     /// Prints the list that a path returns in the field `key`: all pages, or only the requested
@@ -140,29 +140,24 @@ impl Output {
         if self.json {
             let pages: Result<Vec<Page<&RawValue>>, _> = bodies.iter().map(Body::parse).collect();
             let rows = pages?.into_iter().flat_map(|page| page.rows);
-            let rows: Vec<_> = rows.map(RawValue::get).collect();
+            let rows: Vec<_> = rows.map(one_line).collect();
             return print(&format!(
                 r#"{{"{key}":[{}],"cursor":null}}"#,
                 rows.join(",")
             ));
         }
         let pages: Result<Vec<Page<T>>, _> = bodies.iter().map(Body::parse).collect();
-        let mut table = Table::new();
-        table.set_header(names.iter().copied());
-        for row in pages?.into_iter().flat_map(|page| page.rows) {
+        let rows = pages?.into_iter().flat_map(|page| page.rows).map(|row| {
             let row = value(&row);
-            table.add_row(
-                names
-                    .iter()
-                    .map(|name| cell(name, &row).unwrap_or_default()),
-            );
-        }
-        let table = lines(&mut table);
+            let cells = names.iter().map(|name| cell(name, &row));
+            cells.map(Option::unwrap_or_default).collect()
+        });
+        let table = table::list(names, &rows.collect::<Vec<_>>());
         match last {
             None => print(&table),
             Some(cursor) => {
                 let cursor = printable(&cursor);
-                print(&format!("{}\nThe next page: --cursor {cursor}", *table))
+                print(&format!("{table}\nThe next page: --cursor {cursor}"))
             }
         }
     }
@@ -200,20 +195,6 @@ fn cell(name: &str, record: &Value) -> Option<String> {
 
 fn time(seconds: u64) -> Option<String> {
     UnixSeconds(seconds).to_rfc3339()
-}
-
-/// Returns the table's lines without borders or wrapping, so that a token can be copied in one
-/// piece.
-fn lines(table: &mut Table) -> Zeroizing<String> {
-    table.load_style(NOTHING);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let lines: Vec<_> = table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect();
-    lines.join("\n").into()
 }
 
 /// Prints lines. It is not an error if the reader, for example `head`, has closed the pipe.

@@ -1,13 +1,18 @@
 //! The command `tokenry shortcode`.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use shared::domain::id::{EnvironmentId, UserId};
 use tokenry_api::{CreatedShortcode, ExchangedToken, ExpiryType, NewShortcode, TypedShortcode};
 use ureq::http::Method;
 
 use super::{
-    Run, client::Payload, environment_id, expiry_type, failure::Failure, options::Options, secret,
-    user_id,
+    Run,
+    arguments::{expiry_type, seconds},
+    client::Payload,
+    environment_id,
+    failure::Failure,
+    options::Options,
+    secret, user_id,
 };
 
 /// Short codes
@@ -21,22 +26,23 @@ pub enum Shortcode {
 
 /// The user or environment of a short code, and the expiry of the code and of its token
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("owner").required(true).args(["user_id", "environment_id"])))]
 pub struct NewCode {
     /// Create the code for the user with this id, in the form ECOSYSTEM;NAME
-    #[arg(long, value_parser = user_id, required_unless_present = "environment_id")]
+    #[arg(long, value_parser = user_id)]
     user_id: Option<UserId>,
     /// Create the code for a new user of this environment
-    #[arg(long, value_parser = environment_id, conflicts_with = "user_id")]
+    #[arg(long, value_parser = environment_id)]
     environment_id: Option<EnvironmentId>,
-    /// Seconds until the code expires, 1 to 3600 [default: 300]
-    #[arg(long = "ttl", value_name = "SECONDS")]
+    /// The time until the code expires, at most 1h; without a unit, in seconds [default: 5m]
+    #[arg(long = "ttl", value_name = "DURATION", value_parser = seconds::<u64>)]
     short_code_ttl: Option<u64>,
     /// How the token expires [default: FixedTtl]
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
     token_expiry_type: Option<ExpiryType>,
-    /// Seconds from the token's creation until it expires; for SlidingTtl, seconds from its last
-    /// use [default: 3600]
-    #[arg(long, value_name = "SECONDS")]
+    /// The time from the token's creation until it expires, such as 90s, 15m, 12h or 7d; without a
+    /// unit, in seconds. For SlidingTtl, the time from its last use [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = seconds::<u64>)]
     token_ttl: Option<u64>,
 }
 

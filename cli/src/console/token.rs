@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::domain::{
@@ -18,8 +18,9 @@ use ureq::http::Method;
 
 use super::{
     Run,
+    arguments::{expiry_type, seconds},
     client::{Client, Payload, segment},
-    ecosystem_id, ecosystem_path, expiry_type,
+    ecosystem_id, ecosystem_path,
     failure::{Failure, Kind, nothing_to_change},
     options::Options,
     output::{Output, Paging},
@@ -37,13 +38,13 @@ pub struct NewToken {
     #[arg(long, value_name = "TYPE", value_parser = expiry_type())]
     #[serde(skip_serializing_if = "Option::is_none")]
     expiry_type: Option<ExpiryType>,
-    /// Seconds from the token's creation until it expires; for SlidingTtl, seconds from its last
-    /// use [default: 3600]
-    #[arg(long, value_name = "SECONDS")]
+    /// The time from the token's creation until it expires, such as 90s, 15m, 12h or 7d; without a
+    /// unit, in seconds. For SlidingTtl, the time from its last use [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = seconds::<u64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u64>,
-    /// Maximum seconds from the token's creation until it expires; a use does not extend this time
-    #[arg(long, value_name = "SECONDS")]
+    /// The maximum time from the token's creation until it expires; a use does not extend this time
+    #[arg(long, value_name = "DURATION", value_parser = seconds::<u64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_ttl: Option<u64>,
     /// A label, 1 to 64 characters
@@ -109,15 +110,18 @@ pub enum UserTokens {
         paging: Paging,
     },
     /// Revoke one token or all tokens of a user
+    #[command(group(ArgGroup::new("tokens").required(true).args(["token_id", "all"])))]
+    // clap would print the group before the user's id.
+    #[command(override_usage = "tokenry user revoke-token [OPTIONS] <USER_ID> <TOKEN_ID|--all>")]
     RevokeToken {
         /// The user's id in the form ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
         user_id: UserId,
         /// The token's id, which list-tokens shows
-        #[arg(value_parser = token_id, required_unless_present = "all")]
+        #[arg(value_parser = token_id)]
         token_id: Option<TokenId>,
         /// Revoke every token of the user
-        #[arg(long, conflicts_with = "token_id")]
+        #[arg(long)]
         all: bool,
     },
 }
@@ -304,8 +308,8 @@ fn owner(text: &str) -> Result<Owner, &'static str> {
         user_path(&user_id(text)?)
     } else {
         let id = ecosystem_id(text).map_err(|_| {
-            "must be the id of an ecosystem (\"C\" followed by 24 lowercase hex digits), or of a user \
-             (ECOSYSTEM;NAME; in a shell, quote it: it contains a semicolon)"
+            "must be the id of an ecosystem, such as C58521fd8a5d9b5cc21987501, or of a user, such as \
+             'C58521fd8a5d9b5cc21987501;bob' (in a shell, quote it: it contains a semicolon)"
         })?;
         ecosystem_path(&id)
     };

@@ -165,14 +165,20 @@ fn a_redirect_is_not_followed() {
 }
 
 #[test]
-fn a_table_contains_no_control_characters() {
-    let list = r#"{"tokens":[{"tokenId":"a","name":"\u001b[2J\u009b\n","expiryType":"Infinite",
-        "createdAt":"b","lastUsedAt":null,"expiresAt":null}],"cursor":null}"#;
-    let (url, _sent) = server(1, &answer("200 OK", list));
-    let user = "C58521fd8a5d9b5cc21987501;bob";
-    let ran = run(command(&url, &["user", "list-tokens", user]), "");
+fn output_contains_no_character_that_controls_the_terminal() {
+    let list = "{\n\t\"tokens\":[{\"tokenId\":\"a\",\"name\":\"\\u001b[2J\\u009b\\n\u{9b}\u{7f}\u{202e}\u{2028}é\",
+        \"expiryType\":\"Infinite\",\"createdAt\":\"b\",\"lastUsedAt\":null,\"expiresAt\":null}],\"cursor\":null}";
+    let (url, _sent) = server(2, &answer("200 OK", list));
+    let arguments = ["user", "list-tokens", "C58521fd8a5d9b5cc21987501;bob"];
+    let ran = run(command(&url, &arguments), "");
     assert_eq!(ran.code, 0);
-    assert!(ran.stdout.contains(r"\u{1b}[2J\u{9b}\n"), "{ran:?}");
+    let name = r"\u{1b}[2J\u{9b}\n\u{9b}\u{7f}\u{202e}\u{2028}é";
+    assert!(ran.stdout.contains(name), "{ran:?}");
+    let ran = run(command(&url, &[&arguments[..], &["--json"]].concat()), "");
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 1));
+    let name = r#""name":"\u001b[2J\u009b\n\u009b\u007f\u202e\u2028é""#;
+    assert!(ran.stdout.contains(name), "{ran:?}");
+    assert!(!ran.stdout.trim_end().contains(char::is_control), "{ran:?}");
 }
 
 #[test]
@@ -228,4 +234,72 @@ fn a_secret_is_printed_even_if_the_rest_of_the_response_cannot_be_parsed() {
     let user = "C58521fd8a5d9b5cc21987501;bob";
     let ran = run(command(&url, &["user", "create-token", user]), "");
     assert_eq!((ran.code, ran.stdout.trim()), (0, minted));
+}
+
+#[test]
+fn durations_have_units_and_kinds_have_any_case() {
+    let user = "C58521fd8a5d9b5cc21987501;bob";
+    for (ttl, kind, sent) in [
+        ("90", "Infinite", "expiryType=Infinite&ttl=90"),
+        ("90s", "infinite", "expiryType=Infinite&ttl=90"),
+        ("15m", "fixed-ttl", "expiryType=FixedTtl&ttl=900"),
+        ("12h", "SLIDING_TTL", "expiryType=SlidingTtl&ttl=43200"),
+        ("7d", "slidingttl", "expiryType=SlidingTtl&ttl=604800"),
+    ] {
+        let (url, request) = server(1, &answer("503 Service Unavailable", ""));
+        let options = ["--expiry-type", kind, "--ttl", ttl];
+        let create = ["user", "create-token", user];
+        run(command(&url, &[&create[..], &options].concat()), "");
+        let request = request.join().unwrap();
+        assert!(request.contains(&format!("?{sent} HTTP/1.1")), "{request}");
+    }
+
+    for (arguments, sent) in [
+        (
+            &["user", "create-token", user, "--max-ttl", "1d"][..],
+            "tokens?maxTtl=86400 HTTP",
+        ),
+        (
+            &[
+                "shortcode",
+                "create",
+                "--user-id",
+                user,
+                "--ttl",
+                "2m",
+                "--token-ttl",
+                "1h",
+                "--token-expiry-type",
+                "Sliding-Ttl",
+            ],
+            r#""shortCodeTtl":120,"tokenExpiryType":"SlidingTtl","tokenTtl":3600}"#,
+        ),
+        (
+            &[
+                "ecosystem",
+                "update",
+                "C58521fd8a5d9b5cc21987501",
+                "--when-full",
+                "revokeOldest",
+            ],
+            r#"{"whenFull":"revoke-oldest"}"#,
+        ),
+    ] {
+        let (url, request) = server(1, &answer("503 Service Unavailable", ""));
+        run(command(&url, arguments), "");
+        let request = request.join().unwrap();
+        assert!(request.contains(sent), "{request}");
+    }
+
+    let too_large = "18446744073709551615m";
+    for ttl in [
+        "", "m", "15M", "1w", "1.5h", "-1", "15 m", "1h30m", "0x5", too_large,
+    ] {
+        let option = format!("--ttl={ttl}");
+        let ran = run(command("", &["user", "create-token", user, &option]), "");
+        assert_eq!(ran.code, 2);
+        let expected =
+            ": must be a number of seconds, or a number with a unit: 90s, 15m, 12h or 7d\n";
+        assert!(ran.stderr.contains(expected), "{ttl}: {ran:?}");
+    }
 }

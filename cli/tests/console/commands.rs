@@ -1,6 +1,6 @@
 //! Runs each command successfully, and checks its output as a table and as JSON.
 
-use std::process::Command;
+use std::{io::ErrorKind, process::Command};
 
 use serde_json::{Value, json};
 
@@ -39,18 +39,26 @@ fn ecosystems_and_environments_are_created_and_deleted() {
             .starts_with("id  E")
     );
     assert_eq!(
-        serve.ok(&["environment", "delete", &environment]),
+        serve.ok(&["environment", "delete", &environment, "--yes"]),
         format!("{environment} is deleted.\n")
     );
-    let line = serve.refusal(4, &["environment", "delete", &environment]);
+    let line = serve.refusal(4, &["environment", "delete", &environment, "--yes"]);
     assert_eq!(
         line,
         format!("Environment with id {environment} does not exist.")
     );
 
+    // Without a terminal and without --yes, nothing is deleted.
+    let line = serve.refusal(2, &["ecosystem", "delete", id]);
+    let what = "with its users and their tokens";
+    assert_eq!(line, format!("to delete {id} {what}, confirm with --yes"));
+    serve.ok(&["ecosystem", "get", id]);
     // The API's response is empty, so `--json` prints nothing.
-    assert_eq!(serve.ok(&["ecosystem", "delete", id, "--json"]), "");
-    let line = serve.refusal(4, &["ecosystem", "delete", id]);
+    assert_eq!(
+        serve.ok(&["ecosystem", "delete", id, "--yes", "--json"]),
+        ""
+    );
+    let line = serve.refusal(4, &["ecosystem", "delete", id, "--yes"]);
     assert_eq!(line, format!("Ecosystem with id {id} does not exist."));
 }
 
@@ -322,7 +330,10 @@ fn a_server_token_is_minted_used_listed_and_revoked() {
     let ran = with_server_token(&["ecosystem", "create"]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
-        (3, "Forbidden: the token does not allow this\n")
+        (
+            3,
+            "Forbidden: the token does not allow this (`tokenry whoami` shows the token)\n"
+        )
     );
 
     let table = serve.ok(&["server-token", "list", ecosystem]);
@@ -509,26 +520,50 @@ fn each_shell_has_completions() {
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
         assert!(ran.stdout.contains("create-token"), "{shell}");
     }
-    // Calls the completion as bash does for `tokenry user create-t<TAB>`.
-    let script = r#"source /dev/stdin
-        COMP_WORDS=(tokenry user create-t) COMP_CWORD=2
-        _tokenry tokenry create-t user
-        echo "${COMPREPLY[@]}""#;
-    let completions = tokenry(home.path(), &["completions", "bash"])
-        .spawn()
-        .unwrap()
-        .stdout
-        .unwrap();
-    let output = Command::new("bash")
-        .args(["-c", script])
-        .stdin(completions)
-        .output();
-    let output = output.expect("bash runs");
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "create-token\n",
-        "{output:?}"
-    );
+    // Each script calls the completion as its shell does for `tokenry user create-t<TAB>`. The
+    // completions of zsh work only at a terminal, so its script checks that they are registered.
+    for (shell, script, expected) in [
+        (
+            "bash",
+            r#"source /dev/stdin
+            COMP_WORDS=(tokenry user create-t) COMP_CWORD=2
+            _tokenry tokenry create-t user
+            echo "${COMPREPLY[@]}""#,
+            "create-token\n",
+        ),
+        (
+            "fish",
+            r#"source -
+            complete --do-complete "tokenry user create-t""#,
+            "create-token\tMint a token for a user; the token is shown only once\n",
+        ),
+        (
+            "zsh",
+            "autoload -Uz compinit
+            compinit -D -u
+            source /dev/stdin
+            print $_comps[tokenry]",
+            "_tokenry\n",
+        ),
+    ] {
+        let completions = tokenry(home.path(), &["completions", shell])
+            .spawn()
+            .unwrap()
+            .stdout
+            .unwrap();
+        let output = Command::new(shell)
+            .args(["-c", script])
+            .env("HOME", home.path())
+            .stdin(completions)
+            .output();
+        let output = match output {
+            // CI has all three shells.
+            Err(error) if error.kind() == ErrorKind::NotFound && shell != "bash" => continue,
+            output => output.expect("the shell runs"),
+        };
+        let shown = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        assert_eq!(shown, [expected, ""], "{shell}: {output:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{io::pipe, net::TcpListener, process::Command};
 
-use crate::{Serve, refusal, run, tokenry};
+use crate::{Serve, refusal, run, text, tokenry};
 
 #[test]
 fn the_exit_code_is_2_if_the_api_rejects_a_value() {
@@ -41,6 +41,13 @@ fn the_exit_code_is_2_if_an_argument_is_invalid() {
             "0",
         ],
         &["user", "revoke-token", "C58521fd8a5d9b5cc21987501;bob"],
+        &[
+            "user",
+            "get",
+            "C58521fd8a5d9b5cc21987501;bob",
+            "--timeout",
+            "25h",
+        ],
         // An empty token id, for example from an unset variable, must not revoke all tokens.
         &["user", "revoke-token", "C58521fd8a5d9b5cc21987501;bob", ""],
         &[
@@ -73,6 +80,76 @@ fn the_exit_code_is_2_if_an_argument_is_invalid() {
             "{ran:?}"
         );
     }
+}
+
+#[test]
+fn an_error_names_the_next_step() {
+    let home = tempfile::tempdir().unwrap();
+    let user = "C58521fd8a5d9b5cc21987501;bob";
+    for (arguments, step) in [
+        (&["user", "revoke-token", user][..], "<TOKEN_ID|--all>"),
+        (
+            &["shortcode", "create"],
+            "<--user-id <USER_ID>|--environment-id <ENVIRONMENT_ID>>",
+        ),
+        (
+            &["user", "get", "bob"],
+            "such as 'C58521fd8a5d9b5cc21987501;bob'",
+        ),
+        (
+            &["ecosystem", "get", "x"],
+            "such as C58521fd8a5d9b5cc21987501",
+        ),
+        (
+            &["environment", "delete", "x"],
+            "such as E58521fd8a5d9b5cc21987501",
+        ),
+        (
+            &["token", "get", "x", "y"],
+            "such as C58521fd8a5d9b5cc21987501, or",
+        ),
+        (
+            &["token", "get", user, "y"],
+            "such as 01KDVDXH5GQ3T8Z6W2R9M4N7PB",
+        ),
+    ] {
+        let ran = run(tokenry(home.path(), arguments), "");
+        assert_eq!(ran.code, 2);
+        assert!(ran.stderr.contains(step), "{ran:?}");
+    }
+
+    let serve = Serve::start();
+    let user = serve.user_id.as_str();
+    let with = |token: &str| {
+        let mut command = serve.command(&["user", "put", user]);
+        command.env("TOKENRY_TOKEN", token);
+        refusal(command, 3, "")
+    };
+    let ecosystem = serve.ecosystem_id.as_str();
+    let create = ["server-token", "create", ecosystem, "--scope", "read"];
+    let server = text(&serve.json(&create), "token");
+    let forbidden = "Forbidden: the token does not allow this";
+    assert_eq!(
+        with(&server),
+        format!("{forbidden} (it lacks the scope tokenry:users:write)")
+    );
+    assert_eq!(
+        with(&serve.token(&[])),
+        format!("{forbidden} (`tokenry whoami` shows the token)")
+    );
+
+    serve.ok(&[
+        "ecosystem",
+        "update",
+        ecosystem,
+        "--max-tokens-per-user",
+        "1",
+    ]);
+    assert_eq!(
+        serve.refusal(3, &["user", "create-token", user]),
+        "Conflict: user has the most tokens allowed (revoke a token with `tokenry user \
+         revoke-token`, or change the limit with `tokenry ecosystem update`)"
+    );
 }
 
 #[test]
