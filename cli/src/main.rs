@@ -91,19 +91,17 @@ fn fail(failure: &Failure, json: bool) -> ExitCode {
 
 /// Returns the command. Only the commands that call the API show the options of the console.
 fn command() -> clap::Command {
-    let console = Console::augment_subcommands(clap::Command::new(""));
-    let mut command = Cli::command();
-    for local in Cli::command()
-        .get_subcommands()
-        .map(clap::Command::get_name)
-    {
-        if console.find_subcommand(local).is_none() {
-            command = command.mut_subcommand(local, Options::hide_in);
-        }
-    }
-    command.mut_subcommand("user", |user| {
-        user.mut_subcommand("export", Options::hide_in)
+    Cli::command().mut_subcommands(|command| match command.get_name() {
+        "user" => command.mut_subcommand("export", Options::hide_in),
+        name if is_local(name) => Options::hide_in(command),
+        _ => command,
     })
+}
+
+/// Returns whether this is the name of a command that does not call the API.
+fn is_local(name: &str) -> bool {
+    let console = Console::augment_subcommands(clap::Command::new(""));
+    console.find_subcommand(name).is_none()
 }
 
 fn parse() -> Result<Cli, Error> {
@@ -155,9 +153,30 @@ fn other(line: String) -> Failure {
 }
 
 fn completions(shell: Shell) -> Result<(), Failure> {
+    // The script for bash also lists hidden options. So this command does not hide options, but has
+    // them only where they are allowed.
+    let command = Cli::command().mut_args(|arg| arg.global(false));
+    let options = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let options: Vec<_> = options.cloned().collect();
+    let mut command = command.mut_subcommands(|command| {
+        if is_local(command.get_name()) {
+            command
+        } else {
+            with_options(command, &options)
+        }
+    });
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command(), "tokenry", &mut script);
+    clap_complete::generate(shell, &mut command, "tokenry", &mut script);
     output::print(String::from_utf8_lossy(&script).trim_end())
+}
+
+/// Adds options to a command that calls the API, and to its subcommands.
+fn with_options(command: clap::Command, options: &[clap::Arg]) -> clap::Command {
+    if command.get_name() == "export" {
+        return command;
+    }
+    let command = command.args(options);
+    command.mut_subcommands(|below| with_options(below, options))
 }
 
 /// Removes possible secrets from a clap error: values of unexpected arguments, and text that looks

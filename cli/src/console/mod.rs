@@ -4,7 +4,7 @@
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | [`directory`], [`token`], [`shortcode`], [`email_token`], [`login`] | the commands |
+//! | [`directory`], [`token`], [`shortcode`], [`email_token`], [`session`], [`login`] | the commands |
 //! | [`arguments`], [`confirm`] | the parsers of option values, and the question before a deletion |
 //! | [`options`], [`profile`], [`secret`] | the API's address, the token, and secret input |
 //! | [`client`], [`hint`] | requests, and the failures for error responses |
@@ -22,6 +22,7 @@ pub mod options;
 pub mod output;
 pub mod profile;
 pub mod secret;
+pub mod session;
 pub mod shortcode;
 pub(crate) mod table;
 pub mod token;
@@ -66,11 +67,18 @@ pub enum Console {
     /// Create short codes and exchange them for tokens
     #[command(subcommand)]
     Shortcode(shortcode::Shortcode),
+    /// Log users in with their e-mail addresses and passwords
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Change the password of the token's user
+    #[command(subcommand)]
+    Password(session::Password),
     /// Manage e-mail tokens; each user with an e-mail address can have one
     #[command(subcommand)]
     EmailToken(email_token::EmailToken),
     /// Log in with a user's e-mail address and password, and print the user's e-mail token; prompts
     /// for the password. If the user has no valid e-mail token, the API creates one
+    #[command(hide = true)]
     LogIn(email_token::LogIn),
     /// Check whether a token is active; prompts for the token. The exit code is 0 if the token is
     /// active, and 4 if it is not
@@ -116,6 +124,8 @@ impl Console {
             Self::ServerToken(command) => command.run(options),
             Self::Token(command) => command.run(options),
             Self::Shortcode(command) => command.run(options),
+            Self::Session(command) => command.run(options),
+            Self::Password(command) => command.run(options),
             Self::EmailToken(command) => command.run(options),
             Self::LogIn(command) => command.run(options),
             Self::Introspect(command) => command.run(options),

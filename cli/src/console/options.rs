@@ -66,7 +66,7 @@ pub struct Options {
     #[arg(
         long,
         global = true,
-        value_name = "FORMAT",
+        value_name = "table|json",
         hide_possible_values = true
     )]
     #[arg(value_enum, ignore_case = true, default_value = "table")]

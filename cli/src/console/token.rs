@@ -64,7 +64,7 @@ pub struct NewToken {
 }
 
 /// Parses an entry of the metadata.
-fn metadata_entry(text: &str) -> Result<(String, Value), &'static str> {
+pub(super) fn metadata_entry(text: &str) -> Result<(String, Value), &'static str> {
     let (key, value) = text.split_once('=').ok_or("must have the form KEY=VALUE")?;
     let value = match serde_json::from_str(value) {
         Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::String(_))) => value,
@@ -73,12 +73,12 @@ fn metadata_entry(text: &str) -> Result<(String, Value), &'static str> {
     Ok((key.to_owned(), value))
 }
 
-fn object(entries: &[(String, Value)]) -> Map<String, Value> {
+pub(super) fn object(entries: &[(String, Value)]) -> Map<String, Value> {
     entries.iter().cloned().collect()
 }
 
 /// Returns an error if a key occurs twice, because only one of its values could be stored.
-fn check_keys(entries: &[(String, Value)]) -> Result<(), Failure> {
+pub(super) fn check_keys(entries: &[(String, Value)]) -> Result<(), Failure> {
     if object(entries).len() == entries.len() {
         Ok(())
     } else {

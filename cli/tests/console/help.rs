@@ -1,5 +1,7 @@
 //! Tests of the help, and of the options that all commands that call the API have.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::{Serve, refusal, run, text, tokenry};
@@ -81,6 +83,8 @@ fn only_commands_that_call_the_api_show_its_options_and_accept_them() {
         );
     }
     assert!(leaves > 30, "{leaves}");
+    // `session create` replaces `log-in`, which still works.
+    assert!(!subcommands(&help(&[])).contains(&"log-in".to_owned()));
 
     let home = tempfile::tempdir().unwrap();
     let user = "C58521fd8a5d9b5cc21987501;bob";
@@ -252,4 +256,38 @@ fn the_errors_about_the_address_and_the_token_name_the_next_step() {
         line.ends_with("; `tokenry serve` starts a local server"),
         "{line}"
     );
+}
+
+#[test]
+fn completions_offer_the_options_only_to_commands_that_call_the_api() {
+    let home = tempfile::tempdir().unwrap();
+    let completions = run(tokenry(home.path(), &["completions", "bash"]), "").stdout;
+    let script = home.path().join("completions");
+    std::fs::write(&script, completions).unwrap();
+    let offered = |words: &str| {
+        // Calls the completion as bash does for these words, followed by `--<TAB>`.
+        let bash = format!(
+            r#"source {}
+            COMP_WORDS=(tokenry {words} --) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            _tokenry tokenry -- "${{COMP_WORDS[COMP_CWORD - 1]}}"
+            echo "${{COMPREPLY[@]}}""#,
+            script.display()
+        );
+        let output = Command::new("bash").args(["-c", &bash]).output();
+        String::from_utf8(output.expect("bash runs").stdout).unwrap()
+    };
+    for (words, own, calls_api) in [
+        ("serve", "--port", false),
+        ("user export", "--identity-table", false),
+        ("user get", "--help", true),
+        ("login", "--help", true),
+    ] {
+        let offered = offered(words);
+        assert!(offered.contains(own), "{words}: {offered}");
+        assert_eq!(
+            offered.contains("--token-file"),
+            calls_api,
+            "{words}: {offered}"
+        );
+    }
 }

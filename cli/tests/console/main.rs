@@ -8,6 +8,7 @@ mod login;
 mod refusals;
 #[path = "../../../functions/tests/self_signed/mod.rs"]
 mod self_signed;
+mod session;
 #[cfg(unix)]
 mod terminal;
 

@@ -121,6 +121,28 @@ fn a_new_password_must_be_typed_twice() {
 }
 
 #[test]
+fn two_different_entries_of_a_new_password_change_nothing() {
+    let serve = Serve::start();
+    let mut session = serve.at_terminal(&["password", "change"]);
+    asked(&mut session, "The current password: ");
+    session.send_line("battery staple").unwrap();
+    asked(&mut session, "The new password: ");
+    session.send_line("correct horse").unwrap();
+    asked(&mut session, "The new password again: ");
+    session.send_line("correct house").unwrap();
+    let (shown, code) = rest(session);
+    assert_eq!(code, 2, "{shown}");
+    assert!(
+        shown.ends_with("the two entries of the new password differ"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("correct") && !shown.contains("battery"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn an_interrupted_or_empty_prompt_stores_nothing() {
     let serve = Serve::start();
     for (typed, said, expected) in [('c', "interrupted", 130), ('m', "the token is required", 2)] {
