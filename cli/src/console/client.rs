@@ -1,6 +1,6 @@
 //! Sends requests to the API, and turns its error responses into failures.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, fmt, io::ErrorKind, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -207,12 +207,13 @@ impl Client {
                 Failure::new(Kind::Other, line)
             }
             // rustls reports an untrusted certificate with this kind of error.
-            Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
                 Failure::new(Kind::Other, format!("{url} cannot be trusted: {error}"))
             }
             Error::Io(_) | Error::HostNotFound | Error::ConnectionFailed => {
+                let refused = matches!(error, Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused);
                 let is_local = Url::parse(url).is_ok_and(|url| is_loopback(&url));
-                let advice = if is_local {
+                let advice = if refused && is_local {
                     "; `tokenry serve` starts a local server"
                 } else {
                     ""

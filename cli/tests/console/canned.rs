@@ -144,6 +144,24 @@ fn each_status_has_an_exit_code_and_a_message() {
 }
 
 #[test]
+fn an_error_as_json_contains_no_token_and_no_control_character() {
+    let body = r#"{"errorType":"InvalidParams","errors":[{"in":"body","path":"tk_uf_secret",
+        "message":"\u001b[2J\u009b tk_uf_secret"}]}"#;
+    let (url, _sent) = server(1, &answer("400 Bad Request", body));
+    let create = ["ecosystem", "create", "--output", "json"];
+    let line = refusal(command(&url, &create), 2, "");
+    assert!(!line.contains("secret"), "{line}");
+    assert!(line.chars().all(|c| !c.is_control()), "{line}");
+    let error: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let problem = &error["error"]["errors"][0];
+    let shown = r"\u{1b}[2J\u{9b} ***";
+    assert_eq!(
+        (&problem["path"], &problem["message"]),
+        (&"***".into(), &shown.into())
+    );
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     target.set_nonblocking(true).unwrap();
