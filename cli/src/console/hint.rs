@@ -10,10 +10,13 @@ pub(super) fn next_step(error: &ApiError, headers: &HeaderMap) -> Option<String>
         problems.any(|problem| problem.message == "user has the most tokens allowed")
     };
     match error.error_type.as_str() {
-        "Forbidden" => Some(match missing_scope(headers) {
-            Some(scope) => format!("it lacks the scope {scope}"),
-            None => "`tokenry whoami` shows the token".to_owned(),
-        }),
+        // A problem with a field is not about the token.
+        "Forbidden" if error.errors.iter().all(|problem| problem.path.is_none()) => {
+            Some(match missing_scope(headers) {
+                Some(scope) => format!("it lacks the scope {scope}"),
+                None => "`tokenry whoami` shows the token".to_owned(),
+            })
+        }
         "Conflict" if is_full() => Some(
             "revoke a token with `tokenry user revoke-token`, or change the limit with \
              `tokenry ecosystem update`"
