@@ -53,7 +53,7 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => return refuse(without_values(error)),
+        Err(error) => return refuse(&without_values(error)),
     };
     let mut json = false;
     let done = match cli.command {
@@ -119,12 +119,12 @@ fn parse() -> Result<Cli, Error> {
 }
 
 /// Prints an error of clap, or the help, and returns the exit code.
-fn refuse(error: Error) -> ExitCode {
+fn refuse(error: &Error) -> ExitCode {
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if !error.use_stderr() || is_help || !wants_json() {
         error.exit();
     }
-    let text = error.render().to_string();
+    let text = error.render().to_string().replace("\n\n  tip:", "; tip:");
     // The usage follows the cause, and is for people.
     let cause = ["\n\nUsage:", "\n\nFor more"]
         .iter()
@@ -141,11 +141,10 @@ fn refuse(error: Error) -> ExitCode {
 /// Returns whether the arguments, which clap cannot parse, ask for JSON.
 fn wants_json() -> bool {
     let arguments: Vec<_> = env::args_os().collect();
-    let alone = |argument: &OsString| argument == "--json" || argument == "--output=json";
-    arguments.iter().any(alone)
-        || arguments
-            .windows(2)
-            .any(|pair| pair == ["--output", "json"])
+    let is = |argument: &OsString, text: &str| argument.eq_ignore_ascii_case(text);
+    let alone = |argument| is(argument, "--json") || is(argument, "--output=json");
+    let pair = |pair: &[OsString]| is(&pair[0], "--output") && is(&pair[1], "json");
+    arguments.iter().any(alone) || arguments.windows(2).any(pair)
 }
 
 fn other(line: String) -> Failure {

@@ -197,6 +197,13 @@ fn with_json_an_error_is_one_line_of_json_with_the_same_exit_code() {
             "exitCode": 2,
         })
     );
+    let mut command = serve.command(&["--output=JSON", "whoami", "--tokenfile", "x"]);
+    command.env("TOKENRY_TOKEN", "");
+    assert_eq!(
+        refusal(command, 2, ""),
+        "{\"error\":{\"message\":\"unexpected argument '--tokenfile' found; \
+         tip: a similar argument exists: '--token-file'\",\"exitCode\":2}}"
+    );
     for secret in [
         &["user", "get", "tk_uf_secret"][..],
         &["user", "get", user, "--token=secret"],
