@@ -93,7 +93,7 @@ impl LogIn {
         } = self;
         let read = log_in::addresses(app, &email, &among);
         let log_in = async |addresses| try_log_in(app, &email, addresses, password).await;
-        let checked = check(app, request, &origin, email.normal(), read, log_in).await?;
+        let checked = Box::pin(check(app, request, &origin, email.normal(), read, log_in)).await?;
         checked.ok_or(Error::WrongPassword)
     }
 }
