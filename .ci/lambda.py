@@ -137,6 +137,9 @@ def every_endpoint(run, introspect):
     must(listed == [record], "the list contains the record of the e-mail token", listed)
     logged_in = run.ask("log-in-with-password", by_account=False, body=credentials)["data"]
     must(logged_in == [value], "a log-in returns the value of the e-mail token")
+    session = run.ask("create-session", 201, by_account=False, body=credentials)
+    must(session["userId"] == bob, "the session belongs to the user", session)
+    must(is_active(session["token"]), "the session is active")
 
     authorizer(run, users["token"], bob)
 
@@ -150,6 +153,7 @@ def every_endpoint(run, introspect):
     must(not is_active(servers["token"]), "the server's token is inactive after its revocation")
     call_without_result("revoke-user-tokens", **of_bob)
     must(not is_active(value["token"]), "the e-mail token is inactive after all tokens of its user are revoked")
+    must(not is_active(session["token"]), "the session is inactive after all tokens of its user are revoked")
     # The e-mail token was revoked with the user's other tokens, so it must be created again.
     (record,) = run.ask("create-email-token", 201, body={"email": EMAIL})["data"]
     (deleted,) = run.ask("delete-email-token", body={"email": EMAIL})["data"]

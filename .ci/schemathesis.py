@@ -35,7 +35,7 @@ SEED = 20261122
 # link that has a body.
 LINKS = [
     (
-        "create-user-token create-server-token consume-shortcode",
+        "create-user-token create-server-token consume-shortcode create-session",
         "introspect-token revoke-token",
         {"requestBody": {"token": "$response.body#/token"}},
     ),
@@ -69,7 +69,7 @@ LINKS = [
     ("put-user", "create-email-token", {"requestBody": {"email": "$response.body#/email"}}),
     (
         "put-user",
-        "log-in-with-password",
+        "log-in-with-password create-session",
         {"requestBody": {"email": "$request.body#/email", "password": "$request.body#/password"}},
     ),
 ]

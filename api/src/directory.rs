@@ -21,6 +21,17 @@ pub struct Ecosystem {
     pub max_tokens_per_user: Option<u32>,
     /// What happens if a token is created for a user that has the maximum number of tokens.
     pub when_full: WhenFull,
+    /// How long a session is valid after a use, in seconds: the default and the maximum. 0 if an
+    /// older service sent the response.
+    #[serde(default)]
+    pub session_ttl: u32,
+    /// The time after which a session ends even if it is used, in seconds: the default and the
+    /// maximum. 0 if an older service sent the response.
+    #[serde(default)]
+    pub session_max_ttl: u32,
+    /// The scope of a session. Empty if an older service sent the response.
+    #[serde(default)]
+    pub session_scope: String,
 }
 
 /// The request body that changes the settings of an ecosystem.
@@ -33,6 +44,17 @@ pub struct EcosystemChange {
     /// What happens if a token is created for a user that has the maximum number of tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when_full: Option<WhenFull>,
+    /// How long a session is valid after a use, in seconds: the default and the maximum. Null
+    /// restores 1209600 (14 days).
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub session_ttl: Change<u32>,
+    /// The time after which a session ends even if it is used, in seconds: the default and the
+    /// maximum. Null restores 7776000 (90 days).
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub session_max_ttl: Change<u32>,
+    /// The scope of a session. Null restores `read write`.
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub session_scope: Change<String>,
 }
 
 /// What happens if a token is created for a user that has the maximum number of tokens.

@@ -28,7 +28,8 @@ pub use self::{
     secret::Secret,
     shortcode::{CreatedShortcode, ExchangedToken, NewShortcode, TypedShortcode},
     token::{
-        EndedBy, ExpiryType, Holder, Introspection, ListedToken, MintedToken, NewToken, Revoked,
-        ServerMetadata, TokenChange, TokenList, TokenRecord, TokenState,
+        CreatedSession, EndedBy, ExpiryType, Holder, Introspection, ListedToken, MintedToken,
+        NewSession, NewToken, Revoked, ServerMetadata, TokenChange, TokenList, TokenRecord,
+        TokenState,
     },
 };

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Change, Secret};
+use crate::{Change, LogIn, Secret};
 
 /// How a token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -87,6 +87,18 @@ pub struct MintedToken {
     /// The values that the application stored with the token. `None` if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+}
+
+/// A new session: a token that a user creates with a password. Only this response contains the
+/// token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreatedSession {
+    /// The token.
+    #[serde(flatten)]
+    pub token: MintedToken,
+    /// The user that the session belongs to.
+    pub user_id: String,
 }
 
 /// A page of valid and disabled tokens, newest first.
@@ -219,6 +231,19 @@ pub struct NewToken {
     /// Values that the application stores with the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+}
+
+/// The request body that logs a user in and creates a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewSession {
+    /// The user's e-mail address and password.
+    #[serde(flatten)]
+    pub log_in: LogIn,
+    /// The properties of the session's token. The default of `expiry_type` is `SlidingTtl`, and
+    /// `Infinite` is not allowed. The user's ecosystem has the defaults and the maxima of `ttl` and
+    /// `max_ttl`. Only requests with a server token may contain `scope` and `metadata`.
+    #[serde(flatten)]
+    pub token: NewToken,
 }
 
 /// The metadata of an OAuth authorization server (RFC 8414 §2).

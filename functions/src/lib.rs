@@ -9,6 +9,7 @@ pub mod create_ecosystem;
 pub mod create_email_token;
 pub mod create_environment;
 pub mod create_server_token;
+pub mod create_session;
 pub mod create_shortcode;
 pub mod create_user_token;
 pub mod delete_ecosystem;
@@ -186,6 +187,7 @@ pub static FUNCTIONS: &[Function] = &[
     route!("delete-email-token", DELETE "/_/user-token", delete_email_token),
     route!("get-email-token-value", GET "/_/user-token/value", get_email_token_value, ValueKey),
     route!("log-in-with-password", POST "/_/user-token/value", log_in_with_password, EphemeralAndValueKey),
+    route!("create-session", POST "/api/auth/sessions", create_session, Ephemeral),
     route!("whoami", GET HEAD "/api/auth/whoami", whoami),
     route!("metadata", GET "/.well-known/oauth-authorization-server", metadata),
     Function {

@@ -7,13 +7,14 @@ use shared::{
         error::{Result, combine},
         number::positive,
         owner::{MaxTokens, SettingsChange, WhenFull},
+        token::{Scope, Ttl},
     },
     http::{credential, ecosystem::shown, ecosystem_id, fields::Fields, ok},
     service::{access::rights, directory, verify::Lookup},
 };
 
 /// Returns 200 with the changed ecosystem. A field that is omitted keeps its value. Null removes
-/// the limit of tokens.
+/// the limit of tokens, and gives a setting of sessions its default value.
 ///
 /// # Errors
 /// 400 if the id or the body is invalid, or if there is any query field; 401; 403 if the credential
@@ -41,6 +42,9 @@ fn change(request: &Request) -> Result<SettingsChange> {
     let change = SettingsChange {
         max_tokens_per_user: body.nullable_number("maxTokensPerUser", count),
         when_full: body.text("whenFull", WhenFull::parse),
+        session_ttl: body.nullable_number("sessionTtl", Ttl::parse),
+        session_max_ttl: body.nullable_number("sessionMaxTtl", Ttl::parse),
+        session_scope: body.nullable("sessionScope", Scope::parse),
     };
     combine(Fields::query(request).finish(), body.finish()).map(|_| change)
 }

@@ -436,6 +436,38 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("UpdateItem", 1.0),
         ],
     ),
+    (
+        "create-session",
+        "with a wrong password",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "create-session",
+        "for a user with a limit of tokens",
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("BatchGetItem", 2.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("TransactWriteItems", 6.0),
+        ],
+    ),
     ("erase", "with an empty queue", &[("Query", 1.0); 16]),
 ];
 
@@ -917,6 +949,21 @@ impl Variant {
                     json!({ "email": BOB, "password": PASSWORD, "clientAddress": "192.0.2.1" });
                 let event = Event::to("log-in-with-password").header("authorization", &server);
                 self.of(event.json_body(&body.to_string()).send(&service.app))
+                    .await
+            }
+            ("create-session", "with a wrong password") => {
+                service.database.take_calls();
+                let answer = service
+                    .create_session("192.0.2.1", BOB, "a wrong one")
+                    .await;
+                assert_eq!(answer.status, 401, "{answer:?}");
+                service.database.take_calls()
+            }
+            ("create-session", "for a user with a limit of tokens") => {
+                change(service, &json!({ "maxTokensPerUser": 5 })).await;
+                // The first token creates the item that counts the user's tokens.
+                service.mint(bob, "").await;
+                self.of(service.create_session("192.0.2.1", BOB, PASSWORD))
                     .await
             }
             _ => self.calls_of_a_change(function, when).await,

@@ -6,7 +6,7 @@ use tests::Service;
 use crate::{assert_forbidden, assert_invalid, assert_unknown};
 
 #[tokio::test]
-async fn accounts_and_servers_see_the_settings_and_a_new_ecosystem_has_no_limit() {
+async fn accounts_and_servers_see_the_settings_and_a_new_ecosystem_has_the_defaults() {
     let service = Service::start().await;
     let id = service.ecosystem.id.as_str();
     let path = format!("/api/ecosystems/{id}");
@@ -21,12 +21,25 @@ async fn accounts_and_servers_see_the_settings_and_a_new_ecosystem_has_no_limit(
         answers.dedup();
         answers
     };
-    let new = json!({ "id": id, "maxTokensPerUser": null, "whenFull": "reject" });
+    let new = json!({
+        "id": id,
+        "maxTokensPerUser": null,
+        "whenFull": "reject",
+        "sessionTtl": 1_209_600,
+        "sessionMaxTtl": 7_776_000,
+        "sessionScope": "read write",
+    });
     assert_eq!(get().await, [new]);
-    let change = json!({ "maxTokensPerUser": 7, "whenFull": "revoke-oldest" });
+    let mut change = json!({
+        "maxTokensPerUser": 7,
+        "whenFull": "revoke-oldest",
+        "sessionTtl": 1,
+        "sessionMaxTtl": 2,
+        "sessionScope": "read app:feed",
+    });
     service.manage("PATCH", &path, &change.to_string()).await;
-    let changed = json!({ "id": id, "maxTokensPerUser": 7, "whenFull": "revoke-oldest" });
-    assert_eq!(get().await, [changed]);
+    change["id"] = json!(id);
+    assert_eq!(get().await, [change]);
 }
 
 #[tokio::test]

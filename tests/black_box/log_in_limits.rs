@@ -1,7 +1,8 @@
-//! Tests of the limits on failed log-ins with `POST /_/user-token/value`.
+//! Tests of the limits on failed log-ins with `POST /_/user-token/value` and
+//! `POST /api/auth/sessions`.
 
 use futures_util::future::{join, join_all};
-use tests::Answer;
+use tests::{Answer, LOG_INS};
 
 use crate::create_email_token::{BOB, PASSWORD, with_bob};
 
@@ -20,7 +21,11 @@ async fn one_source_may_fail_10_log_ins_to_one_e_mail_address_in_any_spelling() 
         "Bob@Example.COM",
         "bob@ｅxample.com",
     ];
-    let attempts = (0..40).map(|n| service.log_in("2001:db8::1", spellings[n % 4], "wrong"));
+    // The attempts with both endpoints count together.
+    let attempts = (0..40).map(|n| {
+        let (endpoint, email) = (LOG_INS[n / 4 % 2], spellings[n % 4]);
+        service.log_in_at(endpoint, "2001:db8::1", email, "wrong")
+    });
     let answers = join_all(attempts).await;
     let wrong = answers.iter().filter(|answer| answer.status == 401).count();
     assert_eq!((wrong, answers.len()), (10, 40));
@@ -29,6 +34,8 @@ async fn one_source_may_fail_10_log_ins_to_one_e_mail_address_in_any_spelling() 
     // password.
     let right = async |source| service.log_in(source, BOB, PASSWORD).await;
     assert_too_many(&right("2001:db8::ffff").await, "900");
+    let session = service.create_session("2001:db8::ffff", BOB, PASSWORD);
+    assert_too_many(&session.await, "900");
     assert_eq!(right("2001:db8:0:1::1").await.status, 200);
     service.clock.advance(899);
     assert_too_many(&right("2001:db8::1").await, "1");
@@ -41,12 +48,14 @@ async fn a_source_gets_a_429_after_30_failed_log_ins_to_different_e_mail_address
     let (service, _) = with_bob().await;
     for number in 0..30 {
         let email = format!("user{number}@example.com");
-        assert_eq!(
-            service.log_in("192.0.2.1", &email, "wrong").await.status,
-            401
-        );
+        let endpoint = LOG_INS[number % 2];
+        let answer = service.log_in_at(endpoint, "192.0.2.1", &email, "wrong");
+        assert_eq!(answer.await.status, 401);
     }
-    assert_too_many(&service.log_in("192.0.2.1", BOB, PASSWORD).await, "900");
+    for endpoint in LOG_INS {
+        let right = service.log_in_at(endpoint, "192.0.2.1", BOB, PASSWORD);
+        assert_too_many(&right.await, "900");
+    }
     assert_eq!(service.log_in("192.0.2.2", BOB, PASSWORD).await.status, 200);
 }
 
@@ -101,12 +110,17 @@ async fn an_e_mail_address_is_locked_for_all_sources_after_exactly_100_failed_lo
     for attacker in 1..=10 {
         let source = format!("198.51.100.{attacker}");
         assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
-        for _ in 0..10 {
-            assert_eq!(service.log_in(&source, BOB, "wrong").await.status, 401);
+        for number in 0..10 {
+            let endpoint = LOG_INS[number % 2];
+            let answer = service.log_in_at(endpoint, &source, BOB, "wrong");
+            assert_eq!(answer.await.status, 401);
         }
         assert_too_many(&service.log_in(&source, BOB, "wrong").await, "900");
     }
-    assert_too_many(&service.log_in("192.0.2.1", BOB, PASSWORD).await, "900");
+    for endpoint in LOG_INS {
+        let right = service.log_in_at(endpoint, "192.0.2.1", BOB, PASSWORD);
+        assert_too_many(&right.await, "900");
+    }
     let unknown = service
         .log_in("192.0.2.1", "nobody@example.com", PASSWORD)
         .await;
@@ -137,6 +151,8 @@ async fn correct_log_ins_never_reach_a_limit() {
     let (service, _) = with_bob().await;
     for _ in 0..40 {
         assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+        let session = service.create_session("192.0.2.1", BOB, PASSWORD);
+        assert_eq!(session.await.status, 201);
     }
 }
 

@@ -7,7 +7,7 @@ use shared::{
     config::Settings,
     domain::{password::MinLength, token::ExpiryType},
 };
-use tests::{Answer, Event, Fault, Service, pause};
+use tests::{Answer, Event, Fault, LOG_INS, Service, pause};
 
 use crate::{
     assert_invalid,
@@ -24,8 +24,21 @@ fn token(answer: &Answer) -> String {
 }
 
 async fn send(service: &Service, body: &serde_json::Value) -> Answer {
-    let event = Event::to("log-in-with-password").json_body(&body.to_string());
+    send_to("log-in-with-password", service, body).await
+}
+
+async fn send_to(endpoint: &'static str, service: &Service, body: &Value) -> Answer {
+    let event = Event::to(endpoint).json_body(&body.to_string());
     event.send(&service.app).await
+}
+
+/// Returns the status of a successful log-in with this endpoint.
+fn success(endpoint: &str) -> u16 {
+    if endpoint == "create-session" {
+        201
+    } else {
+        200
+    }
 }
 
 /// Returns the password's Argon2id hash with these parameters, as a PHC string.
@@ -117,16 +130,19 @@ async fn every_cause_of_a_401_gives_the_same_response_after_the_same_database_ca
         ("none@example.com", ""),
         ("gone@example.com", PASSWORD),
     ] {
-        let answer = service.log_in("192.0.2.1", email, password).await;
-        let calls = service.database.take_calls();
-        let shape: Vec<_> = calls
-            .iter()
-            .map(|call| (call.operation.clone(), call.capacity.to_bits()))
-            .collect();
-        seen.push((email, password, (answer, shape)));
-        service.clock.advance(900);
+        for endpoint in LOG_INS {
+            let log_in = service.log_in_at(endpoint, "192.0.2.1", email, password);
+            let answer = log_in.await;
+            let calls = service.database.take_calls();
+            let shape: Vec<_> = calls
+                .iter()
+                .map(|call| (call.operation.clone(), call.capacity.to_bits()))
+                .collect();
+            seen.push((endpoint, email, password, (answer, shape)));
+            service.clock.advance(900);
+        }
     }
-    let (_, _, expected) = &seen[0];
+    let (.., expected) = &seen[0];
     assert_eq!(expected.0.status, 401, "{expected:?}");
     assert_eq!(
         expected.0.body,
@@ -136,8 +152,8 @@ async fn every_cause_of_a_401_gives_the_same_response_after_the_same_database_ca
         expected.0.header("www-authenticate"),
         Some(r#"Bearer realm="tokenry""#)
     );
-    for (email, password, one) in &seen {
-        assert_eq!(one, expected, "{email} {password}");
+    for (endpoint, email, password, one) in &seen {
+        assert_eq!(one, expected, "{endpoint} {email} {password}");
     }
 }
 
@@ -213,12 +229,13 @@ async fn a_user_who_is_not_found_gets_the_response_to_a_wrong_password_after_the
     ];
     for (has_server, attempts) in groups {
         let mut expected = None;
-        for (email, password, ecosystem) in attempts {
+        let of_both = attempts.iter().flat_map(|one| LOG_INS.map(|to| (to, one)));
+        for (endpoint, (email, password, ecosystem)) in of_both {
             let mut body = json!({ "email": email, "password": password });
             if let Some(id) = ecosystem {
                 body["ecosystemId"] = json!(id);
             }
-            let event = Event::to("log-in-with-password").json_body(&body.to_string());
+            let event = Event::to(endpoint).json_body(&body.to_string());
             // The server token is new each time. The use of an older one would be stored about once
             // an hour.
             let event = if has_server {
@@ -237,7 +254,10 @@ async fn a_user_who_is_not_found_gets_the_response_to_a_wrong_password_after_the
             let seen = (answer, shape);
             let expected = expected.get_or_insert_with(|| seen.clone());
             assert_eq!(expected.0.status, 401, "{expected:?}");
-            assert_eq!(seen, *expected, "{email} {password} {ecosystem:?}");
+            assert_eq!(
+                seen, *expected,
+                "{endpoint} {email} {password} {ecosystem:?}"
+            );
             service.clock.advance(900);
         }
     }
@@ -249,7 +269,10 @@ async fn a_user_who_is_not_found_gets_the_response_to_a_wrong_password_after_the
         (both, third_id),
     ] {
         let body = json!({ "email": email, "password": PASSWORD, "ecosystemId": ecosystem });
-        assert_eq!(send(&service, &body).await.status, 200, "{email}");
+        for endpoint in LOG_INS {
+            let answer = send_to(endpoint, &service, &body).await;
+            assert_eq!(answer.status, success(endpoint), "{endpoint} {email}");
+        }
     }
 }
 
@@ -274,11 +297,15 @@ async fn an_ecosystem_id_does_not_change_the_limits_of_an_e_mail_address() {
     // From one source, 10 attempts for one e-mail address may fail.
     for attempt in 0..10 {
         let id = &ids[attempt % ids.len()];
-        let answer = send(&service, &body("a wrong one", id)).await;
+        let wrong = body("a wrong one", id);
+        let answer = send_to(LOG_INS[attempt / 5], &service, &wrong).await;
         assert_eq!(answer.status, 401, "{answer:?}");
     }
     for id in &ids {
-        assert_eq!(send(&service, &body(PASSWORD, id)).await.status, 429);
+        for endpoint in LOG_INS {
+            let answer = send_to(endpoint, &service, &body(PASSWORD, id)).await;
+            assert_eq!(answer.status, 429);
+        }
     }
 }
 
@@ -399,28 +426,25 @@ async fn a_change_of_a_users_state_password_or_address_invalidates_all_tokens_of
 async fn a_log_in_with_the_correct_password_replaces_a_weak_hash_but_an_unusable_hash_gets_a_401() {
     let (service, bob) = with_bob().await;
     let weak = hash(PASSWORD, 8192, 1, 32);
-    service.set_password_hash(&bob, &weak).await;
-    assert_eq!(
-        service.log_in("192.0.2.1", BOB, "a wrong one").await.status,
-        401
-    );
-    assert_eq!(service.password_hash(&bob).await, weak);
-    let sources: Vec<_> = (1..=4).map(|n| format!("192.0.2.{n}")).collect();
-    let log_ins = sources
-        .iter()
-        .map(|source| service.log_in(source, BOB, PASSWORD));
-    let answers = join_all(log_ins).await;
-    assert!(
-        answers.iter().all(|answer| answer.status == 200),
-        "{answers:?}"
-    );
-    let strong = service.password_hash(&bob).await;
-    assert!(
-        strong.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-        "{strong}"
-    );
-    assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
-    assert_eq!(service.password_hash(&bob).await, strong);
+    let mut strong = String::new();
+    for endpoint in LOG_INS {
+        let log_in = |source, password| service.log_in_at(endpoint, source, BOB, password);
+        service.set_password_hash(&bob, &weak).await;
+        assert_eq!(log_in("192.0.2.1", "a wrong one").await.status, 401);
+        assert_eq!(service.password_hash(&bob).await, weak);
+        let sources: Vec<_> = (1..=4).map(|n| format!("192.0.2.{n}")).collect();
+        let log_ins = sources.iter().map(|source| log_in(source, PASSWORD));
+        let answers = join_all(log_ins).await;
+        let is_success = |answer: &Answer| answer.status == success(endpoint);
+        assert!(answers.iter().all(is_success), "{answers:?}");
+        strong = service.password_hash(&bob).await;
+        assert!(
+            strong.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{strong}"
+        );
+        assert!(is_success(&log_in("192.0.2.1", PASSWORD).await));
+        assert_eq!(service.password_hash(&bob).await, strong);
+    }
 
     let too_much_memory = strong.replace("m=19456", "m=4194304");
     for absurd in [
@@ -456,10 +480,14 @@ async fn a_hash_with_only_one_weak_parameter_is_replaced() {
 #[tokio::test]
 async fn a_user_that_changes_during_the_log_in_gets_a_token_only_if_the_password_stays_the_same() {
     let password = json!({ "password": "another one" }).to_string();
-    for (endpoint, body, status) in [
-        ("revoke-user-tokens", None, 200),
-        ("put-user", Some(&password), 401),
-    ] {
+    let inactive = json!({ "active": false }).to_string();
+    let changes = [
+        ("revoke-user-tokens", None, true),
+        ("put-user", Some(&password), false),
+        ("put-user", Some(&inactive), false),
+    ];
+    let of_both = changes.iter().flat_map(|one| LOG_INS.map(|to| (to, *one)));
+    for (log_in, (endpoint, body, succeeds)) in of_both {
         let (service, bob) = with_bob().await;
         let to = Event::to(endpoint).header("authorization", &service.account_token);
         let change = to.parameter("id", &bob);
@@ -473,9 +501,13 @@ async fn a_user_that_changes_during_the_log_in_gets_a_token_only_if_the_password
             assert!(change.send(&service.app).await.status < 300);
             service.identity_items().await;
         };
-        let log_in = service.log_in("192.0.2.1", BOB, PASSWORD);
-        let (answer, ()) = tokio::join!(log_in, meanwhile);
+        let attempt = service.log_in_at(log_in, "192.0.2.1", BOB, PASSWORD);
+        let (answer, ()) = tokio::join!(attempt, meanwhile);
+        let status = if succeeds { success(log_in) } else { 401 };
         assert_eq!(answer.status, status, "{answer:?}");
+        if status == 201 {
+            assert!(service.is_active(&answer.token()).await);
+        }
     }
 }
 

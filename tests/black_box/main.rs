@@ -12,6 +12,7 @@ mod create_ecosystem;
 mod create_email_token;
 mod create_environment;
 mod create_server_token;
+mod create_session;
 mod create_shortcode;
 mod create_user_token;
 mod credentials;
@@ -398,6 +399,28 @@ pub(crate) const ROWS: &[Row] = &[
             ("GetItem", 1.0),
             ("TransactGetItems", 6.0),
             ("BatchGetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    row(
+        "create-session",
+        r#"{"email":"EMAIL","password":"PASSWORD"}"#,
+        Open {
+            first: 201,
+            server: 401,
+            others: 201,
+        },
+        201,
+        &[
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("TransactGetItems", 6.0),
+            ("BatchGetItem", 1.0),
+            ("TransactWriteItems", 4.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),

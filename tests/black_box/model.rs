@@ -28,6 +28,12 @@ enum Step {
         Option<Scope>,
         Option<Metadata>,
     ),
+    /// Logs the user in with the correct or a wrong password, and creates a session.
+    LogIn {
+        is_right: bool,
+        ttl: Option<u64>,
+        max: Option<u64>,
+    },
     /// Introspects the token with this index.
     Use(usize),
     /// Revokes the token with this index.
@@ -78,6 +84,13 @@ fn covers(scope: Scope, others: &str) -> bool {
     })
 }
 
+/// The settings of sessions. Few sessions of the model ask for more.
+const SESSION_TTL: u64 = 20;
+const SESSION_MAX_TTL: u64 = 30;
+/// An index in [`SCOPES`].
+const SESSION_SCOPE: Scope = 6;
+const PASSWORD: &str = "correct horse";
+
 /// Requests that a user may not send. The second value says whether the request reads the ecosystem
 /// even if it is cached.
 const FORBIDDEN: &[(&str, bool)] = &[
@@ -105,6 +118,12 @@ fn step() -> impl Strategy<Value = Step> {
     let scope = prop::option::of(0..SCOPES.len());
     let metadata = prop::option::of(0..3_u8);
     let mint = (kind, 1..6_u64, max, scope, metadata.clone());
+    let up_to = |max: u64| prop::option::of(1..max + 2);
+    let log_in = (
+        prop::bool::weighted(0.8),
+        up_to(SESSION_TTL),
+        up_to(SESSION_MAX_TTL),
+    );
     let by = || prop::option::weighted(0.4, 0..4_usize);
     let change = prop_oneof![
         5 => any::<bool>().prop_map(|disabled| Change { disabled: Some(disabled), ..Change::default() }),
@@ -116,6 +135,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         6 => mint.prop_map(|(kind, ttl, max, scope, metadata)| Step::Mint(kind, ttl, max, scope, metadata)),
+        1 => log_in.prop_map(|(is_right, ttl, max)| Step::LogIn { is_right, ttl, max }),
         9 => (0..4_usize).prop_map(Step::Use),
         2 => (by(), 0..4_usize).prop_map(|(by, at)| Step::Revoke(by, at)),
         2 => (by(), 0..4_usize).prop_map(|(by, at)| Step::Get(by, at)),
@@ -285,6 +305,11 @@ struct Model {
     seen: Option<u64>,
     /// Whether the user is active, and the user's epoch. `None` if the user does not exist.
     user: Option<(bool, u64)>,
+    /// Whether the user has an e-mail address and a password. A user that was deleted and created
+    /// again has none.
+    has_password: bool,
+    /// The number of log-ins.
+    log_ins: u8,
     epochs: u64,
     tokens: Vec<Token>,
     limit: Option<Limit>,
@@ -481,7 +506,8 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    async fn start(service: &'a Service, limit: Option<Limit>) -> Self {
+    /// `password_of` is a user with the password [`PASSWORD`]. The new user gets the same one.
+    async fn start(service: &'a Service, limit: Option<Limit>, password_of: &str) -> Self {
         service.database.take_calls();
         let made =
             create_ecosystem(&service.app, MayWrite::of_operator(), &service.account.id).await;
@@ -496,36 +522,45 @@ impl<'a> Run<'a> {
                 has_ecosystem: true,
                 seen: None,
                 user: Some((true, 0)),
+                has_password: true,
+                log_ins: 0,
                 epochs: 0,
                 tokens: Vec::new(),
                 limit,
                 places: None,
             },
         };
-        if let Some(Limit {
-            count,
-            revokes_oldest,
-        }) = limit
-        {
-            let when = if revokes_oldest {
-                "revoke-oldest"
-            } else {
-                "reject"
-            };
-            let settings = json!({ "maxTokensPerUser": count, "whenFull": when });
-            let changed = run
-                .event("update-ecosystem")
-                .json_body(&settings.to_string());
-            let changed = changed.send(&run.app).await;
-            assert_eq!(changed.status, 200, "{changed:?}");
+        let mut settings = json!({
+            "sessionTtl": SESSION_TTL,
+            "sessionMaxTtl": SESSION_MAX_TTL,
+            "sessionScope": SCOPES[SESSION_SCOPE],
+        });
+        if let Some(limit) = limit {
+            settings["maxTokensPerUser"] = limit.count.into();
+            if limit.revokes_oldest {
+                settings["whenFull"] = "revoke-oldest".into();
+            }
         }
-        let made = run.event("put-user").json_body("{}").send(&run.app).await;
+        let changed = run
+            .event("update-ecosystem")
+            .json_body(&settings.to_string());
+        let changed = changed.send(&run.app).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        let body = json!({ "email": run.email() }).to_string();
+        let made = run.event("put-user").json_body(&body).send(&run.app).await;
         assert_eq!(made.status, 201, "{made:?}");
+        // To hash the password in each sequence would take too long.
+        service.copy_password(password_of, &run.user).await;
         run
     }
 
     fn event(&self, endpoint: &'static str) -> Event {
         self.event_by(endpoint, None)
+    }
+
+    /// The user's e-mail address, which no user of another sequence has.
+    fn email(&self) -> String {
+        format!("{}@example.com", self.ecosystem)
     }
 
     fn event_by(&self, endpoint: &'static str, by: By) -> Event {
@@ -559,6 +594,7 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Step::Mint(..) => self.mint(step).await,
+            Step::LogIn { .. } => self.log_in(step).await,
             Step::Use(at) if at < tokens => self.use_it(at).await,
             Step::Revoke(by, at) if at < tokens && exists(by) => self.revoke(by, at).await,
             Step::Get(by, at) if at < tokens && exists(by) => self.get(by, at).await,
@@ -634,6 +670,69 @@ impl<'a> Run<'a> {
             prop_assert_eq!(&minted["expiresAt"], &json!(end));
             prop_assert_eq!(&minted["scope"], SCOPES[token.scope]);
             prop_assert_eq!(minted.get("metadata"), body.get("metadata"));
+            model.tokens.push(token);
+        }
+        Ok(())
+    }
+
+    async fn log_in(&mut self, step: Step) -> Result<(), TestCaseError> {
+        let Step::LogIn { is_right, ttl, max } = step else {
+            return Ok(());
+        };
+        let password = if is_right { PASSWORD } else { "a wrong one" };
+        let mut body = json!({ "email": self.email(), "password": password });
+        if let Some(ttl) = ttl {
+            body["ttl"] = ttl.into();
+        }
+        if let Some(max) = max {
+            body["maxTtl"] = max.into();
+        }
+        self.model.log_ins += 1;
+        // Each log-in has its own source, so that none reaches a limit.
+        let id = u32::from_str_radix(&self.ecosystem[19..], 16).expect("the id has hex digits");
+        let [_, a, b, c] = id.to_be_bytes();
+        let source = format!("2001:db8:{a:x}{b:02x}:{c:x}{:02x}::1", self.model.log_ins);
+        let log_in = Event::to("create-session").source(&source);
+        let answer = log_in.json_body(&body.to_string()).send(&self.app).await;
+
+        let model = &mut self.model;
+        let too_long = ttl.is_some_and(|ttl| ttl > SESSION_TTL)
+            || max.is_some_and(|max| max > SESSION_MAX_TTL);
+        let can_log_in = is_right && model.has_ecosystem && model.has_password;
+        let expected = match model.user {
+            Some((true, _)) if can_log_in && too_long => 400,
+            Some((true, _)) if can_log_in => match model.mint() {
+                200 => 201,
+                other => other,
+            },
+            _ => 401,
+        };
+        prop_assert_eq!(answer.status, expected, "{:?}", answer);
+        if let (201, Some((_, epoch))) = (expected, model.user) {
+            let max = max.unwrap_or(SESSION_MAX_TTL);
+            let ttl = ttl.unwrap_or(SESSION_TTL).min(max);
+            let made = answer.json();
+            let token = Token {
+                id: made["tokenId"].as_str().expect("the id").to_owned(),
+                text: answer.token(),
+                kind: ExpiryType::SlidingTtl,
+                ttl,
+                expires: model.now + ttl,
+                max: Some(model.now + max),
+                created: model.now,
+                last_used: None,
+                stored: None,
+                epoch,
+                scope: SESSION_SCOPE,
+                metadata: None,
+                is_disabled: false,
+                renewed: None,
+                ended: None,
+                dead_from: None,
+            };
+            let end = token.end().and_then(|end| UnixSeconds(end).to_rfc3339());
+            prop_assert_eq!(&made["expiresAt"], &json!(end));
+            prop_assert_eq!(&made["scope"], SCOPES[SESSION_SCOPE]);
             model.tokens.push(token);
         }
         Ok(())
@@ -827,7 +926,10 @@ impl<'a> Run<'a> {
                     token.ended.get_or_insert(Ended::WithAll);
                 }
             }
-            Step::DeleteUser => model.user = None,
+            Step::DeleteUser => {
+                model.user = None;
+                model.has_password = false;
+            }
             _ => model.has_ecosystem = false,
         }
         Ok(())
@@ -841,6 +943,7 @@ fn half() {
         .build()
         .expect("the runtime starts");
     let service = runtime.block_on(Service::start());
+    let eve = runtime.block_on(service.person("eve", "eve@example.com", PASSWORD));
     // Some steps set the clock back. The clock is advanced first, so that these steps never reach a
     // time before `TestClock::START`.
     service.clock.advance(1000);
@@ -854,7 +957,7 @@ fn half() {
     runner
         .run(&sequences, |(limit, steps)| {
             runtime.block_on(async {
-                let mut run = Run::start(&service, limit).await;
+                let mut run = Run::start(&service, limit, &eve).await;
                 // Most steps need a token, so each sequence first mints a token.
                 run.step(Step::Mint(ExpiryType::SlidingTtl, 3, None, None, None))
                     .await?;

@@ -66,6 +66,7 @@ const NEEDED: &[(&str, Option<&str>)] = &[
     ("delete-email-token", Some("tokenry:email-tokens:write")),
     ("get-email-token-value", Some("tokenry:email-tokens:write")),
     ("log-in-with-password", None),
+    ("create-session", None),
 ];
 
 /// Returns all scopes of Tokenry except `needed` and the general scopes that imply it, and a scope

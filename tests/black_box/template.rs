@@ -165,7 +165,9 @@ fn each_route_has_the_limit_of_its_kind_and_every_aws_account_allows_the_default
     let own: Map<_, _> = endpoints()
         .filter_map(|endpoint| {
             let parameter = match endpoint.name {
-                "consume-shortcode" | "log-in-with-password" => "AttemptsPerSecond",
+                "consume-shortcode" | "log-in-with-password" | "create-session" => {
+                    "AttemptsPerSecond"
+                }
                 "revoke-token" => "RevocationsPerSecond",
                 _ => return None,
             };
@@ -173,7 +175,7 @@ fn each_route_has_the_limit_of_its_kind_and_every_aws_account_allows_the_default
             Some((route, limit(parameter)))
         })
         .collect();
-    assert_eq!(own.len(), 3);
+    assert_eq!(own.len(), 4);
     assert_eq!(settings["RouteSettings"], Value::Object(own));
 
     let default = |name: &str| TEMPLATE["Parameters"][name]["Default"].as_u64().unwrap();
@@ -197,7 +199,7 @@ fn each_route_has_the_limit_of_its_kind_and_every_aws_account_allows_the_default
 fn only_log_in_and_the_authorizer_can_reserve_concurrency_and_by_default_none_does() {
     for function in FUNCTIONS {
         let expected = match function.name {
-            "log-in-with-password" => Some("LogInConcurrency"),
+            "log-in-with-password" | "create-session" => Some("LogInConcurrency"),
             "authorize" => Some("AuthorizerConcurrency"),
             _ => None,
         };

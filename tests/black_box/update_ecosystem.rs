@@ -38,8 +38,51 @@ async fn a_field_that_is_left_out_keeps_its_value_and_null_removes_the_limit() {
         ),
     ] {
         let answer = change(&service, &body).await;
-        let expected = json!({ "id": id, "maxTokensPerUser": max, "whenFull": when_full });
+        let expected = json!({
+            "id": id,
+            "maxTokensPerUser": max,
+            "whenFull": when_full,
+            "sessionTtl": 1_209_600,
+            "sessionMaxTtl": 7_776_000,
+            "sessionScope": "read write",
+        });
         assert_eq!((answer.status, answer.json()), (200, expected), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_setting_of_sessions_keeps_its_value_until_it_is_changed_and_null_restores_its_default() {
+    let service = Service::start().await;
+    let (ttl, max_ttl, scope) = (1_209_600, 7_776_000, "read write");
+    let all_scopes = format!("read {}", "a".repeat(64));
+    for (body, expected) in [
+        (json!({ "sessionTtl": 1 }), (1, max_ttl, scope)),
+        (
+            json!({ "sessionMaxTtl": 315_360_000, "whenFull": "revoke-oldest" }),
+            (1, 315_360_000, scope),
+        ),
+        (
+            json!({ "sessionScope": all_scopes }),
+            (1, 315_360_000, &*all_scopes),
+        ),
+        (
+            json!({ "maxTokensPerUser": 5 }),
+            (1, 315_360_000, &*all_scopes),
+        ),
+        (
+            json!({ "sessionTtl": null }),
+            (ttl, 315_360_000, &*all_scopes),
+        ),
+        (json!({ "sessionScope": null }), (ttl, 315_360_000, scope)),
+        (json!({ "sessionMaxTtl": null }), (ttl, max_ttl, scope)),
+    ] {
+        let answer = change(&service, &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let (ttl, max_ttl, scope) = expected;
+        let said = answer.json();
+        assert_eq!(said["sessionTtl"], ttl, "{body}");
+        assert_eq!(said["sessionMaxTtl"], max_ttl, "{body}");
+        assert_eq!(said["sessionScope"], scope, "{body}");
     }
 }
 
@@ -64,6 +107,27 @@ async fn each_invalid_field_is_named() {
     for value in [json!("Reject"), json!(""), json!(null), json!(1)] {
         let answer = change(&service, &json!({ "whenFull": value })).await;
         assert_invalid(&answer, &[("body", "whenFull", values)]);
+    }
+    for name in ["sessionTtl", "sessionMaxTtl"] {
+        for (value, message) in [
+            (json!(0), positive),
+            (json!(315_360_001), "field must be at most 315360000"),
+            (json!("5"), number),
+        ] {
+            let answer = change(&service, &json!({ name: value })).await;
+            assert_invalid(&answer, &[("body", name, message)]);
+        }
+    }
+    for (value, message) in [
+        (json!(["read"]), "expected field to be a string"),
+        (json!("read read"), "field must contain each scope once"),
+        (
+            json!("tokenry:all"),
+            "field contains a scope that begins with tokenry: and does not exist",
+        ),
+    ] {
+        let answer = change(&service, &json!({ "sessionScope": value })).await;
+        assert_invalid(&answer, &[("body", "sessionScope", message)]);
     }
     let path = format!("/api/ecosystems/{}", service.ecosystem.id.as_str());
     let twice = r#"{"maxTokensPerUser":5,"maxTokensPerUser":5}"#;

@@ -5,11 +5,11 @@ use std::fmt::Debug;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokenry_api::{
-    ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedShortcode, Ecosystem,
-    EcosystemChange, EcosystemList, EmailTokenData, EmailTokenList, EmailTokenValueData,
-    EndedEmailToken, EnvironmentList, ExchangedToken, Introspection, LogIn, MintedToken,
-    NewEmailToken, NewShortcode, NewToken, Revoked, ServerMetadata, TokenChange, TokenList,
-    TokenRecord, TypedShortcode, User, UserChange, UserList,
+    ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedSession,
+    CreatedShortcode, Ecosystem, EcosystemChange, EcosystemList, EmailTokenData, EmailTokenList,
+    EmailTokenValueData, EndedEmailToken, EnvironmentList, ExchangedToken, Introspection, LogIn,
+    MintedToken, NewEmailToken, NewSession, NewShortcode, NewToken, Revoked, ServerMetadata,
+    TokenChange, TokenList, TokenRecord, TypedShortcode, User, UserChange, UserList,
 };
 
 /// Parses a JSON body as the type that has the schema's name, and serializes the parsed value.
@@ -24,6 +24,7 @@ pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
         "ChangedEmailToken" => rewrite::<ChangedEmailToken>,
         "CreatedEcosystem" => rewrite::<CreatedEcosystem>,
         "CreatedEnvironment" => rewrite::<CreatedEnvironment>,
+        "CreatedSession" => rewrite::<CreatedSession>,
         "CreatedShortcode" => rewrite::<CreatedShortcode>,
         "Ecosystem" => rewrite::<Ecosystem>,
         "EcosystemChange" => rewrite::<EcosystemChange>,
@@ -38,6 +39,7 @@ pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
         "LogIn" => rewrite::<LogIn>,
         "MintedToken" => rewrite::<MintedToken>,
         "NewEmailToken" => rewrite::<NewEmailToken>,
+        "NewSession" => rewrite::<NewSession>,
         "NewShortcode" => rewrite::<NewShortcode>,
         "NewToken" => rewrite::<NewToken>,
         "Revoked" => rewrite::<Revoked>,

@@ -23,7 +23,7 @@ pub use database::{Call, Database, Fault};
 pub use event::{Event, invoke};
 pub use fixture::Fixture;
 pub use pause::{Pause, pause};
-pub use service::{Service, Tables};
+pub use service::{LOG_INS, Service, Tables};
 
 /// Returns the number of rounds that a heavy test runs. By default, this is `all`. With a slow
 /// database, set `TOKENRY_TEST_FEWER` to a number: the result is then `all` divided by this number,

@@ -86,6 +86,20 @@ impl Service {
             .await;
     }
 
+    /// Gives a user the password of another user, without computing a hash.
+    ///
+    /// # Panics
+    /// If the other user has no password.
+    pub async fn copy_password(&self, from: &str, to: &str) {
+        let hash = self.password_hash(from).await;
+        self.set_password_hash(to, &hash).await;
+        let incarnation = self.owner(to).await.state.incarnation;
+        let incarnation = serde_dynamo::to_attribute_value(incarnation);
+        let key = Key::password(key_of(to));
+        let incarnation = incarnation.expect("the value can be written");
+        self.set(key, "born", incarnation).await;
+    }
+
     /// Returns the stored hash of a user's password.
     ///
     /// # Panics

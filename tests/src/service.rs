@@ -61,6 +61,9 @@ impl Tables {
 /// The permission of tests to write without a token.
 const RIGHT: MayWrite = MayWrite::of_operator();
 
+/// The endpoints that log a user in with a password.
+pub const LOG_INS: [&str; 2] = ["log-in-with-password", "create-session"];
+
 /// A service for one test, with its own tables, port and clock.
 #[derive(Debug)]
 pub struct Service {
@@ -196,7 +199,25 @@ impl Service {
 
     /// Logs in from a source address, such as `192.0.2.1`.
     pub async fn log_in(&self, source: &str, email: &str, password: &str) -> Answer {
-        Event::to("log-in-with-password")
+        self.log_in_at("log-in-with-password", source, email, password)
+            .await
+    }
+
+    /// Logs in from a source address, and creates a session.
+    pub async fn create_session(&self, source: &str, email: &str, password: &str) -> Answer {
+        self.log_in_at("create-session", source, email, password)
+            .await
+    }
+
+    /// Logs in from a source address with this endpoint, one of [`LOG_INS`].
+    pub async fn log_in_at(
+        &self,
+        endpoint: &'static str,
+        source: &str,
+        email: &str,
+        password: &str,
+    ) -> Answer {
+        Event::to(endpoint)
             .source(source)
             .json_body(&json!({ "email": email, "password": password }).to_string())
             .send(&self.app)

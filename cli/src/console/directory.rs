@@ -69,6 +69,19 @@ pub struct UpdateEcosystem {
     /// What happens if a token is created for a user that has the maximum number of tokens
     #[arg(long, value_parser = when_full())]
     when_full: Option<WhenFull>,
+    /// How long a session is valid after a use: the default and the maximum, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    session_ttl: Option<u32>,
+    /// The time after which a session ends even if it is used: the default and the maximum, in
+    /// seconds
+    #[arg(long, value_name = "SECONDS")]
+    session_max_ttl: Option<u32>,
+    /// The scope of a session, such as "read write"
+    #[arg(long, value_name = "SCOPES")]
+    session_scope: Option<String>,
+    /// Restore the defaults of the three settings of sessions
+    #[arg(long, conflicts_with_all = ["session_ttl", "session_max_ttl", "session_scope"])]
+    default_sessions: bool,
 }
 
 impl UpdateEcosystem {
@@ -77,13 +90,23 @@ impl UpdateEcosystem {
         EcosystemChange {
             max_tokens_per_user: change(self.max_tokens_per_user, self.no_max_tokens_per_user),
             when_full: self.when_full,
+            session_ttl: change(self.session_ttl, self.default_sessions),
+            session_max_ttl: change(self.session_max_ttl, self.default_sessions),
+            session_scope: change(self.session_scope.clone(), self.default_sessions),
         }
     }
 }
 
 impl Run for Ecosystem {
     fn run(self, options: &Options) -> Result<(), Failure> {
-        const SHOWN: &[&str] = &["id", "maxTokensPerUser", "whenFull"];
+        const SHOWN: &[&str] = &[
+            "id",
+            "maxTokensPerUser",
+            "whenFull",
+            "sessionTtl",
+            "sessionMaxTtl",
+            "sessionScope",
+        ];
         let (client, output) = (options.client()?, options.output());
         match self {
             Self::Get { ecosystem_id } => {

@@ -69,7 +69,14 @@ const NOTHING: &str = "nothing to change: give at least one option; --help lists
 fn the_settings_of_an_ecosystem_are_shown_and_changed() {
     let serve = Serve::start();
     let id = serve.ecosystem_id.as_str();
-    let new = json!({"id": id, "maxTokensPerUser": null, "whenFull": "reject"});
+    let new = json!({
+        "id": id,
+        "maxTokensPerUser": null,
+        "whenFull": "reject",
+        "sessionTtl": 1_209_600,
+        "sessionMaxTtl": 7_776_000,
+        "sessionScope": "read write",
+    });
     assert_eq!(serve.json(&["ecosystem", "get", id]), new);
     let limit = ["--max-tokens-per-user", "5", "--when-full", "revoke-oldest"];
     let table = serve.ok(&[&["ecosystem", "update", id], &limit[..]].concat());
@@ -77,6 +84,9 @@ fn the_settings_of_an_ecosystem_are_shown_and_changed() {
         ["id", id],
         ["maxTokensPerUser", "5"],
         ["whenFull", "revoke-oldest"],
+        ["sessionTtl", "1209600"],
+        ["sessionMaxTtl", "7776000"],
+        ["sessionScope", "read write"],
     ];
     assert_eq!(rows(&table), shown);
     // A setting without a flag keeps its value.
@@ -86,6 +96,21 @@ fn the_settings_of_an_ecosystem_are_shown_and_changed() {
     assert_eq!(line, NOTHING);
     let unlimited = ["ecosystem", "update", id, "--no-max-tokens-per-user"];
     assert_eq!(rows(&serve.ok(&unlimited))[1], ["maxTokensPerUser", "-"]);
+    let sessions = [
+        "--session-ttl=60",
+        "--session-max-ttl=90",
+        "--session-scope=read",
+    ];
+    let update = ["ecosystem", "update", id];
+    let table = serve.ok(&[&update[..], &sessions].concat());
+    let changed = [
+        ["sessionTtl", "60"],
+        ["sessionMaxTtl", "90"],
+        ["sessionScope", "read"],
+    ];
+    assert_eq!(rows(&table)[3..], changed);
+    let table = serve.ok(&[&update[..], &["--default-sessions"]].concat());
+    assert_eq!(rows(&table)[3..], shown[3..]);
     let line = serve.refusal(
         2,
         &["ecosystem", "update", id, "--max-tokens-per-user", "101"],

@@ -9,5 +9,8 @@ pub fn shown(ecosystem: &Ecosystem) -> tokenry_api::Ecosystem {
         id: ecosystem.id.to_string(),
         max_tokens_per_user: settings.max_tokens_per_user.map(|max| max.count),
         when_full: settings.when_full,
+        session_ttl: settings.session_ttl.seconds(),
+        session_max_ttl: settings.session_max_ttl.seconds(),
+        session_scope: settings.session_scope.to_string(),
     }
 }

@@ -7,7 +7,7 @@ use tokenry_api::{EndedBy, Introspection, ListedToken, MintedToken, TokenList, T
 
 use super::{
     fields::{self, Fields},
-    response::{ok, ok_secret},
+    response::{created_secret, ok, ok_secret},
 };
 use crate::{
     domain::{
@@ -24,6 +24,7 @@ use crate::{
     service::{
         access::MayRead,
         app::App,
+        session::CreatedSession,
         tokens::{self, TokenRecord},
         verify::Verified,
     },
@@ -198,13 +199,28 @@ impl Required {
 /// # Errors
 /// The response cannot be written as JSON.
 pub fn minted(token: &Token, plain: &PlainToken) -> Result<Response<Body>> {
-    ok_secret(&MintedToken {
+    ok_secret(&minted_token(token, plain))
+}
+
+fn minted_token(token: &Token, plain: &PlainToken) -> MintedToken {
+    MintedToken {
         token: plain.reveal().to_owned().into(),
         token_id: token.id.to_string(),
         expiry_type: token.expiry.expiry_type(),
         expires_at: token.expiry.expires_at().and_then(UnixSeconds::to_rfc3339),
         scope: token.scope.to_string(),
         metadata: token.metadata.as_ref().map(Metadata::to_object),
+    }
+}
+
+/// Returns 201 with a new session, whose token is shown only once.
+///
+/// # Errors
+/// The response cannot be written as JSON.
+pub fn created_session(session: &CreatedSession) -> Result<Response<Body>> {
+    created_secret(&tokenry_api::CreatedSession {
+        token: minted_token(&session.token, &session.plain),
+        user_id: session.user.to_string(),
     })
 }
 

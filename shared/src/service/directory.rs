@@ -93,7 +93,7 @@ pub async fn update_ecosystem(
     let mut current = ecosystem.clone();
     loop {
         let mut next = current.clone();
-        next.settings = change.of(current.settings, &mut *app.rng());
+        next.settings = change.clone().of(next.settings, &mut *app.rng());
         next.state.version += 1;
         let replacement = app.identity.ecosystem_replacement(&current, &next)?;
         current = match tokens::change(app, replacement).await? {

@@ -102,7 +102,7 @@ pub async fn find<A>(app: &App, permit: &Permit<'_, A>, email: &Email) -> Result
         is_visible.then(|| EmailUser {
             user: user.clone(),
             account: ecosystem.account.clone(),
-            settings: ecosystem.settings,
+            settings: ecosystem.settings.clone(),
             stored: found.email_token(id).cloned(),
         })
     });
@@ -423,7 +423,7 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
         let user = EmailUser {
             user: owner.clone(),
             account: ecosystem.account.clone(),
-            settings: ecosystem.settings,
+            settings: ecosystem.settings.clone(),
             stored: found.email_token(id).cloned(),
         };
         let Some(stored) = user.stored(app) else {

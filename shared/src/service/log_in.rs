@@ -14,7 +14,12 @@ use crate::{
         password::Password,
     },
     service::{
-        addresses, app::App, directory::environment_exists, password::Verdict, verify::Lookup,
+        addresses,
+        app::App,
+        directory::environment_exists,
+        password::Verdict,
+        session::{self, CreatedSession, NewSession},
+        verify::{Lookup, Verified},
     },
     store::identity::{AddressSlot, Key},
 };
@@ -164,7 +169,7 @@ async fn read(
             let user = EmailUser {
                 user,
                 account: ecosystem.account.clone(),
-                settings: ecosystem.settings,
+                settings: ecosystem.settings.clone(),
                 stored: items.stored.clone(),
             };
             (user, password.password_hash.clone())
@@ -180,27 +185,14 @@ impl LoggedIn {
     /// # Errors
     /// [`Error::Unavailable`] if the value key or the database is unavailable, or if other requests
     /// keep changing the user.
-    pub async fn value(self, app: &App) -> Result<Option<Zeroizing<String>>> {
-        let Self {
-            email,
-            addresses,
-            mut user,
-            hash,
-            weak,
-        } = self;
-        let key = (&user.user.id).into();
-        let strengthen = async {
-            if let Some(password) = weak {
-                let new = app.passwords.hash_new(password, &app.random).await?;
-                app.identity.replace_hash(key, &hash, &new).await?;
-            }
-            Ok::<_, Error>(())
-        };
+    pub async fn value(mut self, app: &App) -> Result<Option<Zeroizing<String>>> {
+        let weak = self.weak_hash();
         let value = async {
             let mut unreadable = None;
             for _ in 0..TRIES {
+                let user = &mut self.user;
                 let properties = Properties::default();
-                match create_if_none(app, &user, properties, unreadable.as_ref()).await? {
+                match create_if_none(app, user, properties, unreadable.as_ref()).await? {
                     Creation::New(_, plain) => {
                         return Ok(Some(Zeroizing::new(plain.reveal().to_owned())));
                     }
@@ -212,27 +204,95 @@ impl LoggedIn {
                         unreadable = Some(stored.sealed.clone());
                         user.stored = Some(stored);
                     }
-                    // For example, another request revoked all tokens of the user. Try again if the
-                    // stored hash is still the same.
-                    Creation::UserChanged => match read(app, &email, &addresses).await? {
-                        Some((again, same))
-                            if same == hash && environment_exists(app, &again.user).await? =>
-                        {
-                            user = again;
-                        }
-                        _ => return Ok(None),
-                    },
+                    Creation::UserChanged if self.read_again(app).await? => {}
+                    Creation::UserChanged => return Ok(None),
                 }
             }
-            Err(Error::Unavailable {
-                cause: "other requests keep changing the user".to_owned(),
-            })
+            Err(keeps_changing())
         };
-        let (value, strengthened) = Box::pin(join(value, strengthen)).await;
-        if let Err(error) = strengthened {
+        WeakHash::replace(app, weak, value).await
+    }
+
+    /// Creates a session of the user. Returns `None` if the user is no longer allowed to log in.
+    ///
+    /// `back_end` is the server token of the back end that sends the request. If a back end chooses
+    /// the scope of an admin user's session, its token must be able to grant that scope.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the settings do not allow such a long time;
+    /// [`Error::InsufficientScope`] if the back end may not choose a scope; [`Error::Conflict`] if
+    /// the user has the most tokens allowed; [`Error::Unavailable`] if the database is unavailable,
+    /// or if other requests keep changing the user.
+    pub async fn session(
+        mut self,
+        app: &App,
+        back_end: Option<&Verified>,
+        wanted: &NewSession,
+    ) -> Result<Option<CreatedSession>> {
+        let weak = self.weak_hash();
+        let session = async {
+            for _ in 0..TRIES {
+                let EmailUser { user, settings, .. } = &self.user;
+                let created = session::create(app, user, settings, back_end, wanted).await?;
+                if created.is_some() || !self.read_again(app).await? {
+                    return Ok(created);
+                }
+            }
+            Err(keeps_changing())
+        };
+        WeakHash::replace(app, weak, session).await
+    }
+
+    /// Reads the user again, after another request changed the user. For example, it revoked all
+    /// tokens of the user. Returns whether the user may still log in with the same password.
+    async fn read_again(&mut self, app: &App) -> Result<bool> {
+        let Some((user, hash)) = read(app, &self.email, &self.addresses).await? else {
+            return Ok(false);
+        };
+        self.user = user;
+        Ok(hash == self.hash && environment_exists(app, &self.user.user).await?)
+    }
+
+    fn weak_hash(&mut self) -> Option<WeakHash> {
+        let password = self.weak.take()?;
+        Some(WeakHash {
+            user: (&self.user.user.id).into(),
+            hash: self.hash.clone(),
+            password,
+        })
+    }
+}
+
+fn keeps_changing() -> Error {
+    Error::Unavailable {
+        cause: "other requests keep changing the user".to_owned(),
+    }
+}
+
+/// The weak hash of a password, and the password.
+struct WeakHash {
+    user: OwnerKey,
+    hash: String,
+    password: Password,
+}
+
+impl WeakHash {
+    /// Replaces a weak hash while `work` runs. Returns the result of `work`.
+    async fn replace<T>(app: &App, weak: Option<Self>, work: impl Future<Output = T>) -> T {
+        let replace = async {
+            if let Some(weak) = weak {
+                let new = app.passwords.hash_new(weak.password, &app.random).await?;
+                app.identity
+                    .replace_hash(weak.user, &weak.hash, &new)
+                    .await?;
+            }
+            Ok::<_, Error>(())
+        };
+        let (done, replaced) = Box::pin(join(work, replace)).await;
+        if let Err(error) = replaced {
             // The weak hash can still be used. The next log-in tries again to replace it.
             tracing::warn!(cause = ?error, "cannot replace a weak password hash");
         }
-        value
+        done
     }
 }

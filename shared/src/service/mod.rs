@@ -20,6 +20,7 @@ pub mod random;
 pub mod rate_limit;
 pub mod rotation;
 pub mod sealing;
+pub mod session;
 pub mod shortcode;
 pub mod tokens;
 pub mod verify;

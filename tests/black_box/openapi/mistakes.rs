@@ -18,8 +18,11 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
     match (example, endpoint.name) {
         // A log-in accepts a password that a user cannot set. A request that creates
         // a user may omit the address and the password.
-        ("passwordTooShort" | "passwordTooCommon", "log-in-with-password")
+        ("passwordTooShort" | "passwordTooCommon", "log-in-with-password" | "create-session")
         | ("bothRequired", "put-user") => false,
+        // Without a server token, each scope and metadata of a session is invalid.
+        ("scope" | "metadata", "create-session") => false,
+        (example, name) if example.starts_with("session") => name == "create-session",
         ("noObject", _) => reads("application/json"),
         ("twiceInQueryAndBody", name) => name.starts_with("create-") && name.ends_with("er-token"),
         // In the endpoints that create a token, a field of the body may also be in the query.
@@ -107,6 +110,13 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "passwordTooCommon" => body(event, "password", "Password1".into()),
         "passwordTooLong" => body(event, "password", "x".repeat(257).into()),
         "settings" => event.json_body(r#"{"maxTokensPerUser":101,"whenFull":"revoke"}"#),
+        "sessionTooLong" => body(
+            body(event, "ttl", 1_209_601.into()),
+            "maxTtl",
+            7_776_001.into(),
+        ),
+        "sessionExpiryType" => body(event, "expiryType", "Infinite".into()),
+        "sessionScope" => body(event, "scope", "read".into()),
         "noBoolean" => body(event, "admin", 1.into()),
         "wrongPassword" => body(event, "password", "wrong".into()),
         _ => panic!("this function has no mistake for the example {example}"),

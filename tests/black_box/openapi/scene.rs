@@ -48,7 +48,9 @@ impl Scene {
 
         let has_address = endpoint.path.starts_with("/_/") || example == "withAddress";
         let user = match endpoint.name {
-            "log-in-with-password" => json!({ "email": ADDRESS, "password": PASSWORD }),
+            "log-in-with-password" | "create-session" => {
+                json!({ "email": ADDRESS, "password": PASSWORD })
+            }
             _ if has_address && unknown != "address" => json!({ "email": ADDRESS }),
             _ => json!({}),
         };
@@ -218,6 +220,15 @@ impl Scene {
             ("400", _) => broken(event, example),
             ("401", "wrong") => broken(event, "wrongPassword"),
             ("401", _) => event.header("authorization", ""),
+            ("403", "ofAdministrator") => {
+                self.put_user(&json!({ "admin": true })).await;
+                let scope = json!({ "scope": "tokenry:tokens:write" }).to_string();
+                let server = self.event("create-server-token");
+                let server = server.parameter("ecosystemId", service.ecosystem.id.as_str());
+                let server = self.made(server.json_body(&scope)).await["token"].clone();
+                let event = self.request(endpoint, "throughBackEnd");
+                event.header("authorization", server.as_str().unwrap())
+            }
             ("403", _) if endpoint.name == "whoami" => event.query("holder=account"),
             ("403", _) => {
                 let ann = service.user("ann").await;

@@ -96,8 +96,8 @@ impl From<Owner> for OwnerItem {
             Owner::Account(account) => item(OwnerKind::Account, account.id.to_string()),
             Owner::Ecosystem(ecosystem) => Self {
                 account: Some(ecosystem.account),
-                settings: (ecosystem.settings != EcosystemSettings::default())
-                    .then_some(ecosystem.settings),
+                settings: Some(ecosystem.settings)
+                    .filter(|settings| *settings != EcosystemSettings::default()),
                 ..item(OwnerKind::Ecosystem, ecosystem.id.to_string())
             },
             Owner::User(user) => Self {

@@ -242,6 +242,7 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
+    use crate::domain::token::{Scope, Ttl};
 
     #[test]
     fn an_address_record_belongs_only_to_the_user_with_its_id_incarnation_and_address() {
@@ -290,6 +291,9 @@ mod tests {
                         id: Epoch::generate(&mut rng),
                     }),
                     when_full: WhenFull::RevokeOldest,
+                    session_ttl: Ttl::days(1),
+                    session_max_ttl: Ttl::days(2),
+                    session_scope: Scope::read(),
                 },
                 state,
             }),

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 pub use tokenry_api::WhenFull;
 
 use super::Epoch;
+use crate::domain::token::{Scope, Ttl};
 
 /// The settings of an ecosystem: the attribute `settings` of the ecosystem's item. A new field must
 /// have a default value, because the items of earlier ecosystems do not have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EcosystemSettings {
     /// The maximum number of tokens of each user, or `None` if there is no limit.
@@ -16,6 +17,25 @@ pub struct EcosystemSettings {
     pub max_tokens_per_user: Option<MaxTokens>,
     /// What happens if a token is created for a user that has the maximum number of tokens.
     pub when_full: WhenFull,
+    /// How long a session is valid after a use: the default, and the maximum.
+    pub session_ttl: Ttl,
+    /// The time after which a session ends even if it is used: the default, and the maximum.
+    pub session_max_ttl: Ttl,
+    /// The scope of a session.
+    pub session_scope: Scope,
+}
+
+impl Default for EcosystemSettings {
+    fn default() -> Self {
+        Self {
+            max_tokens_per_user: None,
+            when_full: WhenFull::default(),
+            // A device that is used every week stays logged in.
+            session_ttl: Ttl::days(14),
+            session_max_ttl: Ttl::days(90),
+            session_scope: Scope::read_write(),
+        }
+    }
 }
 
 impl EcosystemSettings {
@@ -54,19 +74,30 @@ impl MaxTokens {
     pub const LARGEST: u32 = 100;
 }
 
-/// A change of an ecosystem's settings. A field that is `None` keeps its value.
-#[derive(Clone, Copy, Debug, Default)]
+/// A change of an ecosystem's settings. A field that is `None` keeps its value. A field that is
+/// `Some(None)` gets its default value.
+#[derive(Clone, Debug, Default)]
 pub struct SettingsChange {
     /// The maximum number of tokens of each user. `Some(None)` removes the limit.
     pub max_tokens_per_user: Option<Option<u32>>,
     /// What happens if a token is created for a user that has the maximum number of tokens.
     pub when_full: Option<WhenFull>,
+    /// How long a session is valid after a use.
+    pub session_ttl: Option<Option<Ttl>>,
+    /// The time after which a session ends even if it is used.
+    pub session_max_ttl: Option<Option<Ttl>>,
+    /// The scope of a session.
+    pub session_scope: Option<Option<Scope>>,
 }
 
 impl SettingsChange {
     /// Returns the settings with this change.
     pub fn of(self, settings: EcosystemSettings, rng: &mut dyn CryptoRng) -> EcosystemSettings {
+        fn changed<T>(change: Option<Option<T>>, old: T, default: T) -> T {
+            change.map_or(old, |new| new.unwrap_or(default))
+        }
         let old = settings.max_tokens_per_user;
+        let default = EcosystemSettings::default();
         EcosystemSettings {
             max_tokens_per_user: match self.max_tokens_per_user {
                 None => old,
@@ -76,6 +107,17 @@ impl SettingsChange {
                 }),
             },
             when_full: self.when_full.unwrap_or(settings.when_full),
+            session_ttl: changed(self.session_ttl, settings.session_ttl, default.session_ttl),
+            session_max_ttl: changed(
+                self.session_max_ttl,
+                settings.session_max_ttl,
+                default.session_max_ttl,
+            ),
+            session_scope: changed(
+                self.session_scope,
+                settings.session_scope,
+                default.session_scope,
+            ),
         }
     }
 }

@@ -18,6 +18,16 @@ impl Ttl {
     /// Ten years of 365 days.
     pub const MAX: u32 = 315_360_000;
 
+    /// Returns this many days. The caller must pass a number from 1 to 3650.
+    pub(crate) const fn days(days: u32) -> Self {
+        Self(days * 24 * 60 * 60)
+    }
+
+    /// Returns the number of seconds.
+    pub const fn seconds(self) -> u32 {
+        self.0
+    }
+
     /// Returns the time from `now` to `then`, but at least 1 second and at most [`Ttl::MAX`].
     pub(crate) fn until(now: UnixSeconds, then: UnixSeconds) -> Self {
         let left = then.0.saturating_sub(now.0).clamp(1, Self::MAX.into());

@@ -154,6 +154,22 @@ impl Identity {
         }
     }
 
+    /// Prepares the condition that a user is active and still has this epoch. The caller must add
+    /// the writes of the transaction. The result says whether the condition was true.
+    pub(crate) fn if_user_unchanged(&self, user: OwnerKey, epoch: Epoch) -> Result<Change<bool>> {
+        let check = user_unchanged(&self.table, user, epoch)?;
+        Ok(Change::together(
+            vec![check],
+            |transacted| match transacted {
+                Transacted::Written => Ok(true),
+                Transacted::Refused(refused) if refused[0].is_some() => Ok(false),
+                Transacted::Refused(_) => Err(Error::Internal {
+                    cause: "the id of a new token is already in use".to_owned(),
+                }),
+            },
+        ))
+    }
+
     /// Reads an owner's record.
     ///
     /// # Errors
