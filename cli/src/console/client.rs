@@ -116,8 +116,8 @@ impl Client {
 
     /// Adds this advice to the message of a 401.
     #[must_use]
-    pub(super) fn with_advice(mut self, advice: String) -> Self {
-        self.advice = Some(advice);
+    pub(super) fn with_advice(mut self, advice: Option<String>) -> Self {
+        self.advice = advice;
         self
     }
 

@@ -115,11 +115,7 @@ impl Options {
         };
         let url = url.or(kept_url);
         let url = url.ok_or_else(|| self.missing("address", "--url", URL, &path))?;
-        let client = self.connect(&url, Some(token));
-        Ok(match advice {
-            Some(advice) => client.with_advice(advice),
-            None => client,
-        })
+        Ok(self.connect(&url, Some(token)).with_advice(advice))
     }
 
     /// Returns a client without a token, for requests that do not need a token.
@@ -127,10 +123,10 @@ impl Options {
     /// # Errors
     /// The address is missing or invalid.
     pub fn client_without_token(&self) -> Result<Client, Failure> {
-        let path = self.profile_path()?;
-        let url = self.url(&path)?;
-        let url = url.ok_or_else(|| self.missing("address", "--url", URL, &path))?;
-        Ok(self.connect(&url, None))
+        match self.url()? {
+            Some(url) => Ok(self.connect(&url, None)),
+            None => Err(self.missing("address", "--url", URL, &self.profile_path()?)),
+        }
     }
 
     /// Returns the new profile for `tokenry login`, and the path of the profile. Reads the token
@@ -140,7 +136,7 @@ impl Options {
     /// The address or the token is missing or invalid.
     pub fn login(&self) -> Result<(Profile, PathBuf), Failure> {
         let path = self.profile_path()?;
-        let url = self.url(&path)?.ok_or_else(|| {
+        let url = self.url()?.ok_or_else(|| {
             let line = "no address: give --url, for example --url http://127.0.0.1:3000";
             Failure::usage(line)
         })?;
@@ -209,10 +205,10 @@ impl Options {
 
     /// Returns the address from `--url` or the variable. Otherwise returns the address in the
     /// profile, if there is a profile.
-    fn url(&self, profile: &Path) -> Result<Option<String>, Failure> {
+    fn url(&self) -> Result<Option<String>, Failure> {
         match self.given_url()? {
             Some(url) => Ok(Some(url)),
-            None => Ok(self.kept(profile)?.map(|kept| kept.url)),
+            None => Ok(self.kept(&self.profile_path()?)?.map(|kept| kept.url)),
         }
     }
 

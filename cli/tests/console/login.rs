@@ -211,6 +211,10 @@ fn a_name_selects_a_profile_and_a_path_selects_a_file() {
         );
     }
     assert_eq!(fs::read_dir(&profiles).unwrap().count(), 3);
+    // A command that needs no profile does not check its name.
+    let mut command = serve.command(&["revoke"]);
+    command.env("TOKENRY_PROFILE", "a b");
+    assert_eq!(run(command, "rubbish").code, 0);
 }
 
 #[test]
