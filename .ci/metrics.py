@@ -30,7 +30,10 @@ KNOWN = {
         {("TableName",)},
     ),
     # The metrics that the functions write.
-    "Tokenry": (set(re.findall(r'[0-9]{3} => "(\w+)"', WRITTEN)), {("FunctionName",)}),
+    "Tokenry": (
+        set(re.findall(r'(?:[0-9]{3} =>|^const \w+: &str =) "(\w+)"', WRITTEN, re.M)),
+        {("FunctionName",)},
+    ),
 }
 TYPES = {
     "ApiId": {"AWS::Serverless::HttpApi"},
@@ -148,13 +151,14 @@ def problems(template):
             found.append(f"DeploymentPreference: there is no alarm {alarm}")
     alarms = {name for name, kind in types.items() if kind == "AWS::CloudWatch::Alarm"}
     # There must be three alarms on throttling: on requests above the limit of a route, on calls of
-    # the authorizer, and on calls of all functions together.
+    # the authorizer, and on calls of all functions together. There must be two alarms on erasing.
     watched = {
         (of["Properties"]["MetricName"], *(one["Value"]["Ref"] for one in of["Properties"].get("Dimensions", [])))
         for name, of in resources.items()
         if name in alarms
     }
-    for needed in (("ThrottledRequests", "Api"), ("Throttles", "Authorize"), ("Throttles",)):
+    of_throttling = (("ThrottledRequests", "Api"), ("Throttles", "Authorize"), ("Throttles",))
+    for needed in (*of_throttling, ("Errors", "Erase"), ("LateErasures", "Erase")):
         if needed not in watched:
             found.append(f"there is no alarm on {' of '.join(needed)}")
     if alarms != set(re.findall(r"\$\{(\w+)\.Arn\}", body)):

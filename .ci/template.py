@@ -30,10 +30,7 @@ TABLES = {"tokenry-identity": "IdentityTable", "tokenry-ephemeral": "EphemeralTa
 WARM_UP = ("IdentityTable", "dynamodb:GetItem")
 # Operations that only the release before this one uses. During an update, the functions of both
 # releases have the same roles. Remove these with the next release.
-PREVIOUS = {
-    name: {("IdentityTable", "dynamodb:PutItem")}
-    for name in ("revoke-user-token", "revoke-token", "revoke-server-token")
-}
+PREVIOUS = {"revoke-server-token": {("IdentityTable", "dynamodb:PutItem")}}
 # The parameter with the ARN of the table that replaces IdentityTable after a restore.
 RESTORED = "RestoredTableArn"
 # The ARN of the KMS key that replaces ValueKey if the parameter ValueKeyId is set.

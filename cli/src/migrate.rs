@@ -9,6 +9,7 @@ use shared::{
     App,
     config::{self, ValueKeySource},
     domain::{
+        deployment::Schema,
         error::Error,
         id::AccountId,
         owner::Account,
@@ -16,7 +17,7 @@ use shared::{
     },
     service::{
         access::{Grant, MayWrite},
-        deployment::REREAD_SECONDS,
+        deployment::{REREAD_SECONDS, create_if_none},
         migrate,
         tokens::mint,
     },
@@ -35,7 +36,7 @@ use crate::{
 /// The migration from version 2 to 3 lists what exists. In the migration from version 1 to 2, all
 /// tokens without a tag end. These are the tokens that earlier releases created. The command prints
 /// a new token for each account, and gives each e-mail token a new value. If the command is
-/// interrupted, run it again.
+/// interrupted, or if a function of an earlier release served during the run, run it again.
 #[derive(Clone, Debug, Args)]
 pub struct Migrate {
     /// The identity table
@@ -94,9 +95,13 @@ pub async fn run(args: Migrate) -> Result<(), String> {
                     your back ends. Then run this command again without --prepare.";
         return print(text, &json!({ "prepared": true }), args.json);
     }
-    let replaced = migrate::finish(&app, right).await.map_err(said)?;
-    // After this time, every execution environment knows that the version is at least 2.
-    wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
+    let deployment = create_if_none(&app, right).await.map_err(said)?;
+    let mut replaced = 0;
+    if deployment.schema < Schema::Three {
+        replaced = migrate::finish(&app, right).await.map_err(said)?;
+        // After this time, every execution environment knows that the version is at least 2.
+        wait(Duration::from_secs(REREAD_SECONDS + 5)).await;
+    }
     let deleted = migrate::clean_up(&app, right).await.map_err(said)?;
     migrate::lists::list_all(&app, right).await.map_err(said)?;
     let text = format!(

@@ -24,8 +24,8 @@ pub async fn handle(app: &App, until: Deadline) -> Result<Erased> {
     match &result {
         Ok(erased) if erased.queued == 0 => {}
         Ok(erased) => {
-            let (queued, finished) = (erased.queued, erased.finished);
-            tracing::info!(endpoint = NAME, queued, finished);
+            let (queued, finished, late) = (erased.queued, erased.finished, erased.late);
+            tracing::info!(endpoint = NAME, queued, finished, late);
         }
         Err(error) => tracing::error!(endpoint = NAME, cause = ?error),
     }

@@ -1,9 +1,10 @@
-//! Counts the responses with status 429, 500 and 503 of each function. Each count is a log line in
-//! the [embedded metric format][1], which CloudWatch turns into a metric.
+//! Counts the responses with status 429, 500 and 503 of each function, and the erasures that are
+//! late. Each count is a log line in the [embedded metric format][1], which CloudWatch turns into a
+//! metric.
 //!
 //! API Gateway, Lambda and DynamoDB publish their own metrics, which do not contain these counts.
-//! This module writes one line for each of these responses. It writes no line for other responses,
-//! because each line costs money.
+//! This module writes one line for each of these responses, and for each run of the eraser that
+//! leaves late erasures. It writes no other line, because each line costs money.
 //!
 //! [1]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
@@ -13,6 +14,9 @@ use crate::domain::time::Timestamp;
 
 /// The namespace of the metrics.
 pub const NAMESPACE: &str = "Tokenry";
+
+/// The metric that counts the erasures that are late.
+const LATE_ERASURES: &str = "LateErasures";
 
 /// Counts the responses of one Lambda function.
 #[derive(Clone, Debug)]
@@ -31,19 +35,30 @@ impl Metrics {
 
     /// Writes the line that counts a response, if responses with this status are counted.
     pub(crate) fn count(&self, status: u16, request_id: &str, now: Timestamp) {
-        if let Some(line) = self.line(status, request_id, now) {
+        if let Some(line) = self.response(status, request_id, now) {
             eprintln!("{line}");
         }
     }
 
-    fn line(&self, status: u16, request_id: &str, now: Timestamp) -> Option<Value> {
+    /// Writes the line that says how many erasures are late.
+    pub(crate) fn late_erasures(&self, count: usize, now: Timestamp) {
+        eprintln!("{}", self.line(LATE_ERASURES, count, now));
+    }
+
+    fn response(&self, status: u16, request_id: &str, now: Timestamp) -> Option<Value> {
         let metric = match status {
             429 => "TooManyRequests",
             500 => "InternalError",
             503 => "ServiceUnavailable",
             _ => return None,
         };
-        Some(json!({
+        let mut line = self.line(metric, 1, now);
+        line["request_id"] = request_id.into();
+        Some(line)
+    }
+
+    fn line(&self, metric: &str, count: usize, now: Timestamp) -> Value {
+        json!({
             "_aws": {
                 "Timestamp": now.millis(),
                 "CloudWatchMetrics": [{
@@ -53,9 +68,8 @@ impl Metrics {
                 }],
             },
             "FunctionName": self.function,
-            "request_id": request_id,
-            metric: 1,
-        }))
+            metric: count,
+        })
     }
 }
 
@@ -66,7 +80,8 @@ mod tests {
     #[test]
     fn only_responses_with_status_429_500_and_503_are_counted() {
         let metrics = Metrics::of_function("tokenry-LogInWithPassword");
-        let line = |status| metrics.line(status, "r1", Timestamp::from_millis(1_767_225_600_500));
+        let line =
+            |status| metrics.response(status, "r1", Timestamp::from_millis(1_767_225_600_500));
         assert_eq!(
             line(429),
             Some(json!({
@@ -89,5 +104,18 @@ mod tests {
         for status in [200, 401, 404] {
             assert_eq!(line(status), None);
         }
+    }
+    #[test]
+    fn late_erasures_are_counted() {
+        let metrics = Metrics::of_function("tokenry-Erase");
+        let now = Timestamp::from_millis(1_767_225_600_500);
+        let line = metrics.line(LATE_ERASURES, 3, now);
+        assert_eq!(line["LateErasures"], 3);
+        let defined = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(
+            defined["Metrics"],
+            json!([{ "Name": "LateErasures", "Unit": "Count" }])
+        );
+        assert_eq!(line["FunctionName"], "tokenry-Erase");
     }
 }

@@ -154,7 +154,19 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("BatchGetItem", 4.0),
             ("PutItem", 1.0),
             ("Query", 1.0),
-            ("BatchGetItem", 1.0),
+            ("TransactGetItems", 2.0),
+        ],
+    ),
+    (
+        "revoke-user-tokens",
+        "of which one has made another",
+        &[
+            ("BatchGetItem", 4.0),
+            ("PutItem", 1.0),
+            ("Query", 1.0),
+            ("TransactGetItems", 2.0),
+            ("BatchWriteItem", 2.0),
+            ("PutItem", 1.0),
         ],
     ),
     (
@@ -167,7 +179,7 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
         "that has made one other token",
         &[
             ("BatchGetItem", 5.0),
-            ("UpdateItem", 1.0),
+            ("TransactWriteItems", 4.0),
             ("Query", 1.0),
             ("UpdateItem", 1.0),
             ("BatchWriteItem", 1.0),
@@ -1067,6 +1079,16 @@ impl Variant {
         match (function, when) {
             ("revoke-user-tokens", "of a user without tokens") => {
                 let ann = service.user("ann").await;
+                self.manage("DELETE", &format!("/api/users/{ann}/tokens"), "")
+                    .await
+            }
+            ("revoke-user-tokens", "of which one has made another") => {
+                let ann = service.user("ann").await;
+                let maker = service.mint(&ann, "").await.token();
+                let body = json!({ "userId": ann }).to_string();
+                let made = service.call(&maker, "POST", "/api/auth/shortcode/create", &body);
+                let code = made.await.json()["shortcode"].clone();
+                consume_shortcode::consume(service, code.as_str().unwrap()).await;
                 self.manage("DELETE", &format!("/api/users/{ann}/tokens"), "")
                     .await
             }

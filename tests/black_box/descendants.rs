@@ -23,7 +23,9 @@ use crate::{
     calls::shape,
     consume_shortcode::{attempt, consume, without_minute_limit},
     create_email_token::{BOB, ask, datum, value, with_bob},
+    erase::{erase, erase_all},
     list_user_tokens::ids,
+    update_ecosystem::change,
 };
 
 /// A token, and its id.
@@ -434,11 +436,11 @@ async fn a_revocation_has_no_extra_call_unless_the_token_has_made_another_token(
     service.database.take_calls();
     assert_eq!(scene.revoke(&token).await, 204);
     let calls = service.database.take_calls();
-    // The parent ends, the links are read, the child ends, its link is deleted, the links are read
-    // again, and the parent's record says that all is done.
+    // The parent ends and an erasure is queued, the links are read, the child ends, its link is
+    // deleted, the links are read again, and the parent's record says that all is done.
     let expected = [
         ("BatchGetItem", 5.0),
-        ("UpdateItem", 1.0),
+        ("TransactWriteItems", 4.0),
         ("Query", 1.0),
         ("UpdateItem", 1.0),
         ("BatchWriteItem", 1.0),
@@ -511,13 +513,12 @@ async fn a_token_that_a_child_makes_during_the_revocation_ends_too() {
     let child = scene.child(&root).await;
     let code = scene.code(&child.token).await;
     // The revocation has ended the root and read the links. It now ends the child.
-    service.database.fail([
-        ("UpdateItem", Fault::None),
-        ("UpdateItem", Fault::NotBefore("Scan")),
-    ]);
+    service
+        .database
+        .fail([("UpdateItem", Fault::NotBefore("Scan"))]);
     let _paused = pause();
     let exchanged = async {
-        service.database.have_arrived("UpdateItem", 2).await;
+        service.database.has_arrived("UpdateItem").await;
         let made = Made::of(&consume(service, &code).await);
         service.identity_items().await;
         made
@@ -534,11 +535,11 @@ async fn lost_responses_of_the_database_leave_no_child_valid_and_create_no_secon
     let service = &scene.service;
     for (operation, nth) in [
         ("BatchGetItem", 0),
+        ("TransactWriteItems", 0),
         ("UpdateItem", 0),
         ("UpdateItem", 1),
         ("UpdateItem", 2),
         ("UpdateItem", 3),
-        ("UpdateItem", 4),
         ("Query", 0),
         ("Query", 1),
         ("BatchWriteItem", 0),
@@ -594,6 +595,74 @@ async fn a_revocation_that_runs_out_of_time_gets_a_503_and_a_repetition_goes_on(
         assert!(scene.stored().await.is_empty());
         assert!(scene.links().await.is_empty());
         assert!(!scene.item(&root).await.contains_key("descendants"));
+    }
+}
+
+#[tokio::test]
+async fn the_eraser_finishes_a_revocation_that_ran_out_of_time() {
+    for way in [
+        "its id",
+        "its value",
+        "its address",
+        "the limit",
+        "its id, after a log-in replaced it",
+    ] {
+        let (scene, root) = match way {
+            "its address" | "its id, after a log-in replaced it" => Scene::of_e_mail_token().await,
+            _ => {
+                let scene = Scene::new().await;
+                let root = scene.mint().await;
+                (scene, root)
+            }
+        };
+        let service = &scene.service;
+        service.clock.advance(1);
+        let child = scene.child(&root).await;
+        let grandchild = scene.child(&child).await;
+        let event = match way {
+            "its value" => Event::to("revoke-token").form(&format!("token={}", root.token)),
+            "its address" => Event::to("delete-email-token")
+                .header("authorization", &service.account_token)
+                .json_body(&json!({ "email": BOB }).to_string()),
+            "the limit" => {
+                let body = json!({ "maxTokensPerUser": 3, "whenFull": "revoke-oldest" });
+                assert_eq!(change(service, &body).await.status, 200);
+                Event::to("create-user-token")
+                    .header("authorization", &service.account_token)
+                    .parameter("id", &scene.bob)
+            }
+            _ => scene.revocation(&root.id),
+        };
+        if way == "its id, after a log-in replaced it" {
+            let past = json!({ "email": BOB, "write": true, "expiration_date": 1 });
+            assert_eq!(ask(service, "PUT", &past).await.status, 200);
+            let password = crate::create_email_token::PASSWORD;
+            let log_in = service.log_in("192.0.2.1", BOB, password).await;
+            assert_eq!(log_in.status, 200, "{log_in:?}");
+            // The new e-mail token does not end what the old one made, and the eraser does not.
+            erase_all(service).await;
+            assert!(scene.is_active(&child).await);
+        }
+        let hanging = (0..16).map(|_| ("UpdateItem", Fault::NoAnswer));
+        service.database.fail(hanging);
+        let paused = pause();
+        assert_eq!(event.send(&service.app).await.status, 503, "{way}");
+        service.database.take_faults();
+        assert!(scene.is_active(&grandchild).await, "{way}");
+        let item = scene.item(&root).await;
+        assert_eq!(item["descendants"].as_s().unwrap(), "ending", "{way}");
+        let erased = erase(&service.app).await.unwrap();
+        assert_eq!(erased.queued, 1, "{way}");
+        drop(paused);
+        assert!(!scene.is_active(&grandchild).await, "{way}");
+        assert!(scene.links().await.is_empty(), "{way}");
+        let item = scene.item(&root).await;
+        assert!(!item.contains_key("descendants"), "{way}");
+        let of_child = scene.item(&grandchild).await;
+        assert_eq!(of_child["ended_by"], item["ended_by"], "{way}");
+        assert_eq!(of_child["end_reason"].as_s().unwrap(), "maker-revoked");
+        erase_all(service).await;
+        assert_eq!(erase(&service.app).await.unwrap().queued, 0, "{way}");
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     consume_shortcode::{attempt, code},
     create_email_token::ask,
     list_user_tokens::ids,
+    update_ecosystem::change,
 };
 
 const PASSWORD: &str = "marker of a password";
@@ -34,12 +35,12 @@ const SETTLED: u64 = 20 * 60;
 /// How long the function `erase` may run.
 const RUN: Duration = Duration::from_secs(295);
 
-async fn erase(app: &App) -> Result<Erased> {
+pub(crate) async fn erase(app: &App) -> Result<Erased> {
     Box::pin(functions::erase::handle(app, Deadline::after(RUN))).await
 }
 
 /// Runs the eraser until it removes all erasures from the queue.
-async fn erase_all(service: &Service) {
+pub(crate) async fn erase_all(service: &Service) {
     let _paused = pause();
     service.clock.advance(SETTLED);
     while erase(&service.app).await.unwrap().queued > 0 {}
@@ -305,6 +306,268 @@ async fn a_user_who_was_created_again_keeps_everything_of_the_new_life() {
     assert_eq!(attempt(&code).send(&service.app).await.status, 200);
 }
 
+/// Returns the items whose sort key is `sort_key`.
+async fn items_named(service: &Service, sort_key: &str) -> Vec<Item> {
+    let mut items = service.identity_items().await;
+    items.retain(|item| item["item"].as_s().unwrap() == sort_key);
+    items
+}
+
+/// Stores an item while a read with a transaction waits for it, as DynamoDB's reads do: such a read
+/// is rejected while another transaction is writing the item.
+async fn complete_transaction(service: &Service, item: Item) {
+    let waits = async { service.database.has_arrived("TransactGetItems").await };
+    let _ = tokio::time::timeout(Duration::from_secs(1), waits).await;
+    service.put_identity_item(item).await;
+}
+
+#[tokio::test]
+async fn a_life_that_begins_while_the_eraser_reads_keeps_everything() {
+    let service = Service::start().await;
+    let bob = format!("{};bob", service.ecosystem.id);
+    let path = format!("/api/users/{bob}");
+    let body = json!({ "email": "bob@example.com", "password": PASSWORD });
+    put(&service, &bob, &body).await;
+    delete(&service, &path).await;
+    service.clock.advance(SETTLED);
+    let before = keys(&service).await;
+    // A transaction creates the user again, with a password and a token. The eraser sees its writes
+    // one after the other, and the user's record last.
+    put(&service, &bob, &body).await;
+    mint(&service, "create-user-token", "id", &bob).await;
+    let all = keys(&service).await;
+    assert_eq!(all.difference(&before).count(), 5);
+    let record = service.owner_item(&bob).await.unwrap();
+    service.delete_identity_items(&[record.clone()]).await;
+    let _paused = pause();
+    service.database.fail([
+        (
+            "TransactGetItems",
+            Fault::TransactionCancelled(&["TransactionConflict"]),
+        ),
+        ("TransactGetItems", Fault::NotBefore("PutItem")),
+    ]);
+    let (erased, ()) = join(erase(&service.app), complete_transaction(&service, record)).await;
+    assert_eq!(erased.unwrap().finished, 1);
+    let left = keys(&service).await;
+    let gone: Vec<_> = all.difference(&left).collect();
+    assert_eq!(gone.len(), 1, "only the erasure is gone: {gone:?}");
+}
+
+#[tokio::test]
+async fn an_item_that_a_new_life_replaces_while_the_eraser_deletes_it_stays() {
+    let service = Service::start().await;
+    let bob = format!("{};bob", service.ecosystem.id);
+    let path = format!("/api/users/{bob}");
+    let body = json!({ "email": "bob@example.com", "password": PASSWORD });
+    for has_incarnation in [true, false] {
+        put(&service, &bob, &body).await;
+        let mut old = items_named(&service, "password").await;
+        delete(&service, &path).await;
+        // A request of before the deletion stores the old password late.
+        if !has_incarnation {
+            old[0].remove("born");
+        }
+        service.put_identity_items(old).await;
+        let _paused = pause();
+        service
+            .database
+            .fail([("DeleteItem", Fault::NotBeforeAll("Scan", 2))]);
+        let again = async {
+            service.database.has_arrived("DeleteItem").await;
+            put(&service, &bob, &body).await;
+            // The first scan is that of the eraser, for short codes.
+            service.identity_items().await;
+        };
+        let (erased, ()) = join(erase(&service.app), again).await;
+        assert_eq!(erased.unwrap().queued, 1);
+        assert_eq!(items_named(&service, "password").await.len(), 1);
+        delete(&service, &path).await;
+        erase_all(&service).await;
+    }
+}
+
+#[tokio::test]
+async fn erasures_that_are_older_than_12_hours_after_a_run_are_late() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    mint(&service, "create-user-token", "id", &bob).await;
+    delete(&service, &format!("/api/users/{bob}")).await;
+    let _paused = pause();
+    for (advance, late) in [(12 * 60 * 60 - 1, 0), (1, 1)] {
+        service.clock.advance(advance);
+        // The run has no time.
+        let until = Deadline::after(Duration::ZERO);
+        let erased = functions::erase::handle(&service.app, until).await.unwrap();
+        assert_eq!((erased.queued, erased.finished, erased.late), (1, 0, late));
+    }
+    let erased = erase(&service.app).await.unwrap();
+    assert_eq!((erased.queued, erased.finished, erased.late), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn every_erasure_of_a_long_queue_is_worked_on() {
+    let service = Service::start().await;
+    // A user whose erasure comes after many others.
+    let (bob, mut erasure) = {
+        let mut number = 0;
+        loop {
+            let user = service.user(&format!("user-{number}")).await;
+            mint(&service, "create-user-token", "id", &user).await;
+            delete(&service, &format!("/api/users/{user}")).await;
+            let mut items = service.identity_items().await;
+            items.retain(|item| item.contains_key("erase"));
+            let erasure = items.swap_remove(0);
+            if erasure["item"].as_s().unwrap().as_str() > "8" {
+                break (user, erasure);
+            }
+            service.delete_identity_items(&[erasure]).await;
+            number += 1;
+        }
+    };
+    let place = u64::from_str_radix(&erasure["item"].as_s().unwrap()[..8], 16).unwrap();
+    // These erasures can never be read, so they stay in the queue.
+    erasure.insert("erase".to_owned(), AttributeValue::Bool(true));
+    let others = (0..5300).map(|number| {
+        let mut other = erasure.clone();
+        let key = format!("{:08x}{number:024x}", place * number / 5300);
+        other.insert("item".to_owned(), AttributeValue::S(key));
+        other
+    });
+    service.put_identity_items(others.collect()).await;
+    let _paused = pause();
+    let mut runs = 0;
+    while !service.token_items(&bob).await.is_empty() {
+        assert!(erase(&service.app).await.is_err());
+        runs += 1;
+        assert!(runs < 30, "the erasure is never worked on");
+    }
+}
+
+#[tokio::test]
+async fn the_links_of_ended_tokens_are_erased_after_a_revocation_of_all_tokens() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    let child_of = async |maker: &Value| {
+        let maker = maker["token"].as_str().unwrap();
+        let body = json!({ "userId": bob }).to_string();
+        let path = "/api/auth/shortcode/create";
+        let made = service.call(maker, "POST", path, &body).await.json();
+        let exchanged = attempt(made["shortcode"].as_str().unwrap());
+        let answer = exchanged.send(&service.app).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let links = async || {
+        let items = service.identity_items().await;
+        let keys = items.iter().map(|item| item["item"].as_s().unwrap());
+        let links = keys.filter(|key| key.starts_with("child#"));
+        links.cloned().collect::<BTreeSet<_>>()
+    };
+    let root = mint(&service, "create-user-token", "id", &bob).await;
+    let child = child_of(&root).await;
+    child_of(&child).await;
+    assert_eq!(links().await.len(), 2);
+    delete(&service, &format!("/api/users/{bob}/tokens")).await;
+    assert_eq!(erase(&service.app).await.unwrap().queued, 1);
+
+    // Of another family, a child has ended, and another child has ended but has made a token that
+    // is valid.
+    let root = mint(&service, "create-user-token", "id", &bob).await;
+    let (ended, maker) = (child_of(&root).await, child_of(&root).await);
+    let made = child_of(&maker).await;
+    let mut items = service.token_items(&bob).await;
+    let id = |token: &Value| format!("token#{}", token["tokenId"].as_str().unwrap());
+    let gone = [id(&ended), id(&maker)];
+    items.retain(|item| gone.contains(item["item"].as_s().unwrap()));
+    assert_eq!(items.len(), 2);
+    service.delete_identity_items(&items).await;
+    let link = |child: &Value| {
+        let (root, child) = (root["tokenId"].as_str(), child["tokenId"].as_str());
+        format!("child#{}#{}", root.unwrap(), child.unwrap())
+    };
+    erase_all(&service).await;
+    assert_eq!(links().await, BTreeSet::from([link(&maker), link(&made)]));
+    assert!(service.is_active(made["token"].as_str().unwrap()).await);
+}
+
+/// Deletes the record of a user, and every other item in the user's partition whose sort key does
+/// not begin with `kept`. Also deletes the user's entry, because earlier releases stored none.
+async fn leave_only(service: &Service, user: &str, kept: &str) {
+    let record = service.owner_item(user).await.unwrap();
+    let mut items = service.identity_items().await;
+    items.retain(|item| {
+        let sort_key = item["item"].as_s().unwrap();
+        let is_entry = item
+            .get("listed")
+            .is_some_and(|id| id.as_s().unwrap() == user);
+        is_entry || item["owner"] == record["owner"] && !sort_key.starts_with(kept)
+    });
+    service.delete_identity_items(&items).await;
+}
+
+#[tokio::test]
+async fn whatever_is_left_of_a_user_is_erased_after_the_migration() {
+    let service = Service::start().await;
+    let settings = json!({ "maxTokensPerUser": 9 });
+    assert_eq!(change(&service, &settings).await.status, 200);
+    for kept in ["token#", "child#", "email-token", "limit", "password"] {
+        let before = keys(&service).await;
+        let bob = format!("{};bob", service.ecosystem.id);
+        let body = json!({ "email": "bob@example.com", "password": PASSWORD });
+        put(&service, &bob, &body).await;
+        let email = json!({ "email": "bob@example.com" });
+        assert_eq!(ask(&service, "POST", &email).await.status, 201);
+        let maker = mint(&service, "create-user-token", "id", &bob).await;
+        let (maker, body) = (maker["token"].as_str().unwrap(), json!({ "userId": bob }));
+        let path = "/api/auth/shortcode/create";
+        let made = service.call(maker, "POST", path, &body.to_string()).await;
+        let made = made.json()["shortcode"].as_str().unwrap().to_owned();
+        assert_eq!(attempt(&made).send(&service.app).await.status, 200);
+        leave_only(&service, &bob, kept).await;
+        let left = keys(&service).await;
+        assert!(left.iter().any(|key| key.contains(kept)), "{kept}");
+        // The migration can run again when the version is 3 already.
+        let right = MayWrite::of_operator();
+        migrate::lists::list_all(&service.app, right).await.unwrap();
+        erase_all(&service).await;
+        let left = keys(&service).await;
+        let new: Vec<_> = left.difference(&before).collect();
+        // The first e-mail token of the deployment also creates the value key.
+        assert!(
+            new.iter().all(|key| key.contains("value-key")),
+            "{kept} {new:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_migration_keeps_the_erasures_that_are_in_the_queue() {
+    let service = Service::start().await;
+    let ecosystem = service.another_ecosystem().await;
+    let environment = service.environment(&service.ecosystem).await;
+    for of in [service.environment(&ecosystem).await, environment.clone()] {
+        let (_, made) = code(&service, json!({ "environmentId": of })).await;
+        assert_eq!(attempt(&made).send(&service.app).await.status, 200);
+    }
+    let bob = service.user("bob").await;
+    mint(&service, "create-user-token", "id", &bob).await;
+    delete(&service, &format!("/api/environments/{environment}")).await;
+    delete(&service, &format!("/api/ecosystems/{}", ecosystem.id)).await;
+    delete(&service, &format!("/api/users/{bob}")).await;
+    let queued = async || {
+        let mut items = service.identity_items().await;
+        items.retain(|item| item.contains_key("erase"));
+        items.iter().map(text_of).collect::<BTreeSet<_>>()
+    };
+    let before = queued().await;
+    assert_eq!(before.len(), 3);
+    service.clock.advance(60);
+    let right = MayWrite::of_operator();
+    migrate::lists::list_all(&service.app, right).await.unwrap();
+    assert_eq!(queued().await, before);
+}
+
 #[tokio::test]
 async fn what_a_revocation_of_all_tokens_leaves_is_erased() {
     let service = Service::start().await;
@@ -350,7 +613,8 @@ async fn an_erasure_stays_in_the_queue_for_20_minutes_and_erases_what_is_stored_
             erased,
             Erased {
                 queued: 1,
-                finished: 0
+                finished: 0,
+                late: 0
             }
         );
         assert_eq!(service.token_items(&bob).await.len(), 0);
@@ -364,7 +628,8 @@ async fn an_erasure_stays_in_the_queue_for_20_minutes_and_erases_what_is_stored_
         erased,
         Erased {
             queued: 1,
-            finished: 1
+            finished: 1,
+            late: 0
         }
     );
     assert_eq!(service.token_items(&bob).await.len(), 0);
@@ -415,7 +680,8 @@ async fn an_erasure_that_fails_does_not_keep_others_from_being_erased() {
         erased,
         Erased {
             queued: 1,
-            finished: 1
+            finished: 1,
+            late: 0
         }
     );
 }

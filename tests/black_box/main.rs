@@ -112,7 +112,7 @@ pub(crate) const ROWS: &[Row] = &[
             ("BatchGetItem", 4.0),
             ("PutItem", 1.0),
             ("Query", 1.0),
-            ("BatchGetItem", 1.0),
+            ("TransactGetItems", 2.0),
             ("BatchWriteItem", 2.0),
         ],
     ),

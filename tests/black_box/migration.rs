@@ -1,5 +1,7 @@
 //! Tests of the migration of stored data to the schema version of this release.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use shared::{
     App,
@@ -14,7 +16,9 @@ use shared::{
         tokens::mint,
     },
 };
-use tests::{Answer, Event, Fault, Fixture, rounds};
+use tests::{Answer, Event, Fault, Fixture, Service, pause, rounds};
+
+use crate::consume_shortcode::{attempt, code};
 
 const RIGHT: MayWrite = MayWrite::of_operator();
 
@@ -410,4 +414,75 @@ async fn a_user_whom_an_earlier_release_deleted_during_the_update_is_not_listed(
     fixture.delete_owner(&format!("{ecosystem};new")).await;
     migrate::lists::list_all(&app, RIGHT).await.unwrap();
     check_lists(&fixture, &fixture.environment()).await;
+}
+
+#[tokio::test]
+async fn a_second_run_in_version_3_lists_what_is_missing_and_otherwise_writes_nothing() {
+    let service = Service::start().await;
+    let environment = service.environment(&service.ecosystem).await;
+    let (_, made) = code(&service, json!({ "environmentId": environment })).await;
+    assert_eq!(attempt(&made).send(&service.app).await.status, 200);
+    service
+        .person("ada", "ada@example.com", "password of ada")
+        .await;
+    service.user("ben").await;
+    let items = async || {
+        let mut items = service.identity_items().await;
+        items.retain(|item| item.contains_key("listed"));
+        let keys = items.iter().map(|item| format!("{:?}", item["item"]));
+        (keys.collect::<BTreeSet<_>>(), items)
+    };
+    let (complete, entries) = items().await;
+    assert_eq!(complete.len(), 5);
+    let app = service.another_environment();
+    assert_eq!(u32::from(app.deployment().await.unwrap().schema), 3);
+    for missing in [&entries[..0], &entries[..]] {
+        // An earlier release stores no entries.
+        service.delete_identity_items(missing).await;
+        migrate::lists::list_all(&app, RIGHT).await.unwrap();
+        let calls = service.database.take_operations();
+        let writes: Vec<_> = calls.iter().filter(|name| name.contains("Write")).collect();
+        assert_eq!(writes.len(), missing.len());
+        let others = calls.iter().filter(|name| !name.contains("Write"));
+        let reads = ["BatchGetItem", "GetItem", "Scan"];
+        let others: Vec<_> = others.filter(|name| !reads.contains(&&***name)).collect();
+        assert!(others.is_empty(), "{others:?}");
+        assert_eq!(items().await.0, complete);
+    }
+}
+
+#[tokio::test]
+async fn the_entry_and_the_address_of_a_user_who_is_being_created_stay() {
+    for absent in ["account-address", "ada"] {
+        let service = Service::start().await;
+        let ada = service
+            .person("ada", "ada@example.com", "password of ada")
+            .await;
+        // The scan sees one of the writes of a transaction, but not the user's record.
+        let record = service.owner_item(&ada).await.unwrap();
+        let mut others = service.identity_items().await;
+        others.retain(|item| item["item"].as_s().unwrap() == absent);
+        assert_eq!(others.len(), 1);
+        service.delete_identity_items(&others).await;
+        let before = service.identity_items().await;
+        service.delete_identity_items(&[record.clone()]).await;
+        let conflict = Fault::TransactionCancelled(&["TransactionConflict"]);
+        service.database.fail([
+            ("TransactGetItems", conflict),
+            ("TransactGetItems", Fault::NotBefore("PutItem")),
+        ]);
+        let _paused = pause();
+        let complete = async {
+            let waits = service.database.has_arrived("TransactGetItems");
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), waits).await;
+            service.put_identity_item(record).await;
+        };
+        let run = migrate::lists::list_all(&service.app, RIGHT);
+        let (run, ()) = futures_util::future::join(run, complete).await;
+        run.unwrap();
+        let left = service.identity_items().await;
+        let gone: Vec<_> = before.iter().filter(|item| !left.contains(item)).collect();
+        assert!(gone.is_empty(), "{gone:?}");
+        assert_eq!(left.len(), before.len());
+    }
 }

@@ -213,6 +213,20 @@ impl Service {
         self.database.take_calls();
     }
 
+    /// Deletes these items from the identity table.
+    ///
+    /// # Panics
+    /// If an item cannot be deleted.
+    pub async fn delete_identity_items(&self, items: &[Item]) {
+        for item in items {
+            let call = self.client.delete_item().table_name(&self.tables.identity);
+            let call = call.key(PARTITION_KEY, item[PARTITION_KEY].clone());
+            let deleted = call.key(SORT_KEY, item[SORT_KEY].clone()).send().await;
+            deleted.expect("the item is deleted");
+        }
+        self.database.take_calls();
+    }
+
     /// Replaces a token's item with the mark that the release before this one wrote when it revoked
     /// a token.
     ///

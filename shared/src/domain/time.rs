@@ -41,6 +41,12 @@ impl Timestamp {
     }
 }
 
+impl From<UnixSeconds> for Timestamp {
+    fn from(time: UnixSeconds) -> Self {
+        Self::from_millis(time.0 * 1000)
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     /// Converts a time of the system clock. A time before 1970 becomes the start of 1970.
     fn from(time: SystemTime) -> Self {

@@ -10,7 +10,7 @@ use crate::{
         owner::OwnerKey,
         token::{Ancestry, EndReason, Ending, TokenId},
     },
-    service::{app::App, tokens::change},
+    service::{app::App, erase::Pace, tokens::change},
     store::{
         identity::{Link, StoredToken},
         item::WriteResult,
@@ -84,7 +84,7 @@ pub(super) fn of_ended(there: Option<StoredToken>) -> DescendantState {
 
 /// Ends all tokens that descend from a token, and then deletes their links. The caller must end the
 /// token itself before this call, so that it makes no more tokens. If a request runs out of time,
-/// the next revocation of the token ends the remaining tokens.
+/// the eraser or the next revocation of the token ends the remaining tokens.
 ///
 /// # Errors
 /// The database is unavailable.
@@ -95,13 +95,28 @@ pub(super) async fn end_descendants(
     ancestry: Ancestry,
     ending: &Ending,
 ) -> Result<()> {
+    end_descendants_slowly(app, owner, id, ancestry, ending, None).await
+}
+
+/// Does the same as [`end_descendants`], at this pace.
+///
+/// # Errors
+/// The database is unavailable.
+pub(super) async fn end_descendants_slowly(
+    app: &App,
+    owner: OwnerKey,
+    id: TokenId,
+    ancestry: Ancestry,
+    ending: &Ending,
+    pace: Option<&Pace>,
+) -> Result<()> {
     let (family, lineage) = (ancestry.family(id), ancestry.lineage(id));
     let ending = Ending {
         reason: EndReason::MakerRevoked,
         ..*ending
     };
     if family == id {
-        return end_family(app, owner, id, &ending).await;
+        return end_family(app, owner, id, &ending, pace).await;
     }
     // The tokens that had ended before the links were read.
     let mut ended = HashSet::new();
@@ -115,7 +130,7 @@ pub(super) async fn end_descendants(
             last_first.reverse();
             for links in last_first.chunks(BATCH) {
                 app.identity.write_links(owner, family, &[], links).await?;
-                tokio::task::yield_now().await;
+                rest(pace, links.len()).await;
             }
             return change(app, app.identity.descendants_ended(owner, id)?).await;
         }
@@ -123,9 +138,7 @@ pub(super) async fn end_descendants(
         valid.retain(|link| !link.ended && !ended.contains(&link.child));
         for links in valid.chunks(BATCH) {
             end_children(app, owner, family, links, &ending).await?;
-            // The embedded database never yields. Without this yield, the time limit of the request
-            // could not stop the loop.
-            tokio::task::yield_now().await;
+            rest(pace, 2 * links.len()).await;
         }
         ended.extend(below.iter().map(|link| link.child));
     }
@@ -137,7 +150,13 @@ pub(super) async fn end_descendants(
 ///
 /// A new link can be stored only while its maker is valid. The maker's own link is in the list
 /// until the maker has ended. So if the list is empty, all tokens of the family have ended.
-async fn end_family(app: &App, owner: OwnerKey, id: TokenId, ending: &Ending) -> Result<()> {
+async fn end_family(
+    app: &App,
+    owner: OwnerKey,
+    id: TokenId,
+    ending: &Ending,
+    pace: Option<&Pace>,
+) -> Result<()> {
     loop {
         let links = app.identity.first_links(owner, id, PAGE).await?;
         if links.is_empty() {
@@ -149,10 +168,17 @@ async fn end_family(app: &App, owner: OwnerKey, id: TokenId, ending: &Ending) ->
                 .map(|link| end_one(app, owner, link.child, false, ending));
             try_join_all(ends).await?;
             app.identity.write_links(owner, id, &[], links).await?;
-            // The embedded database never yields. Without this yield, the time limit of the request
-            // could not stop the loop.
-            tokio::task::yield_now().await;
+            rest(pace, 2 * links.len()).await;
         }
+    }
+}
+
+/// Waits after this many writes. Without a pace, only yields: the embedded database never yields,
+/// so the time limit of the request could not stop a loop without this.
+async fn rest(pace: Option<&Pace>, writes: usize) {
+    match pace {
+        Some(pace) => pace.wait(writes).await,
+        None => tokio::task::yield_now().await,
     }
 }
 

@@ -1,18 +1,21 @@
-//! Erases what a deletion leaves in the tables.
+//! Erases what a deletion leaves in the tables, and ends the tokens that a revocation had no time
+//! to end.
 //!
 //! A deletion ends everything at once, and puts an erasure into a queue. A run of [`run`] goes
 //! through the queue. Each step can be interrupted and repeated. A run is slow on purpose, so that
 //! the requests of others are not throttled.
 //!
-//! An item whose key may be used again is deleted only if it still has the incarnation or the epoch
-//! that was read. An item belongs to an earlier life of its owner if the owner, which is read after
-//! the item, has another incarnation or epoch: neither is ever used again.
+//! An item belongs to an earlier life of its owner if the owner, which is read after the item, has
+//! another incarnation or epoch: neither is ever used again. A transaction may write an item and
+//! its owner, and the read of the item may see this transaction before it is complete. So the owner
+//! is read with a transaction, which sees all of it. An item whose key may be used again is deleted
+//! only if it still has the incarnation or the epoch that was read.
 //!
 //! An erasure stays in the queue until nothing is found, at least `SETTLED` after the deletion. A
 //! request that was signed before the deletion can still store items until then.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -30,11 +33,18 @@ use crate::{
         time::Timestamp,
         token::TokenId,
     },
-    service::{addresses, app::App, deadline::Deadline, tokens::change},
+    service::{
+        addresses,
+        app::App,
+        deadline::Deadline,
+        descendants::end_descendants_slowly,
+        tokens::{change, revocation},
+    },
     store::{
         ephemeral::StoredCode,
         identity::{
-            CODE_USER_LISTS, Entry, Erasure, Key, List, OWNER_ITEM, QUEUES, Remnant, Target,
+            CODE_USER_LISTS, Entry, Erasure, Key, LINK_PREFIX, Link, List, OWNER_ITEM, QUEUES,
+            Remnant, Target, random_place,
         },
     },
 };
@@ -49,12 +59,18 @@ const PASSES: usize = 3;
 const PACE: Duration = Duration::from_millis(2);
 /// How many erasures a run works on at the same time. So a few large erasures do not delay others.
 const PARALLEL: usize = 10;
-/// How many erasures of a queue a run reads. Their memory is about 1 MB for each queue.
+/// How many erasures of a queue a run works on. Their memory is about 1 MB for each queue.
 const MAX_QUEUE: usize = 5000;
+/// From this age in milliseconds on, an erasure is late: 12 hours. Everything must be erased within
+/// a day.
+const LATE: u64 = 12 * 60 * 60 * 1000;
 /// How many erasures one query reads.
 const QUEUE_PAGE: i32 = 100;
 /// How many entries of a list are read at once.
 const ENTRIES: u32 = 25;
+/// How many tokens are read with one transaction, together with their owner. A transaction has at
+/// most 100 reads.
+const SNAPSHOT: usize = 99;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +79,8 @@ pub struct Erased {
     pub queued: usize,
     /// The number of erasures that are complete. They are not in the queue any more.
     pub finished: usize,
+    /// The number of erasures that are late and still in the queue.
+    pub late: usize,
 }
 
 /// Works on the queue until there is nothing to do, or until the time `until`. The next run goes
@@ -74,6 +92,7 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     let mut report = Erased {
         queued: 0,
         finished: 0,
+        late: 0,
     };
     // In an earlier version, the lists are not complete.
     if app.deployment().await?.schema < Schema::Three {
@@ -81,7 +100,7 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     }
     let eraser = Eraser {
         app,
-        next: Mutex::new(now()),
+        pace: Pace(Mutex::new(now())),
     };
     let started = app.now().millis();
     let (mut erasures, mut failed) = eraser.queue().await?;
@@ -89,6 +108,8 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     if report.queued == 0 {
         return Ok(report);
     }
+    let is_late = |erasure: &Erasure| erasure.at.millis() + LATE <= started;
+    report.late = erasures.iter().filter(|erasure| is_late(erasure)).count();
     // If a run ends early, each erasure has the same chance to be worked on in the next run.
     erasures.shuffle(&mut *app.rng());
     let work = async {
@@ -103,12 +124,16 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
                 eraser.pace(1).await;
                 app.identity.finish_erasure(&erasure).await?;
             }
-            Ok::<_, Error>(is_finished)
+            Ok::<_, Error>(is_finished.then(|| is_late(&erasure)))
         });
         let mut passes = passes.buffer_unordered(PARALLEL);
         while let Some(result) = passes.next().await {
             match result {
-                Ok(is_finished) => report.finished += usize::from(is_finished),
+                Ok(None) => {}
+                Ok(Some(was_late)) => {
+                    report.finished += 1;
+                    report.late -= usize::from(was_late);
+                }
                 Err(error) => {
                     failed += 1;
                     tracing::warn!(cause = ?error, "an erasure failed");
@@ -117,7 +142,14 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
         }
         Ok::<_, Error>(())
     };
-    if let Ok(result) = tokio::time::timeout_at(until.0, Box::pin(work)).await {
+    let worked = tokio::time::timeout_at(until.0, Box::pin(work)).await;
+    if report.late > 0 {
+        tracing::warn!(late = report.late, "erasures are late");
+        if let Some(metrics) = &app.metrics {
+            metrics.late_erasures(report.late, app.now());
+        }
+    }
+    if let Ok(result) = worked {
         result?;
     }
     match failed {
@@ -136,17 +168,17 @@ fn now() -> Instant {
     Instant::now()
 }
 
-struct Eraser<'a> {
-    app: &'a App,
+/// Limits how many items the eraser reads or writes in a second.
+pub(super) struct Pace(
     /// When the next read or write may begin.
-    next: Mutex<Instant>,
-}
+    Mutex<Instant>,
+);
 
-impl Eraser<'_> {
+impl Pace {
     /// Waits until this many items may be read or written.
-    async fn pace(&self, items: usize) {
+    pub(super) async fn wait(&self, items: usize) {
         let until = {
-            let mut next = self.next.lock().await;
+            let mut next = self.0.lock().await;
             let begin = (*next).max(now());
             *next = begin + PACE * u32::try_from(items).unwrap_or(u32::MAX);
             *next
@@ -157,33 +189,65 @@ impl Eraser<'_> {
         )]
         tokio::time::sleep(until - now()).await;
     }
+}
 
-    /// Reads the queue. Also returns the number of erasures that cannot be read.
+struct Eraser<'a> {
+    app: &'a App,
+    pace: Pace,
+}
+
+impl Eraser<'_> {
+    /// Waits until this many items may be read or written.
+    async fn pace(&self, items: usize) {
+        self.pace.wait(items).await;
+    }
+
+    /// Reads the queue. Of a part of the queue with more than [`MAX_QUEUE`] erasures, each run reads
+    /// others. Also returns the number of erasures that cannot be read.
     async fn queue(&self) -> Result<(Vec<Erasure>, usize)> {
         let (mut erasures, mut failed) = (Vec::new(), 0);
         for number in 0..QUEUES {
-            let (mut after, mut read) = (None, 0);
-            loop {
-                let page = self.app.identity.erasures(number, after, QUEUE_PAGE);
-                let (page, next) = page.await?;
-                read += page.len();
-                for erasure in page {
-                    match erasure {
-                        Ok(erasure) => erasures.push(erasure),
-                        Err(error) => {
-                            failed += 1;
-                            tracing::warn!(cause = ?error, "an erasure cannot be read");
-                        }
+            let (mut found, is_all) = self.part_of_queue(number, None, MAX_QUEUE).await?;
+            if !is_all {
+                // The sort keys are hashes, so each erasure has the same chance to be read.
+                let start = random_place(&mut *self.app.rng());
+                (found, _) = self.part_of_queue(number, Some(start), MAX_QUEUE).await?;
+                let missing = MAX_QUEUE.saturating_sub(found.len());
+                found.extend(self.part_of_queue(number, None, missing).await?.0);
+            }
+            for erasure in found {
+                match erasure {
+                    Ok(erasure) => erasures.push(erasure),
+                    Err(error) => {
+                        failed += 1;
+                        tracing::warn!(cause = ?error, "an erasure cannot be read");
                     }
                 }
-                after = next;
-                if after.is_none() || read >= MAX_QUEUE {
-                    break;
-                }
-                self.pace(1).await;
             }
         }
         Ok((erasures, failed))
+    }
+
+    /// Reads the erasures of a part of the queue after a sort key: about `most`, or all of them.
+    /// Also returns whether there are no more.
+    async fn part_of_queue(
+        &self,
+        number: u8,
+        mut after: Option<String>,
+        most: usize,
+    ) -> Result<(Vec<Result<Erasure>>, bool)> {
+        let mut found = Vec::new();
+        while found.len() < most {
+            let page = self.app.identity.erasures(number, after, QUEUE_PAGE);
+            let (erasures, next) = page.await?;
+            found.extend(erasures);
+            if next.is_none() {
+                return Ok((found, true));
+            }
+            after = next;
+            self.pace(1).await;
+        }
+        Ok((found, false))
     }
 
     /// Erases until a pass finds nothing, and then returns `true`. After some passes, returns
@@ -203,6 +267,7 @@ impl Eraser<'_> {
         match target {
             Target::User(key) => self.erase_partition(*key, Some(*at)).await,
             Target::Tokens(key) => self.erase_partition(*key, None).await,
+            Target::Descendants { owner, token } => self.end_remaining(*owner, *token).await,
             Target::Environment {
                 id,
                 ecosystem,
@@ -227,6 +292,23 @@ impl Eraser<'_> {
                 both(found, self.erase_environments(environments).await)
             }
         }
+    }
+
+    /// Ends the tokens that descend from a revoked token, if the revocation had no time to end all
+    /// of them. Returns whether it had no time.
+    async fn end_remaining(&self, owner: OwnerKey, id: TokenId) -> Result<bool> {
+        let app = self.app;
+        self.pace(1).await;
+        let key = Key::token(owner, id);
+        let found = app.identity.read(&BTreeSet::from([key])).await?;
+        let token = found.ended_token(owner, id);
+        let token = token.filter(|token| token.has_valid_descendants());
+        let Some((token, by)) = token.and_then(|token| token.ended_by.map(|by| (token, by))) else {
+            return Ok(false);
+        };
+        let (ending, pace) = (revocation(app, by), Some(&self.pace));
+        end_descendants_slowly(app, owner, id, token.ancestry(), &ending, pace).await?;
+        Ok(true)
     }
 
     /// Erases the users in a list. A user that cannot be erased does not keep the others from being
@@ -267,7 +349,8 @@ impl Eraser<'_> {
     ) -> Result<()> {
         let app = self.app;
         let key = entry.of()?.owner;
-        let mut current = app.identity.owner(key).await?.and_then(Owner::into_user);
+        let owner = app.identity.owner_after(key).await?;
+        let mut current = owner.and_then(Owner::into_user);
         while let Some(user) = current.filter(|user| is_of(entry, user)) {
             let addresses = match &user.email {
                 Some(email) => addresses::keys(app, account, email).await?,
@@ -312,7 +395,7 @@ impl Eraser<'_> {
             self.pace(1).await;
             let (remnants, next) = identity.remnants(owner, after).await?;
             // The owner must be read after the items. See the module's documentation.
-            let present = identity.owner(owner).await?;
+            let present = identity.owner_after(owner).await?;
             let present = present.as_ref().map(Owner::state);
             let (mut unique, mut families) = (BTreeSet::new(), BTreeSet::new());
             for remnant in remnants {
@@ -335,9 +418,7 @@ impl Eraser<'_> {
             self.pace(unique.len()).await;
             identity.delete_items(&unique).await?;
             for family in families {
-                if let Some(present) = present {
-                    found |= self.erase_links(owner, family, present).await?;
-                }
+                found |= self.erase_links(owner, family).await?;
             }
             after = next;
             if after.is_none() {
@@ -346,30 +427,49 @@ impl Eraser<'_> {
         }
     }
 
-    /// Deletes the links of a family if no token in them is valid. Then they lead to no token that
-    /// could still be ended.
+    /// Deletes the links of a family whose child and everything that the child made have ended. Such
+    /// links lead to no token that could still be ended. Returns whether there were such links.
     ///
-    /// A token that is made meanwhile gets its own link. Its maker is valid, so its maker is not in
-    /// any of the links that are deleted.
-    async fn erase_links(&self, owner: OwnerKey, family: TokenId, present: &State) -> Result<bool> {
+    /// A token that is made meanwhile gets its own link. Its maker is valid, so the links that lead
+    /// to its maker stay.
+    async fn erase_links(&self, owner: OwnerKey, family: TokenId) -> Result<bool> {
         let identity = &self.app.identity;
         let links = identity.links(owner, family).await?;
-        let keys = links.iter().map(|link| Key::token(owner, link.child));
-        self.pace(links.len()).await;
-        let found = identity.read(&keys.collect()).await?;
-        let is_valid = |id| {
-            // A disabled token can be enabled again.
-            let token = found.token(owner, id).or(found.disabled_token(owner, id));
-            token.is_some_and(|token| token.epoch == present.epoch)
-        };
-        if links.iter().any(|link| is_valid(link.child)) {
-            return Ok(false);
+        let mut valid: Vec<&Link> = Vec::new();
+        for links in links.chunks(SNAPSHOT) {
+            self.pace(links.len()).await;
+            let keys = links.iter().map(|link| Key::token(owner, link.child));
+            // Each token is read together with its owner. So a token that seems to have an earlier
+            // epoch has one, and never gets a later one.
+            let found = identity
+                .snapshot(&keys.chain([Key::owner(owner)]).collect())
+                .await?;
+            let epoch = found.owner(owner).map(|owner| owner.state().epoch);
+            let is_valid = |link: &&Link| {
+                // A disabled token can be enabled again.
+                let token = found.token(owner, link.child);
+                let token = token.or(found.disabled_token(owner, link.child));
+                token.is_some_and(|token| Some(token.epoch) == epoch)
+            };
+            valid.extend(links.iter().filter(is_valid));
         }
-        for links in links.chunks(25) {
+        let link_of: HashMap<_, _> = links.iter().map(|link| (link.child, link)).collect();
+        let mut needed = HashSet::new();
+        for mut link in valid {
+            // The links from the token to its makers.
+            while needed.insert(link.child)
+                && let Some(of_maker) = link_of.get(&link.maker)
+            {
+                link = of_maker;
+            }
+        }
+        let mut ended = links;
+        ended.retain(|link| !needed.contains(&link.child));
+        for links in ended.chunks(25) {
             self.pace(links.len()).await;
             identity.write_links(owner, family, &[], links).await?;
         }
-        Ok(!links.is_empty())
+        Ok(!ended.is_empty())
     }
 
     /// Deletes the short codes of deleted owners. Returns whether there were any.
@@ -435,6 +535,8 @@ impl<'a> Gone<'a> {
                 Target::User(key) | Target::Tokens(key) => {
                     gone.users.insert(*key);
                 }
+                // The codes of a revoked token are invalid.
+                Target::Descendants { .. } => {}
                 Target::Ecosystem { id, .. } => {
                     gone.ecosystems.insert(id.as_str());
                 }
@@ -466,7 +568,8 @@ enum Fate {
     Goes,
     /// The item is deleted if it has not changed.
     GoesIfUnchanged,
-    /// The item is a link, which is deleted if no token of its family is valid.
+    /// The item is a link of this family. It is deleted if its child and everything that the child
+    /// made have ended.
     GoesWithFamily(TokenId),
 }
 
@@ -477,7 +580,7 @@ fn fate(remnant: &Remnant, present: Option<&State>, at: Option<Timestamp>) -> Fa
         return Fate::Stays;
     }
     let token = item.strip_prefix(TokenId::ITEM_PREFIX);
-    let link = item.strip_prefix("child#");
+    let link = item.strip_prefix(LINK_PREFIX);
     let is_unique = token.is_some() || link.is_some();
     if let Some(state) = present {
         let is_present = match (&remnant.incarnation, &remnant.epoch) {

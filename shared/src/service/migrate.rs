@@ -22,12 +22,21 @@ use crate::{
 
 /// Calls `each` for every item of the identity table.
 async fn scan(app: &App, mut each: impl AsyncFnMut(Stored) -> Result<()>) -> Result<()> {
+    scan_pages(app, async |items| {
+        for item in items {
+            each(item).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Calls `each` for every page of items of the identity table.
+async fn scan_pages(app: &App, mut each: impl AsyncFnMut(Vec<Stored>) -> Result<()>) -> Result<()> {
     let mut after = None;
     loop {
         let page = app.identity.scan(after).await?;
-        for item in page.items {
-            each(item).await?;
-        }
+        each(page.items).await?;
         after = page.next;
         if after.is_none() {
             return Ok(());

@@ -329,7 +329,14 @@ async fn end_remaining(app: &App, token: &EndedToken, by: Author) -> Result<()> 
         return Ok(());
     }
     let ending = revocation(app, by);
-    end_descendants(app, token.owner, token.id, token.ancestry(), &ending).await
+    // If this request runs out of time, too, the eraser goes on. There is no erasure yet if the
+    // token has ended because a log-in replaced it.
+    let (owner, id) = (token.owner, token.id);
+    let target = Target::Descendants { owner, token: id };
+    let at = app.now();
+    let erasure = Erasure { target, at };
+    app.identity.store_erasure_if_none(&erasure).await?;
+    end_descendants(app, owner, id, token.ancestry(), &ending).await
 }
 
 pub(super) fn revocation(app: &App, by: Author) -> Ending {
@@ -409,7 +416,7 @@ pub(super) async fn end_email_token(
 }
 
 /// Revokes all tokens of a user with one write. Then deletes the records of these tokens until the
-/// time limit. If records remain, puts an erasure of them into the queue.
+/// time limit. If records or links remain, puts an erasure of them into the queue.
 ///
 /// # Errors
 /// The database is unavailable during the write. An error after that is only logged.

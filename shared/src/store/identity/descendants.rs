@@ -8,13 +8,16 @@
 use aws_sdk_dynamodb::types::{DeleteRequest, PutRequest, TransactWriteItem, WriteRequest};
 use serde::{Deserialize, Serialize};
 
-use super::{DISABLED_HASH, Identity, Key, StoredToken, TOKEN_HASH, stored_token};
+use super::{
+    DISABLED_HASH, Erasure, Identity, Key, LINK_PREFIX, StoredToken, TOKEN_HASH, Target,
+    stored_token,
+};
 use crate::{
     domain::{
         error::Result,
         owner::{Epoch, OwnerKey},
         time::UnixSeconds,
-        token::{Descendants, Ending, Maker, TokenId},
+        token::{Descendants, EndReason, Ending, Maker, TokenId},
     },
     store::{
         item::{
@@ -68,6 +71,10 @@ impl Identity {
     /// false, there is another condition: the token has made no other token. If one of the last two
     /// conditions is false, the conflict contains a `StoredToken::Token` or a
     /// `StoredToken::Disabled`.
+    ///
+    /// If `has_descendants` is true, the same transaction stores an erasure, unless the token ends
+    /// because its maker ends. So the eraser ends the descendants if the request has no time to do
+    /// it. The erasure of the maker covers everything that descends from the maker.
     pub(crate) fn token_end(
         &self,
         owner: OwnerKey,
@@ -76,10 +83,30 @@ impl Identity {
         is_disabled: bool,
         ending: &Ending,
     ) -> Result<Change<WriteResult<StoredToken>>> {
-        let end = self.end(owner, id, has_descendants, is_disabled, ending)?;
-        Ok(Change::alone(end, token_written))
+        let mut writes = self.end_and_queue(owner, id, has_descendants, is_disabled, ending)?;
+        let end = Change::alone(writes.remove(0), token_written);
+        Ok(writes.into_iter().fold(end, Change::and))
     }
 
+    /// Prepares the writes of [`Identity::token_end`]. The first one changes the token's item. The
+    /// other one has no condition.
+    pub(super) fn end_and_queue(
+        &self,
+        owner: OwnerKey,
+        id: TokenId,
+        has_descendants: bool,
+        is_disabled: bool,
+        ending: &Ending,
+    ) -> Result<Vec<TransactWriteItem>> {
+        let mut writes = vec![self.end(owner, id, has_descendants, is_disabled, ending)?];
+        if has_descendants && ending.reason != EndReason::MakerRevoked {
+            let (target, at) = (Target::Descendants { owner, token: id }, ending.at.into());
+            writes.push(self.queue(&Erasure { target, at })?);
+        }
+        Ok(writes)
+    }
+
+    /// Prepares the write that changes the token's item. Does not queue an erasure.
     pub(super) fn end(
         &self,
         owner: OwnerKey,
@@ -264,7 +291,7 @@ pub(super) fn stored_token_in(refused: Option<Item>) -> Result<Option<StoredToke
 }
 
 fn link_prefix(family: TokenId) -> String {
-    format!("child#{family}#")
+    format!("{LINK_PREFIX}{family}#")
 }
 
 fn link_key(owner: OwnerKey, family: TokenId, child: TokenId) -> Key {

@@ -184,6 +184,7 @@ impl Identity {
                 writes.push(delete(&self.table, key, condition, &[])?);
             }
             Some((old, OldItem::End)) => {
+                // No erasure: the descendants stay valid until the old token is revoked.
                 writes.push(self.end(user, old.token.token_id, true, false, ending)?);
             }
             Some((_, OldItem::Keep)) | None => {}
@@ -291,7 +292,7 @@ impl Identity {
             &values,
         )?];
         if let Some(has_descendants) = has_descendants {
-            writes.push(self.end(user, id, has_descendants, false, ending)?);
+            writes.extend(self.end_and_queue(user, id, has_descendants, false, ending)?);
         }
         Ok(Change::together(writes, |transacted| {
             let Transacted::Refused(mut refused) = transacted else {

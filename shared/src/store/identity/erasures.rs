@@ -6,6 +6,7 @@
 //! write to the same partition.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,7 @@ use crate::{
         id::{AccountId, EcosystemId, EnvironmentId},
         owner::{Epoch, OwnerKey},
         time::Timestamp,
+        token::TokenId,
     },
     store::{
         item::{Item, from_item, present, to_item, to_value},
@@ -32,9 +34,11 @@ pub(crate) const QUEUES: u8 = 16;
 pub(crate) enum Target {
     /// What is left of a deleted user. Contains the key of the user's partition.
     User(OwnerKey),
-    /// The tokens that a revocation of all tokens of a user left. Contains the key of the user's
-    /// partition.
+    /// The tokens and links that a revocation of all tokens of a user left. Contains the key of the
+    /// user's partition.
     Tokens(OwnerKey),
+    /// The tokens that descend from a token that was revoked.
+    Descendants { owner: OwnerKey, token: TokenId },
     /// What is left of a deleted ecosystem.
     Ecosystem {
         id: EcosystemId,
@@ -63,11 +67,20 @@ pub(crate) struct Erasure {
 }
 
 impl Erasure {
+    fn item(&self) -> Result<Item> {
+        let mut item = to_item(self)?;
+        item.extend(self.key().to_item()?);
+        Ok(item)
+    }
+
     /// Returns the key of the item. An erasure of the same target has the same key.
     pub(crate) fn key(&self) -> Key {
         let text = match &self.target {
             Target::User(key) => format!("user#{}", hex::encode(key.as_bytes())),
             Target::Tokens(key) => format!("tokens#{}", hex::encode(key.as_bytes())),
+            Target::Descendants { owner, token } => {
+                format!("descendants#{}#{token}", hex::encode(owner.as_bytes()))
+            }
             Target::Ecosystem { id, .. } => id.to_string(),
             Target::Environment { id, .. } => id.to_string(),
         };
@@ -81,6 +94,13 @@ impl Erasure {
 
 fn queue(number: u8) -> OwnerKey {
     OwnerKey::list(&format!("erasures#{number}"))
+}
+
+/// Returns a random sort key of the queue.
+pub(crate) fn random_place(rng: &mut dyn CryptoRng) -> String {
+    let mut place = [0; 16];
+    rng.fill_bytes(&mut place);
+    hex::encode(place)
 }
 
 /// An item in the partition of an owner, with the attributes that say which life of the owner the
@@ -99,15 +119,18 @@ pub(crate) struct Remnant {
 impl Identity {
     /// Prepares to store an erasure.
     pub(crate) fn queue(&self, erasure: &Erasure) -> Result<TransactWriteItem> {
-        let mut item = to_item(erasure)?;
-        item.extend(erasure.key().to_item()?);
-        put(&self.table, item, None, &[])
+        put(&self.table, erasure.item()?, None, &[])
     }
 
     /// Stores an erasure.
     pub(crate) async fn store_erasure(&self, erasure: &Erasure) -> Result<()> {
         let write = self.queue(erasure)?;
         self.commit(Change::alone(write, |_| Ok(()))).await
+    }
+
+    /// Stores an erasure, unless there is one of the same target.
+    pub(crate) async fn store_erasure_if_none(&self, erasure: &Erasure) -> Result<()> {
+        self.insert(erasure.item()?).await.map(|_| ())
     }
 
     /// Reads a page of one of the [`QUEUES`] queues: the erasures after a sort key. An erasure that
@@ -166,13 +189,21 @@ impl Identity {
     /// owner.
     pub(crate) async fn delete_remnant(&self, remnant: &Remnant) -> Result<()> {
         let (condition, value) = match (&remnant.incarnation, &remnant.epoch) {
-            (Some(incarnation), _) => (Some("born = :value"), Some(to_value(incarnation)?)),
-            (None, Some(epoch)) => (Some("epoch = :value"), Some(to_value(epoch)?)),
-            (None, None) => (None, None),
+            (Some(incarnation), _) => ("born = :value", Some(to_value(incarnation)?)),
+            (None, Some(epoch)) => ("epoch = :value", Some(to_value(epoch)?)),
+            (None, None) => (
+                "attribute_not_exists(born) AND attribute_not_exists(epoch)",
+                None,
+            ),
         };
         let values: Vec<(&str, AttributeValue)> =
             value.into_iter().map(|value| (":value", value)).collect();
-        let write = delete(&self.table, remnant.key.to_item()?, condition, &values)?;
+        let write = delete(
+            &self.table,
+            remnant.key.to_item()?,
+            Some(condition),
+            &values,
+        )?;
         self.commit(Change::alone(write, |_| Ok(()))).await
     }
 }

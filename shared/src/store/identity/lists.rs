@@ -153,6 +153,14 @@ impl Identity {
         delete(&self.table, entry.key.to_item()?, None, &[])
     }
 
+    /// Returns those of the entries that are not stored.
+    pub(crate) async fn not_listed(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>> {
+        let keys = entries.iter().map(|entry| entry.key.clone()).collect();
+        let found = self.read(&keys).await?;
+        entries.retain(|entry| found.entry(&entry.key) != Some(entry));
+        Ok(entries)
+    }
+
     /// Stores the entry of something that exists already. Does nothing if it was deleted meanwhile.
     pub(crate) async fn list_existing(&self, entry: &Entry) -> Result<()> {
         let (condition, values) = match &entry.incarnation {

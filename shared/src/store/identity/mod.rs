@@ -21,16 +21,20 @@ use std::collections::{BTreeSet, HashMap};
 use aws_sdk_dynamodb::{
     Client,
     operation::{put_item::PutItemError, query::builders::QueryFluentBuilder},
-    types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure},
+    types::{
+        AttributeValue, Get, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+        TransactGetItem,
+    },
 };
 use serde::{Deserialize, Serialize};
 
+use self::lists::LISTED;
 pub(crate) use self::{
     addresses::{AddressCopy, AddressSlot},
     data_keys::{StoredDataKey, StoredDataKeys},
     descendants::{Descent, Link},
     email_tokens::{EmailTokenEnd, EmailTokenWrite, OldItem},
-    erasures::{Erasure, QUEUES, Remnant, Target},
+    erasures::{Erasure, QUEUES, Remnant, Target, random_place},
     lists::{CODE_USER_LISTS, Entry, List},
     owners::{owner_item, user_unchanged},
     places::PlacesChange,
@@ -80,6 +84,8 @@ const ADDRESS_ITEM: &str = "account-address";
 pub const OLD_ADDRESS_ITEM: &str = "address";
 /// The sort key of the item that counts a user's tokens.
 const PLACES_ITEM: &str = "limit";
+/// The prefix of the sort keys of links. See [`Link`].
+pub(crate) const LINK_PREFIX: &str = "child#";
 /// The sort key of the record of a user's password.
 const PASSWORD_ITEM: &str = "password";
 /// The sort key of the record of a user's e-mail token.
@@ -205,6 +211,7 @@ pub(crate) struct Items {
     addresses: HashMap<OwnerKey, Address>,
     email_tokens: HashMap<OwnerKey, StoredEmailToken>,
     places: HashMap<OwnerKey, Places>,
+    entries: HashMap<Key, Entry>,
 }
 
 impl Items {
@@ -266,8 +273,19 @@ impl Items {
         self.places.get(&user)
     }
 
+    /// Returns the entry of a list that has this key.
+    fn entry(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
     /// Adds an item. The sort key determines the type of the record.
     fn add(&mut self, item: Item) -> Result<()> {
+        // The sort key of an entry can be the name of a user, so it can also be any other sort key.
+        if item.contains_key(LISTED) {
+            let entry: Entry = from_item(item)?;
+            self.entries.insert(entry.key().clone(), entry);
+            return Ok(());
+        }
         let sort_key = item.get(SORT_KEY).and_then(|key| key.as_s().ok());
         match sort_key.map_or("", String::as_str) {
             OWNER_ITEM => {
@@ -379,6 +397,33 @@ impl Identity {
             return Ok(());
         }
         Err(unavailable("DynamoDB left keys unprocessed"))
+    }
+
+    /// Reads these items with one transaction: at most 100 items. So of another transaction, the
+    /// result contains all writes or none. If another read has returned a write of a transaction,
+    /// the result contains all writes of this transaction, or later ones: while a transaction is
+    /// being applied, DynamoDB rejects this read.
+    pub(crate) async fn snapshot(&self, keys: &BTreeSet<Key>) -> Result<Items> {
+        let gets = keys.iter().map(|key| {
+            let get = Get::builder().table_name(&self.table);
+            let get = get.set_key(Some(key.to_item()?)).build();
+            let get = get.map_err(|_| unreadable::<Get>())?;
+            Ok(TransactGetItem::builder().get(get).build())
+        });
+        let call = self.client.transact_get_items();
+        let gets = gets.collect::<Result<_>>()?;
+        let output = call.set_transact_items(Some(gets)).send().await?;
+        let responses = output.responses.unwrap_or_default();
+        if responses.len() != keys.len() {
+            return Err(unavailable("the response does not contain all items"));
+        }
+        let mut found = Items::default();
+        for item in responses.into_iter().filter_map(|response| response.item) {
+            if !item.is_empty() {
+                found.add(item)?;
+            }
+        }
+        Ok(found)
     }
 
     /// Reads one item with strong consistency.

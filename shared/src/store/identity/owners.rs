@@ -170,6 +170,14 @@ impl Identity {
         ))
     }
 
+    /// Reads an owner's record with a transaction ([`Identity::snapshot`]). Use this function to
+    /// decide whether an item that was read before belongs to the owner's present life: the owner
+    /// and the item may have been written by the same transaction.
+    pub(crate) async fn owner_after(&self, key: OwnerKey) -> Result<Option<Owner>> {
+        let found = self.snapshot(&BTreeSet::from([Key::owner(key)])).await?;
+        Ok(found.owner(key).cloned())
+    }
+
     /// Reads an owner's record.
     ///
     /// # Errors

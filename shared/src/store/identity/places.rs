@@ -59,7 +59,8 @@ impl Identity {
         for token in places.ends {
             let has_descendants = token.descendants.is_some();
             let (id, is_disabled) = (token.id, token.is_disabled);
-            writes.push(self.end(user, id, has_descendants, is_disabled, places.ending)?);
+            let ending = places.ending;
+            writes.extend(self.end_and_queue(user, id, has_descendants, is_disabled, ending)?);
         }
         change.attempt(&self.client, writes).await
     }

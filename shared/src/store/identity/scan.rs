@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ADDRESS_ITEM, EMAIL_TOKEN_ITEM, ENVIRONMENT_ITEM, Entry, Identity, Key, OLD_ADDRESS_ITEM,
-    OWNER_ITEM, PASSWORD_ITEM, SORT_KEY, is_invalid, lists::LISTED, partition,
-    tokens::DELETE_BATCH,
+    ADDRESS_ITEM, EMAIL_TOKEN_ITEM, ENVIRONMENT_ITEM, Entry, Identity, Key, LINK_PREFIX,
+    OLD_ADDRESS_ITEM, OWNER_ITEM, PASSWORD_ITEM, PLACES_ITEM, SORT_KEY, is_invalid, lists::LISTED,
+    partition, tokens::DELETE_BATCH,
 };
 use crate::{
     domain::{
@@ -88,7 +88,8 @@ fn stored(item: Item) -> Result<Stored> {
             Stored::Token(Box::new(from_item(item)?))
         }
         ADDRESS_ITEM => Stored::Address(from_item(item.clone())?, from_item(item)?),
-        key if key == PASSWORD_ITEM || key.starts_with(TokenId::ITEM_PREFIX) => {
+        PASSWORD_ITEM | PLACES_ITEM => Stored::OfOwner(partition(&item)?),
+        key if key.starts_with(TokenId::ITEM_PREFIX) || key.starts_with(LINK_PREFIX) => {
             Stored::OfOwner(partition(&item)?)
         }
         _ => Stored::Other,

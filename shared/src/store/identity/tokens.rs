@@ -16,8 +16,8 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use super::{
-    DISABLED_HASH, Identity, Key, StoredToken, TOKEN_HASH, descendants::token_written, is_invalid,
-    not_ended, stored_token,
+    DISABLED_HASH, Identity, Key, LINK_PREFIX, SORT_KEY, StoredToken, TOKEN_HASH,
+    descendants::token_written, is_invalid, not_ended, stored_token,
 };
 use crate::{
     domain::{
@@ -268,7 +268,7 @@ impl Identity {
 
     /// Deletes the records of an owner's tokens whose epoch differs from the owner's epoch. These
     /// tokens are already invalid. Sends as many requests as needed, but stops if DynamoDB leaves
-    /// deletions unprocessed. Returns whether it deleted all of them.
+    /// deletions unprocessed. Returns whether it deleted all of them, and the owner has no links.
     pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<bool> {
         #[derive(Deserialize)]
         struct Ended {
@@ -279,8 +279,10 @@ impl Identity {
         let mut start = None;
         loop {
             let output = self
-                .query_tokens(owner)?
+                .query_all(owner)?
+                .scan_index_forward(false)
                 .projection_expression("#owner, #item, epoch")
+                .expression_attribute_names("#item", SORT_KEY)
                 .limit(SWEEP_PAGE)
                 .set_exclusive_start_key(start)
                 .send()
@@ -291,15 +293,20 @@ impl Identity {
             // request could then write a new epoch and store a token with the new epoch. The sweep
             // would delete this valid token. In our order, this cannot happen, because an epoch
             // that was replaced is never used again.
-            let epoch = self.owner(owner).await?.map(|owner| owner.state().epoch);
+            let present = self.owner_after(owner).await?;
+            let epoch = present.map(|owner| owner.state().epoch);
             // An item without an epoch is the record of a token that was revoked singly. It must
             // not be deleted.
-            let ended = found
+            let tokens = found
                 .iter()
-                .filter(|token| token.epoch.is_some() && token.epoch != epoch);
+                .filter(|item| item.key.item.starts_with(TokenId::ITEM_PREFIX));
+            let ended = tokens.filter(|token| token.epoch.is_some() && token.epoch != epoch);
             let ended: Vec<_> = ended.map(|token| &token.key).collect();
             let deletions = ended.chunks(DELETE_BATCH).map(|keys| self.delete_all(keys));
             let all_done = try_join_all(deletions).await?.into_iter().all(|done| done);
+            // The links are the last items.
+            let is_link = |item: &Ended| item.key.item.starts_with(LINK_PREFIX);
+            let all_done = all_done && !found.iter().any(is_link);
             start = output.last_evaluated_key;
             if start.is_none() || !all_done {
                 return Ok(all_done);
