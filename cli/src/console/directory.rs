@@ -10,7 +10,7 @@ use ureq::http::Method;
 
 use super::{
     Run,
-    arguments::when_full,
+    arguments::{seconds, when_full},
     client::{Payload, segment},
     confirm::Confirm,
     deleted, ecosystem_id, ecosystem_path, environment_id,
@@ -69,12 +69,13 @@ pub struct UpdateEcosystem {
     /// What happens if a token is created for a user that has the maximum number of tokens
     #[arg(long, value_parser = when_full())]
     when_full: Option<WhenFull>,
-    /// How long a session is valid after a use: the default and the maximum, in seconds
-    #[arg(long, value_name = "SECONDS")]
+    /// How long a session is valid after a use, such as 14d; without a unit, in seconds. This is the
+    /// default and the maximum
+    #[arg(long, value_name = "DURATION", value_parser = seconds::<u32>)]
     session_ttl: Option<u32>,
-    /// The time after which a session ends even if it is used: the default and the maximum, in
-    /// seconds
-    #[arg(long, value_name = "SECONDS")]
+    /// The time after which a session ends even if it is used, such as 90d. This is the default and
+    /// the maximum
+    #[arg(long, value_name = "DURATION", value_parser = seconds::<u32>)]
     session_max_ttl: Option<u32>,
     /// The scope of a session, such as "read write"
     #[arg(long, value_name = "SCOPES")]

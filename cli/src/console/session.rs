@@ -1,10 +1,10 @@
 //! The commands `tokenry session` and `tokenry password`.
 
 use clap::{Args, Subcommand};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use shared::domain::id::EcosystemId;
-use tokenry_api::{ExpiryType, LogIn, MintedToken, NewToken, Secret};
+use tokenry_api::{CreatedSession, ExpiryType, LogIn, NewSession, NewToken, Secret};
 use ureq::http::Method;
 
 use super::{
@@ -24,24 +24,6 @@ pub enum Session {
     /// Log a user in, and print the session's token; prompts for the password. The token is shown
     /// only once. `tokenry revoke` ends the session
     Create(NewLogIn),
-}
-
-/// The request body that creates a session.
-#[derive(Serialize)]
-struct NewSession {
-    #[serde(flatten)]
-    log_in: LogIn,
-    #[serde(flatten)]
-    token: NewToken,
-}
-
-/// The response with the session's token.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CreatedSession {
-    #[serde(flatten)]
-    token: MintedToken,
-    user_id: String,
 }
 
 /// The user that logs in, and the properties of the session's token

@@ -97,7 +97,7 @@ fn the_settings_of_an_ecosystem_are_shown_and_changed() {
     let unlimited = ["ecosystem", "update", id, "--no-max-tokens-per-user"];
     assert_eq!(rows(&serve.ok(&unlimited))[1], ["maxTokensPerUser", "-"]);
     let sessions = [
-        "--session-ttl=60",
+        "--session-ttl=1m",
         "--session-max-ttl=90",
         "--session-scope=read",
     ];

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
+    Serve,
     canned::{answer, server},
-    refusal, rows, run, tokenry,
+    refusal, rows, run, text, tokenry,
 };
 
 const EMAIL: &str = "bob@example.com";
@@ -108,6 +109,70 @@ fn a_scope_or_metadata_of_a_session_needs_the_token_of_the_console() {
         let line = refusal(command, 2, "correct horse");
         assert!(line.starts_with("no token: "), "{line}");
     }
+}
+
+#[test]
+fn a_user_has_a_session_for_each_log_in_and_revokes_it() {
+    let serve = Serve::start();
+    let (user, password) = (serve.user_id.as_str(), "correct horse\n");
+    serve.ok_with(
+        password,
+        &["user", "put", user, "--email", EMAIL, "--password"],
+    );
+    let create = ["session", "create", EMAIL];
+    let phone = serve.json_with(password, &[&create[..], &["--name", "phone"]].concat());
+    assert_eq!(
+        (text(&phone, "userId"), text(&phone, "scope")),
+        (user.into(), "read write".into())
+    );
+    let fixed = [
+        "--expiry-type",
+        "fixed-ttl",
+        "--ttl",
+        "2h",
+        "--max-ttl",
+        "1d",
+    ];
+    let laptop = serve.json_with(password, &[&create[..], &fixed].concat());
+    assert_eq!(laptop["expiryType"], "FixedTtl");
+
+    // Each session is a token of its own, with which its user is logged in.
+    let whoami = serve.json_with(&text(&phone, "token"), &["whoami", "--token-file", "-"]);
+    assert_eq!(
+        (&whoami["sub"], &whoami["expiry_type"]),
+        (&json!(user), &json!("SlidingTtl"))
+    );
+    serve.ok_with(&text(&phone, "token"), &["revoke"]);
+    let introspect =
+        |session: &Value| run(serve.command(&["introspect"]), &text(session, "token")).code;
+    assert_eq!((introspect(&phone), introspect(&laptop)), (4, 0));
+
+    let line = refusal(serve.command(&create), 3, "mistaken\n");
+    assert!(
+        line.starts_with("Unauthorized: wrong email address or password"),
+        "{line}"
+    );
+    let command = serve.command(&[&create[..], &["--ttl", "15d"]].concat());
+    let line = refusal(command, 2, password);
+    assert_eq!(line, "InvalidParams: ttl: field must be at most 1209600");
+
+    // Only a server token may choose the scope.
+    let chosen = [
+        &create[..],
+        &["--scope", "orders:read", "--metadata", "plan=pro"],
+    ]
+    .concat();
+    refusal(serve.command(&chosen), 2, password);
+    let server = serve.json(&["server-token", "create", &serve.ecosystem_id]);
+    let mut command = serve.command(&[&chosen[..], &["--output", "json"]].concat());
+    command.env("TOKENRY_TOKEN", text(&server, "token"));
+    let ran = run(command, password);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let session: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (&session["scope"], &session["metadata"]),
+        (&json!("orders:read"), &json!({"plan": "pro"}))
+    );
 }
 
 #[test]
