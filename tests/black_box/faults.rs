@@ -234,6 +234,7 @@ async fn requests(service: &Service, bob: &str) -> Vec<Event> {
         to("list-email-tokens"),
         Event::to("revoke-token").form(&format!("token={token}")),
         Event::to("log-in-with-password").json_body(&log_in),
+        Event::to("create-session").json_body(&log_in),
         to("delete-user").parameter("id", bob),
     ]
 }

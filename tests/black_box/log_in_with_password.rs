@@ -635,7 +635,9 @@ async fn a_new_password_must_not_be_common_but_a_common_one_that_is_stored_still
     }
     assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
 
-    service.set_password_hash(&bob, &hash("password1", 19_456, 2, 32)).await;
+    service
+        .set_password_hash(&bob, &hash("password1", 19_456, 2, 32))
+        .await;
     let answer = service.log_in("192.0.2.1", BOB, "password1").await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
@@ -657,7 +659,9 @@ async fn the_minimum_length_is_for_new_passwords_only() {
     assert_eq!(answer.status, 201, "{answer:?}");
 
     let bob = path.trim_start_matches("/api/users/");
-    service.set_password_hash(bob, &hash("a horse", 19_456, 2, 32)).await;
+    service
+        .set_password_hash(bob, &hash("a horse", 19_456, 2, 32))
+        .await;
     let answer = service.log_in("192.0.2.1", BOB, "a horse").await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }

@@ -191,6 +191,8 @@ async fn the_line_of_a_back_ends_attempt_contains_the_id_of_the_back_ends_token(
     for (endpoint, body, status) in [
         ("log-in-with-password", log_in(PASSWORD), 200),
         ("log-in-with-password", log_in("a wrong one"), 401),
+        ("create-session", log_in(PASSWORD), 201),
+        ("create-session", log_in("a wrong one"), 401),
         ("consume-shortcode", json!({ "shortcode": code }), 200),
         ("consume-shortcode", json!({ "shortcode": code }), 404),
     ] {
@@ -236,6 +238,8 @@ async fn no_line_contains_a_token_a_code_an_address_or_the_name_of_a_user() {
     let exchanged = exchange.send(&service.app).await.token();
     service.log_in("192.0.2.1", BOB, PASSWORD).await;
     service.log_in("192.0.2.1", BOB, "a wrong one").await;
+    let session = service.create_session("192.0.2.1", BOB, PASSWORD).await;
+    let session = session.token();
     let value = value(service, BOB).await;
     service.introspect_as(&callers.server, &callers.user).await;
     let path = format!("/api/users/{}", callers.bob);
@@ -249,6 +253,7 @@ async fn no_line_contains_a_token_a_code_an_address_or_the_name_of_a_user() {
         PASSWORD,
         &code,
         &exchanged,
+        &session,
         &value,
         &callers.user,
         &callers.server,
