@@ -267,7 +267,8 @@ fn durations_have_units_and_kinds_have_any_case() {
         let (url, request) = server(1, &answer("503 Service Unavailable", ""));
         let options = ["--expiry-type", kind, "--ttl", ttl];
         let create = ["user", "create-token", user];
-        run(command(&url, &[&create[..], &options].concat()), "");
+        let ran = run(command(&url, &[&create[..], &options].concat()), "");
+        assert_eq!(ran.code, 5, "{ran:?}");
         let request = request.join().unwrap();
         assert!(request.contains(&format!("?{sent} HTTP/1.1")), "{request}");
     }
@@ -304,7 +305,8 @@ fn durations_have_units_and_kinds_have_any_case() {
         ),
     ] {
         let (url, request) = server(1, &answer("503 Service Unavailable", ""));
-        run(command(&url, arguments), "");
+        let ran = run(command(&url, arguments), "");
+        assert_eq!(ran.code, 5, "{ran:?}");
         let request = request.join().unwrap();
         assert!(request.contains(sent), "{request}");
     }
