@@ -147,10 +147,10 @@ const CALLED_IN_ONE_PLACE: &[(&str, &str, usize)] = &[
     // `tokens::change` call this.
     (".commit(", "service/tokens.rs", 2),
     (".insert_token(", "service/tokens.rs", 1),
-    // Returns a proof without checking a caller. Only the definition of this function is allowed in
-    // these layers, no call.
-    ("fn of_operator(", "service/access.rs", 1),
-    ("of_operator(", "service/access.rs", 1),
+    // Return a proof without checking a caller (`MayWrite` and `Grant`). Only the definitions of
+    // these two functions are allowed in these layers, no call.
+    ("fn of_operator(", "service/access.rs", 2),
+    ("of_operator(", "service/access.rs", 2),
     // Creates a slot without reading the user. Only the definition of this function is allowed in
     // these layers, no call.
     ("of_new(", "service/access.rs", 1),
