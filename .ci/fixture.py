@@ -262,10 +262,8 @@ def create(tokenry, directory):
     start = directory / "start.json"
     # The server creates an account if start.json does not exist. So the second start below creates
     # the second account.
-    with serving(tokenry, sys.stderr, directory) as server:
-        # SIGTERM stops the server cleanly only after the server has begun to respond to requests.
-        api = Api(server["url"])
-        api.introspect(server["accountToken"], server["accountToken"])
+    with serving(tokenry, sys.stderr, directory):
+        pass
     starts = [json.loads(start.read_text())]
     first = start.rename(directory / "first.json")
     with serving(tokenry, sys.stderr, directory) as server:
@@ -278,6 +276,8 @@ def create(tokenry, directory):
     database.close()
     text = json.dumps(contents, indent=2, ensure_ascii=False)
     (directory / "contents.json").write_text(text + "\n")
+    for name in (".gitignore", "lock"):
+        (directory / name).unlink()
     found = sorted(file.name for file in directory.iterdir())
     wanted = ["contents.json", "database.sqlite", "start.json", "value-key"]
     must(found == wanted, "the directory has four files", found)

@@ -8,24 +8,32 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{ConnectInfo, Request},
+    extract::{ConnectInfo, MatchedPath, Request},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{CONTENT_TYPE, HOST},
+        header::{CONNECTION, CONTENT_TYPE, HOST},
         request::Parts,
         uri::Authority,
     },
     middleware::{Next, from_fn},
     response::Response,
     routing::{MethodFilter, on},
+    serve::Listener,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use functions::{Endpoint, endpoints};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
 use lambda_http::{
     Body as EventBody, Context, LambdaEvent, aws_lambda_events::apigw::ApiGatewayV2httpResponse,
 };
@@ -35,32 +43,96 @@ use serde::Serialize;
 use serde_json::{json, value::to_raw_value};
 use shared::{
     App,
-    http::{is_this_machine, respond},
+    http::{is_this_machine, respond, whole_millis},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt;
 
 use crate::page;
 
 /// The maximum length of a request body in API Gateway, in bytes.
 const MAX_PAYLOAD: usize = 10 * 1024 * 1024;
 
-/// Serves every endpoint and the API's page on this listener. After `stop` completes, answers the
-/// requests in progress and returns.
-///
-/// # Errors
-/// If the listener fails, the error is the listener's error.
-pub async fn run(
-    app: Arc<App>,
-    listener: TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let service = routes(&app).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(stop)
-        .await
+/// What the gateway allows its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A client has this much time to send the headers of a request, and as much time again to send
+    /// the body. An idle connection is closed after this time. A connection is also closed if its
+    /// client reads no byte of a response for this time.
+    pub patience: Duration,
+    /// The maximum number of connections at the same time. Further connections wait.
+    pub connections: usize,
+    /// Whether the `Host` of a request may be another machine.
+    pub any_host: bool,
 }
 
-fn routes(app: &Arc<App>) -> Router {
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Connection pools of clients expect that an idle connection stays open for some seconds.
+            // Within this time, a slow line transfers a page of Swagger UI.
+            patience: Duration::from_secs(30),
+            // Less than 1,024 open files, which is the default limit of many systems.
+            connections: 900,
+            any_host: false,
+        }
+    }
+}
+
+/// Serves every endpoint and the API's page on this listener. After `stop` completes, answers the
+/// requests in progress and returns.
+pub async fn run(
+    app: Arc<App>,
+    mut listener: TcpListener,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
+    let routes = routes(&app, limits);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.patience);
+    let connections = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut is_full = false;
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let next = async {
+            if places.available_permits() > 0 {
+                is_full = false;
+            } else if !is_full {
+                is_full = true;
+                let connections = limits.connections;
+                tracing::warn!(connections, "no connection is free: new connections wait");
+            }
+            let place = places.clone().acquire_owned().await;
+            // If accept fails, axum's implementation tries again after a second.
+            (Listener::accept(&mut listener).await, place)
+        };
+        let ((stream, peer), place) = tokio::select! {
+            next = next => next,
+            () = &mut stop => break,
+        };
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.patience));
+        let routes = routes.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            routes.clone().oneshot(request.map(Body::new))
+        });
+        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            // An error means that the client is slow, went away, or does not speak HTTP.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+fn routes(app: &Arc<App>, limits: Limits) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints() {
         let method = MethodFilter::try_from(endpoint.method.clone())
@@ -72,15 +144,47 @@ fn routes(app: &Arc<App>) -> Router {
         };
         let app = app.clone();
         let handle = async move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request| {
-            pass(&app, endpoint, peer, request).await
+            pass(&app, endpoint, peer, request, limits.patience).await
         };
         router = router.route(endpoint.path, on(method, handle));
     }
-    router
+    let router = router
         .merge(page::routes())
         .fallback(not_found)
-        .method_not_allowed_fallback(not_found)
-        .layer(from_fn(only_this_machine))
+        .method_not_allowed_fallback(not_found);
+    let router = if limits.any_host {
+        router
+    } else {
+        router.layer(from_fn(only_this_machine))
+    };
+    router.layer(from_fn(log_line))
+}
+
+/// Marks the response to a request that already has its log line.
+#[derive(Clone, Copy)]
+struct Logged;
+
+/// Writes the log line of a request that reaches no endpoint. The path and the method of such a
+/// request may contain a secret, so the line contains only words that Tokenry knows.
+async fn log_line(request: Request, next: Next) -> Response {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the log contains the duration of a request"
+    )]
+    let started = std::time::Instant::now();
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let method = methods
+        .into_iter()
+        .find(|method| request.method() == *method)
+        .unwrap_or("other");
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    if response.extensions().get::<Logged>().is_none() {
+        let path = path.as_ref().map_or("unknown", MatchedPath::as_str);
+        let (status, ms) = (response.status().as_u16(), whole_millis(started.elapsed()));
+        tracing::info!(method, path, status, ms);
+    }
+    response
 }
 
 /// Returns 421 if a host name of the request belongs to another machine. Without this check, a web
@@ -113,7 +217,13 @@ fn message(status: StatusCode, text: &str) -> Response {
     response
 }
 
-async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request) -> Response {
+async fn pass(
+    app: &App,
+    endpoint: Endpoint,
+    peer: SocketAddr,
+    request: Request,
+    patience: Duration,
+) -> Response {
     let (parts, body) = request.into_parts();
     let params = path_parameters(endpoint.path, parts.uri.path());
     let is_routed =
@@ -122,8 +232,20 @@ async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request)
         // In API Gateway, a path parameter is never empty, and a GET route does not match HEAD.
         return not_found().await;
     }
-    let Ok(body) = axum::body::to_bytes(body, MAX_PAYLOAD).await else {
-        return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    let body = Limited::new(body, MAX_PAYLOAD).collect();
+    let Ok(body) = tokio::time::timeout(patience, body).await else {
+        let mut response = message(StatusCode::REQUEST_TIMEOUT, "Request Timeout");
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+        return response;
+    };
+    let body = match body {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        }
+        // The client went away, or a chunk is malformed.
+        Err(_) => return message(StatusCode::BAD_REQUEST, "Bad Request"),
     };
     let mut context = Context::default();
     context.request_id = format!("{:016x}", app.rng().next_u64());
@@ -159,7 +281,9 @@ async fn pass(app: &App, endpoint: Endpoint, peer: SocketAddr, request: Request)
     let event = LambdaEvent::new(payload, context);
     let Ok(answer) = respond(app, endpoint.name, endpoint.handler, event).await;
     let answer = serde_json::to_vec(&answer).and_then(|json| serde_json::from_slice(&json));
-    from_event(answer.expect("an endpoint's response has API Gateway's format"))
+    let mut response = from_event(answer.expect("an endpoint's response has API Gateway's format"));
+    response.extensions_mut().insert(Logged);
+    response
 }
 
 /// The payload 2.0 event of a request.

@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{File, TryLockError},
     io::{self, ErrorKind, IsTerminal, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,7 +20,7 @@ use shared::{
         deployment::Schema,
         error::Error,
         id::{AccountId, EcosystemId, UserId},
-        owner::{Account, OwnerKey},
+        owner::{Account, Owner, OwnerKey},
         token::{ExpiryType, NewToken, PlainToken},
     },
     log::{self, Format},
@@ -34,12 +36,12 @@ use shared::{
     },
     store::{ephemeral::Ephemeral, identity::Identity, schema::create_tables},
 };
-use tokio::{net::TcpListener, time::MissedTickBehavior};
+use tokio::{net::TcpListener, sync::Semaphore, time::MissedTickBehavior};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
     embedded::{self, EPHEMERAL, Embedded, IDENTITY},
-    gateway,
+    gateway::{self, Limits},
     migrate::new_token,
 };
 
@@ -54,6 +56,11 @@ const START: &str = "start.json";
 /// object that maps account ids to tokens. It does not contain the account whose token is in the
 /// file [`START`].
 const NEW_TOKENS: &str = "new-account-tokens.json";
+/// The name of the file that a running server locks. The system releases the lock when the process
+/// ends for any reason.
+const LOCK: &str = "lock";
+/// The name of the file that keeps the data directory out of a Git repository.
+const GITIGNORE: &str = ".gitignore";
 
 /// How often expired items are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -61,6 +68,8 @@ const SWEEP: Duration = Duration::from_mins(1);
 const TASKS: Duration = Duration::from_mins(5);
 /// After a signal to stop, the command waits at most this long for requests in progress.
 const GRACE: Duration = Duration::from_secs(3);
+/// The number of open files that connections leave for the database, its keys and the log.
+const FILES_IN_RESERVE: u64 = 64;
 
 /// Serve every endpoint on this machine, with an embedded database
 #[derive(Clone, Debug, Args)]
@@ -68,6 +77,10 @@ pub struct Serve {
     /// The port to listen on; with 0, the system chooses a free port
     #[arg(long, default_value_t = 3000)]
     port: u16,
+    /// The address to listen on. With an address that other machines can reach, everybody who can
+    /// reach it can send requests, and nothing is encrypted
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
     /// The directory for the database and the first account's token
     #[arg(long, value_name = "DIR", default_value = ".tokenry")]
     data: PathBuf,
@@ -80,6 +93,9 @@ pub struct Serve {
     /// The log level: off, error, warn, info, debug, trace
     #[arg(long, env = shared::config::LOG, default_value = "info")]
     log: LevelFilter,
+    /// How long the server waits for a slow client, in milliseconds. Tests set a short time
+    #[arg(long, hide = true, value_name = "MILLISECONDS")]
+    client_patience: Option<u64>,
 }
 
 /// The account token, the ecosystem and the user that the first start creates. With this data, the
@@ -108,23 +124,18 @@ pub async fn run(args: Serve) -> Result<(), String> {
     // The command checks the settings and the port before it creates any file. If a check fails,
     // the command leaves no files behind.
     let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
-    let address = ("127.0.0.1", args.port);
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("cannot listen on 127.0.0.1:{}: {error}", args.port))?;
-    let url = format!(
-        "http://{}",
-        listener.local_addr().map_err(|e| e.to_string())?
-    );
+    let listener = listen(SocketAddr::new(args.host, args.port)).await?;
+    let url = url(listener.local_addr().map_err(|e| e.to_string())?);
+    let limits = limits(&args);
 
-    let database = if args.memory {
-        Embedded::in_memory()?
+    // The lock is released when this variable is dropped.
+    let (database, _lock) = if args.memory {
+        (Embedded::in_memory()?, None)
     } else {
-        private_directory(&args.data)
-            .and_then(|()| private_files(&args.data))
-            .map_err(|error| error.to_string())
-            .and_then(|()| Embedded::open(&args.data.join(DATABASE)))
-            .map_err(|error| format!("cannot use the directory {}: {error}", args.data.display()))?
+        let (database, lock) = open(&args.data).map_err(|error| {
+            format!("cannot use the directory {}: {error}", args.data.display())
+        })?;
+        (database, Some(lock))
     };
     let client = embedded::client(database.clone());
     create_tables(&client, IDENTITY, EPHEMERAL)
@@ -152,22 +163,133 @@ pub async fn run(args: Serve) -> Result<(), String> {
         kept_start(&app, &args.data.join(START)).await?
     };
 
+    // A signal that arrives after the announcement must find its handler.
+    let stop = asked_to_stop();
     announce(&args, &url, &start);
+    if !args.host.is_loopback() {
+        tracing::warn!(
+            host = %args.host,
+            "other machines can send requests to this server. HTTP does not encrypt tokens and \
+             passwords, and the server does not check the host names of requests"
+        );
+    }
 
     tokio::spawn(sweep(database));
     tokio::spawn(run_tasks(app.clone()));
     let stopping = Arc::new(tokio::sync::Notify::new());
-    let stop = stopping.clone();
-    let mut serving = tokio::spawn(gateway::run(app, listener, async move {
-        stop.notified().await;
+    let stopped = stopping.clone();
+    let mut serving = tokio::spawn(gateway::run(app, listener, limits, async move {
+        stopped.notified().await;
     }));
-    tokio::select! {
-        ended = &mut serving => return ended.map_err(|e| e.to_string())?.map_err(|e| e.to_string()),
-        () = asked_to_stop() => stopping.notify_one(),
-    }
+    let signal = tokio::select! {
+        ended = &mut serving => return ended.map_err(|e| e.to_string()),
+        signal = stop => signal,
+    };
+    stopping.notify_one();
     // Because of the timeout, the command ends even if a client keeps its connection busy.
     let _ = tokio::time::timeout(GRACE, serving).await;
+    tracing::info!("stopped by {signal}");
     Ok(())
+}
+
+/// Listens on an address. An error names the next step.
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AddrInUse | ErrorKind::PermissionDenied => {
+                ". Choose another port with --port PORT, or a free port with --port 0"
+            }
+            ErrorKind::AddrNotAvailable => {
+                ". Choose an address of this machine with --host ADDRESS"
+            }
+            _ => "",
+        };
+        format!("cannot listen on {address}: {error}{hint}")
+    })
+}
+
+/// Returns the URL with which this machine reaches a server that listens on this address.
+fn url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
+}
+
+/// Raises the number of files that this process may open to the most that the system allows, and
+/// returns what the gateway allows its clients.
+fn limits(args: &Serve) -> Limits {
+    let default = Limits::default();
+    let connections = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => files.saturating_sub(FILES_IN_RESERVE).max(1),
+        Err(_) => default.connections as u64,
+    };
+    Limits {
+        patience: args
+            .client_patience
+            .map_or(default.patience, Duration::from_millis),
+        // A semaphore of tokio has at most this number of permits.
+        connections: usize::try_from(connections)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS),
+        any_host: !args.host.is_loopback(),
+    }
+}
+
+/// Locks the data directory, prepares its files, and opens its database. The caller must keep the
+/// lock.
+fn open(directory: &Path) -> Result<(Embedded, File), String> {
+    let io = |error: io::Error| error.to_string();
+    private_directory(directory).map_err(io)?;
+    let lock = lock(directory)?;
+    keep_out_of_git(directory).map_err(io)?;
+    private_files(directory).map_err(io)?;
+    Ok((Embedded::open(&directory.join(DATABASE))?, lock))
+}
+
+/// Locks the data directory. Two servers on one directory would miss each other's changes, because
+/// each of them remembers what it has read.
+fn lock(directory: &Path) -> Result<File, String> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(directory.join(LOCK))
+        .map_err(|error| error.to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(
+            "another server uses it. Stop that server, or choose another directory with --data DIR"
+                .to_owned(),
+        ),
+        Err(TryLockError::Error(error)) => Err(error.to_string()),
+    }
+}
+
+/// Makes Git ignore a data directory. Does nothing if the directory contains the files of somebody
+/// else, because Git would ignore these files too.
+fn keep_out_of_git(directory: &Path) -> io::Result<()> {
+    let own = own_files();
+    for entry in directory.read_dir()? {
+        let name = entry?.file_name();
+        if name == GITIGNORE || !own.iter().any(|own| name == own.as_str()) {
+            return Ok(());
+        }
+    }
+    std::fs::write(directory.join(GITIGNORE), "*\n")
+}
+
+/// Returns the names of the server's files in the data directory.
+fn own_files() -> Vec<String> {
+    let beside = ["-wal", "-shm", "-journal"].map(|suffix| format!("{DATABASE}{suffix}"));
+    [DATABASE, VALUE_KEY, START, NEW_TOKENS, LOCK, GITIGNORE]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(beside)
+        .collect()
 }
 
 /// Creates a directory that only its owner can access. Does nothing if the directory exists.
@@ -193,11 +315,7 @@ fn private_files(directory: &Path) -> io::Result<()> {
         .create(true)
         .mode(0o600)
         .open(directory.join(DATABASE))?;
-    let beside = ["-wal", "-shm", "-journal"].map(|suffix| format!("{DATABASE}{suffix}"));
-    for file in [DATABASE, VALUE_KEY, START, NEW_TOKENS]
-        .into_iter()
-        .chain(beside.iter().map(String::as_str))
-    {
+    for file in own_files() {
         match set_permissions(directory.join(file), Permissions::from_mode(0o600)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -222,20 +340,24 @@ async fn first_start(app: &App) -> Result<(Start, Account), Error> {
     };
     let (_, token) = mint(app, Grant::of_operator(&account, wanted)).await?;
     let ecosystem = create_ecosystem(app, right, &account.id).await?;
-    let user_id = UserId::parse(&format!("{};demo", ecosystem.id)).expect("demo is a valid name");
-    put_user(
-        app,
-        right,
-        UserSlot::of_new(&user_id, &account.id),
-        UserChange::default(),
-    )
-    .await?;
     let start = Start {
         account_token: token.reveal().to_owned(),
+        user_id: create_demo(app, &account.id, &ecosystem.id).await?,
         ecosystem_id: ecosystem.id,
-        user_id,
     };
     Ok((start, account))
+}
+
+/// Creates the user `demo` in an ecosystem.
+async fn create_demo(
+    app: &App,
+    account: &AccountId,
+    ecosystem: &EcosystemId,
+) -> Result<UserId, Error> {
+    let user_id = UserId::parse(&format!("{ecosystem};demo")).expect("demo is a valid name");
+    let slot = UserSlot::of_new(&user_id, account);
+    put_user(app, MayWrite::of_operator(), slot, UserChange::default()).await?;
+    Ok(user_id)
 }
 
 /// Migrates the data of an earlier release.
@@ -308,21 +430,70 @@ async fn end_untagged_tokens(app: &App, directory: &Path) -> Result<(), String> 
 }
 
 /// Returns the stored token and ids if the token is still valid. Otherwise creates and stores a new
-/// token and new ids.
+/// token and new ids. If the ecosystem or the user was deleted, creates and stores a new one.
 async fn kept_start(app: &App, file: &Path) -> Result<Start, String> {
-    if let Some(start) = read_json::<Start>(file)?
+    let stored = read_json::<Start>(file)?;
+    let is_first = stored.is_none()
+        && app
+            .deployment()
+            .await
+            .map_err(said)?
+            .first_account
+            .is_none();
+    if let Some(mut start) = stored
         && let Some(token) = app.token(&start.account_token).await.map_err(said)?
     {
         let found = Lookup::new(app).token(&token).read().await.map_err(said)?;
         if let Some(verified) = found.verified(&token) {
             set_first_account(app, &verified.account).await?;
+            if replace_deleted(app, &verified.account, &mut start)
+                .await
+                .map_err(said)?
+            {
+                write_json(file, &start)?;
+            }
             return Ok(start);
         }
     }
     let (start, account) = first_start(app).await.map_err(said)?;
     write_json(file, &start)?;
     set_first_account(app, &account.id).await?;
+    if !is_first {
+        tracing::warn!(
+            account = account.id.as_str(),
+            "{START} had no valid account token: it contains the token of a new account now. \
+             The data of other accounts still exists, and their valid tokens still work"
+        );
+    }
     Ok(start)
+}
+
+/// If the ecosystem or the user of `start` was deleted, creates a new one. Returns whether `start`
+/// has changed.
+async fn replace_deleted(app: &App, account: &AccountId, start: &mut Start) -> Result<bool, Error> {
+    let has_ecosystem = match app.identity().owner((&start.ecosystem_id).into()).await? {
+        Some(Owner::Ecosystem(ecosystem)) => ecosystem.id == start.ecosystem_id,
+        _ => false,
+    };
+    if has_ecosystem {
+        let user = app.identity().owner((&start.user_id).into()).await?;
+        if matches!(user, Some(Owner::User(user)) if user.id == start.user_id) {
+            return Ok(false);
+        }
+    } else {
+        let ecosystem = create_ecosystem(app, MayWrite::of_operator(), account).await?;
+        start.ecosystem_id = ecosystem.id;
+    }
+    start.user_id = create_demo(app, account, &start.ecosystem_id).await?;
+    tracing::warn!(
+        "what {START} named was deleted: it names a new {} now",
+        if has_ecosystem {
+            "user"
+        } else {
+            "ecosystem and a new user"
+        }
+    );
+    Ok(true)
 }
 
 /// Makes the account in `start.json` the first account, so that its users can log in without an
@@ -422,18 +593,25 @@ async fn run_tasks(app: Arc<App>) {
     }
 }
 
-async fn asked_to_stop() {
+/// Starts to wait for ctrl-C and SIGTERM. The returned future yields the signal's name.
+fn asked_to_stop() -> impl Future<Output = &'static str> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
         let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
+        async move {
+            tokio::select! {
+                _ = interrupt.recv() => "ctrl-C",
+                _ = terminate.recv() => "SIGTERM",
+            }
         }
     }
     #[cfg(not(unix))]
-    let _ = tokio::signal::ctrl_c().await;
+    async {
+        let _ = tokio::signal::ctrl_c().await;
+        "ctrl-C"
+    }
 }
 
 /// Returns the text of an error for the user of the command, in one line.

@@ -3,13 +3,17 @@
 
 use std::{
     collections::HashSet,
-    io::{BufRead, BufReader, Read},
+    fs,
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::TcpStream,
     path::Path,
-    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -22,11 +26,37 @@ struct Server {
     /// The line that `--json` prints.
     line: Value,
     http: reqwest::Client,
+    /// Reads the log. If nobody read it, a server that logs much would stop, because a pipe holds
+    /// only 64 KiB.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Server {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = tokenry(arguments).spawn().expect("the command starts");
+        Self::spawn(tokenry(arguments))
+    }
+
+    /// Starts a server that may open only some files. `limit` is the option and the argument of
+    /// the shell's built-in command `ulimit`.
+    fn with_files(limit: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!(r#"ulimit {limit} && exec "$0" "$@""#)])
+            .arg(env!("CARGO_BIN_EXE_tokenry"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the command starts");
+        let mut stderr = child.stderr.take().expect("standard error is a pipe");
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).expect("the log is UTF-8");
+            log
+        });
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
         stdout
@@ -36,6 +66,7 @@ impl Server {
             child,
             line: serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}")),
             http: reqwest::Client::new(),
+            log: Some(log),
         }
     }
 
@@ -81,13 +112,35 @@ impl Server {
             .contains(r#""active":true"#)
     }
 
-    /// Stops the server, and returns its log.
+    /// Sends a request of the account, and returns the response's status.
+    async fn status(&self, method: &str, path: &str) -> u16 {
+        let request = self
+            .http
+            .request(method.parse().unwrap(), self.text("url") + path)
+            .header("authorization", self.text("accountToken"));
+        request.send().await.unwrap().status().as_u16()
+    }
+
+    /// Stops the server and returns its log.
+    fn stop(&mut self) -> String {
+        assert!(self.signal("-TERM").success());
+        self.log()
+    }
+
+    /// Returns the log of a server that has ended.
     fn log(&mut self) -> String {
-        self.signal("-TERM");
-        let mut log = String::new();
-        let mut stderr = self.child.stderr.take().expect("standard error is a pipe");
-        stderr.read_to_string(&mut log).expect("the log is UTF-8");
-        log
+        let log = self.log.take().expect("nobody has taken the log");
+        log.join().expect("the log is UTF-8")
+    }
+
+    /// Opens a connection, and sends the start of a request.
+    fn connect(&self, start: &str) -> TcpStream {
+        let url = self.text("url");
+        let address = url.trim_start_matches("http://").parse().unwrap();
+        // If the server accepts no connections, further clients wait for a place in its queue.
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
+        stream.write_all(start.as_bytes()).unwrap();
+        stream
     }
 
     fn signal(&mut self, name: &str) -> ExitStatus {
@@ -121,10 +174,18 @@ fn tokenry(arguments: &[&str]) -> Command {
 
 /// Runs a command, checks that it fails, and returns its line of error output.
 fn refusal(arguments: &[&str]) -> String {
-    let output = tokenry(arguments).output().expect("the command runs");
+    let mut child = tokenry(arguments).spawn().expect("the command starts");
+    // A server that starts prints a line. Then nothing would end the command.
+    let mut printed = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
+    stdout.read_line(&mut printed).expect("the output is UTF-8");
+    if !printed.is_empty() {
+        child.kill().expect("the command is killed");
+        panic!("the command is not refused: {printed}");
+    }
+    let output = child.wait_with_output().expect("the command ends");
     let line = String::from_utf8(output.stderr).expect("the error output is UTF-8");
     assert_eq!(output.status.code(), Some(1), "{line}");
-    assert!(output.stdout.is_empty());
     assert_eq!(line.lines().count(), 1, "{line}");
     line
 }
@@ -175,7 +236,7 @@ async fn data_of_an_earlier_release_is_migrated_and_start_json_gets_a_new_accoun
     }
     let minted = server.mint("").await.expect("a token");
     assert!(server.is_active(&minted).await);
-    let log = server.log();
+    let log = server.stop();
     assert!(
         log.contains("start.json contains a new account token"),
         "{log}"
@@ -207,7 +268,7 @@ fn a_migration_from_version_2_is_logged_once() {
         std::fs::copy(fixture.join(file), data.path().join(file)).expect("a copy");
     }
     let migrated = || {
-        let log = Server::on(data.path()).log();
+        let log = Server::on(data.path()).stop();
         log.contains("the stored data was migrated from version 2 to version 3")
     };
     assert!(migrated());
@@ -319,6 +380,8 @@ async fn only_the_owner_can_read_the_files_in_the_data_directory() {
         for file in [
             "database.sqlite",
             "database.sqlite-wal",
+            ".gitignore",
+            "lock",
             "start.json",
             "value-key",
         ] {
@@ -387,8 +450,6 @@ async fn a_request_with_the_host_of_another_machine_gets_421() {
 
 #[test]
 fn a_request_gets_421_if_any_host_header_or_the_target_has_the_host_of_another_machine() {
-    use std::io::{Read, Write};
-
     let server = Server::start(&["serve", "--memory", "--port", "0", "--json"]);
     let url = server.text("url");
     let address = url.trim_start_matches("http://");
@@ -433,10 +494,7 @@ async fn the_log_has_a_line_for_each_request_and_no_secret() {
     assert!(server.is_active(&token).await);
     assert!(!server.is_active("tk_uf_rubbish").await);
     server.signal("-INT");
-
-    let mut log = String::new();
-    let mut stderr: ChildStderr = server.child.stderr.take().unwrap();
-    stderr.read_to_string(&mut log).unwrap();
+    let log = server.log();
     let requests: Vec<Value> = log
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
@@ -493,13 +551,10 @@ async fn no_email_token_or_password_is_in_the_log_or_in_a_file() {
     assert!(server.is_active(&value).await);
     // Below, a new server starts without the file `value-key`. That server cannot decrypt the
     // stored value. Its error response must not contain the cause.
-    server.signal("-TERM");
+    let log = server.stop();
     let key = data.path().join("value-key");
     let kept = std::fs::read(&key).unwrap();
     std::fs::remove_file(&key).unwrap();
-    let mut log = String::new();
-    let mut stderr: ChildStderr = server.child.stderr.take().unwrap();
-    stderr.read_to_string(&mut log).unwrap();
 
     let secrets = [&value, &value[6..], password, "another one", "example.com"];
     let lower = log.to_lowercase();
@@ -576,7 +631,14 @@ fn a_port_in_use_is_reported_in_one_line_and_leaves_no_files() {
             line.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")),
             "{line}"
         );
+        assert!(line.ends_with(" with --port 0\n"), "{line}");
     }
+    // 192.0.2.1 is for documentation only (RFC 5737).
+    let line = refusal(&["serve", "--memory", "--port", "0", "--host", "192.0.2.1"]);
+    assert!(
+        line.starts_with("cannot listen on 192.0.2.1:0: ") && line.ends_with(" --host ADDRESS\n"),
+        "{line}"
+    );
     assert!(!data.exists(), "a failed start must not create files");
 }
 
@@ -616,4 +678,393 @@ fn an_unusable_directory_is_reported_in_one_line() {
             "{line}"
         );
     }
+}
+
+/// Parses the lines of a log that satisfy a condition.
+fn lines(log: &str, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    log.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .filter(wanted)
+        .collect()
+}
+
+#[tokio::test]
+async fn each_request_has_one_log_line_with_its_route_and_rounded_milliseconds() {
+    let mut server = Server::start(&["serve", "--memory", "--port", "0", "--json"]);
+    let secret = "tk_uf_0123456789abcdef";
+    let user = server.text("userId");
+    let unknown = format!("{user}x");
+    let mut expected = Vec::new();
+    for (method, path, logged, template, status) in [
+        (
+            "POST",
+            format!("/api/users/{user}/tokens"),
+            "POST",
+            "/api/users/{id}/tokens",
+            200,
+        ),
+        (
+            "POST",
+            format!("/api/users/{unknown}/tokens"),
+            "POST",
+            "/api/users/{id}/tokens",
+            404,
+        ),
+        (
+            "DELETE",
+            format!("/api/users/{user}/tokens/{secret}"),
+            "DELETE",
+            "/api/users/{id}/tokens/{tokenId}",
+            400,
+        ),
+        (
+            "BREW",
+            format!("/api/users/{secret}/tokens"),
+            "other",
+            "/api/users/{id}/tokens",
+            404,
+        ),
+        (
+            "GET",
+            format!("/api/users//tokens?{secret}"),
+            "GET",
+            "/api/users/{id}/tokens",
+            404,
+        ),
+        (
+            "HEAD",
+            "/api/auth/whoami".to_owned(),
+            "HEAD",
+            "/api/auth/whoami",
+            200,
+        ),
+        ("GET", "/".to_owned(), "GET", "/", 200),
+        ("GET", format!("/{secret}"), "GET", "/{file}", 404),
+        ("GET", format!("/unknown/{secret}"), "GET", "unknown", 404),
+        (
+            secret,
+            format!("/{secret}/{secret}"),
+            "other",
+            "unknown",
+            404,
+        ),
+    ] {
+        assert_eq!(
+            server.status(method, &path).await,
+            status,
+            "{method} {path}"
+        );
+        expected.push(json!([logged, template, status]));
+    }
+    let foreign = format!("{}/{secret}/", server.text("url"));
+    let foreign = server.http.get(foreign).header("host", "evil.example");
+    assert_eq!(foreign.send().await.unwrap().status(), 421);
+    expected.push(json!(["GET", "unknown", 421]));
+    let upload = format!("{}/api/auth/revoke", server.text("url"));
+    let upload = server.http.post(upload).body(vec![0; 10 * 1024 * 1024 + 1]);
+    assert_eq!(upload.send().await.unwrap().status(), 413);
+    expected.push(json!(["POST", "/api/auth/revoke", 413]));
+
+    let log = server.stop();
+    let requests = lines(&log, |line| line.get("status").is_some());
+    let seen: Vec<_> = requests
+        .iter()
+        .map(|line| json!([line["method"], line["path"], line["status"]]))
+        .collect();
+    assert_eq!(seen, expected);
+    assert!(requests.iter().all(|line| line["ms"].is_u64()), "{log}");
+    for secret in [secret, &user, "evil"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_command_with_0_and_one_line() {
+    for (signal, name) in [("-INT", "ctrl-C"), ("-TERM", "SIGTERM")] {
+        // The signal arrives as soon as the server has announced itself.
+        let mut server = Server::start(&["serve", "--memory", "--port", "0", "--json"]);
+        assert!(server.signal(signal).success());
+        let log = server.log();
+        let [last] = &lines(&log, |_| true)[..] else {
+            panic!("{log}");
+        };
+        assert_eq!(last["message"], format!("stopped by {name}"));
+    }
+}
+
+#[test]
+fn a_second_server_on_a_data_directory_is_refused_until_the_first_ends() {
+    let data = tempfile::tempdir().unwrap();
+    let directory = data.path().to_str().unwrap();
+    let mut first = Server::on(data.path());
+    let line = refusal(&["serve", "--data", directory, "--port", "0"]);
+    let start = format!("cannot use the directory {directory}: another server uses it. ");
+    assert!(
+        line.starts_with(&start) && line.ends_with(" with --data DIR\n"),
+        "{line}"
+    );
+    // A server that could not clean up leaves no lock behind.
+    first.signal("-KILL");
+    let second = Server::on(data.path());
+    assert_eq!(first.text("accountToken"), second.text("accountToken"));
+}
+
+#[test]
+fn git_ignores_a_new_data_directory_but_not_the_files_of_somebody_else() {
+    let parent = tempfile::tempdir().unwrap();
+    let (own, shared) = (parent.path().join("own"), parent.path().join("shared"));
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("main.rs"), "fn main() {}").unwrap();
+    for _ in 0..2 {
+        Server::on(&own).stop();
+        Server::on(&shared).stop();
+    }
+    assert_eq!(fs::read_to_string(own.join(".gitignore")).unwrap(), "*\n");
+    assert!(!shared.join(".gitignore").exists());
+
+    // The server does not change a file that its user has changed.
+    fs::write(own.join(".gitignore"), "").unwrap();
+    Server::on(&own).stop();
+    assert_eq!(fs::read_to_string(own.join(".gitignore")).unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_start_whose_account_token_was_revoked_says_that_it_creates_a_new_account() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = Server::on(data.path());
+    let minted = first.mint("").await.unwrap();
+    let revoke = first
+        .http
+        .post(format!("{}/api/auth/revoke", first.text("url")))
+        .form(&[("token", first.text("accountToken"))]);
+    assert_eq!(revoke.send().await.unwrap().status(), 200);
+    let log = first.stop();
+    assert!(!log.contains("a new account"), "{log}");
+
+    let mut second = Server::on(data.path());
+    assert_ne!(first.text("accountToken"), second.text("accountToken"));
+    assert!(second.mint("").await.is_some());
+    let whoami = format!("{}/api/auth/whoami", second.text("url"));
+    let whoami = second.http.get(whoami).bearer_auth(minted);
+    assert_eq!(whoami.send().await.unwrap().status(), 200);
+    let log = second.stop();
+    assert!(log.contains("the token of a new account"), "{log}");
+    let log = Server::on(data.path()).stop();
+    assert!(!log.contains("a new account"), "{log}");
+}
+
+#[tokio::test]
+async fn a_start_whose_user_or_ecosystem_was_deleted_creates_and_names_a_new_one() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::on(data.path());
+    let (account, ecosystem) = (server.text("accountToken"), server.text("ecosystemId"));
+    for (deleted, words) in [
+        (
+            format!("/api/users/{}", server.text("userId")),
+            "a new user now",
+        ),
+        (
+            format!("/api/ecosystems/{ecosystem}"),
+            "a new ecosystem and a new user now",
+        ),
+    ] {
+        assert_eq!(server.status("DELETE", &deleted).await, 204);
+        assert!(server.mint("").await.is_none());
+        let log = server.stop();
+        assert!(!log.contains("was deleted"), "{log}");
+
+        let mut again = Server::on(data.path());
+        assert_eq!(again.text("accountToken"), account);
+        assert!(again.mint("").await.is_some());
+        let log = again.stop();
+        assert!(log.contains("was deleted") && log.contains(words), "{log}");
+
+        // The next start finds what this start has created.
+        server = Server::on(data.path());
+        assert_eq!(again.text("userId"), server.text("userId"));
+    }
+    assert_ne!(server.text("ecosystemId"), ecosystem);
+}
+
+#[tokio::test]
+async fn with_a_host_that_other_machines_can_reach_serve_warns_and_accepts_their_host_names() {
+    let serve =
+        |host| Server::start(&["serve", "--memory", "--port", "0", "--json", "--host", host]);
+    for (host, status, warnings) in [("0.0.0.0", 200, 1), ("127.0.0.2", 421, 0)] {
+        let mut server = serve(host);
+        let ask = server
+            .http
+            .get(server.text("url"))
+            .header("host", "tokenry.example");
+        assert_eq!(ask.send().await.unwrap().status(), status, "{host}");
+        let log = server.stop();
+        let warned = lines(&log, |line| line["level"] == "WARN");
+        assert_eq!(warned.len(), warnings, "{log}");
+        assert!(warned.iter().all(|line| line["host"] == host), "{log}");
+    }
+}
+
+/// How long the tests below let a server wait for a slow client, in milliseconds.
+const PATIENCE: &str = "500";
+
+/// Sends one byte after the other until the server closes the connection. Returns what the server
+/// sent before that.
+fn trickle(mut stream: TcpStream) -> String {
+    let pause = Some(Duration::from_millis(20));
+    stream.set_read_timeout(pause).unwrap();
+    let (mut answer, mut buffer) = (Vec::new(), [0; 1024]);
+    // This takes at most twenty seconds.
+    for _ in 0..1000 {
+        // The server may have closed the connection already. Then the next read reports it.
+        let _ = stream.write_all(b"x");
+        match stream.read(&mut buffer) {
+            Ok(0) => return String::from_utf8(answer).unwrap(),
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                return String::from_utf8(answer).unwrap();
+            }
+            Err(error) => assert!(
+                matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                "{error}"
+            ),
+        }
+    }
+    panic!("the server keeps the connection open");
+}
+
+#[test]
+fn slow_headers_a_slow_body_and_an_idle_connection_have_a_deadline() {
+    let arguments = [
+        "serve",
+        "--memory",
+        "--port",
+        "0",
+        "--json",
+        "--client-patience",
+        PATIENCE,
+    ];
+    let mut server = Server::start(&arguments);
+    assert_eq!(trickle(server.connect("GET /")), "");
+
+    let post = "POST /api/auth/revoke HTTP/1.1\r\nHost: localhost\r\n";
+    let answer = trickle(server.connect(&format!("{post}Content-Length: 100000\r\n\r\n")));
+    assert!(
+        answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+
+    let mut idle = server.connect("GET /openapi.yaml HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    idle.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut answer = String::new();
+    idle.read_to_string(&mut answer)
+        .expect("the server closes the connection");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+
+    let log = server.stop();
+    let slow = lines(&log, |line| line["status"] == 408);
+    assert_eq!(slow.len(), 1, "{log}");
+    assert_eq!(slow[0]["path"], "/api/auth/revoke");
+}
+
+#[test]
+fn a_malformed_chunk_gets_400() {
+    let server = Server::start(&["serve", "--memory", "--port", "0", "--json"]);
+    let post = "POST /api/auth/revoke HTTP/1.1\r\nHost: localhost\r\n";
+    let mut stream = server.connect(&format!("{post}Transfer-Encoding: chunked\r\n\r\nno\r\n"));
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 400");
+}
+
+#[test]
+fn a_client_that_does_not_read_the_response_has_a_deadline() {
+    let arguments = [
+        "serve",
+        "--memory",
+        "--port",
+        "0",
+        "--json",
+        "--client-patience",
+        PATIENCE,
+    ];
+    let server = Server::start(&arguments);
+    // The responses are larger than all buffers between the server and this client.
+    let get = "GET /swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut stream = server.connect(&get.repeat(20));
+    let (_never, paused) = std::sync::mpsc::channel::<()>();
+    // After the server has closed the connection, the client cannot send.
+    let closed = (0..1000).any(|_| {
+        let _ = paused.recv_timeout(Duration::from_millis(20));
+        stream.write_all(b"x").is_err()
+    });
+    assert!(closed, "the server keeps the connection open");
+}
+
+#[tokio::test]
+async fn two_thousand_slow_clients_leave_others_served() {
+    const SLOW: usize = 2000;
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    assert!(
+        files > 2 * SLOW as u64,
+        "this test needs more open files: {files}"
+    );
+    let mut server = Server::with_files("-Sn 256", &["serve", "--memory", "--port", "0", "--json"]);
+    let body = "token=tk_uf_unknown&token_type_hint=access_token";
+    let head = "POST /api/auth/revoke HTTP/1.1\r\nHost: localhost\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\n";
+    let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
+    // Half of the clients send their headers slowly, and half of them their body.
+    let mut slow: Vec<_> = (0..SLOW)
+        .map(|number| {
+            let start = if number % 2 == 0 { "" } else { head.as_str() };
+            let rest = if number % 2 == 0 { &*head } else { body };
+            (server.connect(start), rest.bytes())
+        })
+        .collect();
+    for _ in 0..10 {
+        for (stream, rest) in &mut slow {
+            stream.write_all(&[rest.next().unwrap()]).unwrap();
+        }
+        // A new connection each time.
+        server.http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(3))
+            .build()
+            .unwrap();
+        let token = server
+            .mint("")
+            .await
+            .expect("a response within three seconds");
+        assert!(server.is_active(&token).await);
+    }
+    // The server still waits for the slow clients.
+    let (mut last, rest) = slow.pop().unwrap();
+    last.write_all(&rest.collect::<Vec<_>>()).unwrap();
+    let mut status = [0; 15];
+    last.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn a_server_without_a_free_connection_lets_new_ones_wait() {
+    // 100 open files, of which 64 are reserved.
+    let mut server = Server::with_files(
+        "-n 100",
+        &[
+            "serve",
+            "--memory",
+            "--port",
+            "0",
+            "--json",
+            "--client-patience",
+            PATIENCE,
+        ],
+    );
+    let slow: Vec<_> = (0..200).map(|_| server.connect("G")).collect();
+    assert!(server.mint("").await.is_some());
+    drop(slow);
+    let log = server.stop();
+    let full = lines(&log, |line| line["connections"] == 36);
+    assert!(!full.is_empty(), "{log}");
 }

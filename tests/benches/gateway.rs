@@ -34,7 +34,7 @@ use shared::{
 };
 use tokenry::{
     embedded::{self, Embedded, IDENTITY},
-    gateway,
+    gateway::{self, Limits},
 };
 use tokio::net::TcpListener;
 
@@ -116,7 +116,12 @@ impl Bench {
             .local_addr()
             .expect("the listener has an address")
             .to_string();
-        tokio::spawn(gateway::run(app.clone(), listener, pending()));
+        tokio::spawn(gateway::run(
+            app.clone(),
+            listener,
+            Limits::default(),
+            pending(),
+        ));
         Self {
             address,
             client,

@@ -12,7 +12,7 @@ use tests::{Event, Service, invoke};
 use crate::assert_invalid;
 
 /// Returns the event that an HTTP API sends for a request to mint a user token.
-async fn mint(service: &Service) -> Event {
+pub(crate) async fn mint(service: &Service) -> Event {
     let bob = service.user("bob").await;
     Event::to("create-user-token")
         .header("authorization", &service.account_token)
@@ -20,7 +20,7 @@ async fn mint(service: &Service) -> Event {
 }
 
 /// Returns the event that a REST API (payload 1.0) sends for a request to mint a user token.
-async fn rest_mint(service: &Service) -> Value {
+pub(crate) async fn rest_mint(service: &Service) -> Value {
     let bob = service.user("bob").await;
     json!({
         "resource": "/api/users/{id}/tokens",

@@ -10,7 +10,7 @@ use functions::authorize;
 use lambda_http::{Context, LambdaEvent};
 use serde_json::{Value, json, value::to_raw_value};
 use shared::domain::token::ExpiryType;
-use tests::{Event, Fault, Service};
+use tests::{Event, Fault, Service, invoke};
 use tracing::{
     Dispatch,
     subscriber::{DefaultGuard, NoSubscriber, set_default},
@@ -19,6 +19,7 @@ use tracing::{
 use crate::{
     consume_shortcode::code,
     create_email_token::{BOB, PASSWORD, ask, value, with_bob},
+    events::{mint, rest_mint},
 };
 
 /// The log of the current thread.
@@ -179,6 +180,22 @@ async fn the_line_contains_the_caller_whatever_the_response_is() {
     assert_eq!(value.send(&service.app).await.status, 503);
     service.database.fail_always(None);
     assert_eq!(log.caller("get-email-token-value"), (json!(503), NOBODY));
+}
+
+#[tokio::test]
+async fn the_line_contains_the_route_and_whole_milliseconds() {
+    let service = Service::start().await;
+    let (http, rest) = (mint(&service).await, rest_mint(&service).await);
+    let (log, _guard) = Log::start();
+    for event in [http.json, rest] {
+        let answer = invoke(&service.app, "create-user-token", &event).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = log.take();
+        let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(line["method"], "POST", "{text}");
+        assert_eq!(line["path"], "/api/users/{id}/tokens", "{text}");
+        assert!(line["ms"].is_u64(), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ use shared::{
 };
 use tokenry::{
     embedded::{self, EPHEMERAL, IDENTITY},
-    gateway,
+    gateway::{self, Limits},
 };
 use tokio::net::TcpListener;
 
@@ -131,7 +131,12 @@ impl Service {
             "http://{}",
             listener.local_addr().expect("the listener has an address")
         );
-        tokio::spawn(gateway::run(app.clone(), listener, std::future::pending()));
+        tokio::spawn(gateway::run(
+            app.clone(),
+            listener,
+            Limits::default(),
+            std::future::pending(),
+        ));
         let deployment = app
             .deployment()
             .await

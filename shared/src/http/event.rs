@@ -41,6 +41,10 @@ pub(super) struct Raw {
     pub(super) host: Option<String>,
     /// The path to which the request was sent. It begins with the stage, if the address does.
     pub(super) path: Option<String>,
+    /// The method of the route. The log contains it.
+    pub(super) method: Option<String>,
+    /// The path of the route, with the names of its parameters in braces. The log contains it.
+    pub(super) route: Option<String>,
 }
 
 /// Handles one event of an API Gateway route, for REST and HTTP APIs.
@@ -69,6 +73,11 @@ pub async fn respond(
         _ => (nothing(), Raw::default(), not_a_request as Handler),
     };
     let context = event.context;
+    let known = Raw {
+        method: raw.method.clone(),
+        route: raw.route.clone(),
+        ..Raw::default()
+    };
     let run = async |payload, raw: Raw, handler| {
         let event = LambdaEvent::new(payload, context.clone());
         Adapter::from(service_fn(|mut request: Request| {
@@ -84,7 +93,7 @@ pub async fn respond(
             .await
         {
             Ok(response) => response,
-            Err(_panic) => run(nothing(), Raw::default(), panicked).await,
+            Err(_panic) => run(nothing(), known, panicked).await,
         }
     })
     .await
@@ -119,7 +128,11 @@ impl Raw {
     fn of_http_api(event: &mut ApiGatewayV2httpRequest) -> Self {
         event.raw_path = None;
         event.headers.remove(HOST);
+        let key = event.request_context.route_key.as_deref();
+        let (method, route) = key.and_then(|key| key.split_once(' ')).unzip();
         Self {
+            method: method.map(str::to_owned),
+            route: route.map(str::to_owned),
             host: event.request_context.domain_name.take(),
             path: event.request_context.http.path.clone(),
             query: event.raw_query_string.take().unwrap_or_default(),
@@ -138,7 +151,10 @@ impl Raw {
         let fields = if several.is_empty() { single } else { several };
         let mut query = Serializer::new(String::new());
         query.extend_pairs(fields.iter());
+        let context = &event.request_context;
         Self {
+            method: Some(context.http_method.to_string()),
+            route: context.resource_path.clone(),
             host: event.request_context.domain_name.take(),
             path: event.request_context.path.clone(),
             query: query.finish(),

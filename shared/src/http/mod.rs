@@ -14,7 +14,7 @@ mod response;
 pub mod token;
 pub mod user;
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use lambda_http::{
     Body, Request, RequestExt, Response,
@@ -22,6 +22,7 @@ use lambda_http::{
 };
 use tracing::Instrument;
 
+use self::event::Raw;
 pub use self::{
     address::{is_this_machine, public_url},
     credential::{client_credential, credential, of_header},
@@ -62,6 +63,9 @@ async fn answer(
     let started = std::time::Instant::now();
     let request_id = request.lambda_context().request_id;
     let is_head = request.method() == Method::HEAD;
+    let route = request.extensions().get::<Raw>();
+    let route = route.map(|raw| (raw.method.clone(), raw.route.clone()));
+    let (method, path) = route.unwrap_or_default();
 
     let deadline = Deadline::of_now();
     request.extensions_mut().insert(deadline);
@@ -83,7 +87,7 @@ async fn answer(
         metrics.count(response.status().as_u16(), &request_id, app.now());
     }
     let status = response.status().as_u16();
-    let ms = started.elapsed().as_secs_f64() * 1000.0;
+    let ms = whole_millis(started.elapsed());
     let caller = caller_log::caller();
     let account = caller.as_ref().map(|caller| caller.account.as_str());
     let ecosystem = caller.as_ref().and_then(Verified::ecosystem);
@@ -92,16 +96,22 @@ async fn answer(
     match cause {
         None => {
             tracing::info!(
-                endpoint, status, ms, request_id, account, ecosystem, token_id
+                method, path, status, ms, endpoint, request_id, account, ecosystem, token_id
             );
         }
         Some(cause) => {
             tracing::error!(
-                endpoint, status, ms, request_id, account, ecosystem, token_id, cause
+                method, path, status, ms, endpoint, request_id, account, ecosystem, token_id, cause
             );
         }
     }
     response
+}
+
+/// Returns a duration in milliseconds, rounded.
+pub fn whole_millis(time: Duration) -> u64 {
+    let rounded = time + Duration::from_micros(500);
+    u64::try_from(rounded.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns the time by which this request must be answered.
