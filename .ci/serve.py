@@ -22,13 +22,14 @@ def serving(tokenry, log, data=None, environment=None):
 
     `environment` contains more environment variables for the server.
 
-    Yields the JSON object that the server prints when it is ready.
+    Yields the JSON object that the server prints when it is ready, with the server's process id as
+    `pid`.
     """
     where = ["--data", str(data)] if data else ["--memory"]
     arguments = [tokenry, "serve", *where, "--port", "0", "--json", "--log", "info"]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | (environment or {}))
     try:
-        yield json.loads(process.stdout.readline())
+        yield json.loads(process.stdout.readline()) | {"pid": process.pid}
     finally:
         process.terminate()
         ended = process.wait(timeout=10)
