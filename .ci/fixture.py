@@ -131,7 +131,7 @@ def change_record(item, record):
 
 
 def end_all(items):
-    """Marks tokens as invalid. Also marks e-mail tokens as deleted, because no list has them."""
+    """Marks tokens as invalid. Also marks e-mail tokens as deleted, because no list contains them."""
     for item in items:
         item |= {"active": False} | ({"exists": False} if "record" in item else {})
 

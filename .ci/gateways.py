@@ -5,9 +5,9 @@
 
 TOKENRY is the built command. A SECTION is a heading of the document; by default, the script runs all
 sections of GATEWAYS. It takes each configuration from the document, and replaces only the values that
-the document tells the reader to replace. The gateways reach Tokenry over TLS, except mod_oauth2,
-which cannot be given another root certificate. The script needs nginx, Caddy, openssl, and Apache with
-mod_auth_openidc and mod_oauth2. It writes only to target/gateways.
+the document tells the reader to replace. The gateways reach Tokenry over TLS. Only mod_oauth2
+reaches it over HTTP, because it cannot be given another root certificate. The script needs nginx,
+Caddy, openssl, and Apache with mod_auth_openidc and mod_oauth2. It writes only to target/gateways.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ MODULES = pathlib.Path("/usr/lib/apache2/modules")
 BODY = b"0123456789" * 90_000  # Less than nginx allows by default, and much more than Tokenry allows.
 HEADERS = ("X-Tokenry-Sub", "X-Tokenry-Ecosystem", "X-Tokenry-Holder", "X-Tokenry-Scope", "X-Tokenry-Token-Id")
 
-# A cache for the whole server. It ignores what Tokenry says about caching, and keeps only Tokenry's
-# responses. The configuration of the document must not use it.
+# A cache for the whole server. It stores only Tokenry's responses, and ignores their headers about
+# caching. The configuration of the document must turn the cache off.
 NGINX_CACHE = """
     map $uri $not_tokenry {
         volatile;
@@ -133,7 +133,7 @@ def run_apache(directory, config, port, *names, more=""):
 
 
 def run_openidc(directory, config, port):
-    # The document needs no such line, because the certificate of a real address is valid.
+    # The document does not need this line, because the certificate of a real deployment is trusted.
     return run_apache(directory, config, port, "auth_openidc", more=f"OIDCCABundlePath {WORK}/front/certificate.pem")
 
 
@@ -150,7 +150,7 @@ GATEWAYS = {
 
 
 class Tokenry:
-    """Makes tokens for the checks. All requests go directly to Tokenry."""
+    """Creates tokens for the checks. All requests go directly to Tokenry."""
 
     def __init__(self, start):
         self.url, self.account = start["url"], start["accountToken"]
@@ -277,7 +277,7 @@ def attempt(gateway, tokenry):
     gateway.refuses("an invalid token", 401, "GET", "tk_uf_invalid")
     outside = 401 if apache else 403
     gateway.refuses("a token of another ecosystem", outside, "GET", tokenry.foreign)
-    # The server token belongs to the ecosystem, so introspection calls it active.
+    # The server token belongs to the ecosystem, so introspection reports it as active.
     for method in ("GET", "POST"):
         gateway.refuses(f"{method} with a server token", 403, method, tokenry.other_server)
     gateway.refuses("an account token", outside, "GET", tokenry.account)
@@ -312,7 +312,7 @@ def configuration(heading, values, port):
 
 
 def attempt_without_ecosystem(heading, values, environment, tokenry):
-    """Checks a configuration that names no ecosystem. The response for an account token then lacks one header."""
+    """Checks a configuration without an ecosystem. The response for an account token then lacks one header."""
     name = f"{heading} without `ecosystem`"
     directory, port = WORK / f"{heading.lower()}-without-ecosystem", free_port()
     directory.mkdir()

@@ -6,9 +6,9 @@
 TOKENRY is the built command. The clients are in .ci/oauth: Authlib, requests-oauthlib, fastmcp and
 django-oauth-toolkit (client.py), openid-client, oauth4webapi and token-introspection (client.mjs), and
 the crate oauth2 (main.rs). Each client introspects a valid token, a revoked token and a token of another
-ecosystem, and revokes a token if it can. All clients reach Tokenry through a TLS front, because some of
-them accept only `https:` addresses. The script needs nginx, openssl, Node.js with npm, Rust, and to run
-in the Python environment of .ci/oauth-requirements.txt. It writes only to target/oauth.
+ecosystem. Each client that supports revocation also revokes a token. All clients reach Tokenry through a
+TLS front, because some of them accept only `https:` addresses. The script needs nginx, openssl, Node.js
+with npm, Rust, and the Python environment of .ci/oauth-requirements.txt. It writes only to target/oauth.
 """
 
 import json
@@ -62,7 +62,7 @@ def variables(start, issuer):
         "TOKENS": " ".join(mint(start, f"users/{user}") for _ in range(10)),
         "READER": mint(start, f"users/{user}", "read"),
         "FOREIGN": mint(start, f"users/{other};bob"),
-        # Each language takes the root certificates from another variable.
+        # Each language reads the root certificates from a different variable.
         "CERTIFICATE": root,
         "NODE_EXTRA_CA_CERTS": root,
         "REQUESTS_CA_BUNDLE": root,

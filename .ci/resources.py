@@ -43,7 +43,7 @@ def transformed(template, **parameters):
 
 
 def references(value):
-    """Yields the names that a part of the template refers to. A part is for example a resource."""
+    """Yields the names that a part of the template, such as a resource, refers to."""
     if isinstance(value, list):
         for one in value:
             yield from references(one)

@@ -54,7 +54,7 @@ await check(
   (token) => introspect(methods.ClientSecretBasic, token),
   (token) => revoke(oauth.None(), token),
 );
-// A client with a wrong secret gets the error and the challenge that RFC 6749 demands.
+// A client with a wrong secret gets the error and the challenge that RFC 6749 requires.
 await assert.rejects(introspect(oauth.ClientSecretBasic("wrong"), FOREIGN), (error) => {
   assert.equal(error.name, "WWWAuthenticateChallengeError");
   assert.equal(error.status, 401);

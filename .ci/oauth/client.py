@@ -61,7 +61,7 @@ def authlib():
 
         check(f"Authlib, {method}", introspect, revoke)
 
-    # A public client names itself, and sends no secret.
+    # A public client sends its id, and no secret.
     public = OAuth2Session(CLIENT_ID, token_endpoint_auth_method="none", revocation_endpoint_auth_method="none")
     check("Authlib, public client", introspect, lambda token: public.revoke_token(REVOKE, token).raise_for_status())
     wrong = OAuth2Session(CLIENT_ID, "wrong").introspect_token(INTROSPECT, READER)
@@ -105,7 +105,7 @@ def fastmcp():
 
         check(f"fastmcp, {method}", introspect)
         assert introspect(READER)["scope"] == "read"
-        assert asyncio.run(writers.verify_token(READER)) is None, "a token without the scope is refused"
+        assert asyncio.run(writers.verify_token(READER)) is None, "a token without the scope is rejected"
 
 
 def orders(request):
@@ -141,7 +141,7 @@ def django_oauth_toolkit():
         "Basic": {"RESOURCE_SERVER_INTROSPECTION_CREDENTIALS": (CLIENT_ID, CLIENT_SECRET)},
         "Bearer": {"RESOURCE_SERVER_AUTH_TOKEN": CLIENT_SECRET},
     }.items():
-        # The toolkit keeps an answer for this time, 10 hours by default. With 0, it accepts no token.
+        # The toolkit caches a response for this time, by default for 10 hours. With 0, it accepts no token.
         server = {"RESOURCE_SERVER_INTROSPECTION_URL": INTROSPECT, "RESOURCE_SERVER_TOKEN_CACHING_SECONDS": 1}
         with override_settings(OAUTH2_PROVIDER=server | credential):
             token = next(TOKENS)
@@ -162,7 +162,7 @@ urlpatterns = []
 
 
 def forget():
-    """Moves the end of all answers that the toolkit keeps one second into the past, instead of waiting."""
+    """Lets all responses in the toolkit's cache expire a second earlier, so that the test does not wait."""
     from datetime import timedelta
 
     from django.db.models import F
@@ -170,7 +170,7 @@ def forget():
 
     tokens = get_access_token_model().objects
     longest = max(tokens.values_list("expires", flat=True))
-    assert longest <= django.utils.timezone.now() + timedelta(seconds=1), "the toolkit keeps answers longer"
+    assert longest <= django.utils.timezone.now() + timedelta(seconds=1), "the toolkit caches a response for at most a second"
     tokens.update(expires=F("expires") - timedelta(seconds=1))
 
 
