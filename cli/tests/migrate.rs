@@ -52,7 +52,10 @@ async fn served_copy(fixture: &str) -> (String, tempfile::TempDir) {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port is free");
-    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let endpoint = format!(
+        "http://{}",
+        listener.local_addr().expect("the listener has an address")
+    );
     let database = database.expect("the database can be opened");
     tokio::spawn(dynoxide::server::serve_on(listener, database));
     (endpoint, directory)
@@ -68,7 +71,11 @@ async fn a_migration_prints_a_new_token_for_each_account_once_and_then_the_resul
     let (endpoint, directory) = served().await;
     let contents = std::fs::read(format!("{FIXTURE}/contents.json")).expect("the list exists");
     let contents: Value = serde_json::from_slice(&contents).expect("the list is JSON");
-    let account = |n: usize| contents["accounts"][n]["id"].as_str().expect("an id");
+    let account = |n: usize| {
+        contents["accounts"][n]["id"]
+            .as_str()
+            .expect("the id is a string")
+    };
 
     let (code, lines) = migrate(&endpoint, &["--prepare"]).await;
     assert_eq!((code, lines.len()), (Some(1), 1), "{lines:?}");
@@ -117,7 +124,9 @@ async fn a_tag_key_can_be_added_only_after_the_first_step_of_the_migration() {
     assert!(lines[0].contains("tokenry migrate"), "{lines:?}");
     let contents = std::fs::read(format!("{FIXTURE}/contents.json")).expect("the list exists");
     let contents: Value = serde_json::from_slice(&contents).expect("the list is JSON");
-    let account = contents["accounts"][0]["id"].as_str().expect("an id");
+    let account = contents["accounts"][0]["id"]
+        .as_str()
+        .expect("the id is a string");
     let prepare = ["--prepare", "--json", "--first-account", account];
     assert_eq!(migrate(&endpoint, &prepare).await.0, Some(0));
     let (code, lines) = add().await;
@@ -134,7 +143,12 @@ async fn an_export_contains_what_is_stored_about_a_user_and_no_secret() {
     let key = format!("file:{}/value-key", directory.path().display());
     let (code, lines) = migrate(&endpoint, &["--json", "--value-key", &key]).await;
     assert_eq!(code, Some(0), "{lines:?}");
-    let list = |name: &str| contents[name].as_array().expect("a list").clone();
+    let list = |name: &str| {
+        contents[name]
+            .as_array()
+            .expect("the field is a list")
+            .clone()
+    };
     let users = list("users");
     let named = |name: &str| {
         let id = |user: &&Value| user["id"].as_str().is_some_and(|id| id.ends_with(name));
@@ -142,7 +156,7 @@ async fn an_export_contains_what_is_stored_about_a_user_and_no_secret() {
     };
     for (name, tokens) in [(";ben", 1), (";cleo", 1), (";ada", 7)] {
         let user = named(name);
-        let id = user["id"].as_str().expect("an id");
+        let id = user["id"].as_str().expect("the id is a string");
         let (code, lines) = tokenry(&endpoint, &["user", "export", id]).await;
         assert_eq!(code, Some(0), "{lines:?}");
         let text = lines.join("\n");
@@ -150,14 +164,14 @@ async fn an_export_contains_what_is_stored_about_a_user_and_no_secret() {
         assert_eq!(export["user"]["id"], id);
         assert_eq!(export["listEntry"]["listed"], id);
         assert_eq!(export["user"]["email"]["given"], user["email"], "{export}");
-        let exported = export["tokens"].as_array().expect("a list");
+        let exported = export["tokens"].as_array().expect("the field is a list");
         assert!(exported.len() >= tokens, "{export}");
         assert_eq!(export["password"].is_object(), user["password"].is_string());
         for secret in ["hash", "sealed\"", "epoch", "born", "tk_", "argon2"] {
             assert!(!text.contains(secret), "{secret}: {text}");
         }
     }
-    let gone = named(";otto")["id"].as_str().expect("an id");
+    let gone = named(";otto")["id"].as_str().expect("the id is a string");
     let (code, lines) = tokenry(&endpoint, &["user", "export", gone]).await;
     assert_eq!(
         (code, lines),

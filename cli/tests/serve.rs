@@ -210,15 +210,16 @@ async fn a_restart_prints_the_same_ids_and_tokens_stay_valid() {
 #[tokio::test]
 async fn data_of_an_earlier_release_is_migrated_and_start_json_gets_a_new_account_token() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema-1");
-    let data = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("the directory is created");
     for file in ["database.sqlite", "value-key", "start.json"] {
-        std::fs::copy(fixture.join(file), data.path().join(file)).expect("a copy");
+        std::fs::copy(fixture.join(file), data.path().join(file))
+            .expect("the fixture can be copied");
     }
-    let contents = std::fs::read(fixture.join("contents.json")).expect("the list");
-    let contents: Value = serde_json::from_slice(&contents).expect("JSON");
+    let contents = std::fs::read(fixture.join("contents.json")).expect("the list exists");
+    let contents: Value = serde_json::from_slice(&contents).expect("the list is JSON");
     let read = |file: &str| {
         let text = std::fs::read(data.path().join(file)).expect("the file exists");
-        serde_json::from_slice::<Value>(&text).expect("JSON")
+        serde_json::from_slice::<Value>(&text).expect("the file is JSON")
     };
     let before = read("start.json");
 
@@ -227,14 +228,14 @@ async fn data_of_an_earlier_release_is_migrated_and_start_json_gets_a_new_accoun
     assert_eq!(server.line["ecosystemId"], before["ecosystemId"]);
     assert_ne!(before["accountToken"], token.as_str());
     assert_eq!(read("start.json")["accountToken"], token.as_str());
-    for old in contents["tokens"].as_array().expect("a list") {
+    for old in contents["tokens"].as_array().expect("the field is a list") {
         assert!(
             !server
-                .is_active(old["token"].as_str().expect("a token"))
+                .is_active(old["token"].as_str().expect("the token is a string"))
                 .await
         );
     }
-    let minted = server.mint("").await.expect("a token");
+    let minted = server.mint("").await.expect("the server creates a token");
     assert!(server.is_active(&minted).await);
     let log = server.stop();
     assert!(
@@ -245,7 +246,9 @@ async fn data_of_an_earlier_release_is_migrated_and_start_json_gets_a_new_accoun
     assert!(!log.contains("tk_"), "{log}");
 
     // The other account gets a new token in a file. A restart changes nothing.
-    let other = contents["accounts"][1]["id"].as_str().expect("an id");
+    let other = contents["accounts"][1]["id"]
+        .as_str()
+        .expect("the id is a string");
     let new = read("new-account-tokens.json");
     let server = Server::on(data.path());
     assert_eq!(server.text("accountToken"), token);
@@ -253,19 +256,23 @@ async fn data_of_an_earlier_release_is_migrated_and_start_json_gets_a_new_accoun
     let answer = server
         .http
         .post(format!("{}/api/ecosystems", server.text("url")))
-        .header("authorization", new[other].as_str().expect("a token"))
+        .header(
+            "authorization",
+            new[other].as_str().expect("the token is a string"),
+        )
         .send()
         .await;
-    assert_eq!(answer.expect("a response").status(), 201);
+    assert_eq!(answer.expect("the server sends a response").status(), 201);
     assert!(server.is_active(&minted).await);
 }
 
 #[test]
 fn a_migration_from_version_2_is_logged_once() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema-2");
-    let data = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("the directory is created");
     for file in ["database.sqlite", "value-key", "start.json"] {
-        std::fs::copy(fixture.join(file), data.path().join(file)).expect("a copy");
+        std::fs::copy(fixture.join(file), data.path().join(file))
+            .expect("the fixture can be copied");
     }
     let migrated = || {
         let log = Server::on(data.path()).stop();

@@ -31,9 +31,11 @@ impl Server {
             .spawn()
             .expect("the command starts");
         let mut line = String::new();
-        let stdout = child.stdout.take().expect("standard output");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let start = serde_json::from_str(&line).expect("one line of JSON");
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("the server prints a line");
+        let start = serde_json::from_str(&line).expect("the line is JSON");
         Self { child, start }
     }
 
@@ -47,10 +49,13 @@ impl Server {
             .body(body.to_string())
             .send()
             .await
-            .expect("a response");
+            .expect("the server sends a response");
         let status = answer.status().as_u16();
-        let body = answer.text().await.expect("text");
-        (status, serde_json::from_str(&body).expect("JSON"))
+        let body = answer.text().await.expect("the body is text");
+        (
+            status,
+            serde_json::from_str(&body).expect("the body is JSON"),
+        )
     }
 
     /// Logs in and returns the value of the e-mail token.
@@ -72,9 +77,14 @@ impl Drop for Server {
 /// Serves the database of a data directory. Returns the URL. No other process may use the database.
 async fn database(data: &Path) -> String {
     let file = data.join("database.sqlite");
-    let database = Database::new(file.to_str().unwrap()).expect("a database");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let database = Database::new(file.to_str().unwrap()).expect("the database can be opened");
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let endpoint = format!(
+        "http://{}",
+        listener.local_addr().expect("the listener has an address")
+    );
     tokio::spawn(dynoxide::server::serve_on(listener, database));
     endpoint
 }
@@ -102,11 +112,11 @@ async fn value_key(endpoint: &str, data: &Path, key: &str, arguments: &[&str]) -
 
 fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+    String::from_utf8(output.stdout.clone()).expect("the output is UTF-8")
 }
 
 fn refused(output: &Output) -> String {
-    let line = String::from_utf8(output.stderr.clone()).expect("UTF-8");
+    let line = String::from_utf8(output.stderr.clone()).expect("the error output is UTF-8");
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(output.stdout.is_empty());
     assert_eq!(line.lines().count(), 1, "{line}");

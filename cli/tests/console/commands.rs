@@ -62,7 +62,7 @@ fn ecosystems_and_environments_are_created_and_deleted() {
     assert_eq!(line, format!("Ecosystem with id {id} does not exist."));
 }
 
-/// The failure of a command that changes properties, but was given none.
+/// The error message of an update command without an option that changes something.
 const NOTHING: &str = "nothing to change: give at least one option; --help lists them";
 
 #[test]

@@ -131,7 +131,7 @@ fn the_options_may_stand_before_and_after_each_subcommand() {
         let user: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(text(&user, "id"), serve.user_id);
     }
-    // The last one counts.
+    // If an option is given twice, the last value is used.
     let twice = [&["--url", "http://127.0.0.1:1"][..], &words, &options].concat();
     assert_eq!(run(tokenry(serve.home.path(), &twice), "").code, 0);
 }
@@ -187,7 +187,7 @@ fn with_json_an_error_is_one_line_of_json_with_the_same_exit_code() {
     // An error that is not a response has only the message and the exit code.
     let unreachable = error(5, &["user", "get", user, "--url", "http://127.0.0.1:1"]);
     assert_eq!(unreachable.as_object().unwrap().len(), 2, "{unreachable}");
-    // The same holds for arguments that are invalid.
+    // This is also true for an invalid argument.
     assert_eq!(
         error(2, &["user", "get", "bob"]),
         json!({

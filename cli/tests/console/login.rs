@@ -211,7 +211,7 @@ fn a_name_selects_a_profile_and_a_path_selects_a_file() {
         );
     }
     assert_eq!(fs::read_dir(&profiles).unwrap().count(), 3);
-    // A command that needs no profile does not check its name.
+    // A command that needs no profile does not check the profile's name.
     let mut command = serve.command(&["revoke"]);
     command.env("TOKENRY_PROFILE", "a b");
     assert_eq!(run(command, "rubbish").code, 0);
@@ -250,7 +250,7 @@ fn logout_removes_the_profile_and_revokes_its_token_only_on_request() {
     assert!(!path.exists());
     assert_eq!(serve.json_with(&token, &["introspect"])["active"], true);
 
-    // The variables do not matter: `logout` revokes the token of the profile.
+    // `logout` ignores the token in the variables. It revokes the token of the profile.
     assert_eq!(serve.log_in(&token).code, 0);
     assert_eq!(
         serve.ok(&["logout", "--revoke"]),

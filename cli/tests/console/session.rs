@@ -11,8 +11,8 @@ use crate::{
 const EMAIL: &str = "bob@example.com";
 const SESSION: &str = r#"{"token":"tk_us_new","tokenId":"01","userId":"C58521fd8a5d9b5cc21987501;bob","expiryType":"SlidingTtl","expiresAt":"2030-01-01T00:00:00Z","scope":"read"}"#;
 
-/// Runs a command with this token and input against a server that sends this response. Returns the
-/// result and the request.
+/// Runs a command with a token and this input, against a server that sends this response. Returns
+/// the result and the request.
 fn exchange(arguments: &[&str], input: &str, response: &str) -> (crate::Ran, String) {
     let (url, sent) = server(1, response);
     let home = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn a_user_has_a_session_for_each_log_in_and_revokes_it() {
     let laptop = serve.json_with(password, &[&create[..], &fixed].concat());
     assert_eq!(laptop["expiryType"], "FixedTtl");
 
-    // Each session is a token of its own, with which its user is logged in.
+    // Each session is a separate token of the user.
     let whoami = serve.json_with(&text(&phone, "token"), &["whoami", "--token-file", "-"]);
     assert_eq!(
         (&whoami["sub"], &whoami["expiry_type"]),
