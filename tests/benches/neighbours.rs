@@ -1,4 +1,4 @@
-//! Shows that an attack on one tenant does not disturb another one:
+//! Shows that an attack on one tenant does not disturb another tenant:
 //! `cargo bench -p tests --bench neighbours`.
 //!
 //! An attacker sends requests with forged, dead (revoked) or valid server tokens of tenant A, at
@@ -80,8 +80,8 @@ struct Answered {
     took: Duration,
 }
 
-/// Sends an introspection and does not check the response against `openapi.yaml`, which would take
-/// most of the bench's time.
+/// Sends an introspection. Does not check the response against `openapi.yaml`, because the check
+/// would take most of the bench's time.
 async fn introspect(app: &App, credential: &str, token: &str) -> Answered {
     let event = Event::to("introspect-token").header("authorization", credential);
     let event = event.form(&format!("token={token}"));
@@ -93,9 +93,11 @@ async fn introspect(app: &App, credential: &str, token: &str) -> Answered {
     let event = LambdaEvent::new(payload, Context::default());
     let Ok(answer) = respond(app, name, handler, event).await;
     let answer = json!(answer);
-    let status = answer["statusCode"].as_u64().expect("a status");
+    let status = answer["statusCode"]
+        .as_u64()
+        .expect("the response has a status");
     Answered {
-        status: u16::try_from(status).expect("a status"),
+        status: u16::try_from(status).expect("the status is valid"),
         retry_after: !answer["headers"]["retry-after"].is_null(),
         took: started.elapsed(),
     }
@@ -117,7 +119,8 @@ async fn back_end(environments: &[App], tenant: &Tenant, during: Duration) -> Ve
 /// owner.
 fn reads(calls: &[Call], tenant: &Tenant) -> Vec<usize> {
     let texts: Vec<_> = calls.iter().map(|call| call.request.to_string()).collect();
-    let id = |token: &str| Key::of(&PlainToken::parse(token).expect("a token")).item;
+    let id =
+        |token: &str| Key::of(&PlainToken::parse(token).expect("the token is well-formed")).item;
     let reads = |[server, user]: &[String; 2]| {
         let ids = [id(server), id(user)];
         let is_own = |text: &&String| ids.iter().any(|id| text.contains(id));
@@ -131,7 +134,7 @@ fn forged(token: &str) -> String {
     let (covered, _) = token.split_at(token.len() - 6);
     // The last 11 digits encode 4 random bytes and the tag.
     let (rest, last) = covered.split_at(covered.len() - 11);
-    let number = base62::decode(last).expect("base62") ^ (1 << 32);
+    let number = base62::decode(last).expect("the digits are base62") ^ (1 << 32);
     let covered = format!("{rest}{:0>11}", base62::encode_fmt(number));
     let sum = crc32fast::hash(covered.as_bytes());
     format!("{covered}{:0>6}", base62::encode_fmt(sum))
@@ -226,7 +229,7 @@ async fn attack(
     Outcome { row, failed }
 }
 
-// One thread, because only then the clock of the runtime can be paused.
+// The runtime has only one thread, because only such a runtime can pause its clock.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let service = Service::start().await;

@@ -117,7 +117,7 @@ impl Database {
     /// # Panics
     /// If the embedded database cannot be created.
     pub fn of_this_run() -> Self {
-        let embedded = || Store::Embedded(Embedded::in_memory().expect("a database"));
+        let embedded = || Store::Embedded(Embedded::in_memory().expect("the database is created"));
         Self {
             store: Endpoint::of_this_run().map_or_else(embedded, Store::Endpoint),
             state: Arc::default(),
@@ -356,7 +356,7 @@ fn cancelled<'a>(codes: impl Iterator<Item = &'a str>) -> HttpResponse {
 }
 
 fn answer(status: u16, body: String) -> HttpResponse {
-    let status = StatusCode::try_from(status).expect("a status");
+    let status = StatusCode::try_from(status).expect("the status is valid");
     HttpResponse::new(status, SdkBody::from(body))
 }
 

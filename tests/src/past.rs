@@ -166,7 +166,8 @@ impl Service {
     /// # Panics
     /// If the item cannot be read.
     pub async fn token_item(&self, owner: impl Into<OwnerKey>, id: &str) -> Option<Item> {
-        let key = serde_dynamo::to_item(token_key(owner, id)).expect("a key");
+        let key =
+            serde_dynamo::to_item(token_key(owner, id)).expect("the key can be written as an item");
         let call = self.client.get_item().table_name(&self.tables.identity);
         let read = call.set_key(Some(key)).consistent_read(true).send().await;
         self.database.take_calls();
@@ -203,7 +204,7 @@ impl Service {
         for items in items.chunks(25) {
             let puts = items.iter().map(|item| {
                 let put = PutRequest::builder().set_item(Some(item.clone()));
-                let put = put.build().expect("a put");
+                let put = put.build().expect("the put has an item");
                 WriteRequest::builder().put_request(put).build()
             });
             let call = self.client.batch_write_item();
@@ -233,7 +234,8 @@ impl Service {
     /// # Panics
     /// If the item cannot be written.
     pub async fn put_old_mark(&self, owner: impl Into<OwnerKey>, id: &str) {
-        let mut item: Item = serde_dynamo::to_item(token_key(owner, id)).expect("a key");
+        let mut item: Item =
+            serde_dynamo::to_item(token_key(owner, id)).expect("the key can be written as an item");
         let expires_at = self.app.now().seconds().plus(3600).0.to_string();
         item.insert("expires_at".to_owned(), AttributeValue::N(expires_at));
         self.put_identity_item(item).await;
@@ -244,7 +246,10 @@ impl Service {
     /// # Panics
     /// If the item does not exist or cannot be written.
     pub async fn forget_of_token(&self, owner: impl Into<OwnerKey>, id: &str, names: &[&str]) {
-        let mut item = self.token_item(owner, id).await.expect("a token");
+        let mut item = self
+            .token_item(owner, id)
+            .await
+            .expect("the token has an item");
         for name in names {
             item.remove(*name);
         }
@@ -340,7 +345,7 @@ impl Service {
                 .set_exclusive_start_key(start)
                 .send()
                 .await
-                .expect("the user's items");
+                .expect("the items are read");
             items.extend(page.items.unwrap_or_default());
             start = page.last_evaluated_key;
             if start.is_none() {
