@@ -77,7 +77,10 @@ async fn user_in(service: &Service, answer: &Answer, credential: &str) -> String
     assert_eq!(answer.status, 200, "{answer:?}");
     let token = datum(answer)["token"].as_str().unwrap().to_owned();
     let claims = service.introspect_as(credential, &token).await.json();
-    claims["sub"].as_str().expect("a valid token").to_owned()
+    claims["sub"]
+        .as_str()
+        .expect("the token is valid")
+        .to_owned()
 }
 
 #[tokio::test]

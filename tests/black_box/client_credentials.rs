@@ -76,7 +76,7 @@ async fn a_client_sees_only_the_tokens_that_its_secret_allows() {
     let token = service.mint(&bob, "").await.token();
     let elsewhere = service.another_ecosystem().await;
     let (_, elsewhere) = service.server_token(&elsewhere).await;
-    // The id is not compared: it gives no access.
+    // Tokenry does not compare the id, so the id gives no access.
     let ecosystem = service.ecosystem.id.as_str();
     let inactive = json!({ "active": false });
     let answer = with_header(
@@ -121,7 +121,7 @@ async fn an_invalid_secret_gets_a_401_with_the_challenge_basic() {
         ":".to_owned(),
         "app".to_owned(),
         "app:".to_owned(),
-        // The id is missing, or the secret is not the whole rest.
+        // The id is missing, or the text after the first colon is not exactly the secret.
         format!(":{server}"),
         server.clone(),
         format!("app:{server}:"),

@@ -1,5 +1,5 @@
-//! Tests of `POST /api/auth/sessions`. The tests of log-in check this endpoint too, as far as the
-//! two endpoints do the same ([`tests::LOG_INS`]).
+//! Tests of `POST /api/auth/sessions`. The tests that use [`tests::LOG_INS`] check what this
+//! endpoint and `POST /_/user-token/value` have in common.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn send(service: &Service, credential: &str, fields: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn each_log_in_creates_a_session_that_every_use_renews_until_its_last_end() {
+async fn each_log_in_creates_a_session_that_every_use_renews_until_its_max_ttl() {
     let (service, bob) = with_bob().await;
     let body = json!({ "email": BOB, "password": PASSWORD, "name": "phone" }).to_string();
     let request = service.request("POST", PATH);
@@ -175,7 +175,7 @@ async fn the_settings_are_the_defaults_and_the_maxima_of_a_session() {
 }
 
 #[tokio::test]
-async fn a_time_above_the_settings_gets_a_400_only_after_the_correct_password_and_is_no_failure() {
+async fn a_time_above_the_settings_gets_a_400_only_after_the_correct_password_and_is_not_counted() {
     let (service, _) = with_bob().await;
     let settings = json!({ "sessionTtl": 100, "sessionMaxTtl": 300 });
     assert_eq!(change(&service, &settings).await.status, 200);
@@ -346,7 +346,7 @@ async fn only_a_back_end_that_manages_e_mail_tokens_chooses_the_scope_of_an_admi
         .set_scope(&service.ecosystem.id, &id, "tokenry:tokens:write")
         .await;
     for _ in 0..12 {
-        // The attempt is not a failed one.
+        // These attempts do not count as failed attempts.
         let refused = send(
             &service,
             &server,
@@ -372,7 +372,7 @@ async fn only_a_back_end_that_manages_e_mail_tokens_chooses_the_scope_of_an_admi
 }
 
 #[tokio::test]
-async fn a_full_user_gets_a_409_only_with_the_correct_password_and_the_attempt_is_no_failure() {
+async fn a_full_user_gets_a_409_only_with_the_correct_password_and_is_not_counted() {
     let (service, bob) = with_bob().await;
     change(&service, &json!({ "maxTokensPerUser": 1 })).await;
     let first = session(&send(&service, "", json!({})).await);
@@ -390,7 +390,7 @@ async fn a_full_user_gets_a_409_only_with_the_correct_password_and_the_attempt_i
     assert_eq!(
         service.token_items(&bob).await.len(),
         2,
-        "one of them is a record"
+        "one of them is the record of the revoked session"
     );
 }
 
@@ -432,7 +432,7 @@ fn last(calls: &[tests::Call], operation: &str) -> Option<usize> {
 async fn concurrent_changes_of_the_user_leave_no_wrong_session_in_300_rounds() {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the change begins at some time in a log-in"
+        reason = "in each round, the change begins at another time of the log-in"
     )]
     async fn wait(milliseconds: u64) {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -507,7 +507,7 @@ async fn concurrent_changes_of_the_user_leave_no_wrong_session_in_300_rounds() {
             }
             _ => assert!(!active, "{about}"),
         }
-        // No session is valid that the test does not know.
+        // The test knows all valid sessions.
         let path = format!("/api/users/{bob}/tokens");
         let listed = service.manage("GET", &path, "").await.json();
         let listed = listed["tokens"].as_array().unwrap().len();

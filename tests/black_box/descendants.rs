@@ -64,7 +64,7 @@ impl Scene {
         Self { service, bob, key }
     }
 
-    /// Returns a scene in which `bob` has an e-mail token, and this token.
+    /// Returns a scene in which `bob` has an e-mail token. Also returns this token.
     async fn of_e_mail_token() -> (Self, Made) {
         let (service, bob) = with_bob().await;
         let made = datum(&ask(&service, "POST", &json!({ "email": BOB })).await);
@@ -93,8 +93,7 @@ impl Scene {
         made.json()["shortcode"].as_str().unwrap().to_owned()
     }
 
-    /// Creates a code with the token `maker`, and exchanges the code. Returns the new token, whose
-    /// maker is the token `maker`.
+    /// Creates a code with the token `maker`, and exchanges the code. Returns the new token.
     async fn child(&self, maker: &Made) -> Made {
         let code = self.code(&maker.token).await;
         let made = Made::of(&consume(&self.service, &code).await);
@@ -639,7 +638,7 @@ async fn the_eraser_finishes_a_revocation_that_ran_out_of_time() {
             let password = crate::create_email_token::PASSWORD;
             let log_in = service.log_in("192.0.2.1", BOB, password).await;
             assert_eq!(log_in.status, 200, "{log_in:?}");
-            // The new e-mail token does not end what the old one made, and the eraser does not.
+            // Neither the log-in nor the eraser ends the descendants of the old e-mail token.
             erase_all(service).await;
             assert!(scene.is_active(&child).await);
         }
@@ -672,7 +671,7 @@ async fn each_of_5000_descendants_is_invalid_when_the_revocation_gets_its_204() 
     let service = &scene.service;
     let root = scene.mint().await;
     let count = rounds(5000) as usize;
-    // Each tenth token has made the nine tokens after it.
+    // Every tenth token has made the nine tokens after it.
     let maker = |number: usize| (!number.is_multiple_of(10)).then_some(number / 10 * 10);
     scene.make_family(&root, count, maker).await;
     let other = scene.mint().await;

@@ -255,8 +255,8 @@ async fn a_user_who_was_created_again_keeps_everything_of_the_new_life() {
     let bob = format!("{};bob", service.ecosystem.id);
     let path = format!("/api/users/{bob}");
     let body = json!({ "email": "bob@example.com", "password": PASSWORD });
-    // A life has an e-mail token, a token that was revoked singly, and a token that another one
-    // made.
+    // In each life, the user has an e-mail token, a token that was revoked singly, and a token that
+    // another one made.
     let live = async || {
         put(&service, &bob, &body).await;
         ask(&service, "POST", &json!({ "email": "bob@example.com" })).await;
@@ -296,7 +296,7 @@ async fn a_user_who_was_created_again_keeps_everything_of_the_new_life() {
     assert!(gone.is_empty(), "{gone:#?}");
     let rest: Vec<_> = left.difference(&present).collect();
     assert!(rest.is_empty(), "{rest:#?}");
-    // Of the old life, only the items remain that do not belong to the user.
+    // Of the items of the old life, only those that do not belong to the user remain.
     let other = left.len() - new_life.len();
     assert_eq!(
         other, 6,
@@ -313,8 +313,9 @@ async fn items_named(service: &Service, sort_key: &str) -> Vec<Item> {
     items
 }
 
-/// Stores an item while a read with a transaction waits for it, as DynamoDB's reads do: such a read
-/// is rejected while another transaction is writing the item.
+/// Stores an item as the last write of a transaction. Before the write, waits until the eraser
+/// sends a `TransactGetItems`, but at most a second. DynamoDB rejects this read while a transaction
+/// is writing the item.
 async fn complete_transaction(service: &Service, item: Item) {
     let waits = async { service.database.has_arrived("TransactGetItems").await };
     let _ = tokio::time::timeout(Duration::from_secs(1), waits).await;
@@ -364,7 +365,7 @@ async fn an_item_that_a_new_life_replaces_while_the_eraser_deletes_it_stays() {
         put(&service, &bob, &body).await;
         let mut old = items_named(&service, "password").await;
         delete(&service, &path).await;
-        // A request of before the deletion stores the old password late.
+        // A request from before the deletion stores the old password after the deletion.
         if !has_incarnation {
             old[0].remove("born");
         }
@@ -396,7 +397,7 @@ async fn erasures_that_are_older_than_12_hours_after_a_run_are_late() {
     let _paused = pause();
     for (advance, late) in [(12 * 60 * 60 - 1, 0), (1, 1)] {
         service.clock.advance(advance);
-        // The run has no time.
+        // The time of the run is over at its start.
         let until = Deadline::after(Duration::ZERO);
         let erased = functions::erase::handle(&service.app, until).await.unwrap();
         assert_eq!((erased.queued, erased.finished, erased.late), (1, 0, late));
@@ -471,8 +472,8 @@ async fn the_links_of_ended_tokens_are_erased_after_a_revocation_of_all_tokens()
     delete(&service, &format!("/api/users/{bob}/tokens")).await;
     assert_eq!(erase(&service.app).await.unwrap().queued, 1);
 
-    // Of another family, a child has ended, and another child has ended but has made a token that
-    // is valid.
+    // In another family, two children of the root have ended. One of them has made a token that is
+    // still valid.
     let root = mint(&service, "create-user-token", "id", &bob).await;
     let (ended, maker) = (child_of(&root).await, child_of(&root).await);
     let made = child_of(&maker).await;
@@ -527,7 +528,7 @@ async fn whatever_is_left_of_a_user_is_erased_after_the_migration() {
         leave_only(&service, &bob, kept).await;
         let left = keys(&service).await;
         assert!(left.iter().any(|key| key.contains(kept)), "{kept}");
-        // The migration can run again when the version is 3 already.
+        // The migration can also run if the version is already 3.
         let right = MayWrite::of_operator();
         migrate::lists::list_all(&service.app, right).await.unwrap();
         erase_all(&service).await;
@@ -594,7 +595,7 @@ async fn what_a_revocation_of_all_tokens_leaves_is_erased() {
         0,
         "{made} was erased"
     );
-    // A revocation that leaves nothing queues nothing.
+    // A revocation that leaves no items queues no erasure.
     delete(&service, &format!("/api/users/{bob}/tokens")).await;
     assert_eq!(erase(&service.app).await.unwrap().queued, 0);
 }
@@ -619,7 +620,7 @@ async fn an_erasure_stays_in_the_queue_for_20_minutes_and_erases_what_is_stored_
         );
         assert_eq!(service.token_items(&bob).await.len(), 0);
         service.clock.advance(SETTLED / 3 - 1);
-        // A request of before the deletion stores the token again.
+        // A request from before the deletion stores the token again.
         service.put_identity_items(late.clone()).await;
     }
     service.clock.advance(3);
@@ -702,7 +703,7 @@ async fn the_users_of_a_deleted_environment_are_erased_and_others_stay() {
         environments.push((environment, users));
     }
     let [(deleted, gone), (_, stay)] = &environments[..] else {
-        panic!("there are two environments");
+        panic!("expected two environments");
     };
     let (_, unused) = code(&service, json!({ "environmentId": deleted })).await;
     delete(&service, &format!("/api/environments/{deleted}")).await;
@@ -713,8 +714,8 @@ async fn the_users_of_a_deleted_environment_are_erased_and_others_stay() {
     for user in stay {
         assert_eq!(service.token_items(user).await.len(), 1);
     }
-    // The other environment and its entry, and of each of its users the record, the entry and the
-    // token.
+    // The other environment and its entry remain. The record, the entry and the token of each of
+    // its users remain too.
     assert_eq!(keys(&service).await.difference(&before).count(), 2 + 20 * 3);
     assert_eq!(attempt(&unused).send(&service.app).await.status, 404);
 }

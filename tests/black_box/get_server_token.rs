@@ -99,7 +99,8 @@ async fn an_unknown_token_and_the_token_of_somebody_else_get_the_same_404() {
     let ecosystem = service.ecosystem.id.as_str();
     let text = format!("Ecosystem with id {ecosystem} does not exist.");
     assert_unknown(&answer, &text);
-    // Only an account looks at server tokens, and a server not even at its own one.
+    // Only an account token may read the record of a server token. A server token may not even read
+    // its own record.
     let answer = service
         .call(&own.token, "GET", &path(&service, &own.id), "")
         .await;

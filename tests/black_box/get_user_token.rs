@@ -63,7 +63,7 @@ pub(crate) fn id_of(token: &str) -> String {
     PlainToken::parse(token).unwrap().id().to_string()
 }
 
-/// Revokes a token with RFC 7009.
+/// Revokes a token with `POST /api/auth/revoke`, without another credential.
 pub(crate) async fn revoke_itself(service: &Service, token: &str) {
     let revoke = Event::to("revoke-token").form(&format!("token={token}"));
     assert_eq!(revoke.send(&service.app).await.status, 200);
@@ -363,7 +363,7 @@ async fn the_state_of_a_sliding_token_is_the_state_at_the_moment_of_the_response
     service.clock.advance(60);
     service.database.take_calls();
     assert_eq!(record(&service, &bob, &minted.id).await["state"], "expired");
-    // To look at a token changes nothing, so it does not end the token permanently.
+    // A request for the record changes nothing, so it does not end the token permanently.
     assert_eq!(service.database.take_operations(), ["BatchGetItem"]);
     // A use from the last second before the expiry arrives late.
     service.clock.go_back(1);

@@ -143,7 +143,7 @@ async fn a_use_of_each_kind_of_token_is_stored_once_in_60_to_75_minutes() {
             assert_eq!(item(&service, &token).await, Some(expected));
         }
         let [first, second] = intervals[..] else {
-            panic!("there are two intervals");
+            panic!("expected two intervals");
         };
         assert!((3600..4500).contains(&second), "{second}");
         assert_eq!(first, second);

@@ -247,8 +247,8 @@ async fn an_unknown_user_or_ecosystem_gets_a_404_and_an_invalid_query_gets_a_400
     }
 }
 
-/// Stores this many tokens that are older than all others of the user, and that were ended by an
-/// epoch.
+/// Stores this many tokens that are older than all others of the user, and that a change of the
+/// user's epoch ended. Returns a lower bound of their size in bytes.
 async fn put_dead_tokens(service: &Service, user: &str, count: u32) -> usize {
     let template = service.token_items(user).await.remove(0);
     let mut bytes = 0;
@@ -260,7 +260,7 @@ async fn put_dead_tokens(service: &Service, user: &str, count: u32) -> usize {
         item
     };
     let items: Vec<_> = (0..count).map(dead).collect();
-    // A lower bound of the size: the names of the attributes, and the hash.
+    // Counts only the names of the attributes, and the hash.
     for item in &items {
         bytes += item.keys().map(String::len).sum::<usize>() + 32;
     }
@@ -355,7 +355,7 @@ async fn a_page_is_short_after_half_a_second() {
         .query("limit=50");
     let mut queries = Vec::new();
     for millis in [0, 200] {
-        // Each look at the clock takes this long.
+        // Each time the service reads the clock, this much time passes.
         let looks = AtomicU64::new(0);
         let start = service.clock.seconds() * 1000;
         let clock = Clock::new(move || {

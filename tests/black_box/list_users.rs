@@ -21,7 +21,7 @@ pub(crate) fn ids(page: &Answer) -> Vec<String> {
     let list = ["ecosystems", "environments", "users"];
     let mut list = list.iter().filter_map(|name| page[*name].as_array());
     let entries = list.next().expect("the page has a list");
-    let id = |entry: &Value| entry["id"].as_str().expect("an id").to_owned();
+    let id = |entry: &Value| entry["id"].as_str().expect("the id is a string").to_owned();
     entries.iter().map(id).collect()
 }
 
@@ -30,7 +30,12 @@ async fn names(service: &Service, query: &str) -> Vec<String> {
     let (mut names, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = users(service, &format!("?limit=7&{query}{cursor}")).await;
-        let of = |id: String| id.split_once(';').expect("a user id").1.to_owned();
+        let of = |id: String| {
+            id.split_once(';')
+                .expect("the id of a user contains a semicolon")
+                .1
+                .to_owned()
+        };
         names.extend(ids(&page).into_iter().map(of));
         match page.json()["cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -89,7 +94,12 @@ async fn a_cursor_is_valid_only_for_its_list_and_its_prefix() {
     for _ in 0..2 {
         service.environment(&service.ecosystem).await;
     }
-    let next = |page: Answer| page.json()["cursor"].as_str().expect("a cursor").to_owned();
+    let next = |page: Answer| {
+        page.json()["cursor"]
+            .as_str()
+            .expect("the page has a cursor")
+            .to_owned()
+    };
     let of_users = next(users(&service, "?limit=1").await);
     let of_environments = next(environments(&service, "?limit=1").await);
     let invalid = [("query", "cursor", "invalid cursor")];
@@ -106,7 +116,7 @@ async fn a_cursor_is_valid_only_for_its_list_and_its_prefix() {
     let other = service.another_ecosystem().await;
     let path = format!("/api/ecosystems/{}/users?cursor={of_users}", other.id);
     assert_invalid(&service.manage("GET", &path, "").await, &invalid);
-    // The entry after which the page starts may be gone.
+    // A cursor stays valid if the entry after which its page starts is deleted.
     let ann = format!("{};ann", service.ecosystem.id);
     service
         .manage("DELETE", &format!("/api/users/{ann}"), "")

@@ -181,7 +181,12 @@ async fn logged_in(
         .header("authorization", account)
         .form(&format!("token={token}"));
     let claims = event.send(app).await.json();
-    Some(claims["sub"].as_str().expect("a valid token").to_owned())
+    Some(
+        claims["sub"]
+            .as_str()
+            .expect("the token is valid")
+            .to_owned(),
+    )
 }
 
 /// Returns the user whom the endpoints for e-mail tokens find for this address.
@@ -593,7 +598,7 @@ async fn a_change_of_the_address_during_a_copy_is_kept() {
         let bob = person(app, of, "bob", BOB).await;
         forget(&scene.service, NEW_ADDRESS_ITEM).await;
         let [key] = &old_keys(&scene.service).await[..] else {
-            panic!("there is one old record");
+            panic!("expected one old record");
         };
         // The copy has read everything. Its transaction waits for the `Scan`.
         let held_up = ("TransactWriteItems", Fault::NotBefore("Scan"));

@@ -70,7 +70,7 @@ async fn check_unmigrated(fixture: &Fixture, app: &App) {
         for token in email_tokens {
             let email = text(&token["record"], "email");
             let [answer] = &value_of(app, &[caller.to_owned()], email).await[..] else {
-                panic!("each caller gets an answer");
+                panic!("expected one response for one caller");
             };
             let found = (token["exists"] == true).then(|| &token["token"]);
             assert_eq!(answer.status, if found.is_some() { 200 } else { 404 });

@@ -84,7 +84,7 @@ fn covers(scope: Scope, others: &str) -> bool {
     })
 }
 
-/// The settings of sessions. Few sessions of the model ask for more.
+/// The settings of sessions. Few log-ins of the model ask for more.
 const SESSION_TTL: u64 = 20;
 const SESSION_MAX_TTL: u64 = 30;
 /// An index in [`SCOPES`].
@@ -313,8 +313,8 @@ struct Model {
     epochs: u64,
     tokens: Vec<Token>,
     limit: Option<Limit>,
-    /// The epoch of the user, and the tokens that take a place of the limit. `None` before the user
-    /// gets the first token under a limit.
+    /// The epoch of the user, and the tokens that take one of the places that the limit allows.
+    /// `None` before the user gets the first token under a limit.
     places: Option<(u64, Vec<usize>)>,
 }
 
@@ -360,7 +360,7 @@ impl Model {
         if is_new {
             places.retain(|at| self.takes_place(*at, epoch));
         }
-        // A token whose last possible end has passed leaves for good.
+        // A token that cannot become valid again gives up its place.
         let now = self.now;
         places.retain(|at| self.tokens[*at].last_end().is_none_or(|end| now < end));
         if places.len() >= limit.count {
@@ -402,7 +402,8 @@ impl Model {
         let is_stored = match token.ended {
             Some(Ended::Revoked(_) | Ended::ByLimit(_)) => true,
             Some(Ended::WithAll) => false,
-            // The token ended together with all others, but its record was not deleted.
+            // If the user has another epoch, the token ended together with all others. Its item may
+            // not be deleted yet.
             None => self.user.is_some_and(|(_, epoch)| epoch == token.epoch),
         };
         self.missing().or((!is_stored).then_some(404))
@@ -549,7 +550,7 @@ impl<'a> Run<'a> {
         let body = json!({ "email": run.email() }).to_string();
         let made = run.event("put-user").json_body(&body).send(&run.app).await;
         assert_eq!(made.status, 201, "{made:?}");
-        // To hash the password in each sequence would take too long.
+        // Hashing the password in each sequence would take too long.
         service.copy_password(password_of, &run.user).await;
         run
     }
@@ -713,7 +714,10 @@ impl<'a> Run<'a> {
             let ttl = ttl.unwrap_or(SESSION_TTL).min(max);
             let made = answer.json();
             let token = Token {
-                id: made["tokenId"].as_str().expect("the id").to_owned(),
+                id: made["tokenId"]
+                    .as_str()
+                    .expect("the response has the id of the token")
+                    .to_owned(),
                 text: answer.token(),
                 kind: ExpiryType::SlidingTtl,
                 ttl,

@@ -69,8 +69,8 @@ const NEEDED: &[(&str, Option<&str>)] = &[
     ("create-session", None),
 ];
 
-/// Returns all scopes of Tokenry except `needed` and the general scopes that imply it, and a scope
-/// of the application.
+/// Returns all scopes of Tokenry and a scope of the application, without `needed` and without the
+/// general scope that implies `needed`.
 fn all_but(needed: &str) -> String {
     let implied_by = if needed.ends_with("write") {
         "read"
@@ -203,7 +203,8 @@ async fn a_users_own_token_needs_the_same_scopes() {
         let answer = service.call(&credential, method, path, body).await;
         assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
     }
-    // The value of the user's own e-mail token needs one scope to ask, and the scopes of the value.
+    // To read the value of its user's e-mail token, a token needs the scope of the endpoint, and
+    // all scopes of the e-mail token.
     ask(&service, "POST", &json!({ "email": BOB, "write": false })).await;
     let read = async |scope: &str| {
         let body = json!({ "scope": scope, "expiryType": "Infinite" });
@@ -239,7 +240,8 @@ async fn a_back_end_needs_the_scope_to_create_tokens() {
     assert_eq!(answer.status, 404, "{answer:?}");
 }
 
-/// Who grants which scope to a server token, and which scopes the caller lacks for that.
+/// Each row contains the scopes of a caller, the scopes that the caller asks for in a new server
+/// token, and the scopes that the caller lacks for that.
 const GRANTS: &[(&str, Option<&str>, Option<&str>)] = &[
     // Without a scope, a new token gets `read write`.
     ("read write", None, None),
@@ -263,7 +265,7 @@ const GRANTS: &[(&str, Option<&str>, Option<&str>)] = &[
         Some("tokenry:users:read tokenry:users:write"),
         Some("tokenry:users:read"),
     ),
-    // All scopes that `read` implies today are less than `read`.
+    // A caller that has all scopes that `read` implies still lacks `read`.
     (
         "write tokenry:introspect tokenry:tokens:read tokenry:users:read tokenry:email-tokens:read",
         Some("read"),
@@ -335,7 +337,7 @@ async fn a_caller_with_fewer_scopes_may_reduce_or_keep_the_scopes_of_a_server_to
 }
 
 #[tokio::test]
-async fn who_enables_a_server_token_must_have_its_scopes() {
+async fn a_caller_who_enables_a_server_token_must_have_the_scopes_of_the_token() {
     let service = Service::start().await;
     let limited = account(&service, "tokenry:tokens:write tokenry:introspect").await;
     let body = json!({ "scope": "read tokenry:introspect orders" });
@@ -351,11 +353,11 @@ async fn who_enables_a_server_token_must_have_its_scopes() {
     for body in [r#"{"name":"a"}"#, r#"{"metadata":{"a":1}}"#, "{}"] {
         assert_eq!(change(body).await.status, 200, "{body}");
     }
-    // The scope after the change decides.
+    // The scopes after the change decide.
     let narrower = r#"{"disabled":false,"scope":"tokenry:introspect orders"}"#;
     assert_eq!(change(narrower).await.status, 200);
     assert!(service.is_active(&token.token).await);
-    // Whoever has the scopes may enable the token.
+    // A caller that has the scopes may enable the token.
     assert_eq!(change(r#"{"disabled":true}"#).await.status, 200);
     assert_eq!(change(r#"{"disabled":false}"#).await.status, 200);
 }
@@ -385,7 +387,7 @@ async fn a_user_token_may_get_scopes_that_the_caller_lacks() {
     }
 }
 
-/// The scope that everything needs that gives somebody the rights of an admin user.
+/// The scope that a request needs if it gives somebody the rights of an admin user.
 const ADMIN: &str = "tokenry:email-tokens:write";
 
 /// Sends a request with all scopes except [`ADMIN`], and with all scopes. Asserts that only the
@@ -407,7 +409,7 @@ async fn assert_needs_admin_scope(service: &Service, method: &str, path: &str, b
 }
 
 #[tokio::test]
-async fn whatever_gives_the_rights_of_an_admin_user_needs_the_scope_for_email_tokens() {
+async fn each_request_that_gives_the_rights_of_an_admin_user_needs_the_scope_for_email_tokens() {
     let (service, bob) = with_bob().await;
     let user = format!("/api/users/{bob}");
     let limited = server(&service, &all_but(ADMIN)).await;
@@ -440,14 +442,15 @@ async fn whatever_gives_the_rights_of_an_admin_user_needs_the_scope_for_email_to
     ] {
         assert_needs_admin_scope(&service, "PUT", &user, &body).await;
     }
-    // The right comes before the precondition.
+    // The scope is checked before the precondition.
     let event = Event::to("put-user")
         .header("authorization", &limited)
         .header("if-none-match", "*")
         .parameter("id", &bob)
         .json_body(r#"{"admin":true}"#);
     assert_scope_missing(&event.send(&service.app).await, ADMIN);
-    // The password belongs to whoever was an admin user, even if this request ends that.
+    // The user is still an admin user when the scope is checked, so the new password needs the
+    // scope, even if the request also sets `admin` to false.
     let answer = put(json!({ "admin": false, "password": PASSWORD })).await;
     assert_scope_missing(&answer, ADMIN);
 
@@ -475,7 +478,7 @@ async fn whatever_gives_the_rights_of_an_admin_user_needs_the_scope_for_email_to
     }
     let enable = json!({ "disabled": false });
     assert_needs_admin_scope(&service, "PATCH", &token, &enable).await;
-    // An admin user without the scope cannot make a code for itself either.
+    // The token of an admin user also needs the scope to create a code for its user.
     let own = user_token(&service, &bob, "tokenry:codes:write").await;
     let answer = service.call(&own, "POST", create, &code.to_string()).await;
     assert_scope_missing(&answer, ADMIN);
@@ -568,10 +571,10 @@ async fn an_admin_users_token_manages_email_tokens_only_within_its_own_scopes() 
     let answer = service.call(&reader, "GET", &value, "").await;
     assert_scope_missing(&answer, "write");
     assert_eq!(service.call(&both, "GET", &value, "").await.status, 200);
-    // To delete an e-mail token gives nobody a scope.
+    // The deletion of an e-mail token gives nobody a scope.
     let gone = ask(&manager, "DELETE", json!({ "email": BOB })).await;
     assert_eq!(gone.status, 200);
-    // The scopes of an admin user do not reach the other endpoints.
+    // The token of an admin user may not call the other endpoints, even if it has all scopes.
     let everything = token(&format!("read write {}", SCOPES.join(" "))).await;
     for (method, path) in crate::requests(&service).await {
         let is_allowed = ["/shortcode/create", "/whoami"]

@@ -96,7 +96,7 @@ async fn a_users_token_does_not_widen_a_scope_change_metadata_enable_or_mint() {
         .await;
     for (made, body) in [
         (&other, r#"{"scope":"read orders write"}"#),
-        // The token that is changed decides, not the token that changes it.
+        // The new scopes must be among those of the changed token, not of the caller's token.
         (&other, r#"{"scope":"read orders bills"}"#),
         (&other, r#"{"scope":"read orders tokenry:codes:write"}"#),
         (&other, r#"{"scope":"bills"}"#),

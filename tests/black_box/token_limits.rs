@@ -47,7 +47,7 @@ impl Scene {
 
     /// Mints a token and returns its id.
     async fn mint(&self, query: &str) -> String {
-        // So the token has a later time of creation than the others, and a later id.
+        // The new token must have a later time of creation, and a higher id, than the others.
         self.service.clock.advance(1);
         id(&self.service.mint(&self.bob, query).await)
     }
@@ -105,7 +105,7 @@ impl Scene {
         item.expect("the token has an item")
     }
 
-    /// The request of each way to create a token, this many times.
+    /// Returns this many requests that create a token in this way.
     async fn requests(&self, way: &str, count: usize) -> Vec<Event> {
         let account = &self.service.account_token;
         self.service.clock.advance(1);
@@ -148,7 +148,7 @@ impl Scene {
         let service = &self.service;
         let _paused = pause();
         service.database.limit_partitions(&service.clock);
-        // The limits of a partition are for a second of the test's clock.
+        // The limits of a partition are per second of the test's clock.
         let seconds = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -177,7 +177,7 @@ impl Scene {
             answers = answers => answers,
             () = seconds => unreachable!("the loop never ends"),
         };
-        // The next request has the units of a new second.
+        // The next request is in a new second, in which no units are used yet.
         service.clock.advance(1);
         answers
     }
@@ -200,7 +200,7 @@ fn assert_full(answer: &Answer) {
     assert_eq!(answer.json(), expected);
 }
 
-/// Returns the numbers of the responses 200 or 201, and of the responses 409.
+/// Returns how many responses have the status 200 or 201, and how many have the status 409.
 fn counted(answers: &[Answer]) -> (usize, usize) {
     let made = answers.iter().filter(|answer| answer.status < 300).count();
     let full = answers.iter().filter(|answer| answer.status == 409).count();
@@ -297,7 +297,7 @@ async fn an_e_mail_token_takes_a_place_under_200_parallel_requests() {
             let scene = Scene::new(3, when_full).await;
             let before = scene.mint_many(tokens).await;
             let is_full = when_full == "reject" && tokens == 3;
-            // A log-in takes much time, and these all get the same response.
+            // A log-in takes a long time, and all these log-ins get the same response.
             let count = if is_full { count.min(20) } else { count };
             let requests = scene.requests(way, count).await;
             let answers = scene.send_all(&requests).await;
@@ -634,7 +634,7 @@ async fn a_full_exchange_does_not_spend_the_code_and_is_no_failed_attempt() {
     let service = &scene.service;
     let own = scene.mint("expiryType=Infinite").await;
     let code = scene.code(&service.account_token).await;
-    // After 5 failed attempts the response would be 429.
+    // After 5 failed attempts, the response would be a 429.
     for _ in 0..7 {
         assert_full(&consume(service, &code).await);
     }
@@ -750,7 +750,7 @@ async fn a_lost_response_takes_one_place() {
 }
 
 #[tokio::test]
-async fn a_user_without_a_free_attempt_gets_a_503_at_the_deadline() {
+async fn a_user_whose_every_transaction_conflicts_gets_a_503_at_the_deadline() {
     let scene = Scene::new(2, "reject").await;
     let service = &scene.service;
     let _paused = pause();
@@ -794,7 +794,7 @@ async fn the_calls_of_a_user_with_a_limit() {
         scene.mint("expiryType=Infinite").await;
         scene.service.database.take_calls()
     };
-    // A user without a limit pays nothing for it.
+    // Without a limit, no request reads or writes the item that counts the user's tokens.
     let without = [("BatchGetItem", 4.0), ("PutItem", 1.0)];
     assert_eq!(shape(&mint().await), without);
     scene.limit(json!(3), "revoke-oldest").await;
@@ -824,7 +824,8 @@ async fn the_calls_of_a_user_with_a_limit() {
     assert_eq!(shape(&mint().await), without);
 }
 
-/// The size of a record of which three fit on a page. A page of a reading has at most 1 MB.
+/// A size of records in bytes. Three such records fit on a page of a `Query`. A page has at most
+/// 1 MB.
 const THIRD_OF_A_PAGE: usize = 340_000;
 
 impl Scene {

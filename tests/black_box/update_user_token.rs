@@ -248,7 +248,7 @@ async fn assert_invalid_everywhere(service: &Service, apps: &[&App], user: &str,
             for event in events(token) {
                 match decide_with(app, &event).await {
                     Ok(decision) => assert!(!allows(&decision), "{decision}"),
-                    // An API that expects a policy gets this error as a 401.
+                    // API Gateway turns this error into a 401 for the client.
                     Err(error) => assert_eq!(error, "Unauthorized"),
                 }
             }

@@ -50,7 +50,7 @@ async fn with_bob_and_eve() -> (Service, String, String, TempDir) {
 /// Returns the id of the data key that sealed the value in this item. The first data key has no id.
 fn sealed_with(item: &Item) -> Option<String> {
     let id = item.get("sealed_with")?;
-    Some(id.as_s().expect("a text").clone())
+    Some(id.as_s().expect("the id is a string").clone())
 }
 
 async fn delete(service: &Service, app: &App, email: &str) {
@@ -78,7 +78,10 @@ async fn delete_data_keys(service: &Service) {
 /// Returns a copy of this item in which one byte of the sealed value is different.
 fn changed(item: &Item) -> Item {
     let mut item = item.clone();
-    let sealed = item["sealed"].as_b().expect("bytes").clone();
+    let sealed = item["sealed"]
+        .as_b()
+        .expect("the sealed value is binary")
+        .clone();
     let mut sealed = sealed.into_inner();
     sealed[20] ^= 1;
     let sealed = AttributeValue::B(Blob::new(sealed));

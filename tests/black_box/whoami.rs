@@ -144,7 +144,7 @@ async fn a_token_needs_every_required_scope() {
         let answer = whoami(&service, &token, &format!("?scope={scope}")).await;
         assert_eq!(answer.status, 200, "{scope}: {answer:?}");
     }
-    // `read` implies the scopes of Tokenry that read.
+    // `read` implies Tokenry's own scopes for reading.
     let answer = whoami(&service, &token, "?scope=tokenry:users:read").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     for (scope, missing) in [
@@ -169,7 +169,7 @@ async fn a_token_needs_every_required_scope() {
     let token = minted("read write").await;
     let answer = whoami(&service, &token, "?scope=orders:read").await;
     assert_scope_missing(&answer, "orders:read");
-    // The ecosystem and the holder come first.
+    // The ecosystem and the holder are checked before the scope.
     let answer = whoami(&service, &token, "?scope=orders:read&holder=server").await;
     assert_forbidden(&answer);
 }
@@ -212,7 +212,7 @@ async fn an_invalid_or_unknown_requirement_is_an_error_and_lets_nobody_in() {
     ] {
         let answer = whoami(&service, &token, query).await;
         assert_invalid(&answer, &[("query", path, message)]);
-        // The credential comes first.
+        // The credential is checked before the query.
         assert_unauthorized(
             &whoami(&service, "x", query).await,
             r#"Bearer realm="tokenry", error="invalid_token""#,
@@ -328,7 +328,7 @@ async fn the_memory_of_callers_is_never_used() {
 }
 
 #[tokio::test]
-async fn every_revoked_expired_or_disowned_token_gets_a_401() {
+async fn a_token_that_is_invalid_for_any_reason_gets_a_401() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let revoked = service.mint(&bob, "").await.token();
