@@ -199,9 +199,9 @@ def fill(api, contents, starts):
     person("name differs from Kim only in case, and e-mail address only in an accent", "kim",
            email="KIM.O@bücher.example", spellings=["kim.o@xn--bcher-kva.example"])
 
-    admin = person("an administrator", "lea", admin=True)
-    own.token("a token of an administrator", admin, expiryType="Infinite")
-    own.email_token("an e-mail token of an administrator", admin, write=True)
+    admin = person("an admin user", "lea", admin=True)
+    own.token("a token of an admin user", admin, expiryType="Infinite")
+    own.email_token("an e-mail token of an admin user", admin, write=True)
 
     moved = person("the address was changed", "max", email="max.old@example.com")
     ended = [own.token("ended by a change of the address", moved, expiryType="Infinite"),

@@ -35,7 +35,7 @@ FRONT = """
         listen 127.0.0.1:{port} ssl;
         ssl_certificate certificate.pem;
         ssl_certificate_key key.pem;
-        # API Gateway also refuses requests for another host.
+        # API Gateway also rejects requests for another host.
         if ($http_host !~ "^(localhost|127\\.0\\.0\\.1)(:{port})?$") {{ return 403; }}
         location / {{
             proxy_pass {target};

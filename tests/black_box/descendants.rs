@@ -254,7 +254,7 @@ async fn a_code_of_an_expired_token_gets_a_404() {
 }
 
 #[tokio::test]
-async fn a_code_of_an_e_mail_token_whose_date_is_now_in_the_past_gets_a_404() {
+async fn a_code_of_an_e_mail_token_whose_expiration_date_is_now_in_the_past_gets_a_404() {
     let (scene, Made { token, .. }) = Scene::of_e_mail_token().await;
     let [before, after] = [scene.code(&token).await, scene.code(&token).await];
     assert_eq!(consume(&scene.service, &before).await.status, 200);
@@ -566,7 +566,7 @@ async fn lost_responses_of_the_database_leave_no_child_valid_and_create_no_secon
 }
 
 #[tokio::test]
-async fn a_revocation_that_runs_out_of_time_gets_a_503_and_a_repetition_goes_on() {
+async fn a_revocation_that_runs_out_of_time_gets_a_503_and_a_retry_continues_it() {
     let scene = Scene::new().await;
     let service = &scene.service;
     for way in ["its id", "its value"] {

@@ -147,7 +147,7 @@ async fn the_record_is_the_entry_of_the_list_and_the_state() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_expired_from_its_expiry_on_even_if_it_is_disabled() {
+async fn the_state_is_expired_from_the_expiry_on_even_if_the_token_is_disabled() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     for (body, is_used) in [
@@ -193,7 +193,7 @@ async fn an_expired_token_is_expired_from_its_expiry_on_even_if_it_is_disabled()
 }
 
 #[tokio::test]
-async fn a_revoked_token_says_when_why_and_by_which_token_it_was_ended() {
+async fn the_record_of_a_revoked_token_says_when_why_and_with_which_token_it_was_revoked() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let (server_id, server) = service.server_token(&service.ecosystem).await;
@@ -239,7 +239,7 @@ async fn a_revoked_token_says_when_why_and_by_which_token_it_was_ended() {
 }
 
 #[tokio::test]
-async fn a_token_whose_maker_was_revoked_says_so() {
+async fn the_record_of_a_token_whose_maker_was_revoked_says_so() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let maker = mint(&service, &bob, &json!({})).await;

@@ -269,7 +269,7 @@ async fn put_dead_tokens(service: &Service, user: &str, count: u32) -> usize {
 }
 
 #[tokio::test]
-async fn a_page_looks_at_a_megabyte_of_dead_tokens_before_it_is_short() {
+async fn a_page_is_short_only_after_a_megabyte_of_dead_tokens_was_read() {
     let service = Service::start().await;
     let bob = service.user("bob").await;
     let oldest = service.mint(&bob, "expiryType=Infinite").await.json();

@@ -520,7 +520,7 @@ async fn of_50_concurrent_creators_exactly_one_gets_a_201() {
 }
 
 #[tokio::test]
-async fn a_creation_whose_response_was_lost_is_a_201() {
+async fn a_creation_whose_response_was_lost_gets_a_201() {
     let service = Service::start().await;
     for (name, body) in [
         ("bob", "{}"),

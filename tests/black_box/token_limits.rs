@@ -337,8 +337,8 @@ async fn all_ways_together_keep_the_limit_under_200_parallel_requests() {
         let answers = scene.send_all(&requests).await;
         assert_eq!(answers.len(), requests.len());
         if when_full == "revoke-oldest" {
-            // A token whose own code gave another token may be the oldest. Both end together, so
-            // places may be free now. These tokens take them.
+            // The oldest token may have made another token with its own code. Both end together, so
+            // places may be free now. The new tokens take these places.
             scene.mint_many(5).await;
         }
         assert_eq!(scene.ids().await.len(), 5, "{when_full}");
@@ -409,7 +409,7 @@ async fn a_place_is_free_again_after_each_kind_of_end() {
 }
 
 #[tokio::test]
-async fn the_limit_belongs_to_one_user() {
+async fn the_limit_applies_to_each_user_separately() {
     let scene = Scene::new(1, "reject").await;
     let ann = scene.service.user("ann").await;
     scene.mint("").await;
@@ -471,7 +471,7 @@ async fn a_limit_that_was_removed_and_set_again_counts_the_tokens_made_in_betwee
     assert!(scene.is_full().await);
     scene.revoke(&between[1]).await;
     assert!(!scene.is_full().await);
-    // A different number keeps the count.
+    // If only the number of the limit changes, the tokens are not counted again.
     scene.limit(json!(4), "reject").await;
     assert!(!scene.is_full().await);
     assert!(scene.is_full().await);
@@ -738,7 +738,7 @@ async fn a_renewal_that_is_in_time_keeps_the_place() {
 }
 
 #[tokio::test]
-async fn a_lost_response_takes_one_place() {
+async fn a_creation_whose_response_was_lost_takes_one_place() {
     let scene = Scene::new(2, "reject").await;
     let service = &scene.service;
     let lost = ("TransactWriteItems", Fault::AnswerLost);
@@ -1109,7 +1109,7 @@ async fn a_count_that_is_out_of_date_begins_again() {
 }
 
 #[tokio::test]
-async fn after_the_end_of_all_tokens_no_other_tokens_are_read() {
+async fn after_a_revocation_of_all_tokens_only_the_counted_tokens_are_read() {
     let scene = Scene::new(3, "reject").await;
     scene.mint_many(2).await;
     scene.fill(1).await;

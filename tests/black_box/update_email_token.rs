@@ -120,8 +120,7 @@ async fn a_change_takes_effect_even_if_the_database_response_is_lost() {
 }
 
 #[tokio::test]
-async fn an_administrator_cannot_set_an_expiry_that_is_later_than_that_of_the_administrators_token()
-{
+async fn an_admin_user_cannot_set_a_later_expiry_than_that_of_its_own_token() {
     let (service, _) = with_bob().await;
     let admin = administrator(&service).await;
     let admin = service.introspect(&admin).await.json()["sub"].clone();
@@ -135,9 +134,8 @@ async fn an_administrator_cannot_set_an_expiry_that_is_later_than_that_of_the_ad
         service.call(&short, method, PATH, &body.to_string()).await
     };
     ask(&service, "POST", &json!({ "email": BOB })).await;
-    // The administrator's token expires after 100 seconds. The administrator may set an earlier
-    // expiration date and may then read the value. The administrator is not allowed to set a later
-    // date.
+    // The admin user's token expires after 100 seconds. With this token, the admin user may set an
+    // earlier expiration date, and may then read the value. A later date is not allowed.
     assert_eq!(call("PUT", Some(0)).await.status, 200);
     let path = format!("{VALUE}?email={BOB}");
     assert_eq!(service.call(&short, "GET", &path, "").await.status, 200);

@@ -255,7 +255,7 @@ fn a_secret_is_printed_even_if_the_rest_of_the_response_cannot_be_parsed() {
 }
 
 #[test]
-fn durations_have_units_and_kinds_have_any_case() {
+fn durations_have_units_and_expiry_types_have_any_case() {
     let user = "C58521fd8a5d9b5cc21987501;bob";
     for (ttl, kind, sent) in [
         ("90", "Infinite", "expiryType=Infinite&ttl=90"),
