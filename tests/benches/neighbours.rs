@@ -7,7 +7,7 @@
 //! limits for each partition. The time is virtual, so the results do not depend on the machine.
 //!
 //! The bench fails if a protection does not work, and names the protection: the tag of tokens, the
-//! memory of dead tokens, or the shedding of load. It writes a table for
+//! memory of dead tokens, or load shedding. It prints a table for
 //! `docs/explanation/neighbours.md`.
 
 #![expect(
@@ -210,7 +210,7 @@ async fn attack(
     let is_shed =
         |answer: &Answered| answer.status == 200 || answer.status == 503 && answer.retry_after;
     if !of_a.iter().all(is_shed) || slowest_a > Duration::from_millis(400) || most_a > 3 {
-        failed.push("the shedding of load: requests of tenant A wait or read too much");
+        failed.push("load shedding: requests of tenant A wait or read too much");
     }
     // Timers have a resolution of a millisecond.
     let round_trip = LATENCY + Duration::from_millis(2);

@@ -121,8 +121,8 @@ fn only_the_metadata_endpoint_has_the_environment_variable_with_the_public_addre
         let expected = (function.name == "metadata").then_some("PublicUrl");
         assert_eq!(given, expected, "{}", function.name);
     }
-    // The longest VersionDescription that the limits of the parameters allow: `error`, a time, the
-    // ARN of a restored table in a region with a long name, a digit, the address and spaces.
+    // The longest VersionDescription that the parameters allow for this endpoint: `error`, a time,
+    // the ARN of a restored table in a region with a long name, a digit, the address and spaces.
     let region = "us-isob-east-1";
     let arn = format!("arn:aws-iso-b:dynamodb:{region}:123456789012:table/");
     let address = TEMPLATE["Parameters"]["PublicUrl"]["MaxLength"].as_u64();

@@ -1008,7 +1008,7 @@ async fn an_e_mail_token_that_is_replaced_while_the_tokens_are_counted_is_counte
         assert_eq!(ask(service, "POST", &past).await.status, 201);
         scene.limit(json!(null), "reject").await;
         scene.limit(json!(max), "reject").await;
-        // The first log-in begins to count, and the second one goes on.
+        // The first log-in begins to count the tokens, and the second log-in continues.
         for _ in 0..2 {
             let log_in = &scene.requests("a log-in", 1).await[0];
             let answer = scene.send_with_time_for(1, log_in).await;
