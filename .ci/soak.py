@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Puts a mixed load on `tokenry serve`, and checks its answers, its memory and its database file.
+"""Puts a mixed load on `tokenry serve`, and checks its responses, its memory and its database file.
 
     soak.py TOKENRY MINUTES
 
@@ -30,17 +30,17 @@ from serve import must, serving
 CLIENTS, SLOW_CLIENTS = 6, 200
 # The number of steps after which a client deletes its ecosystem and starts with a new one.
 STEPS = 400
-# The tokens of a deleted ecosystem are invalid after this number of seconds.
+# The tokens of a deleted ecosystem are invalid at the latest after this number of seconds.
 WITHIN = 30
-# The number of measurements, at equal distances.
+# The number of measurements, at equal intervals.
 SAMPLES = 30
 MB = 1024 * 1024
 MEMORY = 130 * MB
-# The mean of the last third of the measurements, divided by the mean of the first third, may be at
-# most this high. The first third contains the start, when caches are still empty.
+# The mean of the last third of the measurements, divided by the mean of the first third, must be
+# lower than this. At the start, the caches are still empty.
 FLAT = 1.2
 # SQLite stores each key also in an index, fills pages only in part, and reuses pages of deleted
-# items. So the file is larger than the data, but not by more than this factor.
+# items. The size of the file, divided by the size of the items, must be lower than this.
 OVERHEAD = 4
 # After 1,000 pages, SQLite moves the write-ahead log to the database. It can only do so between
 # transactions, so the log may become larger.
@@ -61,7 +61,7 @@ class Client:
         self.random = random.Random(seed)
         self.seed, self.count, self.number = seed, 0, 0
         self.connection = None
-        # Tokens of deleted ecosystems, and when these were deleted.
+        # Tokens of deleted ecosystems, each with the time of the deletion.
         self.ended = []
 
     def ask(self, expected, token, method, path, body=None, form=None):
@@ -198,7 +198,7 @@ class Client:
         self.ask([401, 429], self.server, "POST", "/_/user-token/value", wrong | {"clientAddress": self.source()})
 
     def source(self):
-        """Returns an address that counts as the source of a log-in."""
+        """Returns an IP address for the field `clientAddress` of a log-in."""
         return f"198.51.{self.random.randrange(256)}.{self.random.randrange(256)}"
 
     def mistake(self):
@@ -220,7 +220,8 @@ class Client:
 
 
 def be_slow(address, ended):
-    """Holds SLOW_CLIENTS connections that never finish a request. Returns their number in all."""
+    """Keeps SLOW_CLIENTS connections open that never finish a request. If the server closes one, opens
+    another. Returns how many connections were opened."""
     host, port = address.rsplit(":", 1)
     start = b"POST /api/auth/revoke HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
     sockets, opened = [], 0
@@ -253,8 +254,8 @@ def statuses(log, seen):
 
 
 def measure(pid, data):
-    """Returns the memory, the sizes of the database file and of the write-ahead log, and the size
-    and the number of the items, in bytes."""
+    """Returns the memory of the server, the sizes of the database file, of the write-ahead log and of
+    the items, and the number of the items. The memory and the sizes are in bytes."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     memory = int(status.split("VmRSS:")[1].split()[0]) * 1024
     file = data / "database.sqlite"
@@ -329,7 +330,7 @@ def main(tokenry, minutes):
     must(last < FLAT * first, f"memory is flat: {first / MB:.1f} MB in the first third, {last / MB:.1f} MB in the last")
     ratio = [file / size for file, size in zip(files, sizes)]
     first, last = thirds(ratio)
-    # At first, the file has hardly any data.
+    # In the first third, the file has few items, so the ratio may be high.
     must(max(ratio[len(ratio) // 3:]) < OVERHEAD,
          f"the database file has less than {OVERHEAD} times the size of its items: {first:.2f} times in the first third, {last:.2f} times in the last")
     must(max(logs) < WRITE_AHEAD_LOG, f"the write-ahead log stays under {WRITE_AHEAD_LOG / MB:.0f} MB: {max(logs) / MB:.1f} MB at most")

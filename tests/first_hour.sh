@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Does what a newcomer does in the first hour, and prints the time of each step: clones the
 # repository, builds and runs the server, mints and introspects a token, logs in, revokes the token,
-# restarts the server, finds a port in use, and upgrades the data of earlier releases.
+# restarts the server, tries to start another server on the same port, and upgrades the data of
+# earlier releases.
 #
 # The script clones the last commit of this repository. Without CARGO_TARGET_DIR, it compiles
 # everything. Requires a Rust toolchain, a C compiler, git and curl.
@@ -28,11 +29,12 @@ did() {
 }
 fail() { echo "failed: $*" >&2; exit 1; }
 
-# field NAME: takes one field out of a JSON response.
+# field NAME: reads JSON, and prints the value of a field.
 field() { sed -nE "s/.*\"$1\":\"?([^\",}]*).*/\1/p"; }
-# ask METHOD PATH [TOKEN [OPTION…]]: sends a request, and fails unless its status is 2xx.
+# ask METHOD PATH [TOKEN [OPTION…]]: sends a request, and prints the body of the response. Fails if the
+# status is 400 or higher.
 ask() { curl -sS --fail-with-body --max-time 30 -X "$1" ${3:+-H "Authorization: Bearer $3"} "${@:4}" "$URL$2"; }
-# send_json METHOD PATH TOKEN BODY
+# send_json METHOD PATH TOKEN BODY: sends a request with a JSON body.
 send_json() { ask "$1" "$2" "$3" -H 'Content-Type: application/json' -d "$4"; }
 # is_active TOKEN: introspects a token, and prints true or false.
 is_active() { ask POST /api/auth/introspect "$ACCOUNT_TOKEN" --data-urlencode "token=$1" | field active; }
@@ -61,11 +63,11 @@ did "run the server"
 
 MINTED=$(ask POST "/api/users/$USER_ID/tokens?ttl=3600" "$ACCOUNT_TOKEN")
 TOKEN=$(field token <<<"$MINTED")
-[[ $TOKEN == tk_uf_* ]] || fail "minting a token: $MINTED"
+[[ $TOKEN == tk_uf_* ]] || fail "the server does not mint a token: $MINTED"
 did "mint a token"
 
 [[ $(is_active "$TOKEN") == true ]] || fail "the new token is not active"
-did "introspect it"
+did "introspect the token"
 
 BOB='{"email":"bob@example.com","password":"correct horse battery"}'
 send_json PUT "/api/users/$ECOSYSTEM_ID;bob" "$ACCOUNT_TOKEN" "$BOB" >/dev/null
@@ -89,7 +91,7 @@ if cargo run --quiet --locked -- serve --memory --port "${URL##*:}" 2>"$WORK/ref
   fail "two servers use one port"
 fi
 grep -q -- '--port 0' "$WORK/refused" || fail "the error names no next step: $(cat "$WORK/refused")"
-did "find the port in use"
+did "try the port that is in use"
 
 stop || fail "the server ends with the exit code $?"
 for fixture in tests/fixtures/schema-*; do

@@ -36,7 +36,7 @@ impl Server {
         Self::spawn(tokenry(arguments))
     }
 
-    /// Starts a server that may open only some files. `limit` is the option and the argument of
+    /// Starts a server that may open only a limited number of files. `limit` is the option and the argument of
     /// the shell's built-in command `ulimit`.
     fn with_files(limit: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
@@ -175,7 +175,7 @@ fn tokenry(arguments: &[&str]) -> Command {
 /// Runs a command, checks that it fails, and returns its line of error output.
 fn refusal(arguments: &[&str]) -> String {
     let mut child = tokenry(arguments).spawn().expect("the command starts");
-    // A server that starts prints a line. Then nothing would end the command.
+    // If the server starts, it prints a line and does not end. Then kill it.
     let mut printed = String::new();
     let mut stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
     stdout.read_line(&mut printed).expect("the output is UTF-8");
@@ -1010,7 +1010,7 @@ fn a_client_that_does_not_read_the_response_has_a_deadline() {
 }
 
 #[tokio::test]
-async fn two_thousand_slow_clients_leave_others_served() {
+async fn two_thousand_slow_clients_do_not_block_other_clients() {
     const SLOW: usize = 2000;
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap();
     assert!(
@@ -1034,7 +1034,7 @@ async fn two_thousand_slow_clients_leave_others_served() {
         for (stream, rest) in &mut slow {
             stream.write_all(&[rest.next().unwrap()]).unwrap();
         }
-        // A new connection each time.
+        // A new HTTP client opens a new connection.
         server.http = reqwest::Client::builder()
             .timeout(Duration::from_secs(3))
             .build()
@@ -1054,7 +1054,7 @@ async fn two_thousand_slow_clients_leave_others_served() {
 }
 
 #[tokio::test]
-async fn a_server_without_a_free_connection_lets_new_ones_wait() {
+async fn new_clients_wait_while_the_server_has_no_free_connection() {
     // 100 open files, of which 64 are reserved.
     let mut server = Server::with_files(
         "-n 100",
