@@ -13,6 +13,9 @@ use shared::{
     service::{rate_limit::take_back, session::NewSession, verify::Verified},
 };
 
+/// The error for a field that only a back end may send.
+const NEEDS_BACK_END: &str = "field needs a valid server token";
+
 /// Returns 201 with the session's token, which is shown only once. The password is the only
 /// credential that is needed.
 ///
@@ -41,7 +44,6 @@ fn given(request: &Request, back_end: Option<&Verified>) -> Result<(LogIn, NewSe
         }
         Ok(expiry_type) => Ok(expiry_type),
     });
-    const NEEDS_BACK_END: &str = "field needs a valid server token";
     let wanted = NewSession {
         expiry_type: expiry_type.unwrap_or(ExpiryType::SlidingTtl),
         ttl: body.number("ttl", Ttl::parse),

@@ -110,8 +110,8 @@ pub(super) async fn create(
     };
     let draft = Draft::new(owner, new, app.now());
     let created = tokens::create(app, draft, Relatives::default(), if_unchanged).await?;
-    let (is_unchanged, token, plain) = created;
-    Ok(is_unchanged.then(|| CreatedSession {
+    let (is_stored, token, plain) = created;
+    Ok(is_stored.then(|| CreatedSession {
         token,
         plain,
         user: user.id.clone(),

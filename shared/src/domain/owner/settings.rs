@@ -93,9 +93,6 @@ pub struct SettingsChange {
 impl SettingsChange {
     /// Returns the settings with this change.
     pub fn of(self, settings: EcosystemSettings, rng: &mut dyn CryptoRng) -> EcosystemSettings {
-        fn changed<T>(change: Option<Option<T>>, old: T, default: T) -> T {
-            change.map_or(old, |new| new.unwrap_or(default))
-        }
         let old = settings.max_tokens_per_user;
         let default = EcosystemSettings::default();
         EcosystemSettings {
@@ -107,17 +104,17 @@ impl SettingsChange {
                 }),
             },
             when_full: self.when_full.unwrap_or(settings.when_full),
-            session_ttl: changed(self.session_ttl, settings.session_ttl, default.session_ttl),
-            session_max_ttl: changed(
-                self.session_max_ttl,
-                settings.session_max_ttl,
-                default.session_max_ttl,
-            ),
-            session_scope: changed(
-                self.session_scope,
-                settings.session_scope,
-                default.session_scope,
-            ),
+            session_ttl: self.session_ttl.map_or(settings.session_ttl, |new| {
+                new.unwrap_or(default.session_ttl)
+            }),
+            session_max_ttl: self
+                .session_max_ttl
+                .map_or(settings.session_max_ttl, |new| {
+                    new.unwrap_or(default.session_max_ttl)
+                }),
+            session_scope: self.session_scope.map_or(settings.session_scope, |new| {
+                new.unwrap_or(default.session_scope)
+            }),
         }
     }
 }
