@@ -315,7 +315,7 @@ pub fn one_line(json: &RawValue) -> String {
             // A JSON string escapes its line breaks and tabs, so these characters are outside
             // strings.
             '\r' | '\n' | '\t' => {}
-            c if controls(c) => line += &format!("\\u{:04x}", u32::from(c)),
+            c if controls(c) => line.extend(["\\u", &format!("{:04x}", u32::from(c))]),
             c => line.push(c),
         }
     }

@@ -30,5 +30,5 @@ pub(super) fn next_step(error: &ApiError, headers: &HeaderMap) -> Option<String>
 fn missing_scope(headers: &HeaderMap) -> Option<&str> {
     let challenge = headers.get(WWW_AUTHENTICATE)?.to_str().ok()?;
     let (_, scope) = challenge.split_once(" scope=\"")?;
-    Some(scope.split('"').next()?)
+    scope.split('"').next()
 }
