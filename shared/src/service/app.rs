@@ -214,8 +214,8 @@ impl App {
         })
     }
 
-    /// Unwraps (decrypts) the data key before the first request arrives, if the endpoint uses the
-    /// value key.
+    /// Unwraps (decrypts) the newest data key before the first request arrives, if the endpoint
+    /// uses the value key.
     pub async fn warm_up_value_key(&self) {
         if let Some(key) = &self.value_key
             && let Err(error) = key.warm_up(&self.identity, self.now()).await

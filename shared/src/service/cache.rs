@@ -28,9 +28,9 @@ const CACHE_SECONDS: u64 = 30;
 /// A map with this many entries is cleared before the next entry is added. The entries of a full
 /// map take a few hundred kilobytes.
 const CACHE_SIZE: usize = 4096;
-/// How many dead tokens are remembered. The same number of callers, and of tokens whose last use
-/// was written, is remembered separately. If one of the three memories is full, its entry that was
-/// not used for the longest time is removed. 16,384 dead tokens take about 2 MB.
+/// The maximum number of entries in each of the three memories: dead tokens, callers, and tokens
+/// whose last use was written. If a memory is full, its least recently used entry is removed.
+/// 16,384 dead tokens take about 2 MB.
 const MEMORY_SIZE: usize = 16_384;
 
 /// Entries of one type. The key of an entry is the hash of a token.
@@ -160,10 +160,10 @@ impl Cache {
     }
 
     /// Returns whether another execution environment has probably renewed this token in this second
-    /// already. This is likely if another one had already renewed the token when this one last used
-    /// it, in the last 30 seconds. Then the token is read before it is renewed, because even a
-    /// rejected renewal costs a write unit, and a partition allows only 1,000 write units per
-    /// second.
+    /// already. This is likely if the last use of the token in this execution environment was in
+    /// the last 30 seconds, and if another one had renewed the token before that use. Then the
+    /// token is read before it is renewed, because even a rejected renewal costs a write unit, and
+    /// a partition allows only 1,000 write units per second.
     pub(super) fn reads_before_renewal(&self, token: &PlainToken, now: UnixSeconds) -> bool {
         let renewals = lock(&self.renewals);
         renewals.get(token.hashed().as_bytes()).is_some_and(|last| {

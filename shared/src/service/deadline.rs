@@ -23,7 +23,7 @@ impl Deadline {
         Self(tokio::time::Instant::now() + BUDGET)
     }
 
-    /// Returns the time in this long.
+    /// Returns the deadline that is this long after the present time.
     #[expect(
         clippy::disallowed_methods,
         reason = "the time limit of an invocation does not use the clock that decides token expiry"

@@ -16,11 +16,12 @@ use crate::{
     store::identity::Identity,
 };
 
-/// After this many seconds, the record is read again if a token's tag matches no key, or if the
-/// stored data has an earlier version than this release writes.
+/// After this many seconds, the record is read again if a token's tag matches no key, if the stored
+/// data has an earlier version than this release writes, or if there is no first account yet.
 pub const REREAD_SECONDS: u64 = 10;
 /// Before a token is created, the record is read again if the last read was at least this many
-/// seconds ago. So every execution environment finds a new tag key in this time.
+/// seconds ago. So every execution environment that creates tokens uses a new tag key after this
+/// time at the latest.
 pub const MINTING_REREAD_SECONDS: u64 = 300;
 
 /// The record that was read last, and the time of this read.
@@ -84,8 +85,8 @@ impl Remembered {
         identity: &Identity,
         now: UnixSeconds,
     ) -> Result<bool> {
-        // Nobody owns this partition, which contains the record of the deployment. An attacker must
-        // not be able to read in it.
+        // This partition has no owner. It contains the record of the deployment, so no token may be
+        // looked up in it.
         if token.owner() == OwnerKey::NOBODY {
             return Ok(false);
         }

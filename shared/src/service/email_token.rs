@@ -172,8 +172,8 @@ pub(super) enum Creation {
 /// token replaces an expired or revoked e-mail token. All writes are in one transaction, so only
 /// one of several concurrent attempts creates a token.
 ///
-/// The new token also replaces a token with the encrypted value `lost`, which can never be opened.
-/// Then the new token has the scope and the expiration date of the old one.
+/// If `lost` is given, it is an encrypted value that can never be opened. The new token also
+/// replaces a token with this value, and gets the scope and the expiration date of that token.
 pub(super) async fn create_if_none(
     app: &App,
     user: &EmailUser,

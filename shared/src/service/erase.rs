@@ -52,14 +52,16 @@ use crate::{
 /// How long an erasure stays in the queue at least, in milliseconds: 20 minutes. DynamoDB accepts a
 /// signed request for 15 minutes.
 const SETTLED: u64 = 20 * 60 * 1000;
-/// The maximum number of passes of an erasure in one run.
+/// The maximum number of passes over one erasure in one run.
 const PASSES: usize = 3;
-/// How long a run waits for each item that it reads a page of or writes. So a run uses at most 500
-/// write units a second. A partition allows 1,000, and the smallest on-demand table allows 4,000.
+/// How long a run waits for each page that it reads, and for each item that it writes. So a run
+/// uses at most 500 write units a second. A partition allows 1,000, and the smallest on-demand
+/// table allows 4,000.
 const PACE: Duration = Duration::from_millis(2);
 /// How many erasures a run works on at the same time. So a few large erasures do not delay others.
 const PARALLEL: usize = 10;
-/// How many erasures of a queue a run works on. Their memory is about 1 MB for each queue.
+/// The maximum number of erasures that a run reads from each partition of the queue. They take
+/// about 1 MB of memory for each partition.
 const MAX_QUEUE: usize = 5000;
 /// From this age in milliseconds on, an erasure is late: 12 hours. Everything must be erased within
 /// a day.
@@ -87,7 +89,7 @@ pub struct Erased {
 /// on.
 ///
 /// # Errors
-/// Some erasures failed. All others were worked on.
+/// Some erasures failed, or the database is unavailable. A failed erasure does not stop the others.
 pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     let mut report = Erased {
         queued: 0,
@@ -114,7 +116,8 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     erasures.shuffle(&mut *app.rng());
     let work = async {
         let eraser = &eraser;
-        // The codes of all owners are found by one scan. The next run finishes erasures with codes.
+        // One scan finds the codes of all owners. If it finds any, only the next run finishes
+        // erasures.
         let had_codes = eraser.erase_codes(&erasures).await?;
         let passes = stream::iter(erasures.clone()).map(|erasure| async move {
             let is_empty = eraser.erase(&erasure).await?;
@@ -168,7 +171,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Limits how many items the eraser reads or writes in a second.
+/// Limits how many pages the eraser reads and how many items it writes in a second.
 pub(super) struct Pace(
     /// When the next read or write may begin.
     Mutex<Instant>,
@@ -202,8 +205,8 @@ impl Eraser<'_> {
         self.pace.wait(items).await;
     }
 
-    /// Reads the queue. Of a part of the queue with more than [`MAX_QUEUE`] erasures, each run reads
-    /// others. Also returns the number of erasures that cannot be read.
+    /// Reads the queue. From a partition with more than [`MAX_QUEUE`] erasures, each run reads a
+    /// random part. Also returns the number of erasures that cannot be read.
     async fn queue(&self) -> Result<(Vec<Erasure>, usize)> {
         let (mut erasures, mut failed) = (Vec::new(), 0);
         for number in 0..QUEUES {
@@ -228,8 +231,8 @@ impl Eraser<'_> {
         Ok((erasures, failed))
     }
 
-    /// Reads the erasures of a part of the queue after a sort key: about `most`, or all of them.
-    /// Also returns whether there are no more.
+    /// Reads the erasures of a partition of the queue after a sort key: about `most`, or all of
+    /// them. Also returns whether there are no more.
     async fn part_of_queue(
         &self,
         number: u8,
@@ -295,7 +298,7 @@ impl Eraser<'_> {
     }
 
     /// Ends the tokens that descend from a revoked token, if the revocation had no time to end all
-    /// of them. Returns whether it had no time.
+    /// of them. Returns `true` if this was the case.
     async fn end_remaining(&self, owner: OwnerKey, id: TokenId) -> Result<bool> {
         let app = self.app;
         self.pace(1).await;
@@ -311,8 +314,7 @@ impl Eraser<'_> {
         Ok(true)
     }
 
-    /// Erases the users in a list. A user that cannot be erased does not keep the others from being
-    /// erased.
+    /// Erases the users in a list. If one user cannot be erased, the others are still erased.
     async fn erase_users(
         &self,
         list: List<'_>,
@@ -427,8 +429,9 @@ impl Eraser<'_> {
         }
     }
 
-    /// Deletes the links of a family whose child and everything that the child made have ended. Such
-    /// links lead to no token that could still be ended. Returns whether there were such links.
+    /// Deletes each link of a family if the link's child and all descendants of the child have
+    /// ended. Such a link leads to no token that could still be ended. Returns whether there were
+    /// such links.
     ///
     /// A token that is made meanwhile gets its own link. Its maker is valid, so the links that lead
     /// to its maker stay.
@@ -439,8 +442,8 @@ impl Eraser<'_> {
         for links in links.chunks(SNAPSHOT) {
             self.pace(links.len()).await;
             let keys = links.iter().map(|link| Key::token(owner, link.child));
-            // Each token is read together with its owner. So a token that seems to have an earlier
-            // epoch has one, and never gets a later one.
+            // Each token is read together with its owner. So if a token seems to have an earlier
+            // epoch, this is true, and it never gets a later one.
             let found = identity
                 .snapshot(&keys.chain([Key::owner(owner)]).collect())
                 .await?;
@@ -549,8 +552,8 @@ impl<'a> Gone<'a> {
     }
 }
 
-/// Returns whether one of two steps found something. An error of one step does not keep the other
-/// step from being done.
+/// Returns whether one of two steps found something, or the error of a step. Both steps were
+/// already done, so an error of one step does not prevent the other.
 fn both(one: Result<bool>, other: Result<bool>) -> Result<bool> {
     Ok(one? | other?)
 }
@@ -568,8 +571,8 @@ enum Fate {
     Goes,
     /// The item is deleted if it has not changed.
     GoesIfUnchanged,
-    /// The item is a link of this family. It is deleted if its child and everything that the child
-    /// made have ended.
+    /// The item is a link of this family. It is deleted if its child and all descendants of the
+    /// child have ended.
     GoesWithFamily(TokenId),
 }
 
@@ -591,8 +594,9 @@ fn fate(remnant: &Remnant, present: Option<&State>, at: Option<Timestamp>) -> Fa
                 if let Some(Ok(family)) = family.map(TokenId::parse) {
                     return Fate::GoesWithFamily(family);
                 }
-                // A token that was revoked singly has no epoch. If its owner was deleted, the time
-                // of the token's creation says in which life of the owner it was created.
+                // The record of a token that was revoked individually has no epoch. If its owner
+                // was deleted, the time of the token's creation tells which life of the owner the
+                // token belongs to.
                 let id = token.and_then(|id| TokenId::parse(id).ok());
                 id.zip(at).is_none_or(|(id, at)| id.created_at() >= at)
             }

@@ -6,12 +6,12 @@
 //! the others try again.
 //!
 //! A token takes a place until it ends. A disabled token takes a place. An e-mail token takes a
-//! place even if it has expired, because a client can give it a later end.
+//! place even if it has expired, because a client can set a later expiry.
 //!
-//! If the user's tokens are not all known, they are read, newest first. The item contains the
-//! progress of the reading. So if a request runs out of time, the next request goes on. Until the
-//! reading is finished, no token can be stored, except an e-mail token that takes the place of
-//! another token. The item then contains this token too.
+//! If the item does not contain all tokens of the user, they are read, newest first. The item
+//! contains the progress of the reading. So if a request runs out of time, the next request goes
+//! on. Until the reading is finished, no token can be stored, except an e-mail token that takes the
+//! place of another token. The item then contains this token too.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -78,9 +78,9 @@ pub(super) struct Relatives {
 /// request.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the user has the most tokens allowed and none of them can be revoked; then
-/// neither the token nor the other writes are stored. [`Error::Unavailable`] if the database is
-/// unavailable.
+/// [`Error::Conflict`] if the user has the most tokens allowed and none of them can be revoked;
+/// then neither the token nor the other writes are stored. [`Error::Unavailable`] if the database
+/// is unavailable.
 pub(super) async fn store<R: Send + 'static>(
     app: &App,
     limit: TokenLimit,
@@ -176,9 +176,9 @@ impl NewPlace<'_> {
     /// Returns the item to store together with the new token, and the tokens that must end in the
     /// same transaction. Returns `None` if another request has changed the item.
     ///
-    /// The tokens of the stored item are read only if all places seem to be taken, or if the user
-    /// has another epoch. If there is no item, or if it does not contain all tokens, all tokens of
-    /// the user are read.
+    /// The tokens of the stored item are read only if all places seem to be taken, or if the item
+    /// has another epoch than the user. If there is no item, or if it does not contain all tokens,
+    /// all tokens of the user are read.
     async fn make_room(&mut self) -> Result<Option<(Places, Vec<Token>)>> {
         let max = self.limit.max.count as usize;
         let (mut places, read) = match self.counted() {
@@ -267,8 +267,8 @@ impl NewPlace<'_> {
                     return Err(FULL);
                 }
                 if tokens.len() > MaxTokens::LARGEST as usize {
-                    // The other tokens are older. So these tokens must end, whatever the other
-                    // tokens are.
+                    // The tokens that are not read yet are older. So whatever they are, the oldest
+                    // of the tokens that were read must end.
                     let ends = self.oldest(tokens.clone()).await?;
                     self.end(&ends).await?;
                     let ends: HashSet<_> = ends.iter().map(|token| token.id).collect();
@@ -296,7 +296,7 @@ impl NewPlace<'_> {
 
     /// Returns the stored item, unless it is out of date.
     ///
-    /// If the user has another epoch, the tokens of the item have ended, except a token that was
+    /// If the item has another epoch than the user, its tokens have ended, except a token that was
     /// kept when the password changed. There are no other tokens of the new epoch: the first new
     /// one gives the item its epoch.
     fn counted(&self) -> Option<&Places> {
@@ -387,8 +387,8 @@ impl NewPlace<'_> {
         }
     }
 
-    /// Returns the oldest of these tokens that may be ended: as many as must end to make room for the
-    /// new token.
+    /// Returns the oldest of these tokens that may be ended: as many as must end to make room for
+    /// the new token.
     ///
     /// # Errors
     /// [`FULL`] if the settings do not allow this, or if there are too few such tokens.

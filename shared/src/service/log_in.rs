@@ -28,7 +28,7 @@ use crate::{
 /// time.
 const TRIES: usize = 3;
 
-/// The users among whom a log-in looks for an address.
+/// The users that a log-in searches for an address.
 #[derive(Clone, Debug, Default)]
 pub struct Among {
     /// The account that the users belong to, if it is known already.
@@ -59,8 +59,8 @@ pub struct Addresses(Vec<AddressSlot>);
 /// Reads the records of the address `email`. Ignores a record if its user is not in each ecosystem
 /// of `among`.
 ///
-/// In schema version 1, the address of a user of any account is found if there is no ecosystem,
-/// because the previous release finds it too.
+/// In schema version 1, users of any account are found if `among` contains no ecosystem, because
+/// the previous release finds them too.
 ///
 /// # Errors
 /// The database is unavailable.

@@ -154,7 +154,8 @@ pub async fn clean_up(app: &App, right: MayWrite) -> Result<u64> {
         Ok(())
     })
     .await?;
-    // This second scan sees the tokens that the first one has ended. Their records stay.
+    // The first scan has ended some tokens. In this second scan, they are not a `Stored::Token` any
+    // more, so their records stay.
     let (mut untagged, mut old_addresses) = (BTreeSet::new(), BTreeSet::new());
     scan(app, async |item| {
         match item {

@@ -84,7 +84,7 @@ impl CountedAttempt {
 /// takes no additional time. Returns the result of `read` only if the attempt is below all limits.
 ///
 /// # Errors
-/// Those of [`count_attempt`].
+/// The errors of [`count_attempt`].
 pub async fn count_and_read<T>(
     table: &Ephemeral,
     own: &[Budget],

@@ -47,13 +47,13 @@ use crate::{
 
 const KEY: usize = 32;
 const NONCE: usize = 12;
-/// The texts that the wrapped data key is bound to. In KMS, they are the name and the value in the
+/// The texts that each wrapped data key is bound to. In KMS, they are the name and the value in the
 /// encryption context. With a local key, the second text is the associated data.
 const PURPOSE: (&str, &str) = ("tokenry", "value-key");
 
 pub(super) type Key = Zeroizing<[u8; KEY]>;
 
-/// The location of the key that wraps the data key.
+/// The location of the key that wraps the data keys.
 enum Source {
     /// A KMS key, by its ARN.
     Kms {
@@ -119,19 +119,19 @@ impl ValueKey {
         }
     }
 
-    /// Creates a value key whose data key is wrapped by AWS KMS.
+    /// Creates a value key that is a key in AWS KMS. It wraps the data keys.
     pub fn kms(client: aws_sdk_kms::Client, arn: String) -> Self {
         Self::new(Source::Kms { client, arn })
     }
 
-    /// Creates a value key whose data key is wrapped by the key in a file. The file is created
-    /// together with the data key, and only the file's owner can read the file.
+    /// Creates a value key that is in a file. It wraps the data keys. The file is created when the
+    /// key wraps the first data key, and only the file's owner can read the file.
     pub fn file(path: PathBuf) -> Self {
         Self::new(Source::File(path))
     }
 
-    /// Creates a value key whose data key is wrapped by a key in memory. That key is lost when the
-    /// process ends, like the in-memory database.
+    /// Creates a value key in memory. It wraps the data keys. It is lost when the process ends,
+    /// like the in-memory database.
     pub fn in_memory(rng: &mut dyn CryptoRng) -> Self {
         Self::new(Source::Memory(draw(rng)))
     }
@@ -356,7 +356,7 @@ impl ValueKey {
     /// Unwraps the newest data key before the first request arrives.
     ///
     /// # Errors
-    /// The database is unavailable, or the key that wraps the data key is unavailable.
+    /// The database is unavailable, or the key that wraps the data keys is unavailable.
     pub(crate) async fn warm_up(&self, identity: &Identity, now: Timestamp) -> Result<()> {
         let (keys, _) = self.known(identity, now).await?;
         if let Some(newest) = keys.newest() {

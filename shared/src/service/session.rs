@@ -35,7 +35,8 @@ pub struct NewSession {
 }
 
 impl NewSession {
-    /// Returns the properties of the token, with the settings of the user's ecosystem.
+    /// Returns the properties of the token. The settings of the user's ecosystem supply the
+    /// properties that the client did not choose.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the settings do not allow such a long time.
@@ -60,7 +61,7 @@ impl NewSession {
             ExpiryType::SlidingTtl => self.max_ttl.or(Some(settings.session_max_ttl)),
             ExpiryType::FixedTtl | ExpiryType::Infinite => self.max_ttl,
         };
-        // No session may be valid for longer than `session_max_ttl`, whatever its kind.
+        // No session may be valid for longer than `session_max_ttl`, whatever its expiry type is.
         let ttl = self.ttl.unwrap_or(settings.session_ttl);
         Ok(NewToken {
             expiry_type: self.expiry_type,

@@ -177,7 +177,7 @@ pub async fn exchange(
         Some(maker) if maker.owner == user.into() => (Some(maker), None),
         maker => (None, maker.as_ref()),
     };
-    // After a migration, tokens without a tag are invalid.
+    // After the migration to schema version 2, tokens without a tag are invalid.
     let must_have_tag = app.deployment().await?.schema != Schema::One;
     let makers = Makers { own, other };
     let limits = limits_if_valid(app, &record.grantee, makers, must_have_tag, now).await?;
@@ -266,7 +266,7 @@ struct Makers<'a> {
     other: Option<&'a Maker>,
 }
 
-/// What the token that a code gives may be at most.
+/// The limits of the token that a code is exchanged for.
 struct Limits {
     scope: Scope,
     ends_at: Option<UnixSeconds>,
@@ -278,8 +278,8 @@ struct Limits {
 /// if the token that created the code is valid. Otherwise returns `None`. The transaction checks a
 /// token of the code's user again.
 ///
-/// The limits are those of the user's own token now. Its scope or its end may have been reduced
-/// since it created the code.
+/// If the user's own token created the code, the limits are its present scope and expiry time. Both
+/// may have been reduced since it created the code.
 async fn limits_if_valid(
     app: &App,
     grantee: &Grantee,

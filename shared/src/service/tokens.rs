@@ -1,4 +1,4 @@
-//! Creates, lists and revokes the tokens of an owner.
+//! Creates, lists, changes and revokes the tokens of an owner.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -177,9 +177,10 @@ async fn ended_with_others(app: &App, owner: Option<&Owner>, token: &Token) -> R
 
 /// Changes a token. Returns its new record.
 ///
-/// A user with its own token may only rename a token of its own, narrow its scope and disable it.
-/// Any other caller may not grant scopes that the caller lacks, also not by enabling a token
-/// ([`Verified::must_be_able_to_grant`](super::verify::Verified::must_be_able_to_grant)).
+/// A caller that is the token's user may only rename the token, narrow its scope and disable it.
+/// Any other caller may not grant scopes that the caller lacks
+/// ([`Verified::must_be_able_to_grant`](super::verify::Verified::must_be_able_to_grant)). A caller
+/// that enables a token grants all its scopes.
 ///
 /// # Errors
 /// [`Error::NotFound`] if nothing is stored about the token; [`Error::Forbidden`] and
@@ -211,7 +212,7 @@ pub async fn update(
                 return Err(Error::Forbidden);
             }
         } else {
-            // Who enables a token grants everything that the token allows.
+            // A caller that enables a token grants everything that the token allows.
             let granted = if enables {
                 Some(new.scope.clone())
             } else {
@@ -473,9 +474,9 @@ pub async fn revoke_all(
 const LOOK_AT: f64 = 256.0;
 /// How many milliseconds a list reads before it returns a page that is shorter than requested.
 const LOOK_FOR: u64 = 500;
-/// How many records a list reads at once if it has found no valid token yet.
+/// The minimum number of records that a list reads at once while it has found no valid token.
 const FURTHER: usize = 100;
-/// How many records a list reads at once at most.
+/// The maximum number of records that a list reads at once.
 const MOST: usize = 1000;
 
 /// Returns a page of an owner's valid and disabled tokens, newest first. Also returns the id of the
@@ -532,7 +533,7 @@ pub async fn list_valid(
         if page.last.is_none() || tokens.len() == wanted || capacity >= LOOK_AT || is_late {
             return Ok((tokens, page.last));
         }
-        // Read as many records as will fill the page, if as many of them are valid as before.
+        // Read as many records as will fill the page if the share of valid tokens stays the same.
         let missing = wanted - tokens.len();
         let next = match tokens.len() {
             0 => (missing * looked_at).max(FURTHER),

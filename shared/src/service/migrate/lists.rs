@@ -5,7 +5,7 @@
 //! migration stores the entries of what earlier releases created, and deletes the entries of what
 //! an earlier release deleted after this release had created it. While an execution environment of
 //! an earlier release is left, it can create and delete more. So the migration can be run again at
-//! any time, also in version 3. Then it only reads what is listed already.
+//! any time, also in version 3. What is listed already is only read.
 //!
 //! Earlier releases left items of deleted users, ecosystems and environments in the table. The
 //! users among them are listed too, so that the eraser finds them.
@@ -112,7 +112,7 @@ impl Partitions {
 /// The ecosystems and environments that were looked up.
 type Known = HashSet<OwnerKey>;
 
-/// Queues an erasure, unless there is one of the same target.
+/// Queues an erasure, unless the queue contains one with the same target.
 async fn queue(app: &App, target: Target, at: Timestamp) -> Result<()> {
     let erasure = Erasure { target, at };
     app.identity.store_erasure_if_none(&erasure).await
@@ -183,8 +183,9 @@ async fn remove_addresses(app: &App, addresses: Vec<(Key, Address)>) -> Result<(
     Ok(())
 }
 
-/// Deletes the entries of what does not exist. If a user does not exist, queues the erasure of what
-/// is left, because the entry may be all that leads to it.
+/// Deletes each entry whose ecosystem, environment or user does not exist. If a user or an
+/// ecosystem does not exist, queues the erasure of what is left of it, because the entry may be all
+/// that leads to it.
 async fn remove_entries(app: &App, entries: Vec<Entry>) -> Result<()> {
     let exists = |found: &Items, entry: &Entry| -> Result<bool> {
         Ok(if let Ok(id) = EnvironmentId::parse(&entry.id) {
