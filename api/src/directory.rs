@@ -21,12 +21,12 @@ pub struct Ecosystem {
     pub max_tokens_per_user: Option<u32>,
     /// What happens if a token is created for a user that has the maximum number of tokens.
     pub when_full: WhenFull,
-    /// How long a session is valid after a use, in seconds: the default and the maximum. 0 if an
-    /// older service sent the response.
+    /// The default and the maximum of the `ttl` of a session, in seconds. 0 if an older service
+    /// sent the response.
     #[serde(default)]
     pub session_ttl: u32,
-    /// The time after which a session ends even if it is used, in seconds: the default and the
-    /// maximum. 0 if an older service sent the response.
+    /// The default and the maximum of the `maxTtl` of a session, in seconds. 0 if an older service
+    /// sent the response.
     #[serde(default)]
     pub session_max_ttl: u32,
     /// The scope of a session. Empty if an older service sent the response.
@@ -44,12 +44,12 @@ pub struct EcosystemChange {
     /// What happens if a token is created for a user that has the maximum number of tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when_full: Option<WhenFull>,
-    /// How long a session is valid after a use, in seconds: the default and the maximum. Null
-    /// restores 1209600 (14 days).
+    /// The default and the maximum of the `ttl` of a session, in seconds. Null restores 1209600 (14
+    /// days).
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub session_ttl: Change<u32>,
-    /// The time after which a session ends even if it is used, in seconds: the default and the
-    /// maximum. Null restores 7776000 (90 days).
+    /// The default and the maximum of the `maxTtl` of a session, in seconds. Null restores 7776000
+    /// (90 days).
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub session_max_ttl: Change<u32>,
     /// The scope of a session. Null restores `read write`.
@@ -158,8 +158,8 @@ pub struct UserChange {
     /// The user's e-mail address. If the address changes, all tokens of the user are revoked.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub email: Change<Secret>,
-    /// The user's password, 8 to 256 characters. Setting or removing the password revokes all
-    /// tokens of the user.
+    /// The user's password, 8 to 256 characters. A deployment can require more than 8. Setting or
+    /// removing the password revokes all tokens of the user.
     #[serde(skip_serializing_if = "Change::is_keep")]
     pub password: Change<Secret>,
     /// Whether the user's tokens may manage the e-mail tokens of the user's ecosystem. The default

@@ -40,9 +40,9 @@ impl ExpiryType {
 pub enum Holder {
     /// An account. Its tokens may do everything in the account's ecosystems.
     Account,
-    /// The servers of an ecosystem. Their tokens may do everything in the ecosystem, with two
-    /// exceptions: they may not delete the ecosystem, and they may not create, list or revoke
-    /// server tokens.
+    /// The servers of an ecosystem. Their tokens may do everything in the ecosystem, with three
+    /// exceptions: they may not delete the ecosystem or change its settings, and they may not
+    /// manage server tokens.
     Server,
     /// A user.
     User,
@@ -117,7 +117,7 @@ pub struct TokenList {
 pub struct ListedToken {
     /// The token's id, a ULID.
     pub token_id: String,
-    /// The label that was given when the token was created, 1 to 64 characters.
+    /// The token's label, 1 to 64 characters. `None` if it has none.
     pub name: Option<String>,
     /// The expiry type of the token.
     pub expiry_type: ExpiryType,
@@ -154,14 +154,16 @@ pub struct TokenRecord {
     /// When the token ended. `None` if it has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
-    /// Why the token ended: `expired`, `revoked`, or `maker-revoked` if it was made by a short code
-    /// of a token that was revoked. A later release may add reasons.
+    /// Why the token ended: `expired`, `revoked`, `maker-revoked` if a short code of a token that
+    /// was revoked created it, or `limit-reached` if it made room for another token. A later
+    /// release may add reasons.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<String>,
-    /// The token with which the token was ended.
+    /// The token with which the token was ended, or with `limit-reached`, the token that took its
+    /// place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<EndedBy>,
-    /// The id of the token that replaced this one.
+    /// The id of the token that replaced this one. This release replaces no tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<String>,
 }
@@ -178,7 +180,7 @@ pub enum TokenState {
     Expired,
     /// The token was revoked.
     Revoked,
-    /// The token was replaced by another one.
+    /// The token was replaced by another one. This release replaces no tokens.
     Rotated,
 }
 
@@ -216,7 +218,8 @@ pub struct NewToken {
     /// How the token expires. The default is `FixedTtl`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiry_type: Option<ExpiryType>,
-    /// Seconds until the token expires.
+    /// The number of seconds from the creation of the token, or from each use of a sliding token,
+    /// until it expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u32>,
     /// The maximum number of seconds between the creation and the expiry of the token.
@@ -240,8 +243,9 @@ pub struct NewSession {
     #[serde(flatten)]
     pub log_in: LogIn,
     /// The properties of the session's token. The default of `expiry_type` is `SlidingTtl`, and
-    /// `Infinite` is not allowed. The user's ecosystem has the defaults and the maxima of `ttl` and
-    /// `max_ttl`. Only requests with a server token may contain `scope` and `metadata`.
+    /// `Infinite` is not allowed. The settings of the user's ecosystem contain the defaults and the
+    /// maximums of `ttl` and `max_ttl`. Only requests with a server token may contain `scope` and
+    /// `metadata`.
     #[serde(flatten)]
     pub token: NewToken,
 }

@@ -39,7 +39,8 @@ const WINDOW: u64 = 15 * 60;
 /// # Errors
 /// 400 if the body is invalid, or if there is any query field. Such a request does not count as an
 /// attempt. 400 if the code is malformed. Such a request counts as a failed attempt. 404 if the
-/// code is unknown, used, expired or invalid. 413, 415, 429.
+/// code is unknown, used, expired or invalid. 409 if the user has the most tokens allowed; then the
+/// code stays valid. 413, 415, 429.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
     let back_end = back_end(app, &request).await?;
     let (typed, origin) = given(&request, back_end.as_ref())?;

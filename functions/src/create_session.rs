@@ -1,5 +1,5 @@
-//! `POST /api/auth/sessions`: logs a user in with a password and creates a session, a token of its
-//! own for each log-in.
+//! `POST /api/auth/sessions`: logs a user in with a password and creates a session. Each session
+//! has its own token.
 
 use futures_util::future::join;
 use lambda_http::{Body, Request, Response};

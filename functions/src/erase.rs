@@ -1,5 +1,5 @@
-//! Erases what the deletions of users, ecosystems and environments leave in the tables. This
-//! function runs at intervals.
+//! Erases what the deletions of users, ecosystems and environments leave in the tables, and ends
+//! the tokens that a revocation had no time to end. This function runs at intervals.
 
 use shared::{
     App,

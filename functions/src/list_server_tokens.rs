@@ -1,4 +1,5 @@
-//! `GET /api/ecosystems/{ecosystemId}/tokens`: lists the valid server tokens of an ecosystem.
+//! `GET /api/ecosystems/{ecosystemId}/tokens`: lists the valid and disabled server tokens of an
+//! ecosystem.
 
 use lambda_http::{Body, Request, Response};
 use shared::{

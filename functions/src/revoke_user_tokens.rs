@@ -8,8 +8,8 @@ use shared::{
     service::{access::rights, tokens::revoke_all, verify::Lookup},
 };
 
-/// Returns 204. From then on every earlier token of the user is invalid, also the
-/// caller's own. A user may revoke its own tokens.
+/// Returns 204. From then on, every earlier token of the user is invalid, including the caller's
+/// own. A user may revoke its own tokens.
 ///
 /// # Errors
 /// 400 if the id is invalid, or if there is any query field or body; 401; 403; 404 if the ecosystem

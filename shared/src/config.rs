@@ -20,7 +20,7 @@ pub const IDENTITY_TABLE: &str = "TOKENRY_IDENTITY_TABLE";
 /// The variable for the name of the ephemeral table.
 pub const EPHEMERAL_TABLE: &str = "TOKENRY_EPHEMERAL_TABLE";
 /// The variable for the location of the value key: the ARN of a KMS key, or `file:PATH`. The value
-/// key encrypts (wraps) the data key, and the data key encrypts the values of e-mail tokens.
+/// key encrypts (wraps) the data keys, and the data keys encrypt the values of e-mail tokens.
 pub const VALUE_KEY: &str = "TOKENRY_VALUE_KEY";
 /// The variable for the log level: `off`, `error`, `warn`, `info` (default), `debug` or `trace`.
 pub const LOG: &str = "TOKENRY_LOG";
@@ -215,7 +215,7 @@ pub enum Uses {
     Identity,
     /// The ephemeral table.
     Ephemeral,
-    /// The value key. It wraps the data key, which encrypts the values of e-mail tokens.
+    /// The value key. It wraps the data keys, which encrypt the values of e-mail tokens.
     ValueKey,
     /// The ephemeral table and the value key.
     EphemeralAndValueKey,

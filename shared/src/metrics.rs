@@ -18,7 +18,7 @@ pub const NAMESPACE: &str = "Tokenry";
 /// The metric that counts the erasures that are late.
 const LATE_ERASURES: &str = "LateErasures";
 
-/// Counts the responses of one Lambda function.
+/// Writes the metrics of one Lambda function.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     function: String,

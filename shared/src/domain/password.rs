@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 /// The maximum length of a password, in characters.
 const MAX_LENGTH: usize = 256;
-/// The passwords that most people choose, in normal form ([`normal`]), one in each line. They have
-/// at least 8 characters, because shorter passwords are too short anyway. OWASP ASVS 5.0 (6.2.4)
-/// demands at least 3,000. `password/LICENSE` names the source of the list.
+/// The most common passwords, in normal form ([`normal`]), one in each line. They have at least 8
+/// characters, because shorter passwords are too short anyway. OWASP ASVS 5.0 (6.2.4) requires at
+/// least 3,000. `password/LICENSE` names the source of the list.
 const COMMON: &str = include_str!("password/common.txt");
 
 /// The minimum length of a new password, in characters: 8 to 64.
@@ -25,8 +25,8 @@ impl MinLength {
 }
 
 impl Default for MinLength {
-    /// Returns 8, the least that NIST SP 800-63B-4 allows for a password that is used together with
-    /// another factor.
+    /// Returns 8, the minimum that NIST SP 800-63B-4 allows for a password that is used together
+    /// with another factor.
     fn default() -> Self {
         Self(8)
     }
@@ -54,8 +54,8 @@ impl Password {
         Ok(password)
     }
 
-    /// Parses a password for a log-in. A password that is too short is accepted here. The log-in
-    /// then fails, because no user has such a password.
+    /// Parses a password for a log-in. A short or common password is accepted here, because the
+    /// user may have set it before the rules for new passwords became stricter.
     ///
     /// # Errors
     /// If the text is longer than 256 characters, the error is the message for the client.

@@ -114,7 +114,7 @@ impl Default for CodeTtl {
 }
 
 /// The properties of a new code and of its token. The request that creates the code sets all of
-/// them. The exchange does not change them.
+/// them. The exchange can only make the token expire earlier.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct NewCode {
     /// How long the code is valid.

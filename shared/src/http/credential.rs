@@ -1,5 +1,5 @@
-//! The credential of a request: a token (RFC 6750 §2.1). OAuth clients may also send it as the
-//! secret of a client (RFC 6749 §2.3.1).
+//! The credential of a request: a token (RFC 6750 §2.1). OAuth clients may also send it as their
+//! client secret (RFC 6749 §2.3.1).
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use lambda_http::{

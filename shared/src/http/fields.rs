@@ -137,7 +137,7 @@ impl Fields<'static, Value> {
         let mut fields = Self::new(Location::Body, std::iter::empty());
         for (name, text) in members {
             let value = serde_json::from_str(text.get())?;
-            // No field may have objects inside of this object, so their names need no check.
+            // No field may contain a nested object, so the names in nested objects need no check.
             let repeats_key = match &value {
                 Value::Object(kept) => {
                     let Members(given) = serde_json::from_str(text.get())?;

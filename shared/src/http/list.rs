@@ -30,9 +30,8 @@ pub struct Page {
     prefix: Option<String>,
 }
 
-/// Parses the requested page of a list of ecosystems or environments. `listed` is `None`
-/// if the id in the path is invalid. Then the cursor is ignored, and the request fails because of
-/// the id.
+/// Parses the requested page of a list of ecosystems or environments. `listed` is `None` if the id
+/// in the path is invalid. Then the cursor is ignored, and the request fails because of the id.
 ///
 /// # Errors
 /// A query field is invalid, or there is a body.
@@ -81,8 +80,8 @@ fn parse<'a>(
 }
 
 /// Handles a request for a list of an ecosystem, up to the response: checks the caller's right, and
-/// returns the ids on the page and the cursor of the next page. `listed` names the list, and
-/// `parse` is [`page`] or [`page_of_users`].
+/// returns the ids on the page and the cursor of the next page. `listed` returns the list for the
+/// ecosystem's id, and `parse` is [`page`] or [`page_of_users`].
 ///
 /// # Errors
 /// 401, 403, 400 or 404 if the caller, the request or the ecosystem is invalid. Also returns the

@@ -181,10 +181,10 @@ fn forbidden(challenge: &str) -> Response<Body> {
     challenged(response, challenge)
 }
 
-/// Returns the result of an endpoint that OAuth libraries call. In such a result, a response with
-/// an error of the client is what these libraries expect: its body has the error code `error` in
-/// addition to the other fields (RFC 6749 section 5.2). If an OAuth client sent an invalid secret,
-/// the challenge is `Basic`.
+/// Returns the result of an endpoint that OAuth libraries call. If the result is an error of the
+/// client, returns the response that these libraries expect: its body contains the error code
+/// `error` in addition to the other fields (RFC 6749 section 5.2). If an OAuth client sent an
+/// invalid secret, the challenge is `Basic`.
 ///
 /// # Errors
 /// An error that is not an error of the client.

@@ -250,8 +250,9 @@ pub fn page(request: &Request, owner: Option<OwnerKey>) -> Result<Page> {
     combine(fields::no_body(request), query.finish()).map(|_| page)
 }
 
-/// Returns 200 with a page of an owner's valid and disabled tokens, newest first. The page is
-/// shorter than requested if some of the tokens that were read from the database are invalid.
+/// Returns 200 with a page of an owner's valid and disabled tokens, newest first. A page can be
+/// shorter than requested, even if it is not the last one: the list stops reading if many of the
+/// tokens that it reads are invalid.
 ///
 /// # Errors
 /// The database is unavailable.

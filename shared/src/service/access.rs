@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// The right that each endpoint requires. For the tokens of a user, the user has the same rights for
-/// itself ([`Caller::may_for_user`]), except the right to create a token. Endpoints that require no
-/// credential in the `Authorization` header are not listed, and neither is `GET /api/auth/whoami`,
-/// which any valid token may call.
+/// The right that each endpoint requires. For the tokens of a user, the user has the same rights
+/// for itself ([`Caller::may_for_user`]), except the right to create a token. Endpoints that
+/// require no credential in the `Authorization` header are not listed, and neither is
+/// `GET /api/auth/whoami`, which any valid token may call.
 #[expect(missing_docs, reason = "each constant has the name of its endpoint")]
 pub mod rights {
     use super::{

@@ -230,7 +230,7 @@ impl ErrorBody {
     /// Returns the action for this error.
     fn action(&self) -> RetryAction {
         let codes = self.codes();
-        // The first code is of on-demand tables, the second one of provisioned tables.
+        // On-demand tables return the first code, and provisioned tables return the second one.
         let throttled = ["ThrottlingError", "ProvisionedThroughputExceeded"];
         if codes.contains(&REFUSED) {
             RetryAction::NoActionIndicated
@@ -255,8 +255,8 @@ impl ClassifyRetry for TransactionFaults {
     }
 }
 
-/// Prevents that the SDK retries a transaction after a conflict. If a caller reads the items again
-/// before it retries, a retry without the read would probably fail.
+/// Prevents the SDK from retrying a transaction after a conflict. The caller reads the items again
+/// before it retries. A retry without this read would probably fail.
 #[derive(Debug)]
 pub(crate) struct ConflictIsFinal;
 

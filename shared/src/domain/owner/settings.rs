@@ -17,9 +17,9 @@ pub struct EcosystemSettings {
     pub max_tokens_per_user: Option<MaxTokens>,
     /// What happens if a token is created for a user that has the maximum number of tokens.
     pub when_full: WhenFull,
-    /// How long a session is valid after a use: the default, and the maximum.
+    /// The default and the maximum of the `ttl` of a session.
     pub session_ttl: Ttl,
-    /// The time after which a session ends even if it is used: the default, and the maximum.
+    /// The default and the maximum of the `maxTtl` of a session. No session is valid for longer.
     pub session_max_ttl: Ttl,
     /// The scope of a session.
     pub session_scope: Scope,
@@ -63,8 +63,8 @@ pub struct MaxTokens {
     /// The number, from 1 to [`MaxTokens::LARGEST`].
     pub count: u32,
     /// A random value that is generated when the ecosystem gets a limit. While an ecosystem has no
-    /// limit, nobody counts the tokens of its users. So the numbers from before that time are not
-    /// valid any more. They contain the value of the earlier limit.
+    /// limit, the tokens of its users are not counted. So the counts from before that time are out
+    /// of date. They contain the value of the earlier limit.
     pub id: Epoch,
 }
 
@@ -82,9 +82,9 @@ pub struct SettingsChange {
     pub max_tokens_per_user: Option<Option<u32>>,
     /// What happens if a token is created for a user that has the maximum number of tokens.
     pub when_full: Option<WhenFull>,
-    /// How long a session is valid after a use.
+    /// The default and the maximum of the `ttl` of a session.
     pub session_ttl: Option<Option<Ttl>>,
-    /// The time after which a session ends even if it is used.
+    /// The default and the maximum of the `maxTtl` of a session.
     pub session_max_ttl: Option<Option<Ttl>>,
     /// The scope of a session.
     pub session_scope: Option<Option<Scope>>,

@@ -37,7 +37,7 @@ pub struct Ending {
     pub at: UnixSeconds,
     /// Why the token ends.
     pub reason: EndReason,
-    /// Who revoked the token.
+    /// The token with which the token is ended.
     pub by: Author,
 }
 

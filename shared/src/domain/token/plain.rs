@@ -14,11 +14,11 @@
 //! `tk_[asu][ifs]_[0-9A-Za-z]{83}`. A malformed text is rejected before the database is read.
 //!
 //! The tag is the first 4 bytes of an HMAC-SHA256 with a key of the deployment. The HMAC covers the
-//! start of the text (for example `tk_uf_`) and the 52 bytes before the tag. In schema version 2, a
-//! text with a wrong tag is rejected before the token's record is read. So an invented token costs
-//! no read in the partition of an owner. In schema version 1, a token may have 4 more random bytes
-//! instead of a tag, so a wrong tag is accepted. The tag does not make a token valid: the record
-//! must contain the hash of the whole text.
+//! start of the text (for example `tk_uf_`) and the 52 bytes before the tag. From schema version 2
+//! on, a text with a wrong tag is rejected before the token's record is read. So an invented token
+//! costs no read in the partition of an owner. In schema version 1, a token may have 4 more random
+//! bytes instead of a tag, so a wrong tag is accepted. The tag does not make a token valid: the
+//! record must contain the hash of the whole text.
 
 use std::fmt::{self, Write};
 

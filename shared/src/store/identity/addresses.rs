@@ -95,8 +95,8 @@ impl Identity {
         self.commit(Change::alone(write, |_| Ok(()))).await
     }
 
-    /// Copies the record of an address to another key. The conditions: both records have not
-    /// changed since they were read.
+    /// Copies the record of an address to another key. The condition: neither record has changed
+    /// since it was read.
     pub(crate) async fn copy_address(
         &self,
         from: &Key,

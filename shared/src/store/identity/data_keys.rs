@@ -1,5 +1,5 @@
 //! The data keys that encrypt the values of e-mail tokens, and the operations of the commands that
-//! replace a data key.
+//! add, replace and remove data keys.
 
 use std::collections::HashMap;
 

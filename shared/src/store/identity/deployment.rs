@@ -54,7 +54,7 @@ impl Identity {
         self.commit(change).await
     }
 
-    /// Returns whether the table contains any item.
+    /// Returns whether the table contains no item.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -66,11 +66,10 @@ pub(crate) struct Descent<'a> {
 
 impl Identity {
     /// Prepares to end a token: the token's item loses its hash, and says for 90 days when, why and
-    /// by whom the token was ended. The condition is that the token is stored, has not ended, and
-    /// is disabled if `is_disabled` is true, and enabled if it is false. If `has_descendants` is
-    /// false, there is another condition: the token has made no other token. If one of the last two
-    /// conditions is false, the conflict contains a `StoredToken::Token` or a
-    /// `StoredToken::Disabled`.
+    /// by whom the token was ended. The conditions: the token is stored and has not ended; it is
+    /// disabled if and only if `is_disabled` is true; and if `has_descendants` is false, it has
+    /// made no other token. If only one of the last two conditions is false, the conflict contains
+    /// a `StoredToken::Token` or a `StoredToken::Disabled`.
     ///
     /// If `has_descendants` is true, the same transaction stores an erasure, unless the token ends
     /// because its maker ends. So the eraser ends the descendants if the request has no time to do
@@ -201,7 +200,7 @@ impl Identity {
     }
 
     /// Reads all links of a family with strong consistency: one `Query` for each megabyte, which is
-    /// some 7,000 links.
+    /// about 7,000 links.
     pub(crate) async fn links(&self, owner: OwnerKey, family: TokenId) -> Result<Vec<Link>> {
         let (mut links, mut start) = (Vec::new(), None);
         loop {

@@ -143,9 +143,9 @@ impl Identity {
     ///
     /// - The user is active and still has the epoch of the record.
     /// - The stored record is still `old`, with the same encrypted value. The new record replaces
-    ///   `old`, and the item of the old token is deleted. The old token is then invalid, so the
-    ///   caller must check that it may be replaced. If `old` is `None`, there must be no stored
-    ///   record.
+    ///   `old`, and [`OldItem`] says what happens to the item of the old token. The old token is
+    ///   then invalid, so the caller must check that it may be replaced. If `old` is `None`, there
+    ///   must be no stored record.
     ///
     /// The transaction does not check that the user's environment exists. Otherwise the
     /// transactions of all users of one environment would use the same item, and would conflict.

@@ -73,7 +73,7 @@ impl Erasure {
         Ok(item)
     }
 
-    /// Returns the key of the item. An erasure of the same target has the same key.
+    /// Returns the key of the item. An erasure with the same target has the same key.
     pub(crate) fn key(&self) -> Key {
         let text = match &self.target {
             Target::User(key) => format!("user#{}", hex::encode(key.as_bytes())),
@@ -112,7 +112,7 @@ pub(crate) struct Remnant {
     /// The incarnation of the owner.
     #[serde(rename = "born")]
     pub(crate) incarnation: Option<Epoch>,
-    /// The epoch of the owner. A token that was revoked singly has none.
+    /// The epoch of the owner. The record of a token that was revoked individually has none.
     pub(crate) epoch: Option<Epoch>,
 }
 
@@ -128,14 +128,14 @@ impl Identity {
         self.commit(Change::alone(write, |_| Ok(()))).await
     }
 
-    /// Stores an erasure, unless there is one of the same target.
+    /// Stores an erasure, unless the queue contains one with the same target.
     pub(crate) async fn store_erasure_if_none(&self, erasure: &Erasure) -> Result<()> {
         self.insert(erasure.item()?).await.map(|_| ())
     }
 
-    /// Reads a page of one of the [`QUEUES`] queues: the erasures after a sort key. An erasure that
-    /// cannot be read is an error. Also returns the sort key after which the next page starts, or
-    /// `None` at the end.
+    /// Reads a page of one of the [`QUEUES`] partitions of the queue: the erasures after a sort
+    /// key. An erasure that cannot be read is an `Err` in the page. Also returns the sort key after
+    /// which the next page starts, or `None` at the end.
     pub(crate) async fn erasures(
         &self,
         number: u8,

@@ -5,8 +5,8 @@
 //! that creates what the entry lists, and deleted in the transaction that deletes it. So a list is
 //! complete and up to date, without an index.
 //!
-//! The sort key of an entry is the id, or the bare name of a user. A name can be as long as a sort
-//! key of DynamoDB, which is 1,024 bytes. The users that short codes created are in other
+//! The sort key of an entry is the id. For a user, it is only the name, because the name alone can
+//! have 1,024 bytes, the maximum of DynamoDB. The users that short codes created are in other
 //! partitions, which are only read to erase these users. There are several of these partitions,
 //! because many devices exchange codes of the same ecosystem at the same time.
 
@@ -153,7 +153,7 @@ impl Identity {
         delete(&self.table, entry.key.to_item()?, None, &[])
     }
 
-    /// Returns those of the entries that are not stored.
+    /// Returns the entries that are not stored.
     pub(crate) async fn not_listed(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>> {
         let keys = entries.iter().map(|entry| entry.key.clone()).collect();
         let found = self.read(&keys).await?;

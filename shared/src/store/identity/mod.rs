@@ -399,10 +399,10 @@ impl Identity {
         Err(unavailable("DynamoDB left keys unprocessed"))
     }
 
-    /// Reads these items with one transaction: at most 100 items. So of another transaction, the
-    /// result contains all writes or none. If another read has returned a write of a transaction,
-    /// the result contains all writes of this transaction, or later ones: while a transaction is
-    /// being applied, DynamoDB rejects this read.
+    /// Reads these items with one transaction: at most 100 items. So the result contains all writes
+    /// of another transaction, or none of them. If an earlier read has returned one write of a
+    /// transaction, the result contains all its writes, or later ones: while a transaction is being
+    /// applied to these items, DynamoDB rejects this read.
     pub(crate) async fn snapshot(&self, keys: &BTreeSet<Key>) -> Result<Items> {
         let gets = keys.iter().map(|key| {
             let get = Get::builder().table_name(&self.table);

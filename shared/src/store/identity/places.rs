@@ -65,8 +65,8 @@ impl Identity {
         change.attempt(&self.client, writes).await
     }
 
-    /// Stores the progress of a reading of the user's tokens. Returns `false` if the stored item has
-    /// changed since it was read. Then nothing is written.
+    /// Stores the progress of a reading of the user's tokens. Returns `false` if the stored item
+    /// has changed since it was read. Then nothing is written.
     pub(crate) async fn store_places(
         &self,
         user: OwnerKey,

@@ -268,7 +268,7 @@ impl Identity {
 
     /// Deletes the records of an owner's tokens whose epoch differs from the owner's epoch. These
     /// tokens are already invalid. Sends as many requests as needed, but stops if DynamoDB leaves
-    /// deletions unprocessed. Returns whether it deleted all of them, and the owner has no links.
+    /// deletions unprocessed. Returns `true` if it deleted all of them and the owner has no links.
     pub(crate) async fn sweep_tokens(&self, owner: OwnerKey) -> Result<bool> {
         #[derive(Deserialize)]
         struct Ended {
@@ -295,8 +295,8 @@ impl Identity {
             // that was replaced is never used again.
             let present = self.owner_after(owner).await?;
             let epoch = present.map(|owner| owner.state().epoch);
-            // An item without an epoch is the record of a token that was revoked singly. It must
-            // not be deleted.
+            // An item without an epoch is the record of a token that was revoked individually. It
+            // must not be deleted.
             let tokens = found
                 .iter()
                 .filter(|item| item.key.item.starts_with(TokenId::ITEM_PREFIX));
@@ -304,7 +304,7 @@ impl Identity {
             let ended: Vec<_> = ended.map(|token| &token.key).collect();
             let deletions = ended.chunks(DELETE_BATCH).map(|keys| self.delete_all(keys));
             let all_done = try_join_all(deletions).await?.into_iter().all(|done| done);
-            // The links are the last items.
+            // In this order, the links come after all tokens.
             let is_link = |item: &Ended| item.key.item.starts_with(LINK_PREFIX);
             let all_done = all_done && !found.iter().any(is_link);
             start = output.last_evaluated_key;
