@@ -462,7 +462,7 @@ pub async fn revoke_all(
             at: app.now(),
         };
         if let Err(error) = app.identity.store_erasure(&erasure).await {
-            tracing::warn!(cause = ?error, "the remaining records of revoked tokens stay");
+            tracing::warn!(cause = ?error, "cannot queue the erasure of the remaining records of revoked tokens");
         }
     }
     Ok(())
