@@ -57,13 +57,13 @@ const MAX_PAYLOAD: usize = 10 * 1024 * 1024;
 /// What the gateway allows its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// A client has this much time to send the headers of a request, and as much time again to send
-    /// the body. An idle connection is closed after this time. A connection is also closed if its
+    /// A client has this much time to send the headers of a request, and the same time to send the
+    /// body. An idle connection is closed after this time. A connection is also closed if its
     /// client reads no byte of a response for this time.
     pub patience: Duration,
     /// The maximum number of connections at the same time. Further connections wait.
     pub connections: usize,
-    /// Whether the `Host` of a request may be another machine.
+    /// Whether the `Host` of a request may name another machine.
     pub any_host: bool,
 }
 
@@ -71,9 +71,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             // Connection pools of clients expect that an idle connection stays open for some seconds.
-            // Within this time, a slow line transfers a page of Swagger UI.
+            // A slow network needs less than this time for a page of Swagger UI.
             patience: Duration::from_secs(30),
-            // Less than 1,024 open files, which is the default limit of many systems.
+            // Fewer than 1,024, the default limit of open files on many systems.
             connections: 900,
             any_host: false,
         }

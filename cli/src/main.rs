@@ -125,7 +125,7 @@ fn refuse(error: &Error) -> ExitCode {
         error.exit();
     }
     let text = error.render().to_string().replace("\n\n  tip:", "; tip:");
-    // The usage follows the cause, and is for people.
+    // The usage, which is for people, comes after the cause.
     let cause = ["\n\nUsage:", "\n\nFor more"]
         .iter()
         .fold(text.as_str(), |text, end| {
@@ -152,8 +152,8 @@ fn other(line: String) -> Failure {
 }
 
 fn completions(shell: Shell) -> Result<(), Failure> {
-    // The script for bash also lists hidden options. So this command does not hide options, but has
-    // them only where they are allowed.
+    // The script for bash also lists hidden options. So this function does not hide the options of
+    // the console, but adds them only to the commands that allow them.
     let command = Cli::command().mut_args(|arg| arg.global(false));
     let options = command.get_arguments().filter(|arg| !arg.is_hide_set());
     let options: Vec<_> = options.cloned().collect();

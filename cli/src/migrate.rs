@@ -33,9 +33,9 @@ use crate::{
 /// Migrate the stored data of a deployment to the version of this release. Run this command only
 /// when every function has the new release
 ///
-/// The migration from version 2 to 3 lists what exists. In the migration from version 1 to 2, all
-/// tokens without a tag end. These are the tokens that earlier releases created. The command prints
-/// a new token for each account, and gives each e-mail token a new value. If the command is
+/// The migration from version 2 to 3 adds all ecosystems, environments and users to the lists. The
+/// migration from version 1 to 2 ends all tokens without a tag, which earlier releases created. It
+/// prints a new token for each account, and gives each e-mail token a new value. If the command is
 /// interrupted, or if a function of an earlier release served during the run, run it again.
 #[derive(Clone, Debug, Args)]
 pub struct Migrate {

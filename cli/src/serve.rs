@@ -64,7 +64,7 @@ const GITIGNORE: &str = ".gitignore";
 
 /// How often expired items are deleted.
 const SWEEP: Duration = Duration::from_mins(1);
-/// How often the functions run that run at intervals. `template.yaml` uses the same interval.
+/// The interval at which the scheduled functions run. `template.yaml` uses the same interval.
 const TASKS: Duration = Duration::from_mins(5);
 /// After a signal to stop, the command waits at most this long for requests in progress.
 const GRACE: Duration = Duration::from_secs(3);
@@ -163,7 +163,7 @@ pub async fn run(args: Serve) -> Result<(), String> {
         kept_start(&app, &args.data.join(START)).await?
     };
 
-    // A signal that arrives after the announcement must find its handler.
+    // The handlers must exist before the announcement, because a signal may arrive right after it.
     let stop = asked_to_stop();
     announce(&args, &url, &start);
     if !args.host.is_loopback() {
@@ -219,7 +219,7 @@ fn url(mut address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-/// Raises the number of files that this process may open to the most that the system allows, and
+/// Raises the number of files that this process may open to the maximum that the system allows, and
 /// returns what the gateway allows its clients.
 fn limits(args: &Serve) -> Limits {
     let default = Limits::default();
@@ -269,8 +269,8 @@ fn lock(directory: &Path) -> Result<File, String> {
     }
 }
 
-/// Makes Git ignore a data directory. Does nothing if the directory contains the files of somebody
-/// else, because Git would ignore these files too.
+/// Makes Git ignore a data directory. Does nothing if the directory contains files that are not the
+/// server's, because Git would ignore these files too.
 fn keep_out_of_git(directory: &Path) -> io::Result<()> {
     let own = own_files();
     for entry in directory.read_dir()? {
@@ -486,7 +486,7 @@ async fn replace_deleted(app: &App, account: &AccountId, start: &mut Start) -> R
     }
     start.user_id = create_demo(app, account, &start.ecosystem_id).await?;
     tracing::warn!(
-        "what {START} named was deleted: it names a new {} now",
+        "{START} names a new {} now, because the earlier one was deleted",
         if has_ecosystem {
             "user"
         } else {
@@ -577,10 +577,10 @@ async fn sweep(database: Embedded) {
     }
 }
 
-/// Runs the functions that run at intervals, as EventBridge Scheduler does.
+/// Runs the scheduled functions, as EventBridge does.
 async fn run_tasks(app: Arc<App>) {
     let mut timer = tokio::time::interval(TASKS);
-    // The task of a run that takes longer is not started twice.
+    // If a run takes longer than the interval, the runs in between are left out.
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         timer.tick().await;

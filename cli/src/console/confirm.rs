@@ -1,4 +1,4 @@
-//! Asks before a command deletes the data of many users.
+//! Asks for a confirmation before a command deletes the data of many users.
 
 use std::io::{self, IsTerminal, Write};
 

@@ -48,7 +48,7 @@ pub enum Ecosystem {
         /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
         ecosystem_id: EcosystemId,
-        /// Whether to ask
+        /// The confirmation
         #[command(flatten)]
         confirm: Confirm,
     },
@@ -69,8 +69,8 @@ pub struct UpdateEcosystem {
     /// What happens if a token is created for a user that has the maximum number of tokens
     #[arg(long, value_parser = when_full())]
     when_full: Option<WhenFull>,
-    /// How long a session is valid after a use, such as 14d; without a unit, in seconds. This is the
-    /// default and the maximum
+    /// How long a session is valid after its last use, such as 14d; without a unit, in seconds. This
+    /// is the default and the maximum
     #[arg(long, value_name = "DURATION", value_parser = seconds::<u32>)]
     session_ttl: Option<u32>,
     /// The time after which a session ends even if it is used, such as 90d. This is the default and
@@ -168,7 +168,7 @@ pub enum Environment {
         /// The environment's id, such as E58521fd8a5d9b5cc21987501
         #[arg(value_parser = environment_id)]
         environment_id: EnvironmentId,
-        /// Whether to ask
+        /// The confirmation
         #[command(flatten)]
         confirm: Confirm,
     },

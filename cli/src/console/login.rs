@@ -14,7 +14,7 @@ use super::{
     token::INTROSPECT,
 };
 
-/// The arguments of `login`: only the options that all commands have.
+/// The arguments of `login`: only the options of all commands that call the API.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Login {}
 

@@ -162,8 +162,8 @@ impl Output {
         }
     }
 
-    /// Prints the message for a successful request whose response is empty. With `--json`, prints
-    /// nothing.
+    /// Prints the message for a successful request whose response is empty. With `--output json`,
+    /// prints nothing.
     ///
     /// # Errors
     /// The message cannot be printed.

@@ -100,7 +100,7 @@ pub enum UserTokens {
         #[command(flatten)]
         wanted: NewToken,
     },
-    /// List a user's valid tokens, newest first
+    /// List a user's valid and disabled tokens, newest first
     ListTokens {
         /// The user's id in the form ECOSYSTEM;NAME, such as 'C58521fd8a5d9b5cc21987501;bob'
         #[arg(value_parser = user_id)]
@@ -160,7 +160,7 @@ pub enum ServerToken {
         #[command(flatten)]
         wanted: NewToken,
     },
-    /// List an ecosystem's valid server tokens, newest first
+    /// List an ecosystem's valid and disabled server tokens, newest first
     List {
         /// The ecosystem's id, such as C58521fd8a5d9b5cc21987501
         #[arg(value_parser = ecosystem_id)]
@@ -257,7 +257,7 @@ fn revoke_one(
 pub enum Token {
     /// Show a token's record: its properties, its state, and how it ended
     Get(OneToken),
-    /// Change a token; a property without an option stays
+    /// Change a token; only the given properties change
     Update {
         /// The token
         #[command(flatten)]
