@@ -70,8 +70,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // Connection pools of clients expect that an idle connection stays open for some seconds.
-            // A slow network needs less than this time for a page of Swagger UI.
+            // Connection pools of clients expect that an idle connection stays open for some
+            // seconds. A slow network needs less than this time for a page of Swagger UI.
             patience: Duration::from_secs(30),
             // Fewer than 1,024, the default limit of open files on many systems.
             connections: 900,

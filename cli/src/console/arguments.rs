@@ -47,8 +47,8 @@ pub(super) fn when_full() -> impl TypedValueParser<Value = WhenFull> {
     names.try_map(|name| WhenFull::parse(&name))
 }
 
-/// Parses one of these names in any case, with or without `-` and `_` between the words. Returns the
-/// name as it is in the list.
+/// Parses one of these names in any case, with or without `-` and `_` between the words. Returns
+/// the name as it is in the list.
 #[derive(Clone)]
 struct AnyCase(&'static [&'static str]);
 

@@ -69,8 +69,8 @@ pub struct UpdateEcosystem {
     /// What happens if a token is created for a user that has the maximum number of tokens
     #[arg(long, value_parser = when_full())]
     when_full: Option<WhenFull>,
-    /// How long a session is valid after its last use, such as 14d; without a unit, in seconds. This
-    /// is the default and the maximum
+    /// How long a session is valid after its last use, such as 14d; without a unit, in seconds.
+    /// This is the default and the maximum
     #[arg(long, value_name = "DURATION", value_parser = seconds::<u32>)]
     session_ttl: Option<u32>,
     /// The time after which a session ends even if it is used, such as 90d. This is the default and
