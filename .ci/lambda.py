@@ -120,6 +120,12 @@ def every_endpoint(run, introspect):
     must(run.ask("get-server-token", **of_token) == changed, "get-server-token returns the same record")
     must(is_active(servers["token"]), "an enabled token is active")
 
+    other = run.ask("create-user-token", **of_bob)
+    change = {"currentPassword": PASSWORD, "newPassword": PASSWORD}
+    call_without_result("change-password", by_account=False, authorization=users["token"], body=change)
+    must(is_active(users["token"]), "the token that changed the password is active")
+    must(not is_active(other["token"]), "any other token of the user is inactive after the change")
+
     code = run.ask("create-shortcode", 201, body={"environmentId": environment})["shortcode"]
     must(len(code) == 6, "by default, a short code has six characters", code)
     devices = run.ask("consume-shortcode", by_account=False, body={"shortcode": code})

@@ -93,6 +93,16 @@ pub struct EmailTokenValue {
     pub token: Secret,
 }
 
+/// The request body that changes the password of the calling user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordChange {
+    /// The user's present password, at most 256 characters.
+    pub current_password: Secret,
+    /// The new password, 8 to 256 characters. A deployment can require more than 8.
+    pub new_password: Secret,
+}
+
 /// The request body that logs a user in and reads the value of the user's e-mail token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogIn {

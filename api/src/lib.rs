@@ -22,7 +22,7 @@ pub use self::{
     },
     email_token::{
         ChangedEmailToken, Data, EmailToken, EmailTokenData, EmailTokenList, EmailTokenValue,
-        EmailTokenValueData, EndedEmailToken, LogIn, NewEmailToken,
+        EmailTokenValueData, EndedEmailToken, LogIn, NewEmailToken, PasswordChange,
     },
     error::{ApiError, Location, Problem},
     secret::Secret,

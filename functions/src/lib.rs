@@ -4,6 +4,7 @@
 //! No handler imports another handler.
 
 pub mod authorize;
+pub mod change_password;
 pub mod consume_shortcode;
 pub mod create_ecosystem;
 pub mod create_email_token;
@@ -188,6 +189,7 @@ pub static FUNCTIONS: &[Function] = &[
     route!("get-email-token-value", GET "/_/user-token/value", get_email_token_value, ValueKey),
     route!("log-in-with-password", POST "/_/user-token/value", log_in_with_password, EphemeralAndValueKey),
     route!("create-session", POST "/api/auth/sessions", create_session, Ephemeral),
+    route!("change-password", POST "/api/auth/password", change_password, Ephemeral),
     route!("whoami", GET HEAD "/api/auth/whoami", whoami),
     route!("metadata", GET "/.well-known/oauth-authorization-server", metadata),
     Function {

@@ -10,7 +10,7 @@ use shared::{App, domain::token::ExpiryType, service::deadline::Deadline};
 use tests::{Answer, Call, Event, Fault, Service, pause};
 
 use crate::{
-    ROWS,
+    ROWS, change_password,
     consume_shortcode::{self, code},
     create_email_token::{BOB, PASSWORD, ask, datum, value, with_bob},
     refusals::{Calls, Case},
@@ -480,6 +480,35 @@ pub(crate) const VARIANTS: &[(&str, &str, Calls)] = &[
             ("TransactWriteItems", 6.0),
         ],
     ),
+    (
+        "change-password",
+        "with a wrong password",
+        &[
+            ("BatchGetItem", 3.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+        ],
+    ),
+    (
+        "change-password",
+        "with the user's e-mail token",
+        &[
+            ("BatchGetItem", 3.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("TransactWriteItems", 9.0),
+        ],
+    ),
     ("erase", "with an empty queue", &[("Query", 1.0); 16]),
 ];
 
@@ -947,6 +976,22 @@ impl Variant {
                 service.database.take_calls();
                 let answer = service.log_in("192.0.2.1", BOB, "a wrong one").await;
                 assert_eq!(answer.status, 401, "{answer:?}");
+                service.database.take_calls()
+            }
+            ("change-password", when) => {
+                let token = match when {
+                    "with the user's e-mail token" => value(service, BOB).await,
+                    _ => service.mint(bob, "").await.token(),
+                };
+                let (current, status) = match when {
+                    "with a wrong password" => ("a wrong one", 403),
+                    _ => (PASSWORD, 204),
+                };
+                let environment = service.another_environment();
+                service.database.take_calls();
+                let answer = change_password::change(&token, current, PASSWORD);
+                let answer = answer.send(&environment).await;
+                assert_eq!(answer.status, status, "{answer:?}");
                 service.database.take_calls()
             }
             ("log-in-with-password", "with an ecosystem id") => {

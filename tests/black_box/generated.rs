@@ -158,7 +158,8 @@ fn what_they_cost() -> String {
             let (read, write) = units(calls);
             let database = read * READ.value() + write * WRITE.value();
             // `true` for a case that sets or checks a password.
-            let hashes = ["log-in-with-password", "create-session"].contains(&function.name)
+            let hashes = ["log-in-with-password", "create-session", "change-password"]
+                .contains(&function.name)
                 || when.contains("password") && !when.contains("without");
             let duration = if hashes { HASHING } else { DURATION }.value();
             let memory = memory.expect("`MemorySize` is a number");

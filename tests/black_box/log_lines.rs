@@ -17,6 +17,7 @@ use tracing::{
 };
 
 use crate::{
+    change_password,
     consume_shortcode::code,
     create_email_token::{BOB, PASSWORD, ask, value, with_bob},
     events::{mint, rest_mint},
@@ -258,6 +259,10 @@ async fn no_line_contains_a_token_a_code_an_address_or_the_name_of_a_user() {
     let session = service.create_session("192.0.2.1", BOB, PASSWORD).await;
     let session = session.token();
     let value = value(service, BOB).await;
+    for current in ["a wrong one", PASSWORD] {
+        let event = change_password::change(&callers.user, current, "a new password");
+        event.send(&service.app).await;
+    }
     service.introspect_as(&callers.server, &callers.user).await;
     let path = format!("/api/users/{}", callers.bob);
     service.call(&callers.user, "GET", &path, "").await;
@@ -268,6 +273,8 @@ async fn no_line_contains_a_token_a_code_an_address_or_the_name_of_a_user() {
         "bob",
         BOB,
         PASSWORD,
+        "a wrong one",
+        "a new password",
         &code,
         &exchanged,
         &session,

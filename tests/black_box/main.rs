@@ -6,6 +6,7 @@ mod api;
 mod authorize;
 mod back_end;
 mod calls;
+mod change_password;
 mod client_credentials;
 mod consume_shortcode;
 mod create_ecosystem;
@@ -82,7 +83,9 @@ mod whoami;
 use serde_json::{Value, json};
 use tests::{Answer, Service};
 
-use refusals::{BY_ITSELF, EMPTY_PAGE, FORBIDDEN, IN_PATH, INACTIVE, Needed, Open, Row, Said, row};
+use refusals::{
+    BY_ITSELF, EMPTY_PAGE, FORBIDDEN, IN_PATH, INACTIVE, Needed, Open, Own, Row, Said, row,
+};
 
 const EMAIL: &str = r#"{"email":"EMAIL"}"#;
 
@@ -424,6 +427,23 @@ pub(crate) const ROWS: &[Row] = &[
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
             ("UpdateItem", 1.0),
+        ],
+    ),
+    row(
+        "change-password",
+        r#"{"currentPassword":"PASSWORD","newPassword":"another one"}"#,
+        Own,
+        204,
+        &[
+            ("BatchGetItem", 3.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("GetItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("UpdateItem", 1.0),
+            ("TransactWriteItems", 6.0),
         ],
     ),
 ];

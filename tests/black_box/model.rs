@@ -15,6 +15,8 @@ use shared::{
 };
 use tests::{Answer, Event, Service, TestClock, rounds};
 
+use crate::change_password;
+
 /// The caller of a step: the account, or the token of the user with this index.
 type By = Option<usize>;
 
@@ -43,6 +45,9 @@ enum Step {
     /// Changes the token with this index. Then introspects it.
     Change(By, usize, Change),
     RevokeAll(By),
+    /// The token with this index sends a request to change the user's password. The second value
+    /// says whether the current password in the request is correct.
+    ChangePassword(usize, bool),
     List(By),
     /// The token with this index sends a request that no user may send: the request with the second
     /// index in [`FORBIDDEN`].
@@ -77,7 +82,7 @@ fn covers(scope: Scope, others: &str) -> bool {
     others.split(' ').all(|other| {
         let implied = match other {
             "tokenry:tokens:read" => has("read"),
-            "tokenry:tokens:write" => has("write"),
+            "tokenry:tokens:write" | "tokenry:users:write" => has("write"),
             _ => false,
         };
         implied || has(other)
@@ -141,6 +146,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (by(), 0..4_usize).prop_map(|(by, at)| Step::Get(by, at)),
         4 => (by(), 0..4_usize, change).prop_map(|(by, at, change)| Step::Change(by, at, change)),
         1 => by().prop_map(Step::RevokeAll),
+        // Each of these steps computes hashes, so there are few of them.
+        1 => (0..2_usize, prop::bool::weighted(0.8)).prop_map(|(by, right)| Step::ChangePassword(by, right)),
         2 => by().prop_map(Step::List),
         1 => (0..4_usize, 0..FORBIDDEN.len()).prop_map(|(by, at)| Step::Forbidden(by, at)),
         // After 5,000 seconds, the next use of any token is stored.
@@ -305,8 +312,8 @@ struct Model {
     seen: Option<u64>,
     /// Whether the user is active, and the user's epoch. `None` if the user does not exist.
     user: Option<(bool, u64)>,
-    /// Whether the user has an e-mail address and a password. A user that was deleted and created
-    /// again has none.
+    /// Whether the user has an e-mail address and the password [`PASSWORD`]. A user that was deleted
+    /// and created again has none.
     has_password: bool,
     /// The number of log-ins.
     log_ins: u8,
@@ -605,6 +612,7 @@ impl<'a> Run<'a> {
             }
             Step::List(by) if exists(by) => self.list(by).await,
             Step::RevokeAll(by) if exists(by) => self.end(step).await,
+            Step::ChangePassword(by, right) if by < tokens => self.change_password(by, right).await,
             Step::Forbidden(by, request) if by < tokens => self.forbidden(by, request).await,
             Step::Put(_) | Step::DeleteUser | Step::DeleteEcosystem => self.end(step).await,
             _ => Ok(()),
@@ -865,6 +873,37 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    async fn change_password(&mut self, by: usize, right: bool) -> Result<(), TestCaseError> {
+        let current = if right { PASSWORD } else { "a wrong one" };
+        let token = &self.model.tokens[by].text;
+        let event = change_password::change(token, current, PASSWORD);
+        // Each sequence has a source of its own, so that no sequence uses up the limit of another.
+        let answer = event.source(&self.source()).send(&self.app).await;
+        let model = &mut self.model;
+        let expected = if model.use_it(by, false).is_none() {
+            401
+        } else if !covers(model.tokens[by].scope, "tokenry:users:write") {
+            403
+        } else if right && model.has_password {
+            204
+        } else {
+            403
+        };
+        prop_assert_eq!(answer.status, expected, "{:?}", answer);
+        if expected == 204 {
+            model.epochs += 1;
+            model.user = Some((true, model.epochs));
+            model.tokens[by].epoch = model.epochs;
+        }
+        Ok(())
+    }
+
+    /// Returns an address that depends on the ecosystem.
+    fn source(&self) -> String {
+        let digits = &self.ecosystem[1..];
+        format!("2001:db8:{}:{}::1", &digits[..4], &digits[4..8])
     }
 
     /// Sends a request that no user may send.

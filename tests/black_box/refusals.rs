@@ -36,6 +36,10 @@ pub(crate) enum Refusals {
         /// The response to the token of another user in the same ecosystem.
         user: Said,
     },
+    /// Only a user's own token is accepted, and the request is about this user. A missing or
+    /// malformed credential gets a 401. Accounts and servers get a 403. In this row, `good` is the
+    /// status of the request with the token of the user `bob`.
+    Own,
     /// No credential is required, and an invalid credential is ignored. The fields are statuses.
     Open {
         /// The status of the request without a credential. The test sends this request before all
@@ -50,7 +54,7 @@ pub(crate) enum Refusals {
     },
 }
 
-pub(crate) use Refusals::{Needed, Open};
+pub(crate) use Refusals::{Needed, Open, Own};
 
 /// The database calls of a request in order, each with the capacity units that it consumes.
 pub(crate) type Calls = &'static [(&'static str, f64)];
@@ -65,8 +69,8 @@ pub(crate) struct Row {
     pub(crate) refusals: Refusals,
     /// The status of the request with the account's token.
     pub(crate) good: u16,
-    /// The database calls of the request. If the endpoint requires a credential, the request has
-    /// the account's token. Otherwise, the request has no credential.
+    /// The database calls of the request. The request has the account's token, a user's own token,
+    /// or no credential, as the endpoint requires.
     pub(crate) calls: Calls,
 }
 
@@ -107,7 +111,7 @@ pub(crate) const BY_ITSELF: Refusals = Needed {
 /// Returns whether an endpoint requires a credential.
 pub(crate) fn needs_credential(endpoint: &str) -> bool {
     let row = ROWS.iter().find(|row| row.endpoint == endpoint);
-    row.is_none_or(|row| matches!(row.refusals, Needed { .. }))
+    row.is_none_or(|row| matches!(row.refusals, Needed { .. } | Own))
 }
 
 #[test]
@@ -125,6 +129,8 @@ pub(crate) struct Case<'a> {
     pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) body: String,
+    /// A token of the user `bob`.
+    own: String,
 }
 
 impl<'a> Case<'a> {
@@ -173,6 +179,7 @@ impl<'a> Case<'a> {
             method,
             path,
             body,
+            own: token.to_owned(),
         }
     }
 
@@ -198,6 +205,7 @@ impl<'a> Case<'a> {
     pub(crate) async fn calls(&self) -> Vec<Call> {
         let credential = match self.row.refusals {
             Needed { .. } => Some(&*self.service.account_token),
+            Own => Some(&*self.own),
             Open { .. } => None,
         };
         self.service.database.take_calls();
@@ -249,6 +257,22 @@ async fn each_caller_gets_the_response_in_the_row() {
                 case.says("a server of another ecosystem", &elsewhere, server)
                     .await;
                 case.says("another user", &eve, user).await;
+            }
+            Own => {
+                assert_unauthorized(&none, r#"Bearer realm="tokenry""#);
+                let rubbish = case.send(Some(&malformed)).await;
+                assert_unauthorized(&rubbish, r#"Bearer realm="tokenry", error="invalid_token""#);
+                let own_server = server(service, &service.ecosystem).await;
+                for (who, credential) in [
+                    ("another account", &foreign),
+                    ("a server of another ecosystem", &elsewhere),
+                    ("the server of the ecosystem", &own_server),
+                    ("the account", &service.account_token),
+                ] {
+                    case.says(who, credential, &FORBIDDEN).await;
+                }
+                case.says("the user", &case.own, &Said(row.good, "")).await;
+                continue;
             }
             Open {
                 first,

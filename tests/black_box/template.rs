@@ -135,7 +135,8 @@ fn only_functions_that_set_a_password_have_the_environment_variable_with_its_min
     for function in FUNCTIONS {
         let variables = &properties(function)["Environment"]["Variables"];
         let given = variables.get(PASSWORD_MIN_LENGTH).and_then(Value::as_str);
-        let expected = (function.name == "put-user").then_some("PasswordMinLength");
+        let expected =
+            matches!(function.name, "put-user" | "change-password").then_some("PasswordMinLength");
         assert_eq!(given, expected, "{}", function.name);
     }
     let parameter = &TEMPLATE["Parameters"]["PasswordMinLength"];
@@ -165,9 +166,10 @@ fn each_route_has_the_limit_of_its_kind_and_every_aws_account_allows_the_default
     let own: Map<_, _> = endpoints()
         .filter_map(|endpoint| {
             let parameter = match endpoint.name {
-                "consume-shortcode" | "log-in-with-password" | "create-session" => {
-                    "AttemptsPerSecond"
-                }
+                "consume-shortcode"
+                | "log-in-with-password"
+                | "create-session"
+                | "change-password" => "AttemptsPerSecond",
                 "revoke-token" => "RevocationsPerSecond",
                 _ => return None,
             };

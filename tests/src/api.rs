@@ -8,8 +8,9 @@ use tokenry_api::{
     ApiError, ChangedEmailToken, CreatedEcosystem, CreatedEnvironment, CreatedSession,
     CreatedShortcode, Ecosystem, EcosystemChange, EcosystemList, EmailTokenData, EmailTokenList,
     EmailTokenValueData, EndedEmailToken, EnvironmentList, ExchangedToken, Introspection, LogIn,
-    MintedToken, NewEmailToken, NewSession, NewShortcode, NewToken, Revoked, ServerMetadata,
-    TokenChange, TokenList, TokenRecord, TypedShortcode, User, UserChange, UserList,
+    MintedToken, NewEmailToken, NewSession, NewShortcode, NewToken, PasswordChange, Revoked,
+    ServerMetadata, TokenChange, TokenList, TokenRecord, TypedShortcode, User, UserChange,
+    UserList,
 };
 
 /// Parses a JSON body as the type that has the schema's name, and serializes the parsed value.
@@ -42,6 +43,7 @@ pub fn rewritten(schema: &str, body: &str) -> Result<String, String> {
         "NewSession" => rewrite::<NewSession>,
         "NewShortcode" => rewrite::<NewShortcode>,
         "NewToken" => rewrite::<NewToken>,
+        "PasswordChange" => rewrite::<PasswordChange>,
         "Revoked" => rewrite::<Revoked>,
         "ServerMetadata" => rewrite::<ServerMetadata>,
         "TokenChange" => rewrite::<TokenChange>,
@@ -75,7 +77,10 @@ fn secrets(body: &Value) -> Vec<String> {
         Value::Object(members) => members
             .iter()
             .flat_map(|(name, value)| match (name.as_str(), value) {
-                ("token" | "shortcode" | "password", Value::String(text)) => vec![text.clone()],
+                (
+                    "token" | "shortcode" | "password" | "currentPassword" | "newPassword",
+                    Value::String(text),
+                ) => vec![text.clone()],
                 _ => secrets(value),
             })
             .collect(),

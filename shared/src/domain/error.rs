@@ -28,6 +28,8 @@ pub enum Error {
     },
     /// A log-in failed, for any reason. The response does not contain the reason.
     WrongPassword,
+    /// A user who wants to change its password sent a wrong current password, or has no password.
+    WrongCurrentPassword,
     /// The credential is valid, but it does not allow this request.
     Forbidden,
     /// The credential is valid, but it lacks a scope (RFC 6750 §3.1). Contains the missing scopes,

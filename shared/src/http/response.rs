@@ -8,7 +8,7 @@ use lambda_http::{
     },
 };
 use serde::Serialize;
-use tokenry_api::{ApiError, Problem};
+use tokenry_api::{ApiError, Location, Problem};
 
 use super::credential::is_basic;
 use crate::domain::error::{self, Error, Result};
@@ -93,6 +93,18 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
             unauthorized("wrong email address or password", BEARER),
             None,
         ),
+        Error::WrongCurrentPassword => {
+            let problem = Problem {
+                location: Some(Location::Body),
+                message: "wrong password".to_owned(),
+                path: Some("currentPassword".to_owned()),
+            };
+            let problems = vec![problem];
+            (
+                with_problems(StatusCode::FORBIDDEN, "Forbidden", problems),
+                None,
+            )
+        }
         Error::Forbidden => (forbidden(INSUFFICIENT_SCOPE), None),
         Error::InsufficientScope(scope) => {
             let challenge = format!("{INSUFFICIENT_SCOPE}, scope=\"{scope}\"");

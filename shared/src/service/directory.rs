@@ -207,13 +207,15 @@ impl UserChange {
             // Different spellings of the same address are equal.
             .is_some_and(|email| *email != user.email);
         let ends_tokens = self.active == Some(false) || self.password.is_some() || moves;
+        let (epoch, kept) = if ends_tokens {
+            (Epoch::generate(rng), None)
+        } else {
+            (user.state.epoch, user.state.kept)
+        };
         let state = State {
             active: self.active.unwrap_or(user.state.active),
-            epoch: if ends_tokens {
-                Epoch::generate(rng)
-            } else {
-                user.state.epoch
-            },
+            epoch,
+            kept,
             ..user.state
         };
         User {

@@ -447,12 +447,14 @@ impl Eraser<'_> {
             let found = identity
                 .snapshot(&keys.chain([Key::owner(owner)]).collect())
                 .await?;
-            let epoch = found.owner(owner).map(|owner| owner.state().epoch);
+            let present = found.owner(owner).map(Owner::state);
             let is_valid = |link: &&Link| {
                 // A disabled token can be enabled again.
                 let token = found.token(owner, link.child);
                 let token = token.or(found.disabled_token(owner, link.child));
-                token.is_some_and(|token| Some(token.epoch) == epoch)
+                token
+                    .zip(present)
+                    .is_some_and(|(token, state)| token.has_epoch_of(state))
             };
             valid.extend(links.iter().filter(is_valid));
         }
@@ -582,13 +584,16 @@ fn fate(remnant: &Remnant, present: Option<&State>, at: Option<Timestamp>) -> Fa
     if item == OWNER_ITEM {
         return Fate::Stays;
     }
-    let token = item.strip_prefix(TokenId::ITEM_PREFIX);
+    let token = remnant.key.token_id();
     let link = item.strip_prefix(LINK_PREFIX);
     let is_unique = token.is_some() || link.is_some();
     if let Some(state) = present {
         let is_present = match (&remnant.incarnation, &remnant.epoch) {
             (Some(incarnation), _) => *incarnation == state.incarnation,
-            (None, Some(epoch)) => *epoch == state.epoch,
+            (None, Some(epoch)) => match token {
+                Some(id) => state.has_token(id, *epoch, remnant.previous_epoch),
+                None => *epoch == state.epoch,
+            },
             (None, None) => {
                 let family = link.and_then(|link| link.split('#').next());
                 if let Some(Ok(family)) = family.map(TokenId::parse) {
@@ -597,8 +602,7 @@ fn fate(remnant: &Remnant, present: Option<&State>, at: Option<Timestamp>) -> Fa
                 // The record of a token that was revoked individually has no epoch. If its owner
                 // was deleted, the time of the token's creation tells which life of the owner the
                 // token belongs to.
-                let id = token.and_then(|id| TokenId::parse(id).ok());
-                id.zip(at).is_none_or(|(id, at)| id.created_at() >= at)
+                token.zip(at).is_none_or(|(id, at)| id.created_at() >= at)
             }
         };
         if is_present {

@@ -24,7 +24,7 @@ use crate::{
     domain::{
         deployment::Schema,
         error::{Error, Result},
-        owner::{MaxTokens, Owner, TokenLimit, WhenFull},
+        owner::{MaxTokens, Owner, State, TokenLimit, WhenFull},
         time::UnixSeconds,
         token::{
             Author, EndReason, Ending, Expiry, Holder, Maker, Places, Reading, Taken, Token,
@@ -98,16 +98,17 @@ pub(super) async fn store<R: Send + 'static>(
     loop {
         let found = app.identity.read(&keys).await?;
         let owner = found.owner(user).map(Owner::state);
-        if owner.is_none_or(|owner| !owner.active || owner.epoch != token.epoch) {
+        let Some(owner) = owner.filter(|owner| owner.active && owner.epoch == token.epoch) else {
             // The user has changed since it was read. The new token is never valid, so it takes no
             // place.
             return tokens::change(app, change).await;
-        }
+        };
         let is_short_code =
             matches!(found.owner(user), Some(Owner::User(user)) if user.id.is_short_code());
         let mut request = NewPlace {
             app,
             limit,
+            owner,
             token,
             relatives,
             now: app.now().seconds(),
@@ -151,6 +152,7 @@ fn taken(tokens: &[Token]) -> Taken {
 struct NewPlace<'a> {
     app: &'a App,
     limit: TokenLimit,
+    owner: &'a State,
     token: &'a Token,
     relatives: Relatives,
     now: UnixSeconds,
@@ -359,7 +361,7 @@ impl NewPlace<'_> {
     }
 
     async fn takes_place(&self, token: &Token) -> Result<bool> {
-        if token.epoch != self.token.epoch || self.app.is_rejected(token.id) {
+        if !token.has_epoch_of(self.owner) || self.app.is_rejected(token.id) {
             return Ok(false);
         }
         if matches!(token.expiry, Expiry::Email { .. }) {

@@ -15,6 +15,7 @@ mod limit;
 pub mod lists;
 pub mod log_in;
 pub mod migrate;
+pub mod own_password;
 pub(crate) mod password;
 pub mod random;
 pub mod rate_limit;

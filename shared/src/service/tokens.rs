@@ -234,7 +234,15 @@ pub async fn update(
             WriteResult::Written => return Ok(TokenRecord::Token(Box::new(new))),
             WriteResult::Conflict(Some(
                 StoredToken::Token(token) | StoredToken::Disabled(token),
-            )) if is_kept(app, owner, &token).await? => token,
+            )) => {
+                // A change of the user's password may have moved the user and the token into a new
+                // epoch.
+                let current = app.identity.owner(owner.key()).await?;
+                match current.filter(|current| current.id() == owner.id()) {
+                    Some(owner) if is_kept(app, &owner, &token).await? => token,
+                    _ => return Err(ended()),
+                }
+            }
             WriteResult::Conflict(_) => return Err(ended()),
         };
     }
@@ -435,6 +443,7 @@ pub async fn revoke_all(
         let next = User {
             state: State {
                 epoch: Epoch::generate(&mut *app.rng()),
+                kept: None,
                 version: now.state.version + 1,
                 ..now.state
             },

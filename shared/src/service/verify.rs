@@ -423,7 +423,7 @@ impl Found {
             return None;
         }
         let owner = self.items.owner(token.owner());
-        if owner.is_none_or(|owner| owner.state().epoch != record.epoch) {
+        if owner.is_none_or(|owner| !record.has_epoch_of(owner.state())) {
             return Some(Dead::Always);
         }
         // The record may be from before a renewal that succeeded.

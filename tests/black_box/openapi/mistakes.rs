@@ -95,7 +95,9 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "queryAndBody" => query(body(event, "shortCodeTtl", 3601.into()), "query"),
         "several" => event.json_body(r#"{"write":1,"expiration_date":"1"}"#),
         "shortcode" => event.json_body(r#"{"shortcode":"A6ER7"}"#),
-        "neitherOrBoth" | "shortcodeRequired" | "bothRequired" => event.json_body("{}"),
+        "neitherOrBoth" | "shortcodeRequired" | "bothRequired" | "bothPasswordsRequired" => {
+            event.json_body("{}")
+        }
         "emailInQuery" => {
             event.json["body"] = Value::Null;
             event.query("email=bob")
@@ -118,6 +120,8 @@ pub(super) fn broken(mut event: Event, example: &str) -> Event {
         "sessionExpiryType" => body(event, "expiryType", "Infinite".into()),
         "sessionScope" => body(event, "scope", "read".into()),
         "noBoolean" => body(event, "admin", 1.into()),
+        "newPasswordTooCommon" => body(event, "newPassword", "Password1".into()),
+        "wrongCurrentPassword" => body(event, "currentPassword", "wrong".into()),
         "wrongPassword" => body(event, "password", "wrong".into()),
         _ => panic!("this function has no mistake for the example {example}"),
     }

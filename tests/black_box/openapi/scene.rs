@@ -51,6 +51,7 @@ impl Scene {
             "log-in-with-password" | "create-session" => {
                 json!({ "email": ADDRESS, "password": PASSWORD })
             }
+            "change-password" => json!({ "password": PASSWORD }),
             _ if has_address && unknown != "address" => json!({ "email": ADDRESS }),
             _ => json!({}),
         };
@@ -168,11 +169,12 @@ impl Scene {
     /// an example response. If the endpoint has an example request body with this name, the request
     /// gets this body. Otherwise, the request gets the endpoint's first example request body, or no
     /// body if there is none. If `name` is `throughBackEnd`, the credential is a server token. For
-    /// `whoami`, the credential is the user's token. Otherwise, it is the account's token.
+    /// `whoami` and `change-password`, the credential is the user's token. Otherwise, it is the
+    /// account's token.
     pub(super) fn request(&self, endpoint: &Endpoint, name: &str) -> Event {
         let credential = match name {
             "throughBackEnd" => &self.server_token,
-            _ if endpoint.name == "whoami" => &self.token,
+            _ if ["whoami", "change-password"].contains(&endpoint.name) => &self.token,
             _ => &self.service.account_token,
         };
         let mut event = Event::to(endpoint.name).header("authorization", credential);
@@ -229,6 +231,10 @@ impl Scene {
                 let event = self.request(endpoint, "throughBackEnd");
                 event.header("authorization", server.as_str().unwrap())
             }
+            ("403", "wrong") => broken(event, "wrongCurrentPassword"),
+            ("403", _) if endpoint.name == "change-password" => {
+                event.header("authorization", &service.account_token)
+            }
             ("403", _) if endpoint.name == "whoami" => event.query("holder=account"),
             ("403", _) => {
                 let ann = service.user("ann").await;
@@ -248,6 +254,7 @@ impl Scene {
             ("429", _) => {
                 let mistake = match endpoint.name {
                     "consume-shortcode" => "shortcode",
+                    "change-password" => "wrongCurrentPassword",
                     _ => "wrongPassword",
                 };
                 let wrong = broken(event.clone(), mistake);

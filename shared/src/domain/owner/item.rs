@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Ecosystem, EcosystemSettings, Epoch, Owner, State, User};
+use super::{Account, Ecosystem, EcosystemSettings, Epoch, KeptToken, Owner, State, User};
 use crate::domain::{
     email::Email,
     id::{AccountId, EnvironmentId},
@@ -29,6 +29,8 @@ pub(super) struct OwnerItem {
     active: bool,
     admin: bool,
     epoch: Epoch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<KeptToken>,
     #[serde(rename = "born")]
     incarnation: Epoch,
     version: u64,
@@ -49,6 +51,7 @@ impl TryFrom<OwnerItem> for Owner {
         let state = State {
             active: item.active,
             epoch: item.epoch,
+            kept: item.kept,
             incarnation: item.incarnation,
             version: item.version,
         };
@@ -89,6 +92,7 @@ impl From<Owner> for OwnerItem {
             active: state.active,
             admin: false,
             epoch: state.epoch,
+            kept: state.kept,
             incarnation: state.incarnation,
             version: state.version,
         };

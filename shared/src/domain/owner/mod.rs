@@ -15,6 +15,7 @@ pub use self::{
 use crate::domain::{
     email::Email,
     id::{AccountId, EcosystemId, EnvironmentId, UserId},
+    token::TokenId,
 };
 
 /// The id of an owner, and the kind of owner.
@@ -55,6 +56,8 @@ pub struct State {
     pub active: bool,
     /// The epoch. Only tokens with the same epoch are valid.
     pub epoch: Epoch,
+    /// The token that was moved into this epoch, if there is one.
+    pub kept: Option<KeptToken>,
     /// A random value that is generated when the owner is created, and that never changes. If an
     /// owner is deleted and created again with the same id, the new owner gets a different value.
     /// So a write for the deleted owner cannot change the new owner.
@@ -69,10 +72,32 @@ impl State {
         Self {
             active: true,
             epoch: Epoch::generate(rng),
+            kept: None,
             incarnation: Epoch::generate(rng),
             version: 1,
         }
     }
+
+    /// Returns whether a token belongs to the owner's epoch. `epoch` is the epoch of the token, and
+    /// `previous` is the epoch from which the token was moved into that epoch, if it was moved.
+    ///
+    /// One transaction moves the owner and the token into a new epoch. Whoever reads both without a
+    /// transaction may read one of them from before the move and the other from after it. Such a
+    /// token belongs to the epoch, too.
+    pub fn has_token(&self, id: TokenId, epoch: Epoch, previous: Option<Epoch>) -> bool {
+        let is_moving = self.kept == Some(KeptToken { id, from: epoch });
+        epoch == self.epoch || previous == Some(self.epoch) || is_moving
+    }
+}
+
+/// The token that stayed valid when its owner got a new epoch, because its holder changed the
+/// owner's password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptToken {
+    /// The token's id.
+    pub id: TokenId,
+    /// The epoch that the owner and the token had before.
+    pub from: Epoch,
 }
 
 /// An account.
@@ -278,6 +303,10 @@ mod tests {
         let state = State {
             active: false,
             epoch: Epoch::generate(&mut rng),
+            kept: Some(KeptToken {
+                id: TokenId::parse("01KDVDNAFMFDHADR9JK9PFNKW4").unwrap(),
+                from: Epoch::generate(&mut rng),
+            }),
             incarnation: Epoch::generate(&mut rng),
             version: 3,
         };

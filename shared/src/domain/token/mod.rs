@@ -296,8 +296,12 @@ pub struct Token {
     /// Values that the application stores with the token, as JSON text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
-    /// The owner's epoch when the token was created.
+    /// The owner's epoch when the token was created, or when it was moved into another epoch.
     pub epoch: Epoch,
+    /// The epoch from which the token was moved into its epoch. `None` if the token was created in
+    /// its epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_epoch: Option<Epoch>,
     /// The number of the key that created the token's tag, or `None` for a token without a tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag_key: Option<u32>,
@@ -335,6 +339,7 @@ struct TokenItem {
     name: Option<TokenName>,
     metadata: Option<Metadata>,
     epoch: Epoch,
+    previous_epoch: Option<Epoch>,
     tag_key: Option<u32>,
     revision: Option<u64>,
     lineage: Option<TokenId>,
@@ -387,6 +392,7 @@ impl TryFrom<TokenItem> for Token {
             name: item.name,
             metadata: item.metadata,
             epoch: item.epoch,
+            previous_epoch: item.previous_epoch,
             tag_key: item.tag_key,
             revision: item.revision.unwrap_or_default(),
             ancestry: Ancestry {
@@ -420,7 +426,12 @@ impl Token {
     /// Returns whether the owner is active and the token has the owner's epoch. Otherwise the token
     /// has ended together with all other tokens that the owner had.
     pub fn is_of(&self, owner: &State) -> bool {
-        owner.active && self.epoch == owner.epoch
+        owner.active && self.has_epoch_of(owner)
+    }
+
+    /// Returns whether the token has the owner's epoch ([`State::has_token`]).
+    pub fn has_epoch_of(&self, owner: &State) -> bool {
+        owner.has_token(self.id, self.epoch, self.previous_epoch)
     }
 
     /// Returns whether this is a valid sliding token that was already renewed in the second `now`,
@@ -464,6 +475,7 @@ impl Token {
             name: draft.name,
             metadata: draft.metadata,
             epoch: owner.epoch,
+            previous_epoch: None,
             tag_key: tag_key.map(|key| key.id),
             revision: 1,
             ancestry: draft.ancestry,

@@ -24,7 +24,7 @@ use crate::{
             Item, TTL_ATTRIBUTE, WriteResult, from_item, number, present, to_item, to_value,
             unavailable,
         },
-        transaction::{Change, Transacted, put, update},
+        transaction::{Change, Transacted, delete, put, update},
     },
 };
 
@@ -197,6 +197,17 @@ impl Identity {
         let family = maker.ancestry.family(maker.token);
         let link = link_item(maker.owner, family, &link)?;
         Ok([mark, put(&self.table, link, None, &[])?])
+    }
+
+    /// Prepares to delete the link to a token.
+    pub(super) fn delete_link(
+        &self,
+        owner: OwnerKey,
+        family: TokenId,
+        child: TokenId,
+    ) -> Result<TransactWriteItem> {
+        let key = link_key(owner, family, child).to_item()?;
+        delete(&self.table, key, None, &[])
     }
 
     /// Reads all links of a family with strong consistency: one `Query` for each megabyte, which is

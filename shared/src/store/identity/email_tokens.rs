@@ -3,7 +3,7 @@
 
 use aws_sdk_dynamodb::{
     primitives::Blob,
-    types::{AttributeValue, Get, TransactGetItem},
+    types::{AttributeValue, Get, TransactGetItem, TransactWriteItem},
 };
 use serde::Deserialize;
 
@@ -16,9 +16,9 @@ use crate::{
         email_token::{EmailToken, ListKey, StoredEmailToken},
         error::{Error, Result},
         id::{AccountId, EcosystemId},
-        owner::{Owner, OwnerKey, User},
+        owner::{Epoch, Owner, OwnerKey, User},
         time::UnixSeconds,
-        token::{Ending, TokenId},
+        token::{Ending, Token, TokenId},
     },
     store::{
         identity::{owners::user_unchanged, users::PasswordRecord},
@@ -136,6 +136,23 @@ impl Identity {
             })
         });
         of_users.collect()
+    }
+
+    /// Prepares to move the record of an e-mail token into another epoch of its user. The condition
+    /// is that the record is the record of this token.
+    pub(super) fn email_token_move(
+        &self,
+        token: &Token,
+        epoch: Epoch,
+    ) -> Result<TransactWriteItem> {
+        let values = [
+            (":id", to_value(&token.id)?),
+            (":from", to_value(&token.epoch)?),
+            (":to", to_value(&epoch)?),
+        ];
+        let key = Key::email_token(token.owner).to_item()?;
+        let condition = "token_id = :id AND epoch = :from";
+        update(&self.table, key, "SET epoch = :to", condition, &[], &values)
     }
 
     /// Prepares to store the record of a new e-mail token. The caller must add the token's item to

@@ -114,6 +114,8 @@ pub(crate) struct Remnant {
     pub(crate) incarnation: Option<Epoch>,
     /// The epoch of the owner. The record of a token that was revoked individually has none.
     pub(crate) epoch: Option<Epoch>,
+    /// The epoch from which a token was moved into its epoch.
+    pub(crate) previous_epoch: Option<Epoch>,
 }
 
 impl Identity {
@@ -174,7 +176,7 @@ impl Identity {
     ) -> Result<(Vec<Remnant>, Option<Item>)> {
         let output = self
             .query_all(owner)?
-            .projection_expression("#owner, #item, born, epoch")
+            .projection_expression("#owner, #item, born, epoch, previous_epoch")
             .expression_attribute_names("#item", super::SORT_KEY)
             .limit(REMNANTS)
             .set_exclusive_start_key(after)

@@ -40,7 +40,7 @@ pub(crate) use self::{
     places::PlacesChange,
     scan::Stored,
     tokens::Renewal,
-    users::{AddressChange, PasswordChange, UserWrite},
+    users::{AddressChange, OwnPasswordWrite, PasswordChange, PasswordRecord, UserWrite},
 };
 pub use self::{
     email_tokens::{EMAIL_ACCOUNT, EMAIL_TOKENS_INDEX, EMAIL_TOKENS_PROJECTION, EMAIL_USER},
@@ -193,6 +193,12 @@ impl Key {
     /// Returns the key of a token's record. The text of the token contains this key.
     pub fn of(token: &PlainToken) -> Self {
         Self::token(token.owner(), token.id())
+    }
+
+    /// Returns the token whose record has this key, or `None` if this is the key of another item.
+    pub(crate) fn token_id(&self) -> Option<TokenId> {
+        let id = self.item.strip_prefix(TokenId::ITEM_PREFIX)?;
+        TokenId::parse(id).ok()
     }
 
     pub(crate) fn to_item(&self) -> Result<Item> {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     domain::{
         error::{Error, Result},
-        owner::{Epoch, OwnerKey},
+        owner::{Epoch, Owner, OwnerKey},
         time::UnixSeconds,
         token::{Expiry, PlainToken, Token, TokenHash, TokenId},
     },
@@ -120,6 +120,32 @@ impl Identity {
         let key = Key::token(old.owner, old.id).to_item()?;
         let update = update(&self.table, key, &set, &condition, &names, &values)?;
         Ok(Change::alone(update, token_written))
+    }
+
+    /// Prepares the write that moves a token into another epoch of its owner. The token is then not
+    /// related to any other token, because all others end. The condition is that the token is
+    /// valid, except for its expiry, and that no other write has changed it, except a renewal or a
+    /// use. A renewal sets other attributes, so the two writes do not disturb each other.
+    pub(super) fn token_move(&self, token: &Token, epoch: Epoch) -> Result<TransactWriteItem> {
+        let set = "SET epoch = :to, previous_epoch = :from, revision = :new \
+             REMOVE lineage, #family, descendants";
+        let condition = format!("attribute_exists({TOKEN_HASH}) AND epoch = :from");
+        let mut values = vec![
+            (":from", to_value(&token.epoch)?),
+            (":to", to_value(&epoch)?),
+            (":new", to_value(&(token.revision + 1))?),
+        ];
+        let revision = if token.revision == 0 {
+            "attribute_not_exists(revision)"
+        } else {
+            values.push((":old", to_value(&token.revision)?));
+            "revision = :old"
+        };
+        let condition = format!("{condition} AND {revision}");
+        let key = Key::token(token.owner, token.id).to_item()?;
+        // `family` is a reserved word of DynamoDB.
+        let names = [("#family", "family")];
+        update(&self.table, key, set, &condition, &names, &values)
     }
 
     /// Renews a sliding token. If the token was already renewed in this second, it is not written
@@ -275,13 +301,14 @@ impl Identity {
             #[serde(flatten)]
             key: Key,
             epoch: Option<Epoch>,
+            previous_epoch: Option<Epoch>,
         }
         let mut start = None;
         loop {
             let output = self
                 .query_all(owner)?
                 .scan_index_forward(false)
-                .projection_expression("#owner, #item, epoch")
+                .projection_expression("#owner, #item, epoch, previous_epoch")
                 .expression_attribute_names("#item", SORT_KEY)
                 .limit(SWEEP_PAGE)
                 .set_exclusive_start_key(start)
@@ -292,15 +319,18 @@ impl Identity {
             // We must read the owner's epoch after the tokens. If we read the epoch first, another
             // request could then write a new epoch and store a token with the new epoch. The sweep
             // would delete this valid token. In our order, this cannot happen, because an epoch
-            // that was replaced is never used again.
+            // that was replaced is never used again. A token that was moved into another epoch
+            // meanwhile is not deleted either ([`State::has_token`]).
             let present = self.owner_after(owner).await?;
-            let epoch = present.map(|owner| owner.state().epoch);
+            let present = present.as_ref().map(Owner::state);
             // An item without an epoch is the record of a token that was revoked individually. It
             // must not be deleted.
-            let tokens = found
-                .iter()
-                .filter(|item| item.key.item.starts_with(TokenId::ITEM_PREFIX));
-            let ended = tokens.filter(|token| token.epoch.is_some() && token.epoch != epoch);
+            let ended = found.iter().filter(|item| {
+                let token = item.key.token_id().zip(item.epoch);
+                token.is_some_and(|(id, epoch)| {
+                    present.is_none_or(|state| !state.has_token(id, epoch, item.previous_epoch))
+                })
+            });
             let ended: Vec<_> = ended.map(|token| &token.key).collect();
             let deletions = ended.chunks(DELETE_BATCH).map(|keys| self.delete_all(keys));
             let all_done = try_join_all(deletions).await?.into_iter().all(|done| done);

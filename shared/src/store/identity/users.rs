@@ -1,10 +1,14 @@
 //! The operations for users with an e-mail address or a password.
 
-use aws_sdk_dynamodb::{operation::update_item::UpdateItemError, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, TransactWriteItem},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AddressSlot, Entry, Erasure, Identity, Key, Target,
+    AddressSlot, Entry, Erasure, Identity, Key, StoredToken, Target,
+    descendants::stored_token_in,
     owners::{AS_READ, as_read, owner_in, owner_item},
 };
 use crate::{
@@ -12,9 +16,10 @@ use crate::{
         error::{Error, Result},
         owner::{Address, Epoch, OwnerKey, User},
         time::Timestamp,
+        token::{Expiry, Token},
     },
     store::{
-        item::{Item, to_item, unless_refused},
+        item::{Item, from_item, to_item, unless_refused},
         transaction::{Change, Transacted, delete, put},
     },
 };
@@ -60,7 +65,70 @@ pub(crate) enum UserWrite {
     AddressChanged,
 }
 
+/// The result of a change of a user's password with the user's own token.
+pub(crate) enum OwnPasswordWrite {
+    Written,
+    /// The stored user has changed since it was read. Contains the stored user, or `None` if there
+    /// is no stored user.
+    UserChanged(Option<User>),
+    /// The token has changed since it was read, or has ended. Contains the stored token, or `None`
+    /// if there is no such item.
+    TokenChanged(Option<StoredToken>),
+}
+
 impl Identity {
+    /// Prepares one transaction that stores a user with a new epoch and a new password, and moves
+    /// one token of the user into the new epoch. An e-mail token is moved together with its record.
+    /// The token does not descend from its maker any more: all other tokens of the user end.
+    ///
+    /// The conditions: the stored user is still `old`, and the token is still as it was read,
+    /// except for renewals and uses.
+    pub(crate) fn own_password_put(
+        &self,
+        old: &User,
+        new: &User,
+        hash: &str,
+        token: &Token,
+    ) -> Result<Change<OwnPasswordWrite>> {
+        let owner = owner_item(&new.into())?;
+        let mut writes = vec![
+            put(&self.table, owner, AS_READ, &as_read(&old.state)?)?,
+            self.token_move(token, new.state.epoch)?,
+            self.put_password(new, hash)?,
+        ];
+        if let Expiry::Email { .. } = token.expiry {
+            writes.push(self.email_token_move(token, new.state.epoch)?);
+        }
+        if let Some(family) = token.ancestry.family {
+            writes.push(self.delete_link(token.owner, family, token.id)?);
+        }
+        Ok(Change::together(writes, |transacted| match transacted {
+            Transacted::Written => Ok(OwnPasswordWrite::Written),
+            Transacted::Refused(mut refused) => {
+                let token = refused.swap_remove(1);
+                match refused.swap_remove(0) {
+                    None => stored_token_in(token).map(OwnPasswordWrite::TokenChanged),
+                    there => user_in(there).map(OwnPasswordWrite::UserChanged),
+                }
+            }
+        }))
+    }
+
+    fn put_password(&self, user: &User, hash: &str) -> Result<TransactWriteItem> {
+        let mut item = to_item(&PasswordRecord {
+            password_hash: hash.to_owned(),
+            incarnation: user.state.incarnation,
+        })?;
+        item.extend(Key::password((&user.id).into()).to_item()?);
+        put(&self.table, item, None, &[])
+    }
+
+    /// Reads the record of a user's password with strong consistency.
+    pub(crate) async fn password(&self, user: OwnerKey) -> Result<Option<PasswordRecord>> {
+        let item = self.get(&Key::password(user)).await?;
+        item.map(from_item).transpose()
+    }
+
     /// Prepares one transaction that stores a user, its password and its address. The conditions:
     ///
     /// - The stored user is still `old`. If `old` is `None`, there is no stored user.
@@ -88,14 +156,7 @@ impl Identity {
                 let key = Key::password(key).to_item()?;
                 writes.push(delete(&self.table, key, None, &[])?);
             }
-            PasswordChange::Set(hash) => {
-                let mut item = to_item(&PasswordRecord {
-                    password_hash: hash.to_owned(),
-                    incarnation: new.state.incarnation,
-                })?;
-                item.extend(Key::password(key).to_item()?);
-                writes.push(put(&self.table, item, None, &[])?);
-            }
+            PasswordChange::Set(hash) => writes.push(self.put_password(new, hash)?),
         }
         let record = Address {
             user_id: new.id.clone(),
