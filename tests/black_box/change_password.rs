@@ -677,3 +677,52 @@ async fn exactly_one_of_8_changes_with_the_same_token_succeeds() {
         200
     );
 }
+
+/// Reads one item of the table. A call that waits for a `Scan` is then sent.
+async fn scan(service: &Service) {
+    let scan = service.client.scan();
+    let scan = scan.table_name(&service.tables.identity).limit(1);
+    scan.send().await.expect("the table is read");
+}
+
+#[tokio::test]
+async fn a_change_whose_token_was_narrowed_or_disabled_before_its_transaction_is_rejected() {
+    for (body, status) in [(r#"{"scope":"read"}"#, 403), (r#"{"disabled":true}"#, 401)] {
+        let (service, bob) = with_bob().await;
+        let caller = of_kind(&service, &bob, "Infinite").await;
+        service.database.take_calls();
+        let late = ("TransactWriteItems", Fault::NotBefore("Scan"));
+        service.database.fail([late]);
+        let event = change(&caller.token, PASSWORD, NEW);
+        let meanwhile = async {
+            service.database.has_arrived("TransactWriteItems").await;
+            let path = path(&bob, &caller.id);
+            let answer = service.manage("PATCH", &path, body).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            scan(&service).await;
+        };
+        let (answer, ()) = Box::pin(join(event.send(&service.app), meanwhile)).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(service.log_in("192.0.2.1", BOB, PASSWORD).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_patch_that_arrives_after_the_change_still_changes_the_calling_token() {
+    let (service, bob) = with_bob().await;
+    let caller = of_kind(&service, &bob, "Infinite").await;
+    service.database.take_calls();
+    service
+        .database
+        .fail([("UpdateItem", Fault::NotBefore("Scan"))]);
+    let path = path(&bob, &caller.id);
+    let patch = service.manage("PATCH", &path, r#"{"disabled":true}"#);
+    let meanwhile = async {
+        service.database.has_arrived("UpdateItem").await;
+        changed(&service, &caller.token).await;
+        scan(&service).await;
+    };
+    let (answer, ()) = Box::pin(join(patch, meanwhile)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!service.is_active(&caller.token).await);
+}
