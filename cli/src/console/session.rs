@@ -1,10 +1,9 @@
 //! The commands `tokenry session` and `tokenry password`.
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 use serde_json::Value;
 use shared::domain::id::EcosystemId;
-use tokenry_api::{CreatedSession, ExpiryType, LogIn, NewSession, NewToken, Secret};
+use tokenry_api::{CreatedSession, ExpiryType, LogIn, NewSession, NewToken, PasswordChange};
 use ureq::http::Method;
 
 use super::{
@@ -108,14 +107,6 @@ pub enum Password {
     /// Change the password of the user whose token the console uses; prompts for both passwords.
     /// All other tokens of the user are revoked
     Change,
-}
-
-/// The request body that changes a password.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PasswordChange {
-    current_password: Secret,
-    new_password: Secret,
 }
 
 impl Run for Password {

@@ -208,3 +208,33 @@ fn a_password_is_changed_with_the_token_of_its_user() {
     assert_eq!(error["error"]["errors"], json!([problem]));
     assert_eq!(error["error"]["status"], 403);
 }
+
+#[test]
+fn a_changed_password_ends_all_tokens_but_the_one_that_changed_it() {
+    let serve = Serve::start();
+    let (user, old) = (serve.user_id.as_str(), "correct horse");
+    serve.ok_with(old, &["user", "put", user, "--email", EMAIL, "--password"]);
+    let (own, other) = (serve.token(&[]), serve.token(&[]));
+    let change = |input: &str| {
+        let mut command = serve.command(&["password", "change"]);
+        command.env("TOKENRY_TOKEN", &own);
+        run(command, input)
+    };
+    let ran = change("wrong horse\nbattery staple\n");
+    let line = "Forbidden: currentPassword: wrong password\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (3, line));
+    let ran = change("correct horse\nshort\n");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.stderr.starts_with("InvalidParams: newPassword: "),
+        "{ran:?}"
+    );
+    let is_active = |token: &str| run(serve.command(&["introspect"]), token).code == 0;
+    assert!(is_active(&other));
+
+    let ran = change("correct horse\nbattery staple\n");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!((is_active(&own), is_active(&other)), (true, false));
+    let log_in = |password| run(serve.command(&["log-in", EMAIL]), password).code;
+    assert_eq!((log_in("correct horse"), log_in("battery staple")), (3, 0));
+}
