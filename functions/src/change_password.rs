@@ -45,7 +45,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>> {
         let is_correct = stored.is(app, current).await?;
         Ok(is_correct.then_some(()))
     };
-    let checked = check(app, &request, &origin, subject, read, is_correct).await?;
+    let checked = Box::pin(check(app, &request, &origin, subject, read, is_correct)).await?;
     let ((), counted) = checked.ok_or(Error::WrongCurrentPassword)?;
     let change = change_password(app, &permit, user, new);
     let (changed, ()) = join(change, take_back(app.ephemeral()?, counted)).await;

@@ -437,10 +437,124 @@ enum Other {
     Renaming,
     Disabling,
     LogIn,
-    SameToken,
-    OtherToken,
+    Caller,
+    Sibling,
     Exchange,
-    NewAddress,
+    Address,
+}
+
+/// What the two requests of a race are about.
+struct Scene<'a> {
+    service: &'a Service,
+    bob: &'a str,
+    email: &'a str,
+    caller: &'a Minted,
+    sibling: &'a Minted,
+}
+
+impl Scene<'_> {
+    /// Returns the request that is sent at the same time as the change. `code` is a short code of
+    /// the caller.
+    fn request(&self, other: Other, code: &str) -> Event {
+        let by_account = |endpoint| {
+            Event::to(endpoint)
+                .header("authorization", &self.service.account_token)
+                .parameter("id", self.bob)
+                .parameter("tokenId", &self.caller.id)
+        };
+        match other {
+            Other::Renewal => self.service.introspection(&self.caller.token),
+            Other::Revocation => by_account("revoke-user-token"),
+            Other::RevocationOfItself => {
+                Event::to("revoke-token").form(&format!("token={}", self.caller.token))
+            }
+            Other::RevocationOfAll => by_account("revoke-user-tokens"),
+            Other::Narrowing => by_account("update-user-token").json_body(r#"{"scope":"read"}"#),
+            Other::Renaming => by_account("update-user-token").json_body(r#"{"name":"new"}"#),
+            Other::Disabling => by_account("update-user-token").json_body(r#"{"disabled":true}"#),
+            Other::LogIn => Event::to("log-in-with-password")
+                .source("192.0.2.1")
+                .json_body(&json!({ "email": self.email, "password": PASSWORD }).to_string()),
+            Other::Caller => change(&self.caller.token, PASSWORD, "another one"),
+            Other::Sibling => change(&self.sibling.token, PASSWORD, "another one"),
+            Other::Exchange => {
+                let body = json!({ "shortcode": code }).to_string();
+                Event::to("consume-shortcode").json_body(&body)
+            }
+            Other::Address => {
+                let body = json!({ "email": format!("b{}", self.email) }).to_string();
+                by_account("put-user").json_body(&body)
+            }
+        }
+    }
+
+    /// Checks the response to the other request. Returns whether the caller must be active now, and
+    /// which password is the right one.
+    async fn check(
+        &self,
+        other: Other,
+        app: &App,
+        is_changed: bool,
+        beside: &Answer,
+        about: &str,
+    ) -> (bool, &'static str) {
+        let (mut caller_is_active, mut winner) = (true, if is_changed { NEW } else { PASSWORD });
+        match other {
+            Other::Revocation | Other::RevocationOfItself => {
+                assert!([200, 204].contains(&beside.status), "{about}");
+                caller_is_active = false;
+            }
+            Other::RevocationOfAll | Other::Address => {
+                assert!(beside.status < 300, "{about}");
+                caller_is_active = false;
+            }
+            Other::Disabling => {
+                assert_eq!(beside.status, 200, "{about}");
+                caller_is_active = false;
+            }
+            Other::Narrowing | Other::Renaming => {
+                assert_eq!(beside.status, 200, "{about}");
+                let record = record(self.service, self.bob, &self.caller.id).await;
+                let scope = if other == Other::Narrowing {
+                    "read"
+                } else {
+                    "read write"
+                };
+                assert_eq!(record["scope"], scope, "{about}");
+            }
+            Other::Renewal => {
+                assert_eq!(beside.json()["active"], true, "{about}");
+                assert!(is_changed, "{about}");
+            }
+            Other::LogIn => {
+                assert!(is_changed, "{about}");
+                assert!([200, 401].contains(&beside.status), "{about}");
+                if beside.status == 200 {
+                    let token = datum(beside)["token"].clone();
+                    let token = token.as_str().unwrap();
+                    assert!(!is_active_in(self.service, app, token).await, "{about}");
+                }
+            }
+            Other::Exchange => {
+                assert!(is_changed, "{about}");
+                assert!([200, 404].contains(&beside.status), "{about}");
+                if beside.status == 200 {
+                    assert!(
+                        !is_active_in(self.service, app, &beside.token()).await,
+                        "{about}"
+                    );
+                }
+            }
+            Other::Caller | Other::Sibling => {
+                assert_ne!(is_changed, beside.status == 204, "{about}");
+                if !is_changed {
+                    winner = "another one";
+                    caller_is_active = other == Other::Caller;
+                }
+            }
+        }
+        (caller_is_active, winner)
+    }
 }
 
 /// One round of a race. Returns the status of the change.
@@ -458,36 +572,14 @@ async fn race(service: &Service, apps: [&App; 2], other: Other, round: u32) -> u
         _ => String::new(),
     };
     service.clock.advance(1);
-    let by_account = |endpoint| {
-        Event::to(endpoint)
-            .header("authorization", &service.account_token)
-            .parameter("id", &bob)
-            .parameter("tokenId", &caller.id)
+    let scene = Scene {
+        service,
+        bob: &bob,
+        email: &email,
+        caller: &caller,
+        sibling: &sibling,
     };
-    let event = match other {
-        Other::Renewal => service.introspection(&caller.token),
-        Other::Revocation => by_account("revoke-user-token"),
-        Other::RevocationOfItself => {
-            Event::to("revoke-token").form(&format!("token={}", caller.token))
-        }
-        Other::RevocationOfAll => by_account("revoke-user-tokens"),
-        Other::Narrowing => by_account("update-user-token").json_body(r#"{"scope":"read"}"#),
-        Other::Renaming => by_account("update-user-token").json_body(r#"{"name":"new"}"#),
-        Other::Disabling => by_account("update-user-token").json_body(r#"{"disabled":true}"#),
-        Other::LogIn => Event::to("log-in-with-password")
-            .source("192.0.2.1")
-            .json_body(&json!({ "email": email, "password": PASSWORD }).to_string()),
-        Other::SameToken => change(&caller.token, PASSWORD, "another one"),
-        Other::OtherToken => change(&sibling.token, PASSWORD, "another one"),
-        Other::Exchange => {
-            let body = json!({ "shortcode": code }).to_string();
-            Event::to("consume-shortcode").json_body(&body)
-        }
-        Other::NewAddress => {
-            let body = json!({ "email": format!("b{email}") }).to_string();
-            by_account("put-user").json_body(&body)
-        }
-    };
+    let event = scene.request(other, &code);
     // The other request ends before the transaction of the change, or it reads before this
     // transaction and writes after it, or it starts after this transaction.
     let delayed = async {
@@ -514,67 +606,11 @@ async fn race(service: &Service, apps: [&App; 2], other: Other, round: u32) -> u
     assert!([204, 401, 403, 409].contains(&answer.status), "{about}");
     assert!(beside.status < 500, "{about}");
     let is_changed = answer.status == 204;
-    let (mut caller_is_active, mut winner) = (true, if is_changed { NEW } else { PASSWORD });
-    match other {
-        Other::Revocation | Other::RevocationOfItself => {
-            assert!([200, 204].contains(&beside.status), "{about}");
-            caller_is_active = false;
-        }
-        Other::RevocationOfAll | Other::NewAddress => {
-            assert!(beside.status < 300, "{about}");
-            caller_is_active = false;
-        }
-        Other::Disabling => {
-            assert_eq!(beside.status, 200, "{about}");
-            caller_is_active = false;
-        }
-        Other::Narrowing | Other::Renaming => {
-            assert_eq!(beside.status, 200, "{about}");
-            let record = record(service, &bob, &caller.id).await;
-            let scope = if other == Other::Narrowing {
-                "read"
-            } else {
-                "read write"
-            };
-            assert_eq!(record["scope"], scope, "{about}");
-        }
-        Other::Renewal => {
-            assert_eq!(beside.json()["active"], true, "{about}");
-            assert!(is_changed, "{about}");
-        }
-        Other::LogIn => {
-            assert!(is_changed, "{about}");
-            assert!([200, 401].contains(&beside.status), "{about}");
-            if beside.status == 200 {
-                let token = datum(&beside)["token"].clone();
-                let token = token.as_str().unwrap();
-                assert!(!is_active_in(service, apps[1], token).await, "{about}");
-            }
-        }
-        Other::Exchange => {
-            assert!(is_changed, "{about}");
-            assert!([200, 404].contains(&beside.status), "{about}");
-            if beside.status == 200 {
-                assert!(
-                    !is_active_in(service, apps[1], &beside.token()).await,
-                    "{about}"
-                );
-            }
-        }
-        Other::SameToken | Other::OtherToken => {
-            let won = [answer.status, beside.status]
-                .iter()
-                .filter(|one| **one == 204)
-                .count();
-            assert_eq!(won, 1, "{about}");
-            if !is_changed {
-                winner = "another one";
-                caller_is_active = other == Other::SameToken;
-            }
-        }
-    }
+    let (caller_is_active, winner) = scene
+        .check(other, apps[1], is_changed, &beside, &about)
+        .await;
     let sibling_is_active = match other {
-        Other::OtherToken => !is_changed,
+        Other::Sibling => !is_changed,
         _ => {
             !is_changed
                 && [
@@ -592,7 +628,7 @@ async fn race(service: &Service, apps: [&App; 2], other: Other, round: u32) -> u
         let active = is_active_in(service, app, &sibling.token).await;
         assert_eq!(active, sibling_is_active, "{about}");
     }
-    let email = if other == Other::NewAddress {
+    let email = if other == Other::Address {
         format!("b{email}")
     } else {
         email
@@ -642,14 +678,14 @@ async fn a_change_beside_a_change_of_the_calling_token_or_of_the_user_loses_noth
         Other::Narrowing,
         Other::Renaming,
         Other::Disabling,
-        Other::NewAddress,
+        Other::Address,
     ])
     .await;
 }
 
 #[tokio::test]
 async fn exactly_one_of_two_changes_with_the_same_current_password_succeeds() {
-    races(&[Other::SameToken, Other::OtherToken]).await;
+    races(&[Other::Caller, Other::Sibling]).await;
 }
 
 #[tokio::test]
@@ -715,8 +751,8 @@ async fn a_patch_that_arrives_after_the_change_still_changes_the_calling_token()
     service
         .database
         .fail([("UpdateItem", Fault::NotBefore("Scan"))]);
-    let path = path(&bob, &caller.id);
-    let patch = service.manage("PATCH", &path, r#"{"disabled":true}"#);
+    let of_caller = path(&bob, &caller.id);
+    let patch = service.manage("PATCH", &of_caller, r#"{"disabled":true}"#);
     let meanwhile = async {
         service.database.has_arrived("UpdateItem").await;
         changed(&service, &caller.token).await;

@@ -339,7 +339,9 @@ async fn a_life_that_begins_while_the_eraser_reads_keeps_everything() {
     let all = keys(&service).await;
     assert_eq!(all.difference(&before).count(), 5);
     let record = service.owner_item(&bob).await.unwrap();
-    service.delete_identity_items(&[record.clone()]).await;
+    service
+        .delete_identity_items(std::slice::from_ref(&record))
+        .await;
     let _paused = pause();
     service.database.fail([
         (

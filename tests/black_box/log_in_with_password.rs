@@ -179,11 +179,9 @@ async fn a_user_who_is_not_found_gets_the_response_to_a_wrong_password_after_the
         let made = service.call(credential, "PUT", &path, &body).await;
         assert_eq!(made.status, 201, "{made:?}");
     }
-    let both = "both@example.com";
+    let (both, nobody) = ("both@example.com", "nobody@example.com");
     service.person("both", both, "the first account's").await;
-    let unknown = "C58521fd8a5d9b5cc21987501";
-    let nobody = "nobody@example.com";
-    let wrong = "a wrong one";
+    let (unknown, wrong) = ("C58521fd8a5d9b5cc21987501", "a wrong one");
     // Each group contains requests that differ only in the address, the password and the ecosystem.
     // The first request of a group has a wrong password. The requests of the last group have a
     // server token.
@@ -247,17 +245,12 @@ async fn a_user_who_is_not_found_gets_the_response_to_a_wrong_password_after_the
             service.database.take_calls();
             let answer = event.send(&service.app).await;
             let calls = service.database.take_calls();
-            let shape: Vec<_> = calls
-                .iter()
-                .map(|call| (call.operation.clone(), call.capacity.to_bits()))
-                .collect();
-            let seen = (answer, shape);
+            let calls = calls.iter();
+            let shape = calls.map(|call| (call.operation.clone(), call.capacity.to_bits()));
+            let seen = (answer, shape.collect::<Vec<_>>());
             let expected = expected.get_or_insert_with(|| seen.clone());
             assert_eq!(expected.0.status, 401, "{expected:?}");
-            assert_eq!(
-                seen, *expected,
-                "{endpoint} {email} {password} {ecosystem:?}"
-            );
+            assert_eq!(seen, *expected, "{endpoint} {body}");
             service.clock.advance(900);
         }
     }

@@ -465,7 +465,9 @@ async fn the_entry_and_the_address_of_a_user_who_is_being_created_stay() {
         assert_eq!(others.len(), 1);
         service.delete_identity_items(&others).await;
         let before = service.identity_items().await;
-        service.delete_identity_items(&[record.clone()]).await;
+        service
+            .delete_identity_items(std::slice::from_ref(&record))
+            .await;
         let conflict = Fault::TransactionCancelled(&["TransactionConflict"]);
         service.database.fail([
             ("TransactGetItems", conflict),
@@ -478,7 +480,7 @@ async fn the_entry_and_the_address_of_a_user_who_is_being_created_stay() {
             service.put_identity_item(record).await;
         };
         let run = migrate::lists::list_all(&service.app, RIGHT);
-        let (run, ()) = futures_util::future::join(run, complete).await;
+        let (run, ()) = Box::pin(futures_util::future::join(run, complete)).await;
         run.unwrap();
         let left = service.identity_items().await;
         let gone: Vec<_> = before.iter().filter(|item| !left.contains(item)).collect();

@@ -77,6 +77,15 @@ fn not_stored(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
+fn wrong_current_password() -> Response<Body> {
+    let problem = Problem {
+        location: Some(Location::Body),
+        message: "wrong password".to_owned(),
+        path: Some("currentPassword".to_owned()),
+    };
+    with_problems(StatusCode::FORBIDDEN, "Forbidden", vec![problem])
+}
+
 /// Returns the response for an error. If the error has a cause, also returns the cause, for the
 /// operator's log.
 pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
@@ -93,18 +102,7 @@ pub(super) fn of_error(error: Error) -> (Response<Body>, Option<String>) {
             unauthorized("wrong email address or password", BEARER),
             None,
         ),
-        Error::WrongCurrentPassword => {
-            let problem = Problem {
-                location: Some(Location::Body),
-                message: "wrong password".to_owned(),
-                path: Some("currentPassword".to_owned()),
-            };
-            let problems = vec![problem];
-            (
-                with_problems(StatusCode::FORBIDDEN, "Forbidden", problems),
-                None,
-            )
-        }
+        Error::WrongCurrentPassword => (wrong_current_password(), None),
         Error::Forbidden => (forbidden(INSUFFICIENT_SCOPE), None),
         Error::InsufficientScope(scope) => {
             let challenge = format!("{INSUFFICIENT_SCOPE}, scope=\"{scope}\"");

@@ -18,10 +18,10 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
     match (example, endpoint.name) {
         // A log-in accepts a password that a user cannot set. A request that creates
         // a user may omit the address and the password.
-        ("passwordTooShort" | "passwordTooCommon", "log-in-with-password" | "create-session")
-        | ("bothRequired", "put-user") => false,
         // Without a server token, each scope and metadata of a session is invalid.
-        ("scope" | "metadata", "create-session") => false,
+        ("passwordTooShort" | "passwordTooCommon", "log-in-with-password" | "create-session")
+        | ("bothRequired", "put-user")
+        | ("scope" | "metadata", "create-session") => false,
         (example, name) if example.starts_with("session") => name == "create-session",
         ("noObject", _) => reads("application/json"),
         ("twiceInQueryAndBody", name) => name.starts_with("create-") && name.ends_with("er-token"),
