@@ -24,7 +24,7 @@ pub struct ApiError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The part of the request that contains the field. `None` unless the kind of the error is
-    /// `InvalidParams`.
+    /// `InvalidParams`, or `Forbidden` because of a wrong current password.
     #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
     /// The description of the problem.

@@ -52,7 +52,8 @@ pub mod rights {
     pub const PUT_USER: Right<MayWrite> = write(Server, UsersWrite);
     pub const GET_USER: Right<MayRead> = read(Server, UsersRead);
     pub const LIST_USERS: Right<MayRead> = read(Server, UsersRead);
-    /// A token that may only manage tokens may not change the password.
+    /// This requires `UsersWrite`, because a token that may only manage tokens must not change the
+    /// password.
     pub const CHANGE_PASSWORD: Right<MayWrite> = write(User, UsersWrite);
     pub const DELETE_USER: Right<MayWrite> = write(Server, UsersWrite);
 

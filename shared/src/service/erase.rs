@@ -6,7 +6,8 @@
 //! the requests of others are not throttled.
 //!
 //! An item belongs to an earlier life of its owner if the owner, which is read after the item, has
-//! another incarnation or epoch: neither is ever used again. A transaction may write an item and
+//! another incarnation or epoch: neither is ever used again. A token that was moved into another
+//! epoch belongs to the present life ([`State::has_token`]). A transaction may write an item and
 //! its owner, and the read of the item may see this transaction before it is complete. So the owner
 //! is read with a transaction, which sees all of it. An item whose key may be used again is deleted
 //! only if it still has the incarnation or the epoch that was read.

@@ -1,4 +1,4 @@
-//! The change of a user's password with the user's own token.
+//! Changes the password of a user with the user's own token.
 
 use crate::{
     domain::{
@@ -44,11 +44,11 @@ impl StoredPassword {
 }
 
 /// Changes the password of the calling user. The caller must have checked the current password
-/// after it read `user`. Every other token of the user ends. The calling token stays valid, but does
-/// not descend from its maker any more.
+/// after it read `user`. Every other token of the user ends. The calling token stays valid, but
+/// does not descend from its maker any more.
 ///
-/// Each change of a password gives the user a new epoch. So if the user still has the epoch that was
-/// read, the password that was checked is still the current password.
+/// Each change of a password gives the user a new epoch. So if the user still has the epoch that
+/// was read, the password that was checked is still the current password.
 ///
 /// # Errors
 /// [`Error::Conflict`] if the user got a new epoch meanwhile, for example because another request

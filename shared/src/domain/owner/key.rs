@@ -118,7 +118,8 @@ impl From<&UserId> for OwnerKey {
 
 /// A random value that an owner and its tokens share. A token is valid only while it has the same
 /// epoch as its owner. So a write of a new epoch to the owner revokes all earlier tokens of the
-/// owner. No clock is needed for this.
+/// owner. No clock is needed for this. If a user changes the password with a token, this token gets
+/// the new epoch, too.
 ///
 /// The type is also used for other random values: incarnations and nonces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,7 +54,7 @@ impl OwnerId {
 pub struct State {
     /// Whether the owner can have valid tokens.
     pub active: bool,
-    /// The epoch. Only tokens with the same epoch are valid.
+    /// The epoch. Only tokens that belong to this epoch are valid ([`State::has_token`]).
     pub epoch: Epoch,
     /// The token that was moved into this epoch, if there is one.
     pub kept: Option<KeptToken>,
@@ -79,19 +79,20 @@ impl State {
     }
 
     /// Returns whether a token belongs to the owner's epoch. `epoch` is the epoch of the token, and
-    /// `previous` is the epoch from which the token was moved into that epoch, if it was moved.
+    /// `previous` is the epoch that the token had before it was moved into `epoch`, if it was
+    /// moved.
     ///
-    /// One transaction moves the owner and the token into a new epoch. Whoever reads both without a
-    /// transaction may read one of them from before the move and the other from after it. Such a
-    /// token belongs to the epoch, too.
+    /// One transaction moves the owner and the token into a new epoch. A read of both without a
+    /// transaction may return one of them from before the move and the other from after it. The
+    /// token then belongs to the owner's epoch, too.
     pub fn has_token(&self, id: TokenId, epoch: Epoch, previous: Option<Epoch>) -> bool {
         let is_moving = self.kept == Some(KeptToken { id, from: epoch });
         epoch == self.epoch || previous == Some(self.epoch) || is_moving
     }
 }
 
-/// The token that stayed valid when its owner got a new epoch, because its holder changed the
-/// owner's password.
+/// The token that stayed valid when its user got a new epoch, because the user changed the password
+/// with this token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptToken {
     /// The token's id.

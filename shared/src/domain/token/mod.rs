@@ -296,10 +296,10 @@ pub struct Token {
     /// Values that the application stores with the token, as JSON text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
-    /// The owner's epoch when the token was created, or when it was moved into another epoch.
+    /// The owner's epoch when the token was created, or the epoch into which the token was moved.
     pub epoch: Epoch,
-    /// The epoch from which the token was moved into its epoch. `None` if the token was created in
-    /// its epoch.
+    /// The epoch that the token had before it was moved into its present epoch. `None` if the token
+    /// was never moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_epoch: Option<Epoch>,
     /// The number of the key that created the token's tag, or `None` for a token without a tag.

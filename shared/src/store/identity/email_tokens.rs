@@ -138,8 +138,8 @@ impl Identity {
         of_users.collect()
     }
 
-    /// Prepares to move the record of an e-mail token into another epoch of its user. The condition
-    /// is that the record is the record of this token.
+    /// Prepares to move the record of an e-mail token into another epoch of its user. The
+    /// condition: the record is still the record of this token.
     pub(super) fn email_token_move(
         &self,
         token: &Token,

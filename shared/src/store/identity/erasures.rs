@@ -114,7 +114,7 @@ pub(crate) struct Remnant {
     pub(crate) incarnation: Option<Epoch>,
     /// The epoch of the owner. The record of a token that was revoked individually has none.
     pub(crate) epoch: Option<Epoch>,
-    /// The epoch from which a token was moved into its epoch.
+    /// The epoch that a token had before it was moved into its present epoch.
     pub(crate) previous_epoch: Option<Epoch>,
 }
 

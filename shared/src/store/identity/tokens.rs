@@ -122,10 +122,10 @@ impl Identity {
         Ok(Change::alone(update, token_written))
     }
 
-    /// Prepares the write that moves a token into another epoch of its owner. The token is then not
-    /// related to any other token, because all others end. The condition is that the token is
-    /// valid, except for its expiry, and that no other write has changed it, except a renewal or a
-    /// use. A renewal sets other attributes, so the two writes do not disturb each other.
+    /// Prepares the write that moves a token into another epoch of its owner. The token then has no
+    /// maker and no descendants, because all other tokens of the owner end. The conditions: the
+    /// token has not been revoked or disabled, and no other write has changed it, except a renewal
+    /// or a use. These two change other attributes, so they overwrite nothing of this write.
     pub(super) fn token_move(&self, token: &Token, epoch: Epoch) -> Result<TransactWriteItem> {
         let set = "SET epoch = :to, previous_epoch = :from, revision = :new \
              REMOVE lineage, #family, descendants";

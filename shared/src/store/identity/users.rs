@@ -87,7 +87,8 @@ pub(crate) enum OwnPasswordWrite {
 impl Identity {
     /// Prepares one transaction that stores a user with a new epoch and a new password, and moves
     /// one token of the user into the new epoch. An e-mail token is moved together with its record.
-    /// The token does not descend from its maker any more: all other tokens of the user end.
+    /// The token does not descend from its maker any more, because all other tokens of the user
+    /// end.
     ///
     /// The conditions: the stored user is still `old`, and the token is still as it was read,
     /// except for renewals and uses.
