@@ -139,7 +139,8 @@ pub struct MayWrite(());
 
 impl MayWrite {
     /// Returns the proof for an operator, who has direct access to the database. Only the commands
-    /// `bootstrap` and `serve` and the tests call this function. A handler must not call it.
+    /// of an operator, such as `bootstrap` and `migrate`, and the tests call this function. A
+    /// handler must not call it.
     pub const fn of_operator() -> Self {
         Self(())
     }
