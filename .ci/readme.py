@@ -108,7 +108,8 @@ def run_commands(document, servers, environment):
     if len(blocks) - len(commands) != servers:
         sys.exit(f"{document}: {servers} blocks must be `{SERVER}`, but {len(blocks) - len(commands)} are")
     print(f"-- {document}: {len(commands)} blocks", flush=True)
-    script = "set -euo pipefail\n" + "\necho\n".join(commands)
+    # A document does not show `--fail-with-body`. With it, a command fails if its response is an error.
+    script = 'set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; }\n' + "\necho\n".join(commands)
     run = subprocess.Popen(
         ["bash", "-c", script], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )

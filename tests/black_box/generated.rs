@@ -150,10 +150,11 @@ fn what_they_cost() -> String {
         let memory = memory
             .as_f64()
             .or(TEMPLATE["Globals"]["Function"]["MemorySize"].as_f64());
-        for (when, calls) in cases {
-            let label = match when {
-                "" => format!("`{}`", function.name),
-                when => format!("… {when}"),
+        for (index, (when, calls)) in cases.enumerate() {
+            let label = match (index, when) {
+                (_, "") => format!("`{}`", function.name),
+                (0, when) => format!("`{}` {when}", function.name),
+                (_, when) => format!("… {when}"),
             };
             let (read, write) = units(calls);
             let database = read * READ.value() + write * WRITE.value();

@@ -140,10 +140,7 @@ impl Client {
     }
 
     /// Calls an endpoint like [`Client::call`], but also returns error responses.
-    ///
-    /// # Errors
-    /// There is no response.
-    pub fn exchange(
+    fn exchange(
         &self,
         method: Method,
         path: &str,
@@ -227,7 +224,7 @@ impl Client {
 
     /// Returns the failure for an error response. The failure contains the API's message if the
     /// response has one.
-    pub fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &Body) -> Failure {
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &Body) -> Failure {
         let (url, body) = (&self.url, body.0.as_str());
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         // A 404 of Tokenry is one line of plain text. For an unknown path, API Gateway responds
@@ -323,7 +320,7 @@ pub fn one_line(json: &RawValue) -> String {
 }
 
 /// Returns the failure for a response that is not in the API's format.
-pub fn not_tokenry() -> Failure {
+pub(super) fn not_tokenry() -> Failure {
     let line = "the response is not from Tokenry: check the API's address";
     Failure::new(Kind::Other, line)
 }

@@ -252,7 +252,7 @@ pub struct PutUser {
     /// Remove the e-mail address
     #[arg(long, conflicts_with = "email")]
     no_email: bool,
-    /// Prompt for a new password of 8 to 256 characters
+    /// Prompt for a new password, which has at least 8 characters unless the API requires more
     #[arg(long)]
     password: bool,
     /// Remove the password

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use serde_json::json;
-use tokenry_api::{Holder, Introspection};
-use ureq::http::{Method, StatusCode};
+use tokenry_api::Introspection;
+use ureq::http::Method;
 
 use super::{
     Run,
@@ -11,7 +11,7 @@ use super::{
     failure::Failure,
     options::Options,
     output, profile,
-    token::INTROSPECT,
+    token::WHOAMI,
 };
 
 /// The arguments of `login`: only the options of all commands that call the API.
@@ -24,19 +24,9 @@ impl Run for Login {
         let (profile, path) = options.login()?;
         let client = options.connect(&profile.url, Some(profile.token.clone()));
 
-        // This request uses the token to introspect the same token. A user token does not have the
-        // right to introspect. If the user token is valid, the API returns 403. If it is invalid,
-        // the API returns 401.
-        let asked = Payload::Token(profile.token.clone());
-        let (status, headers, body) = client.exchange(Method::POST, INTROSPECT, asked)?;
-        let told = match status {
-            StatusCode::OK => body.parse()?,
-            StatusCode::FORBIDDEN => Introspection {
-                holder: Some(Holder::User),
-                ..Introspection::default()
-            },
-            _ => return Err(client.refusal(status, &headers, &body)),
-        };
+        let told: Introspection = client
+            .call(Method::GET, WHOAMI, Payload::Nothing)?
+            .parse()?;
         let holder = told.holder.ok_or_else(not_tokenry)?;
         profile.write(&path)?;
 

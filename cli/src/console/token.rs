@@ -28,7 +28,8 @@ use super::{
 };
 
 /// The path of the endpoint that introspects a token.
-pub(super) const INTROSPECT: &str = "/api/auth/introspect";
+const INTROSPECT: &str = "/api/auth/introspect";
+pub(super) const WHOAMI: &str = "/api/auth/whoami";
 
 /// The properties of a new token
 #[derive(Clone, Debug, Args, Serialize)]
@@ -410,7 +411,7 @@ pub struct Whoami {}
 impl Run for Whoami {
     fn run(self, options: &Options) -> Result<(), Failure> {
         let client = options.client()?;
-        let told = client.call(Method::GET, "/api/auth/whoami", Payload::Nothing)?;
+        let told = client.call(Method::GET, WHOAMI, Payload::Nothing)?;
         // `active` is always true: an invalid token gets a 401.
         options
             .output()

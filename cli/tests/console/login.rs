@@ -81,12 +81,23 @@ fn only_the_owner_can_read_the_profile_and_commands_need_only_the_profile() {
 #[test]
 fn login_also_stores_server_tokens_and_user_tokens() {
     let serve = Serve::start();
-    let server = serve.json(&["server-token", "create", &serve.ecosystem_id]);
-    let ran = serve.log_in(server["token"].as_str().unwrap());
-    let told = format!("The server token of {} for ", serve.ecosystem_id);
-    assert!(ran.stdout.starts_with(&told), "{ran:?}");
+    // A token needs no scope for a log-in.
+    for scope in ["read", "tokenry:codes:write"] {
+        let create = [
+            "server-token",
+            "create",
+            &serve.ecosystem_id,
+            "--scope",
+            scope,
+        ];
+        let server = serve.json(&create);
+        let ran = serve.log_in(server["token"].as_str().unwrap());
+        let told = format!("The server token of {} for ", serve.ecosystem_id);
+        assert!(ran.stdout.starts_with(&told), "{ran:?}");
+    }
     let ran = serve.log_in(&serve.token(&[]));
-    assert!(ran.stdout.starts_with("The user token for "), "{ran:?}");
+    let told = format!("The user token of {} for ", serve.ecosystem_id);
+    assert!(ran.stdout.starts_with(&told), "{ran:?}");
     assert_eq!(serve.get(&[]).code, 3);
 }
 
