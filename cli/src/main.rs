@@ -193,7 +193,9 @@ fn without_values(mut error: Error) -> Error {
         let Some(ContextValue::String(text)) = error.get(kind) else {
             continue;
         };
-        if text.contains("tk_") || (stray && !text.starts_with('-')) {
+        // For `--password=SECRET`, the text contains the secret.
+        let is_value = error.kind() == ErrorKind::TooManyValues;
+        if text.contains("tk_") || is_value || (stray && !text.starts_with('-')) {
             error.remove(kind);
             error.remove(ContextKind::Suggested);
         }

@@ -166,7 +166,7 @@ pub async fn run(args: Serve) -> Result<(), String> {
     // The handlers must exist before the announcement, because a signal may arrive right after it.
     let stop = asked_to_stop();
     announce(&args, &url, &start);
-    if !args.host.is_loopback() {
+    if !is_loopback(&args) {
         tracing::warn!(
             host = %args.host,
             "other machines can send requests to this server. HTTP does not encrypt tokens and \
@@ -235,8 +235,14 @@ fn limits(args: &Serve) -> Limits {
         connections: usize::try_from(connections)
             .unwrap_or(usize::MAX)
             .min(Semaphore::MAX_PERMITS),
-        any_host: !args.host.is_loopback(),
+        any_host: !is_loopback(args),
     }
+}
+
+/// Returns whether only this machine can reach the server.
+fn is_loopback(args: &Serve) -> bool {
+    // For example, ::ffff:127.0.0.1 is 127.0.0.1.
+    args.host.to_canonical().is_loopback()
 }
 
 /// Locks the data directory, prepares its files, and opens its database. The caller must keep the

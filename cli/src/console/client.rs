@@ -139,6 +139,20 @@ impl Client {
         }
     }
 
+    /// Calls an endpoint whose response contains nothing: 204, or `{}`.
+    ///
+    /// # Errors
+    /// The errors of [`Client::call`]. Any other response is not from Tokenry, so it does not prove
+    /// that the request had an effect.
+    pub fn tell(&self, method: Method, path: &str, payload: Payload) -> Result<(), Failure> {
+        let (status, headers, body) = self.exchange(method, path, payload)?;
+        match (status, body.0.as_str()) {
+            (StatusCode::NO_CONTENT, "") | (StatusCode::OK, "{}") => Ok(()),
+            _ if status.is_success() => Err(not_tokenry()),
+            _ => Err(self.refusal(status, &headers, &body)),
+        }
+    }
+
     /// Calls an endpoint like [`Client::call`], but also returns error responses.
     fn exchange(
         &self,

@@ -137,7 +137,7 @@ impl Run for Ecosystem {
             } => {
                 confirm.delete(&format!("{ecosystem_id} with its users and their tokens"))?;
                 let path = ecosystem_path(&ecosystem_id);
-                client.call(Method::DELETE, &path, Payload::Nothing)?;
+                client.tell(Method::DELETE, &path, Payload::Nothing)?;
                 output.done(&deleted(ecosystem_id))
             }
         }
@@ -196,7 +196,7 @@ impl Run for Environment {
             } => {
                 confirm.delete(&format!("{environment_id} with the tokens of its users"))?;
                 let path = format!("/api/environments/{}", segment(&environment_id));
-                client.call(Method::DELETE, &path, Payload::Nothing)?;
+                client.tell(Method::DELETE, &path, Payload::Nothing)?;
                 output.done(&deleted(environment_id))
             }
         }
@@ -319,7 +319,7 @@ impl Run for User {
                 let path = user_path(&user_id);
                 options
                     .client()?
-                    .call(Method::DELETE, &path, Payload::Nothing)?;
+                    .tell(Method::DELETE, &path, Payload::Nothing)?;
                 output.done(&deleted(user_id))
             }
             Self::Export(export) => export.run(),

@@ -64,7 +64,7 @@ impl Run for Logout {
             kept.map(|kept| {
                 let client = options.connect(&kept.url, None);
                 let token = Payload::Token(kept.token);
-                client.call(Method::POST, "/api/auth/revoke", token)
+                client.tell(Method::POST, "/api/auth/revoke", token)
             })
             .transpose()?
             .is_some()

@@ -118,11 +118,21 @@ impl Options {
         Ok(self.connect(&url, Some(token)).with_advice(advice))
     }
 
+    /// Returns whether there is an option `--token-file`.
+    pub fn has_token_file(&self) -> bool {
+        self.token_file.is_some()
+    }
+
     /// Returns a client without a token, for requests that do not need a token.
     ///
     /// # Errors
-    /// The address is missing or invalid.
+    /// The address is missing or invalid, or there is an option `--token-file`.
     pub fn client_without_token(&self) -> Result<Client, Failure> {
+        if self.has_token_file() {
+            return Err(Failure::usage(
+                "--token-file is not for this command, which needs no token",
+            ));
+        }
         match self.url()? {
             Some(url) => Ok(self.connect(&url, None)),
             None => Err(self.missing("address", "--url", URL, &self.profile_path()?)),

@@ -168,7 +168,11 @@ impl Output {
     /// # Errors
     /// The message cannot be printed.
     pub fn done(self, what: &str) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { print(what) }
+        if self.json {
+            Ok(())
+        } else {
+            print(&printable(what))
+        }
     }
 }
 

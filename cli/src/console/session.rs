@@ -64,7 +64,8 @@ impl Run for Session {
         check_keys(&wanted.metadata)?;
         let metadata = (!wanted.metadata.is_empty()).then(|| object(&wanted.metadata));
         // A log-in needs no token. Only a server token may choose the scope and the metadata.
-        let client = if wanted.scope.is_some() || metadata.is_some() {
+        let needs_token = wanted.scope.is_some() || metadata.is_some();
+        let client = if needs_token || options.has_token_file() {
             options.client()?
         } else {
             options.client_without_token()?
@@ -116,7 +117,7 @@ impl Run for Password {
             current_password: secret::ask("the current password")?,
             new_password: secret::ask_new("the new password")?,
         });
-        client.call(Method::POST, "/api/auth/password", body)?;
+        client.tell(Method::POST, "/api/auth/password", body)?;
         let line = "The password is changed. All other tokens of the user are revoked.";
         options.output().done(line)
     }

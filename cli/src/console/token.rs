@@ -142,7 +142,7 @@ impl Run for UserTokens {
                 ..
             } => revoke_one(&client, output, &of(&user_id), &user_id, token_id),
             Self::RevokeToken { user_id, .. } => {
-                client.call(Method::DELETE, &of(&user_id), Payload::Nothing)?;
+                client.tell(Method::DELETE, &of(&user_id), Payload::Nothing)?;
                 output.done(&format!("All tokens of {user_id} are revoked."))
             }
         }
@@ -249,7 +249,7 @@ fn revoke_one(
     id: TokenId,
 ) -> Result<(), Failure> {
     let path = format!("{tokens}/{}", segment(id));
-    client.call(Method::DELETE, &path, Payload::Nothing)?;
+    client.tell(Method::DELETE, &path, Payload::Nothing)?;
     output.done(&format!("The token {id} of {owner} is revoked."))
 }
 
@@ -445,7 +445,7 @@ impl Run for Revoke {
     fn run(self, options: &Options) -> Result<(), Failure> {
         let client = options.client_without_token()?;
         let token = secret::ask("the token to revoke")?;
-        client.call(Method::POST, "/api/auth/revoke", Payload::Token(token))?;
+        client.tell(Method::POST, "/api/auth/revoke", Payload::Token(token))?;
         options
             .output()
             .done("If the input was a token, the token is revoked.")

@@ -323,3 +323,71 @@ fn durations_have_units_and_expiry_types_have_any_case() {
         assert!(ran.stderr.contains(expected), "{ttl}: {ran:?}");
     }
 }
+
+/// Logs in at a server that answers the log-in with this body. Returns the home directory and the
+/// result.
+fn log_in(whoami: &str) -> (tempfile::TempDir, crate::Ran) {
+    let (url, sent) = server(1, &answer("200 OK", whoami));
+    let home = tempfile::tempdir().unwrap();
+    let ran = run(
+        tokenry(home.path(), &["login", "--url", &url]),
+        "tk_si_own\n",
+    );
+    sent.join().unwrap();
+    (home, ran)
+}
+
+#[test]
+fn a_response_to_a_log_in_cannot_control_the_terminal() {
+    let whoami = r#"{"active":true,"holder":"server","ecosystem_id":"\u001b[2J\u202e"}"#;
+    let (_home, ran) = log_in(whoami);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stdout
+            .starts_with(r"The server token of \u{1b}[2J\u{202e} for "),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_web_page_does_not_count_as_a_revocation_or_a_deletion() {
+    let page = answer("200 OK", "<html></html>");
+    let theirs = "the response is not from Tokenry: check the API's address";
+    let ecosystem = "C58521fd8a5d9b5cc21987501";
+    let user = format!("{ecosystem};bob");
+    for arguments in [
+        &["revoke"][..],
+        &["user", "delete", &user],
+        &["user", "revoke-token", &user, "--all"],
+        &["ecosystem", "delete", ecosystem, "--yes"],
+    ] {
+        let (url, sent) = server(1, &page);
+        let line = refusal(command(&url, arguments), 1, "tk_uf_secret\n");
+        assert_eq!(line, theirs, "{arguments:?}");
+        sent.join().unwrap();
+    }
+
+    // The profile stays, because the token is still valid.
+    let (home, ran) = log_in(r#"{"active":true,"holder":"account"}"#);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let line = refusal(tokenry(home.path(), &["logout", "--revoke"]), 5, "");
+    assert!(line.starts_with("cannot reach "), "{line}");
+    assert_eq!(run(tokenry(home.path(), &["logout"]), "").code, 0);
+}
+
+#[test]
+fn a_command_that_sends_no_token_rejects_the_option_token_file() {
+    let user = "C58521fd8a5d9b5cc21987501;bob";
+    for arguments in [
+        &["revoke", "--token-file", "-"][..],
+        &["shortcode", "consume", "--token-file", "-"],
+        &["log-in", user, "--token-file", "-"],
+    ] {
+        let line = refusal(
+            command("http://127.0.0.1:1", arguments),
+            2,
+            "tk_uf_secret\n",
+        );
+        assert!(line.contains("--token-file"), "{arguments:?}: {line}");
+    }
+}

@@ -238,3 +238,21 @@ fn a_changed_password_ends_all_tokens_but_the_one_that_changed_it() {
     let log_in = |password| run(serve.command(&["log-in", EMAIL]), password).code;
     assert_eq!((log_in("correct horse"), log_in("battery staple")), (3, 0));
 }
+
+#[test]
+fn a_session_is_created_with_the_token_in_a_file() {
+    let made = answer("201 Created", SESSION);
+    let create = ["session", "create", EMAIL, "--token-file", "-"];
+    let (ran, request) = exchange(&create, "tk_sf_server\ncorrect horse\n", &made);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        request
+            .to_lowercase()
+            .contains("authorization: bearer tk_sf_server\r\n"),
+        "{request}"
+    );
+    assert_eq!(
+        body(&request),
+        json!({"email": EMAIL, "password": "correct horse"})
+    );
+}

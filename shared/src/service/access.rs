@@ -348,7 +348,7 @@ impl Permit<'_, MayWrite> {
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] if the caller's token lacks a scope
-    /// ([`Verified::must_be_able_to_grant`]). Also returns the errors of [`Permit::ecosystem`] for
+    /// (`Verified::must_be_able_to_grant`). Also returns the errors of [`Permit::ecosystem`] for
     /// the user's ecosystem.
     pub fn grant_to_user(&self, user: &User, wanted: NewToken) -> Result<Grant> {
         self.caller
@@ -364,7 +364,7 @@ impl Permit<'_, MayWrite> {
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] if the caller's token lacks a scope
-    /// ([`Verified::must_be_able_to_grant`]).
+    /// (`Verified::must_be_able_to_grant`).
     pub fn grant_to_server(&self, ecosystem: &Ecosystem, wanted: NewToken) -> Result<Grant> {
         self.caller
             .must_be_able_to_grant(&wanted.scope, TokenRecipient::Server)?;

@@ -179,7 +179,7 @@ async fn ended_with_others(app: &App, owner: Option<&Owner>, token: &Token) -> R
 ///
 /// A caller that is the token's user may only rename the token, narrow its scope and disable it.
 /// Any other caller may not grant scopes that the caller lacks
-/// ([`Verified::must_be_able_to_grant`](super::verify::Verified::must_be_able_to_grant)). A caller
+/// (`Verified::must_be_able_to_grant`). A caller
 /// that enables a token grants all its scopes.
 ///
 /// # Errors

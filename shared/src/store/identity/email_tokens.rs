@@ -159,7 +159,8 @@ impl Identity {
     /// the same transaction. The conditions:
     ///
     /// - The user is active and still has the epoch of the record.
-    /// - The stored record is still `old`, with the same encrypted value. The new record replaces
+    /// - The stored record is still `old`, with the same epoch and encrypted value. A change of the
+    ///   password can move the record into another epoch. The new record replaces
     ///   `old`, and [`OldItem`] says what happens to the item of the old token. The old token is
     ///   then invalid, so the caller must check that it may be replaced. If `old` is `None`, there
     ///   must be no stored record.
@@ -182,9 +183,10 @@ impl Identity {
             Some((old, _)) => put(
                 &self.table,
                 item,
-                "token_id = :old AND revision = :revision AND sealed = :sealed",
+                "token_id = :old AND epoch = :epoch AND revision = :revision AND sealed = :sealed",
                 &[
                     (":old", to_value(&old.token.token_id)?),
+                    (":epoch", to_value(&old.token.epoch)?),
                     (":revision", to_value(&old.token.revision)?),
                     (
                         ":sealed",
