@@ -660,6 +660,52 @@ async fn a_change_by_the_previous_release_during_a_copy_is_kept() {
     assert_eq!(holder(&two, &of.0, BOB).await, Some(eve));
 }
 
+#[tokio::test]
+async fn an_address_that_the_previous_release_stored_late_is_copied_before_its_record_is_deleted() {
+    let scene = Scene::new().await;
+    let (one, of) = (&scene.one, &scene.first);
+    for (schema, name) in [(2, "bob"), (3, "eve")] {
+        scene.service.set_schema(schema).await;
+        let app = scene.service.environment_of_stored_version().await;
+        let email = format!("{name}@example.com");
+        let body = json!({ "email": email, "password": PASSWORD });
+        scene.as_previous_release(put(one, of, name, body)).await;
+        let found = logged_in(&app, Some(&of.1), &email, &of.0).await;
+        assert_eq!(found, None, "{name}");
+        scene.delete_all(&app).await;
+        assert!(scene.records(OLD_ADDRESS_ITEM).await.is_empty());
+        let found = logged_in(&app, Some(&of.1), &email, &of.0).await;
+        assert_eq!(found, Some(format!("{};{name}", of.1)));
+        assert_in_use(&put(&app, of, "other", json!({ "email": email })).await);
+    }
+}
+
+#[tokio::test]
+async fn an_old_record_that_changes_while_it_is_deleted_is_copied_by_the_next_run() {
+    let scene = Scene::new().await;
+    let (one, of) = (&scene.one, &scene.first);
+    person(one, of, "bob", BOB).await;
+    assert_eq!(put(one, of, "eve", json!({})).await.status, 201);
+    let two = scene.raise().await;
+    let bob = format!("{};bob", of.1);
+    let held_up = ("DeleteItem", Fault::NotBefore("Query"));
+    scene.service.database.fail([held_up]);
+    let meanwhile = async {
+        scene.service.database.has_arrived("DeleteItem").await;
+        for (name, email) in [("bob", "b@example.com"), ("eve", BOB)] {
+            let change = put(one, of, name, json!({ "email": email }));
+            scene.as_previous_release(change).await;
+        }
+        scene.service.token_items(&bob).await;
+    };
+    join(scene.delete_all(&two), meanwhile).await;
+    scene.delete_all(&two).await;
+    assert!(scene.records(OLD_ADDRESS_ITEM).await.is_empty());
+    let eve = format!("{};eve", of.1);
+    assert_eq!(holder(&two, &of.0, BOB).await, Some(eve));
+    assert_eq!(holder(&two, &of.0, "b@example.com").await, Some(bob));
+}
+
 /// Users, and the addresses from which a random change chooses the new address of a user.
 struct Race<'a> {
     scene: &'a Scene,

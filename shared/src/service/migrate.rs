@@ -132,7 +132,7 @@ async fn raise(app: &App, to: Schema) -> Result<()> {
 }
 
 /// Deletes the records that version 2 does not use: tokens without a tag, and the old records of
-/// e-mail addresses. Returns the number of deleted tokens. Call this function when every execution
+/// e-mail addresses. Copies an old record before, if it was not copied. Returns the number of deleted tokens. Call this function when every execution
 /// environment knows the new version: at least [`REREAD_SECONDS`](deployment::REREAD_SECONDS) after
 /// [`finish`].
 ///
@@ -146,31 +146,31 @@ pub async fn clean_up(app: &App, right: MayWrite) -> Result<u64> {
         });
     }
     // A request that began before the deployment had a tag key may have stored an e-mail token
-    // without a tag after `finish` looked for such tokens.
+    // without a tag after `finish` looked for such tokens. A function of an earlier release may
+    // have stored an old record of an address after `finish` looked for such records.
     scan(app, async |item| {
-        if let Stored::EmailToken(stored) = item {
-            email_token::replace_untagged(app, right, &stored.token.user_id).await?;
+        match item {
+            Stored::EmailToken(stored) => {
+                email_token::replace_untagged(app, right, &stored.token.user_id).await?;
+            }
+            Stored::OldAddress(key) => addresses::remove(app, right, &key).await?,
+            _ => {}
         }
         Ok(())
     })
     .await?;
     // The first scan has ended some tokens. In this second scan, they are not a `Stored::Token` any
     // more, so their records stay.
-    let (mut untagged, mut old_addresses) = (BTreeSet::new(), BTreeSet::new());
+    let mut untagged = BTreeSet::new();
     scan(app, async |item| {
-        match item {
-            Stored::Token(token) if token.tag_key.is_none() => {
-                untagged.insert(Key::token(token.owner, token.id));
-            }
-            Stored::OldAddress(key) => {
-                old_addresses.insert(key);
-            }
-            _ => {}
+        if let Stored::Token(token) = item
+            && token.tag_key.is_none()
+        {
+            untagged.insert(Key::token(token.owner, token.id));
         }
         Ok(())
     })
     .await?;
     app.identity.delete_items(&untagged).await?;
-    app.identity.delete_items(&old_addresses).await?;
     Ok(untagged.len() as u64)
 }

@@ -6,9 +6,9 @@
 //!    [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS). Until then, it reads and
 //!    writes both records. So it sees the addresses that other environments store in version 2, and
 //!    no user gets the address of another user.
-//! 3. When every environment has learned of version 2, the old records are deleted. If an
-//!    environment still worked in version 1 after that, it would store old records that nobody
-//!    deletes.
+//! 3. When every environment has learned of version 2, [`remove`] copies each old record again and
+//!    deletes it. A function of the earlier release may have stored the old record after step 1.
+//!    What such a function stores after step 3 is copied when the migration runs again.
 //!
 //! Each step may be interrupted and run again.
 
@@ -24,24 +24,42 @@ use crate::{
 /// # Errors
 /// The database is unavailable.
 pub async fn copy(app: &App, _right: MayWrite, old: &Key) -> Result<()> {
+    copied(app, old).await.map(|_| ())
+}
+
+/// Does the same as [`copy`], and then deletes the old record. If the old record changes meanwhile,
+/// it stays.
+///
+/// # Errors
+/// The database is unavailable.
+pub(super) async fn remove(app: &App, _right: MayWrite, old: &Key) -> Result<()> {
+    match copied(app, old).await? {
+        Some(address) => app.identity.remove_address(old, &address).await,
+        None => Ok(()),
+    }
+}
+
+/// Copies an old record if this is necessary. Returns the old record, or `None` if it does not
+/// exist.
+async fn copied(app: &App, old: &Key) -> Result<Option<Address>> {
     loop {
-        let Some((address, new)) = copy_of(app, old).await? else {
-            return Ok(());
+        let Some(address) = read(app, old).await?.address else {
+            return Ok(None);
+        };
+        let Some(new) = slot_of_copy(app, old, &address).await? else {
+            return Ok(Some(address));
         };
         let copied = app.identity.copy_address(old, &address, &new).await?;
         if let AddressCopy::Written = copied {
-            return Ok(());
+            return Ok(Some(address));
         }
         // Another request has changed one of the records. Read both again.
     }
 }
 
-/// Returns the old record, and the slot of the new record to replace. Returns `None` if there is
-/// nothing to copy.
-async fn copy_of(app: &App, old: &Key) -> Result<Option<(Address, AddressSlot)>> {
-    let Some(address) = read(app, old).await?.address else {
-        return Ok(None);
-    };
+/// Returns the slot of the new record that a copy of the old record must replace. Returns `None` if
+/// there is nothing to copy.
+async fn slot_of_copy(app: &App, old: &Key, address: &Address) -> Result<Option<AddressSlot>> {
     let id = &address.user_id;
     let found = Lookup::new(app).user(Some(id)).read().await?;
     let (user, ecosystem) = (
@@ -66,7 +84,7 @@ async fn copy_of(app: &App, old: &Key) -> Result<Option<(Address, AddressSlot)>>
             return Ok(None);
         }
     }
-    Ok(Some((address, new)))
+    Ok(Some(new))
 }
 
 async fn read(app: &App, key: &Key) -> Result<AddressSlot> {

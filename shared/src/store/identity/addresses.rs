@@ -86,8 +86,7 @@ impl Identity {
         )
     }
 
-    /// Deletes the record of an address whose user does not exist. Does nothing if the record has
-    /// changed since it was read.
+    /// Deletes a record of an address. Does nothing if the record has changed since it was read.
     pub(crate) async fn remove_address(&self, key: &Key, address: &Address) -> Result<()> {
         let values = [(":epoch", to_value(&address.epoch)?)];
         let key = key.to_item()?;
