@@ -690,6 +690,89 @@ async fn an_erasure_that_fails_does_not_keep_others_from_being_erased() {
 }
 
 #[tokio::test]
+async fn a_short_code_delays_only_the_erasures_of_its_own_owners() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    mint(&service, "create-user-token", "id", &bob).await;
+    let eve = service.user("eve").await;
+    let ecosystem = service.another_ecosystem().await;
+    let lost = format!("{};lost", ecosystem.id);
+    put(&service, &lost, &json!({})).await;
+    let environment = service.environment(&service.ecosystem).await;
+    for body in [
+        json!({ "userId": eve, "shortCodeTtl": 3600 }),
+        json!({ "userId": lost, "shortCodeTtl": 3600 }),
+        json!({ "environmentId": environment, "shortCodeTtl": 3600 }),
+    ] {
+        code(&service, body).await;
+    }
+    for path in [
+        format!("users/{bob}"),
+        format!("users/{eve}"),
+        format!("ecosystems/{}", ecosystem.id),
+        format!("environments/{environment}"),
+    ] {
+        delete(&service, &format!("/api/{path}")).await;
+    }
+    let _paused = pause();
+    service.clock.advance(SETTLED);
+    // The first run finds the codes of all but bob, and so it finishes only the erasure of bob.
+    for (queued, finished) in [(4, 1), (3, 3), (0, 0)] {
+        let erased = erase(&service.app).await.unwrap();
+        assert_eq!((erased.queued, erased.finished), (queued, finished));
+    }
+    assert_eq!(service.ephemeral_items().await.len(), 0);
+}
+
+#[tokio::test]
+async fn partitions_are_erased_even_if_the_codes_cannot_be_scanned() {
+    let service = Service::start().await;
+    let bob = service.user("bob").await;
+    code(&service, json!({ "userId": bob, "shortCodeTtl": 3600 })).await;
+    let mut unreadable = service.ephemeral_items().await.swap_remove(0);
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    unreadable.insert("grantee".to_owned(), text("not a grantee"));
+    let key = shared::store::ephemeral::PARTITION_KEY;
+    // One comes before the code of bob, and one after it.
+    let unreadable = ["code#", "code#~"].map(|place| {
+        let mut item = unreadable.clone();
+        item.insert(key.to_owned(), text(place));
+        item
+    });
+    mint(&service, "create-user-token", "id", &bob).await;
+    delete(&service, &format!("/api/users/{bob}")).await;
+    assert_eq!(service.token_items(&bob).await.len(), 1);
+    let _paused = pause();
+    service.clock.advance(SETTLED);
+    service
+        .database
+        .fail((0..3).map(|_| ("Scan", Fault::Denied)));
+    assert!(erase(&service.app).await.is_err());
+    service.database.take_faults();
+    assert_eq!(service.token_items(&bob).await.len(), 0);
+    assert_eq!(service.ephemeral_items().await.len(), 1);
+
+    let table = &service.tables.ephemeral;
+    for item in &unreadable {
+        let put = service.client.put_item().table_name(table);
+        let put = put.set_item(Some(item.clone()));
+        put.send().await.unwrap();
+    }
+    // The run deletes the code that it can read. The owners of the others are unknown.
+    for _ in 0..2 {
+        assert!(erase(&service.app).await.is_err());
+        assert_eq!(service.ephemeral_items().await.len(), 2);
+    }
+    for item in &unreadable {
+        let deletion = service.client.delete_item().table_name(table);
+        let deletion = deletion.key(key, item[key].clone());
+        deletion.send().await.unwrap();
+    }
+    let erased = erase(&service.app).await.unwrap();
+    assert_eq!((erased.queued, erased.finished), (1, 1));
+}
+
+#[tokio::test]
 async fn the_users_of_a_deleted_environment_are_erased_and_others_stay() {
     let service = Service::start().await;
     let before = keys(&service).await;

@@ -20,15 +20,18 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join, stream};
 use rand::seq::SliceRandom;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::Instant,
+};
 
 use crate::{
     domain::{
         deployment::Schema,
         error::{Error, Result},
-        id::{AccountId, EnvironmentId, UserId},
+        id::{AccountId, UserId},
         owner::{Owner, OwnerKey, State, User},
         shortcode::Grantee,
         time::Timestamp,
@@ -115,47 +118,68 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     report.late = erasures.iter().filter(|erasure| is_late(erasure)).count();
     // If a run ends early, each erasure has the same chance to be worked on in the next run.
     erasures.shuffle(&mut *app.rng());
-    let work = async {
-        let eraser = &eraser;
-        // One scan finds the codes of all owners. If it finds any, only the next run finishes
-        // erasures.
-        let had_codes = eraser.erase_codes(&erasures).await?;
+    let eraser = &eraser;
+    let (empty, mut found_empty) = mpsc::unbounded_channel();
+    let passes = async {
         let passes = stream::iter(erasures.clone()).map(|erasure| async move {
             let is_empty = eraser.erase(&erasure).await?;
-            let is_settled = erasure.at.millis() + SETTLED <= started;
-            let is_finished = is_empty && is_settled && !had_codes;
-            if is_finished {
-                eraser.pace(1).await;
-                app.identity.finish_erasure(&erasure).await?;
-            }
-            Ok::<_, Error>(is_finished.then(|| is_late(&erasure)))
+            Ok::<_, Error>(is_empty.then_some(erasure))
         });
-        let mut passes = passes.buffer_unordered(PARALLEL);
+        let (mut passes, empty) = (passes.buffer_unordered(PARALLEL), empty);
         while let Some(result) = passes.next().await {
             match result {
-                Ok(None) => {}
-                Ok(Some(was_late)) => {
-                    report.finished += 1;
-                    report.late -= usize::from(was_late);
+                Ok(Some(erasure)) if erasure.at.millis() + SETTLED <= started => {
+                    // The other end is closed only after this one.
+                    let _ = empty.send(erasure);
                 }
+                Ok(_) => {}
                 Err(error) => {
                     failed += 1;
                     tracing::warn!(cause = ?error, "an erasure failed");
                 }
             }
         }
-        Ok::<_, Error>(())
     };
-    let worked = tokio::time::timeout_at(until.0, Box::pin(work)).await;
+    let (mut unfinished, mut scanned) = (0, Ok(()));
+    // One scan finds the codes of all owners. The passes do not wait for it. If it finds codes of an
+    // owner, only the next run finishes the owner's erasure. If it fails, any owner may have codes.
+    let codes = async {
+        let gone = erasures.iter().filter_map(owner_of_codes).collect();
+        let with_codes = match eraser.erase_codes(&gone).await {
+            Ok(with_codes) => with_codes,
+            Err(error) => {
+                tracing::warn!(cause = ?error, "the short codes of deleted owners cannot be erased");
+                scanned = Err(error);
+                gone
+            }
+        };
+        while let Some(erasure) = found_empty.recv().await {
+            if owner_of_codes(&erasure).is_some_and(|owner| with_codes.contains(&owner)) {
+                continue;
+            }
+            eraser.pace(1).await;
+            match app.identity.finish_erasure(&erasure).await {
+                Ok(()) => {
+                    report.finished += 1;
+                    report.late -= usize::from(is_late(&erasure));
+                }
+                Err(error) => {
+                    unfinished += 1;
+                    tracing::warn!(cause = ?error, "an erasure failed");
+                }
+            }
+        }
+    };
+    // If the time is over, both stop.
+    let _ = tokio::time::timeout_at(until.0, Box::pin(join(passes, codes))).await;
+    failed += unfinished;
     if report.late > 0 {
         tracing::warn!(late = report.late, "erasures are late");
         if let Some(metrics) = &app.metrics {
             metrics.late_erasures(report.late, app.now());
         }
     }
-    if let Ok(result) = worked {
-        result?;
-    }
+    scanned?;
     match failed {
         0 => Ok(report),
         _ => Err(Error::Unavailable {
@@ -478,80 +502,70 @@ impl Eraser<'_> {
         Ok(!ended.is_empty())
     }
 
-    /// Deletes the short codes of deleted owners. Returns whether there were any.
-    async fn erase_codes(&self, erasures: &[Erasure]) -> Result<bool> {
+    /// Deletes the short codes of these deleted owners. Returns the owners of the deleted codes. If
+    /// one code cannot be read or deleted, the others are still deleted.
+    async fn erase_codes(&self, gone: &HashSet<OwnerKey>) -> Result<HashSet<OwnerKey>> {
+        let (mut found, mut failure, mut after) = (HashSet::new(), None, None);
+        if gone.is_empty() {
+            return Ok(found);
+        }
         let ephemeral = self.app.ephemeral()?;
-        let (mut found, mut after) = (false, None);
-        let gone = Gone::of(erasures);
         loop {
             self.pace(1).await;
             let (codes, next) = ephemeral.codes(after).await?;
             for code in codes {
-                if self.is_gone(&gone, &code).await? {
-                    found = true;
-                    self.pace(1).await;
-                    ephemeral.delete_stored_code(code).await?;
+                let erased = async { self.erase_code(gone, code?).await };
+                match erased.await {
+                    Ok(owners) => found.extend(owners),
+                    Err(error) => failure = Some(error),
                 }
             }
             after = next;
             if after.is_none() {
-                return Ok(found);
+                return failure.map_or(Ok(found), Err);
             }
         }
     }
 
-    async fn is_gone(
+    /// Deletes a short code if its user, environment or ecosystem was deleted. Returns those that
+    /// were deleted.
+    async fn erase_code(
         &self,
-        gone: &Gone<'_>,
-        StoredCode { record, .. }: &StoredCode,
-    ) -> Result<bool> {
-        let user = record.grantee.user();
-        let environment = record.grantee.environment();
-        if gone.ecosystems.contains(user.ecosystem().as_str())
-            || environment.is_some_and(|id| gone.environments.contains(id))
-        {
-            return Ok(true);
-        }
-        match &record.grantee {
-            Grantee::User { epoch, .. } if gone.users.contains(&user.into()) => {
-                let owner = self.app.identity.owner(user.into()).await?;
-                Ok(owner.is_none_or(|owner| owner.state().epoch != *epoch))
+        gone: &HashSet<OwnerKey>,
+        code: StoredCode,
+    ) -> Result<Vec<OwnerKey>> {
+        let grantee = &code.record.grantee;
+        let user = OwnerKey::from(grantee.user());
+        let mut owners = vec![user, grantee.user().ecosystem().into()];
+        owners.extend(grantee.environment().map(OwnerKey::from));
+        owners.retain(|owner| gone.contains(owner));
+        // The code may belong to a later life of the user.
+        if owners.iter().all(|owner| *owner == user) {
+            let is_old = match grantee {
+                Grantee::User { epoch, .. } if !owners.is_empty() => {
+                    let owner = self.app.identity.owner(user).await?;
+                    owner.is_none_or(|owner| owner.state().epoch != *epoch)
+                }
+                _ => false,
+            };
+            if !is_old {
+                return Ok(Vec::new());
             }
-            _ => Ok(false),
         }
+        self.pace(1).await;
+        self.app.ephemeral()?.delete_stored_code(code).await?;
+        Ok(owners)
     }
 }
 
-/// The owners that were deleted or that lost their tokens.
-struct Gone<'a> {
-    users: HashSet<OwnerKey>,
-    ecosystems: HashSet<&'a str>,
-    environments: HashSet<&'a EnvironmentId>,
-}
-
-impl<'a> Gone<'a> {
-    fn of(erasures: &'a [Erasure]) -> Self {
-        let mut gone = Self {
-            users: HashSet::new(),
-            ecosystems: HashSet::new(),
-            environments: HashSet::new(),
-        };
-        for erasure in erasures {
-            match &erasure.target {
-                Target::User(key) | Target::Tokens(key) => {
-                    gone.users.insert(*key);
-                }
-                // The codes of a revoked token are invalid.
-                Target::Descendants { .. } => {}
-                Target::Ecosystem { id, .. } => {
-                    gone.ecosystems.insert(id.as_str());
-                }
-                Target::Environment { id, .. } => {
-                    gone.environments.insert(id);
-                }
-            }
-        }
-        gone
+/// Returns the user, ecosystem or environment whose short codes an erasure deletes. Returns `None`
+/// if only a token was revoked, because its codes cannot be exchanged any more and soon expire.
+fn owner_of_codes(Erasure { target, .. }: &Erasure) -> Option<OwnerKey> {
+    match target {
+        Target::User(key) | Target::Tokens(key) => Some(*key),
+        Target::Descendants { .. } => None,
+        Target::Ecosystem { id, .. } => Some(id.into()),
+        Target::Environment { id, .. } => Some(id.into()),
     }
 }
 

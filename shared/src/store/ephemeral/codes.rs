@@ -183,12 +183,12 @@ impl Ephemeral {
         }))
     }
 
-    /// Reads a page of all codes. Also returns the key after which the next page starts, or `None`
-    /// at the end.
+    /// Reads a page of all codes. A code that cannot be read is an `Err` in the page. Also returns
+    /// the key after which the next page starts, or `None` at the end.
     pub(crate) async fn codes(
         &self,
         after: Option<Item>,
-    ) -> Result<(Vec<StoredCode>, Option<Item>)> {
+    ) -> Result<(Vec<Result<StoredCode>>, Option<Item>)> {
         let scan = self.client.scan().table_name(&self.table);
         let output = scan
             .filter_expression("begins_with(#key, :code)")
@@ -207,7 +207,7 @@ impl Ephemeral {
             let record = from_item(item)?;
             Ok(StoredCode { key, record })
         });
-        Ok((codes.collect::<Result<_>>()?, output.last_evaluated_key))
+        Ok((codes.collect(), output.last_evaluated_key))
     }
 
     /// Deletes a code that [`Self::codes`] read, unless another code with the same characters has
