@@ -666,6 +666,49 @@ async fn the_eraser_finishes_a_revocation_that_ran_out_of_time() {
 }
 
 #[tokio::test]
+async fn no_log_in_returns_an_e_mail_token_whose_deletion_ran_out_of_time() {
+    for is_erased in [false, true] {
+        let (scene, root) = Scene::of_e_mail_token().await;
+        let service = &scene.service;
+        let child = scene.child(&root).await;
+        let email = json!({ "email": BOB });
+        let hanging = (0..4).map(|_| ("Query", Fault::NoAnswer));
+        service.database.fail(hanging);
+        let paused = pause();
+        assert_eq!(ask(service, "DELETE", &email).await.status, 503);
+        service.database.take_faults();
+        assert!(!scene.is_active(&root).await && scene.is_active(&child).await);
+        // For every other endpoint, the user has no e-mail token any more.
+        assert_eq!(ask(service, "PUT", &email).await.status, 404);
+        let list = Event::to("list-email-tokens").header("authorization", &service.account_token);
+        let list = list.send(&service.app).await;
+        assert_eq!(list.status, 200, "{list:?}");
+        assert!(!list.body.contains(&root.id), "{list:?}");
+        if is_erased {
+            service.database.take_operations();
+            erase(&service.app).await.unwrap();
+            // A revoked token needs no scan for short codes.
+            let operations = service.database.take_operations();
+            assert!(!operations.contains(&"Scan".to_owned()), "{operations:?}");
+            assert!(!scene.is_active(&child).await);
+            let items = service.identity_items().await;
+            assert!(!items.iter().any(|item| item.contains_key("sealed")));
+            assert_eq!(ask(service, "DELETE", &email).await.status, 404);
+        }
+        drop(paused);
+        let password = crate::create_email_token::PASSWORD;
+        let log_in = service.log_in("192.0.2.1", BOB, password).await;
+        let token = datum(&log_in)["token"].as_str().unwrap().to_owned();
+        assert!(service.is_active(&token).await);
+        // The eraser does not delete the record of the new token.
+        erase_all(service).await;
+        assert!(!scene.is_active(&child).await && service.is_active(&token).await);
+        let again = service.log_in("192.0.2.1", BOB, password).await;
+        assert_eq!(datum(&again)["token"], token);
+    }
+}
+
+#[tokio::test]
 async fn each_of_5000_descendants_is_invalid_when_the_revocation_gets_its_204() {
     let scene = Scene::new().await;
     let service = &scene.service;

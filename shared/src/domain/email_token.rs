@@ -87,8 +87,13 @@ pub struct EmailToken {
     pub updated_at: Timestamp,
     /// Starts at 1 and increases by 1 with each change.
     pub revision: u64,
-    /// The user's epoch when the token was created.
+    /// The user's epoch when the token was created. If the token is [ending](EmailToken::ending),
+    /// an epoch that no user has, so that the record counts as missing.
     pub epoch: Epoch,
+    /// Whether the token was deleted and has ended, but tokens that descend from it may still be
+    /// valid. The next deletion goes on. The index does not contain this attribute.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ending: bool,
     /// The user that the token belongs to.
     pub user_id: UserId,
     /// The user's account. This is the partition key of the index.

@@ -203,6 +203,7 @@ pub(super) async fn create_if_none(
             updated_at: now,
             revision: 1,
             epoch: owner.state.epoch,
+            ending: false,
             user_id: owner.id.clone(),
             email_account: user.account.clone(),
             email_user: ListKey::of(&owner.id),
@@ -350,7 +351,9 @@ pub async fn delete(
 ) -> Result<Option<EmailToken>> {
     let key = (&user.user.id).into();
     let ending = tokens::revocation(app, by);
-    let mut there = user.token(app);
+    let can_end = |token: &EmailToken| token.ending || user.accepts(app, token);
+    let stored = user.stored.as_ref().map(|stored| stored.token.clone());
+    let mut there = stored.filter(can_end);
     while let Some(token) = there {
         let id = token.token_id;
         match tokens::end_email_token(app, key, id, false, &ending, true).await? {
@@ -361,7 +364,7 @@ pub async fn delete(
                 }
                 return Ok(Some(token));
             }
-            EmailTokenEnd::Replaced(now) => there = now.filter(|token| user.accepts(app, token)),
+            EmailTokenEnd::Replaced(now) => there = now.filter(can_end),
         }
     }
     Ok(None)

@@ -323,20 +323,32 @@ impl Eraser<'_> {
     }
 
     /// Ends the tokens that descend from a revoked token, if the revocation had no time to end all
-    /// of them. Returns `true` if this was the case.
+    /// of them. If the token is an e-mail token, then deletes its record. Returns whether there was
+    /// something to do.
     async fn end_remaining(&self, owner: OwnerKey, id: TokenId) -> Result<bool> {
         let app = self.app;
         self.pace(1).await;
-        let key = Key::token(owner, id);
-        let found = app.identity.read(&BTreeSet::from([key])).await?;
+        let keys = BTreeSet::from([Key::token(owner, id), Key::email_token(owner)]);
+        let found = app.identity.read(&keys).await?;
         let token = found.ended_token(owner, id);
-        let token = token.filter(|token| token.has_valid_descendants());
         let Some((token, by)) = token.and_then(|token| token.ended_by.map(|by| (token, by))) else {
             return Ok(false);
         };
         let (ending, pace) = (revocation(app, by), Some(&self.pace));
-        end_descendants_slowly(app, owner, id, token.ancestry(), &ending, pace).await?;
-        Ok(true)
+        let has_descendants = token.has_valid_descendants();
+        if has_descendants {
+            end_descendants_slowly(app, owner, id, token.ancestry(), &ending, pace).await?;
+        }
+        let record = found.email_token(owner);
+        let has_record = record.is_some_and(|record| record.token.token_id == id);
+        if has_record {
+            self.pace(1).await;
+            let deletion = app
+                .identity
+                .email_token_deletion(owner, id, None, &ending)?;
+            change(app, deletion).await?;
+        }
+        Ok(has_descendants || has_record)
     }
 
     /// Erases the users in a list. If one user cannot be erased, the others are still erased.

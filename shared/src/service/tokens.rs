@@ -367,7 +367,8 @@ pub(super) enum EmailTokenEnd {
 /// Ends a user's e-mail token and deletes its record, in one transaction. `has_descendants` says
 /// whether the token is known to have descendants. If this is `false`, but the transaction finds
 /// descendants and `descendants_first` is `true`, this function ends the token and its descendants
-/// before it deletes the record, so that a repeated request finds the record and goes on. After
+/// before it deletes the record, so that a repeated request finds the record and goes on. Meanwhile,
+/// the record is marked as ending, so that no log-in returns the ended token. After
 /// this function, the caller must end the descendants that may still be valid.
 ///
 /// # Errors
@@ -401,9 +402,14 @@ pub(super) async fn end_email_token(
                 if descendants_first {
                     // End the token at once. Otherwise its holder could make tokens faster than
                     // they are ended.
-                    end_one(app, user, id, true, ending).await?;
-                    end_descendants(app, user, id, token.ancestry, ending).await?;
-                    has_descendants = None;
+                    let epoch = Epoch::generate(&mut *app.rng());
+                    let end =
+                        app.identity
+                            .email_token_end(user, id, epoch, token.is_disabled, ending)?;
+                    if let identity::EmailTokenEnd::Written = change(app, end).await? {
+                        end_descendants(app, user, id, token.ancestry, ending).await?;
+                        has_descendants = None;
+                    }
                 } else {
                     (has_descendants, descendants) = (Some(true), DescendantState::Valid);
                 }

@@ -313,18 +313,35 @@ impl Identity {
         if let Some(has_descendants) = has_descendants {
             writes.extend(self.end_and_queue(user, id, has_descendants, false, ending)?);
         }
-        Ok(Change::together(writes, |transacted| {
-            let Transacted::Refused(mut refused) = transacted else {
-                return Ok(EmailTokenEnd::Written);
-            };
-            if refused[0].is_none() {
-                let token = refused.swap_remove(1);
-                return stored_token_in(token).map(EmailTokenEnd::TokenChanged);
-            }
-            let there = refused.swap_remove(0).filter(|there| !there.is_empty());
-            let there = there.map(from_item::<EmailToken>).transpose()?;
-            Ok(EmailTokenEnd::RecordChanged(there))
-        }))
+        Ok(Change::together(writes, email_token_end_in))
+    }
+
+    /// Prepares to end a user's e-mail token that has descendants, to queue an erasure of them, and
+    /// to mark the record of the token as [ending](EmailToken::ending). `epoch` must be new. The
+    /// conditions are those of [`Identity::email_token_deletion`].
+    pub(crate) fn email_token_end(
+        &self,
+        user: OwnerKey,
+        id: TokenId,
+        epoch: Epoch,
+        is_disabled: bool,
+        ending: &Ending,
+    ) -> Result<Change<EmailTokenEnd>> {
+        let values = [
+            (":id", to_value(&id)?),
+            (":epoch", to_value(&epoch)?),
+            (":true", AttributeValue::Bool(true)),
+        ];
+        let mut writes = vec![update(
+            &self.table,
+            Key::email_token(user).to_item()?,
+            "SET ending = :true, epoch = :epoch",
+            "token_id = :id",
+            &[],
+            &values,
+        )?];
+        writes.extend(self.end_and_queue(user, id, true, is_disabled, ending)?);
+        Ok(Change::together(writes, email_token_end_in))
     }
 
     /// Reads a page of the e-mail tokens of an account, or of one of its ecosystems, with one
@@ -376,6 +393,21 @@ impl Identity {
         let last = output.last_evaluated_key.map(from_item::<Last>);
         Ok((tokens, last.transpose()?.map(|last| last.email_user)))
     }
+}
+
+/// Interprets the result of a transaction that first changes the record of an e-mail token, and then
+/// ends the token.
+fn email_token_end_in(transacted: Transacted) -> Result<EmailTokenEnd> {
+    let Transacted::Refused(mut refused) = transacted else {
+        return Ok(EmailTokenEnd::Written);
+    };
+    if refused[0].is_none() {
+        let token = refused.swap_remove(1);
+        return stored_token_in(token).map(EmailTokenEnd::TokenChanged);
+    }
+    let there = refused.swap_remove(0).filter(|there| !there.is_empty());
+    let there = there.map(from_item::<EmailToken>).transpose()?;
+    Ok(EmailTokenEnd::RecordChanged(there))
 }
 
 /// Interprets the result of a transaction whose first write changes the record of an e-mail token.
