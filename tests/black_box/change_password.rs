@@ -762,3 +762,99 @@ async fn a_patch_that_arrives_after_the_change_still_changes_the_calling_token()
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(!service.is_active(&caller.token).await);
 }
+
+/// Returns a token and the token that it made.
+async fn maker_and_child(service: &Service, bob: &str) -> (Minted, Minted) {
+    let maker = of_kind(service, bob, "Infinite").await;
+    let child = child_of(service, bob, &maker).await;
+    (maker, child)
+}
+
+/// Returns a token that this token makes.
+async fn child_of(service: &Service, bob: &str, maker: &Minted) -> Minted {
+    let code = code_by(service, bob, &maker.token).await;
+    Minted::of(&consume(service, &code).await)
+}
+
+#[tokio::test]
+async fn a_code_that_was_created_with_an_older_record_of_the_token_makes_a_child_that_ends_with_it()
+{
+    let (service, bob) = with_bob().await;
+    let (_, caller) = maker_and_child(&service, &bob).await;
+    let id = service.owner(&bob).await.id;
+    let item = async || service.token_item(&id, &caller.id).await.unwrap();
+    let old = item().await;
+    changed(&service, &caller.token).await;
+    // The read of the creation finds the caller's record from before the change, and the user's
+    // record from after it.
+    let new = item().await;
+    service.put_identity_item(old).await;
+    let code = code_by(&service, &bob, &caller.token).await;
+    service.put_identity_item(new).await;
+    let child = Minted::of(&consume(&service, &code).await);
+    assert!(service.is_active(&child.token).await);
+    revoke_itself(&service, &caller.token).await;
+    assert!(!service.is_active(&child.token).await);
+    assert!(ids(&service, &bob).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_revocation_that_read_the_token_before_the_change_ends_what_the_token_made_after_it() {
+    for has_descendants in [false, true] {
+        let (service, bob) = with_bob().await;
+        let (_, caller) = maker_and_child(&service, &bob).await;
+        let mut write = "UpdateItem";
+        if has_descendants {
+            child_of(&service, &bob, &caller).await;
+            write = "TransactWriteItems";
+        }
+        service.database.take_calls();
+        service.database.fail([(write, Fault::NotBefore("Scan"))]);
+        let of_caller = path(&bob, &caller.id);
+        let revocation = service.manage("DELETE", &of_caller, "");
+        let meanwhile = async {
+            service.database.has_arrived(write).await;
+            changed(&service, &caller.token).await;
+            let child = child_of(&service, &bob, &caller).await;
+            scan(&service).await;
+            child
+        };
+        let (answer, child) = Box::pin(join(revocation, meanwhile)).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert!(!service.is_active(&caller.token).await);
+        assert!(!service.is_active(&child.token).await, "{has_descendants}");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_of_the_maker_that_ends_its_children_after_the_change_does_not_end_the_caller()
+{
+    for generations in [1, 2] {
+        let (service, bob) = with_bob().await;
+        let (mut maker, mut caller) = maker_and_child(&service, &bob).await;
+        if generations == 2 {
+            let grandchild = child_of(&service, &bob, &caller).await;
+            (maker, caller) = (caller, grandchild);
+        }
+        service.database.take_calls();
+        // The revocation has ended the maker and read its links.
+        let late = ("UpdateItem", Fault::NotBefore("Scan"));
+        service.database.fail([late]);
+        let of_maker = path(&bob, &maker.id);
+        let revocation = service.manage("DELETE", &of_maker, "");
+        let meanwhile = async {
+            service.database.has_arrived("UpdateItem").await;
+            changed(&service, &caller.token).await;
+            let child = child_of(&service, &bob, &caller).await;
+            scan(&service).await;
+            child
+        };
+        let (answer, child) = Box::pin(join(revocation, meanwhile)).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert!(!service.is_active(&maker.token).await);
+        assert!(service.is_active(&caller.token).await, "{generations}");
+        assert!(service.is_active(&child.token).await, "{generations}");
+        revoke_itself(&service, &caller.token).await;
+        assert!(!service.is_active(&child.token).await, "{generations}");
+    }
+}

@@ -8,11 +8,11 @@ use crate::{
     domain::{
         error::Result,
         owner::OwnerKey,
-        token::{Ancestry, EndReason, Ending, TokenId},
+        token::{Ancestry, EndReason, Ending, Token, TokenId},
     },
     service::{app::App, erase::Pace, tokens::change},
     store::{
-        identity::{Link, StoredToken},
+        identity::{Belongs, Link, StoredToken},
         item::WriteResult,
     },
 };
@@ -33,9 +33,19 @@ pub(super) enum DescendantState {
     Unknown,
 }
 
-/// Ends one token, unless it has ended. `has_descendants` says whether the token is known to have
-/// descendants. If the token has made its first token meanwhile, or was disabled or enabled, this
-/// function tries again.
+/// The result of [`end_one`].
+pub(super) enum End {
+    /// The token has ended, now or before.
+    Ended(DescendantState),
+    /// The token has not ended, because it does not belong any more where it was read. Contains the
+    /// token.
+    Moved(Box<Token>),
+}
+
+/// Ends one token, unless it has ended. `belongs` says where the token was read. So the ancestry
+/// that was read is still the token's ancestry when it ends. `has_descendants` says whether the
+/// token is known to have descendants. If the token has made its first token meanwhile, or was
+/// disabled or enabled, this function tries again.
 ///
 /// The revision is not a condition of the write, because the write replaces nothing that was read.
 /// Whoever holds the token can change its revision again and again, and must not be able to delay
@@ -47,24 +57,30 @@ pub(super) async fn end_one(
     app: &App,
     owner: OwnerKey,
     id: TokenId,
+    belongs: Belongs,
     has_descendants: bool,
     ending: &Ending,
-) -> Result<DescendantState> {
+) -> Result<End> {
     let (mut has_descendants, mut is_disabled) = (has_descendants, false);
     loop {
-        let end = app
-            .identity
-            .token_end(owner, id, has_descendants, is_disabled, ending)?;
+        let end =
+            app.identity
+                .token_end(owner, id, belongs, has_descendants, is_disabled, ending)?;
         match change(app, end).await? {
-            WriteResult::Written if has_descendants => return Ok(DescendantState::Valid),
-            WriteResult::Written => return Ok(DescendantState::Ended),
+            WriteResult::Written if has_descendants => {
+                return Ok(End::Ended(DescendantState::Valid));
+            }
+            WriteResult::Written => return Ok(End::Ended(DescendantState::Ended)),
             WriteResult::Conflict(Some(
                 StoredToken::Token(token) | StoredToken::Disabled(token),
             )) => {
+                if !belongs.is_true_of(&token) {
+                    return Ok(End::Moved(token));
+                }
                 has_descendants |= token.descendants.is_some();
                 is_disabled = token.is_disabled;
             }
-            WriteResult::Conflict(there) => return Ok(of_ended(there)),
+            WriteResult::Conflict(there) => return Ok(End::Ended(of_ended(there))),
         }
         // The embedded database never yields. Without this yield, the time limit of the request
         // could not stop the loop.
@@ -165,11 +181,26 @@ async fn end_family(
         for links in links.chunks(BATCH) {
             let ends = links
                 .iter()
-                .map(|link| end_one(app, owner, link.child, false, ending));
+                .map(|link| end_child(app, owner, link.child, ending));
             try_join_all(ends).await?;
             app.identity.write_links(owner, id, &[], links).await?;
             rest(pace, 2 * links.len()).await;
         }
+    }
+}
+
+/// Ends a token that another token made. If the user has changed the password with it, it does not
+/// descend from its maker any more, and does not end.
+async fn end_child(
+    app: &App,
+    owner: OwnerKey,
+    child: TokenId,
+    ending: &Ending,
+) -> Result<DescendantState> {
+    match end_one(app, owner, child, Belongs::ToMaker, false, ending).await? {
+        End::Ended(descendants) => Ok(descendants),
+        // The change of the password has ended everything that the token had made before.
+        End::Moved(_) => Ok(DescendantState::Ended),
     }
 }
 
@@ -193,7 +224,7 @@ async fn end_children(
 ) -> Result<()> {
     let ends = links
         .iter()
-        .map(|link| end_one(app, owner, link.child, false, ending));
+        .map(|link| end_child(app, owner, link.child, ending));
     let (mut to_keep, mut to_delete) = (Vec::new(), Vec::new());
     for (link, descendants) in links.iter().zip(try_join_all(ends).await?) {
         match descendants {

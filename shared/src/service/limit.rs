@@ -33,12 +33,12 @@ use crate::{
     },
     service::{
         app::App,
-        descendants::{DescendantState, end_descendants, end_one},
+        descendants::{DescendantState, End, end_descendants, end_one},
         tokens::{self, OtherWrites},
     },
     store::{
         client::pause,
-        identity::{Key, PlacesChange},
+        identity::{Belongs, Key, PlacesChange},
         transaction::Attempt,
     },
 };
@@ -170,13 +170,13 @@ enum Count {
     All(Vec<Token>),
     /// The reading is not finished, but the new token takes the place of another token.
     Part(Reading),
-    /// Another request has changed the item.
+    /// Another request has changed the item or the user.
     Changed,
 }
 
 impl NewPlace<'_> {
     /// Returns the item to store together with the new token, and the tokens that must end in the
-    /// same transaction. Returns `None` if another request has changed the item.
+    /// same transaction. Returns `None` if another request has changed the item or the user.
     ///
     /// The tokens of the stored item are read only if all places seem to be taken, or if the item
     /// has another epoch than the user. If there is no item, or if it does not contain all tokens,
@@ -222,7 +222,9 @@ impl NewPlace<'_> {
                     places.remove(&token.id);
                 }
                 let last = ends.split_off(ends.len().saturating_sub(BATCH));
-                self.end(&ends).await?;
+                if !self.end(&ends).await? {
+                    return Ok(None);
+                }
                 ends = last;
             }
         }
@@ -272,7 +274,9 @@ impl NewPlace<'_> {
                     // The tokens that are not read yet are older. So whatever they are, the oldest
                     // of the tokens that were read must end.
                     let ends = self.oldest(tokens.clone()).await?;
-                    self.end(&ends).await?;
+                    if !self.end(&ends).await? {
+                        return Ok(Count::Changed);
+                    }
                     let ends: HashSet<_> = ends.iter().map(|token| token.id).collect();
                     tokens.retain(|token| !ends.contains(&token.id));
                 }
@@ -437,23 +441,33 @@ impl NewPlace<'_> {
 
     /// Ends tokens before the transaction, because there are too many of them for the transaction.
     /// This happens only if the user had more tokens than allowed, for example because the limit is
-    /// new.
-    async fn end(&self, tokens: &[Token]) -> Result<()> {
+    /// new. Returns `false` if one of them has another epoch than the new token: the user has
+    /// changed. Then this token does not end.
+    async fn end(&self, tokens: &[Token]) -> Result<bool> {
         let ending = self.ending();
         let end = async |token: &Token| {
             let (user, has_descendants) = (token.owner, token.descendants.is_some());
-            let ended = end_one(self.app, user, token.id, has_descendants, &ending).await?;
-            if ended == DescendantState::Valid {
+            let belongs = Belongs::ToEpoch(self.token.epoch);
+            let (app, id) = (self.app, token.id);
+            let descendants =
+                match end_one(app, user, id, belongs, has_descendants, &ending).await? {
+                    End::Ended(descendants) => descendants,
+                    End::Moved(_) => return Ok(false),
+                };
+            if descendants == DescendantState::Valid {
                 end_descendants(self.app, user, token.id, token.ancestry, &ending).await?;
             }
-            Ok::<_, Error>(())
+            Ok::<_, Error>(true)
         };
         for tokens in tokens.chunks(BATCH) {
-            try_join_all(tokens.iter().map(end)).await?;
+            let ended = try_join_all(tokens.iter().map(end)).await?;
+            if ended.contains(&false) {
+                return Ok(false);
+            }
             // See `count`.
             tokio::task::yield_now().await;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn ending(&self) -> Ending {

@@ -185,6 +185,7 @@ pub async fn exchange(
         ephemeral.delete_code(code, &record).await?;
         return Ok(Exchange::Invalid);
     };
+    let own = limits.own;
 
     // The new token will belong to the user of the code, or to a new user if the code is for an
     // environment. The transaction below fails if the user of the code has changed since the code
@@ -211,13 +212,13 @@ pub async fn exchange(
         limit,
     };
     let draft = Draft {
-        ancestry: own.map_or_else(Ancestry::default, Maker::ancestry_of_child),
+        ancestry: own.map_or_else(Ancestry::default, |maker| maker.ancestry_of_child()),
         scope: limits.scope,
         ..Draft::new(for_user, record.token(now.seconds(), limits.ends_at), now)
     };
     let with_exchange = async |token: &Token, _: &PlainToken| {
         let of = (code, &record);
-        let descent = own.map(|maker| Descent {
+        let descent = own.as_ref().map(|maker| Descent {
             maker,
             must_have_tag,
             child: token.id,
@@ -227,7 +228,7 @@ pub async fn exchange(
     };
     let relatives = Relatives {
         replaced: None,
-        maker: own.copied(),
+        maker: own,
     };
     let created = tokens::create(app, draft, relatives, with_exchange).await;
     let (exchanged, token, plain) = match created {
@@ -270,6 +271,10 @@ struct Makers<'a> {
 struct Limits {
     scope: Scope,
     ends_at: Option<UnixSeconds>,
+    /// The token of the code's user that created the code, with its present ancestry. The ancestry
+    /// in the code may be out of date: a change of the password by the token may have come between
+    /// the read of the token and the creation of the code.
+    own: Option<Maker>,
     /// The limit of tokens of the ecosystem's users.
     tokens: Option<TokenLimit>,
 }
@@ -309,10 +314,14 @@ async fn limits_if_valid(
     let environment_exists = environment.is_none_or(|id| found.environment(id).is_some());
     let ecosystem = found.ecosystem(ecosystem);
     let ecosystem = ecosystem.filter(|_| is_maker_valid && environment_exists);
-    let own = token.filter(|_| own.is_some());
+    let own = own.zip(token);
     Ok(ecosystem.map(|ecosystem| Limits {
-        scope: own.map_or_else(Scope::read_write, |own| own.scope.clone()),
-        ends_at: own.and_then(|own| own.expiry.expires_at()),
+        scope: own.map_or_else(Scope::read_write, |(_, token)| token.scope.clone()),
+        ends_at: own.and_then(|(_, token)| token.expiry.expires_at()),
+        own: own.map(|(maker, token)| Maker {
+            ancestry: token.ancestry,
+            ..*maker
+        }),
         tokens: ecosystem.settings.token_limit(),
     }))
 }

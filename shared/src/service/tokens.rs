@@ -1,6 +1,6 @@
 //! Creates, lists, changes and revokes the tokens of an owner.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use futures_util::future::try_join;
 
@@ -19,13 +19,13 @@ use crate::{
         access::{Grant, MayRead, MayWrite, Permit, TokenRecipient},
         app::App,
         deadline::Deadline,
-        descendants::{DescendantState, end_descendants, end_one, of_ended},
+        descendants::{DescendantState, End, end_descendants, end_one, of_ended},
         directory::environment_exists,
         limit::{self, Relatives},
         verify::Lookup,
     },
     store::{
-        identity::{self, Erasure, Key, StoredToken, Target},
+        identity::{self, Belongs, Erasure, Key, StoredToken, Target},
         item::WriteResult,
         transaction::Change,
     },
@@ -322,9 +322,17 @@ async fn end(app: &App, token: &Token, by: Author) -> Result<()> {
         }
         _ => None,
     };
+    let mut token = Cow::Borrowed(token);
     let descendants = match descendants {
         Some(descendants) => descendants,
-        None => end_one(app, owner, id, has_descendants, &ending).await?,
+        None => loop {
+            let (belongs, makes) = (Belongs::ToEpoch(token.epoch), token.descendants.is_some());
+            match end_one(app, owner, id, belongs, makes, &ending).await? {
+                End::Ended(descendants) => break descendants,
+                // The user changed the password with the token, so the token has another ancestry.
+                End::Moved(moved) => token = Cow::Owned(*moved),
+            }
+        },
     };
     match descendants {
         DescendantState::Valid => end_descendants(app, owner, id, token.ancestry, &ending).await,

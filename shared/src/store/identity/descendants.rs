@@ -17,7 +17,7 @@ use crate::{
         error::Result,
         owner::{Epoch, OwnerKey},
         time::UnixSeconds,
-        token::{Descendants, EndReason, Ending, Maker, TokenId},
+        token::{Descendants, EndReason, Ending, Maker, Token, TokenId},
     },
     store::{
         item::{
@@ -53,6 +53,26 @@ pub(crate) struct Link {
     pub(crate) ended: bool,
 }
 
+/// What must still be true of a token when it ends. If a user changes the password with a token,
+/// the token moves into another epoch, and is not related to any other token any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Belongs {
+    /// The token has this epoch.
+    ToEpoch(Epoch),
+    /// The token was never moved into another epoch. So it still descends from its maker.
+    ToMaker,
+}
+
+impl Belongs {
+    /// Returns whether this is true of a token.
+    pub(crate) fn is_true_of(self, token: &Token) -> bool {
+        match self {
+            Self::ToEpoch(epoch) => token.epoch == epoch,
+            Self::ToMaker => token.previous_epoch.is_none(),
+        }
+    }
+}
+
 /// A token that a user's own token makes.
 #[derive(Clone, Copy)]
 pub(crate) struct Descent<'a> {
@@ -66,10 +86,10 @@ pub(crate) struct Descent<'a> {
 
 impl Identity {
     /// Prepares to end a token: the token's item loses its hash, and says for 90 days when, why and
-    /// by whom the token was ended. The conditions: the token is stored and has not ended; it is
-    /// disabled if and only if `is_disabled` is true; and if `has_descendants` is false, it has
-    /// made no other token. If only one of the last two conditions is false, the conflict contains
-    /// a `StoredToken::Token` or a `StoredToken::Disabled`.
+    /// by whom the token was ended. The conditions: the token is stored and has not ended;
+    /// `belongs` is true of it; it is disabled if and only if `is_disabled` is true; and if
+    /// `has_descendants` is false, it has made no other token. If only the last three conditions
+    /// are false, the conflict contains a `StoredToken::Token` or a `StoredToken::Disabled`.
     ///
     /// If `has_descendants` is true, the same transaction stores an erasure, unless the token ends
     /// because its maker ends. So the eraser ends the descendants if the request has no time to do
@@ -78,11 +98,14 @@ impl Identity {
         &self,
         owner: OwnerKey,
         id: TokenId,
+        belongs: Belongs,
         has_descendants: bool,
         is_disabled: bool,
         ending: &Ending,
     ) -> Result<Change<WriteResult<StoredToken>>> {
-        let mut writes = self.end_and_queue(owner, id, has_descendants, is_disabled, ending)?;
+        let belongs = Some(belongs);
+        let mut writes =
+            self.end_and_queue(owner, id, belongs, has_descendants, is_disabled, ending)?;
         let end = Change::alone(writes.remove(0), token_written);
         Ok(writes.into_iter().fold(end, Change::and))
     }
@@ -93,11 +116,13 @@ impl Identity {
         &self,
         owner: OwnerKey,
         id: TokenId,
+        belongs: Option<Belongs>,
         has_descendants: bool,
         is_disabled: bool,
         ending: &Ending,
     ) -> Result<Vec<TransactWriteItem>> {
-        let mut writes = vec![self.end(owner, id, has_descendants, is_disabled, ending)?];
+        let end = self.end(owner, id, belongs, has_descendants, is_disabled, ending)?;
+        let mut writes = vec![end];
         if has_descendants && ending.reason != EndReason::MakerRevoked {
             let (target, at) = (Target::Descendants { owner, token: id }, ending.at.into());
             writes.push(self.queue(&Erasure { target, at })?);
@@ -110,6 +135,7 @@ impl Identity {
         &self,
         owner: OwnerKey,
         id: TokenId,
+        belongs: Option<Belongs>,
         has_descendants: bool,
         is_disabled: bool,
         ending: &Ending,
@@ -133,7 +159,15 @@ impl Identity {
         } else {
             ("", " AND attribute_not_exists(descendants)")
         };
-        let condition = format!("attribute_exists({hash}){condition}");
+        let belongs = match belongs {
+            Some(Belongs::ToEpoch(epoch)) => {
+                values.push((":epoch", to_value(&epoch)?));
+                " AND epoch = :epoch"
+            }
+            Some(Belongs::ToMaker) => " AND attribute_not_exists(previous_epoch)",
+            None => "",
+        };
+        let condition = format!("attribute_exists({hash}){belongs}{condition}");
         let expression = format!(
             "SET ended_hash = {hash}, ended_at = :at, end_reason = :reason, ended_by = :by, \
              {TTL_ATTRIBUTE} = :delete_at, {NEXT_REVISION}{descendants} REMOVE {hash}, epoch"

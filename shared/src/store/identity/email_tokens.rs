@@ -204,7 +204,7 @@ impl Identity {
             }
             Some((old, OldItem::End)) => {
                 // No erasure: the descendants stay valid until the old token is revoked.
-                writes.push(self.end(user, old.token.token_id, true, false, ending)?);
+                writes.push(self.end(user, old.token.token_id, None, true, false, ending)?);
             }
             Some((_, OldItem::Keep)) | None => {}
         }
@@ -311,7 +311,7 @@ impl Identity {
             &values,
         )?];
         if let Some(has_descendants) = has_descendants {
-            writes.extend(self.end_and_queue(user, id, has_descendants, false, ending)?);
+            writes.extend(self.end_and_queue(user, id, None, has_descendants, false, ending)?);
         }
         Ok(Change::together(writes, email_token_end_in))
     }
@@ -340,7 +340,7 @@ impl Identity {
             &[],
             &values,
         )?];
-        writes.extend(self.end_and_queue(user, id, true, is_disabled, ending)?);
+        writes.extend(self.end_and_queue(user, id, None, true, is_disabled, ending)?);
         Ok(Change::together(writes, email_token_end_in))
     }
 

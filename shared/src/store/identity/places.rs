@@ -60,7 +60,8 @@ impl Identity {
             let has_descendants = token.descendants.is_some();
             let (id, is_disabled) = (token.id, token.is_disabled);
             let ending = places.ending;
-            writes.extend(self.end_and_queue(user, id, has_descendants, is_disabled, ending)?);
+            let ends = self.end_and_queue(user, id, None, has_descendants, is_disabled, ending)?;
+            writes.extend(ends);
         }
         change.attempt(&self.client, writes).await
     }
