@@ -1119,6 +1119,8 @@ async fn after_a_revocation_of_all_tokens_only_the_counted_tokens_are_read() {
     let expected = [
         ("BatchGetItem", 4.0),
         ("BatchGetItem", 2.0),
+        // The item has an earlier epoch than the user, so the user is read again.
+        ("BatchGetItem", 1.0),
         ("BatchGetItem", 3.0),
         ("TransactWriteItems", 4.0),
     ];
@@ -1178,4 +1180,46 @@ async fn descendants_that_the_limit_had_no_time_to_end_are_ended_like_those_of_a
     let item = scene.item(&id(&oldest)).await;
     assert_eq!(item["end_reason"].as_s().unwrap(), "limit-reached");
     assert!(!item.contains_key("descendants"));
+}
+
+#[tokio::test]
+async fn a_request_that_read_the_user_before_a_new_epoch_does_not_replace_a_newer_count() {
+    for way in ["all tokens counted", "not all tokens counted"] {
+        let scene = Scene::new(2, "reject").await;
+        let service = &scene.service;
+        scene.mint("").await;
+        let old = service.owner_item(&scene.bob).await.unwrap();
+        scene.revoke_all().await;
+        let newer = scene.mint("expiryType=Infinite").await;
+        let new = service.owner_item(&scene.bob).await.unwrap();
+        if way == "not all tokens counted" {
+            let mut places = scene.places().await;
+            let found = places.insert("tokens".to_owned(), AttributeValue::Null(true));
+            let after = AttributeValue::S(format!("token#{newer}"));
+            let reading = [
+                ("found".to_owned(), found.unwrap()),
+                ("after".to_owned(), after),
+            ];
+            places.insert("reading".to_owned(), AttributeValue::M(reading.into()));
+            service.put_identity_item(places).await;
+        }
+        // The request reads the user before the new epoch, and the item after it.
+        service.put_identity_item(old).await;
+        service.database.take_calls();
+        let third = [Fault::None, Fault::None, Fault::NotBefore("Scan")];
+        service
+            .database
+            .fail(third.map(|fault| ("BatchGetItem", fault)));
+        let meanwhile = async {
+            service.database.have_arrived("BatchGetItem", 3).await;
+            service.put_identity_item(new).await;
+            service.identity_items().await;
+        };
+        let (late, ()) = join(service.mint(&scene.bob, ""), meanwhile).await;
+        assert_eq!(late.status, 200, "{late:?}");
+        assert!(!service.is_active(&late.token()).await);
+        let one = scene.mint("expiryType=Infinite").await;
+        assert!(scene.is_full().await, "{way}");
+        assert_eq!(scene.ids().await, [one, newer], "{way}");
+    }
 }

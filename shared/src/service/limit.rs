@@ -97,24 +97,32 @@ pub(super) async fn store<R: Send + 'static>(
     let mut longest = FIRST_PAUSE;
     loop {
         let found = app.identity.read(&keys).await?;
-        let owner = found.owner(user).map(Owner::state);
-        let Some(owner) = owner.filter(|owner| owner.active && owner.epoch == token.epoch) else {
+        let (mut owner, stored) = (found.owner(user).cloned(), found.places(user).cloned());
+        // A read of several items is not atomic. So if the item has another epoch, the user may
+        // have been read before it got this epoch. Then the new token must not change the item.
+        if stored
+            .as_ref()
+            .is_some_and(|stored| stored.epoch != token.epoch)
+        {
+            owner = app.identity.owner(user).await?;
+        }
+        let state = owner.as_ref().map(Owner::state);
+        let Some(state) = state.filter(|state| state.active && state.epoch == token.epoch) else {
             // The user has changed since it was read. The new token is never valid, so it takes no
             // place.
             return tokens::change(app, change).await;
         };
-        let is_short_code =
-            matches!(found.owner(user), Some(Owner::User(user)) if user.id.is_short_code());
+        let is_short_code = matches!(&owner, Some(Owner::User(user)) if user.id.is_short_code());
         let mut request = NewPlace {
             app,
             limit,
-            owner,
+            owner: state,
             token,
             relatives,
             now: app.now().seconds(),
             untagged_are_valid: app.deployment().await?.schema == Schema::One,
             first_is_counted: !is_short_code,
-            stored: found.places(user).cloned(),
+            stored,
         };
         let Some((new, ends)) = request.make_room().await? else {
             pause(longest).await;
