@@ -17,6 +17,7 @@ use tests::{Answer, Event, Fault, LOG_INS, Service, pause, rounds};
 use crate::{
     assert_unknown,
     calls::shape,
+    change_password,
     consume_shortcode::{attempt, code, consume, without_minute_limit},
     create_email_token::{BOB, PASSWORD, ask, datum, value},
     list_user_tokens::list,
@@ -1221,5 +1222,39 @@ async fn a_request_that_read_the_user_before_a_new_epoch_does_not_replace_a_newe
         let one = scene.mint("expiryType=Infinite").await;
         assert!(scene.is_full().await, "{way}");
         assert_eq!(scene.ids().await, [one, newer], "{way}");
+    }
+}
+
+#[tokio::test]
+async fn the_token_that_changed_the_password_is_not_ended_by_a_token_of_the_earlier_epoch() {
+    // The change comes before the read of the tokens that may end, before the transaction that ends
+    // the oldest one, or before the write that ends a token that does not fit into the transaction.
+    for (operation, number, tokens) in [
+        ("BatchGetItem", 3, 1),
+        ("TransactWriteItems", 1, 1),
+        ("UpdateItem", 1, 30),
+    ] {
+        let scene = Scene::new(100, "revoke-oldest").await;
+        let service = &scene.service;
+        let caller = service.mint(&scene.bob, "expiryType=Infinite").await;
+        scene.mint_many(tokens - 1).await;
+        scene.limit(json!(1), "revoke-oldest").await;
+        let before = std::iter::repeat_n((operation, Fault::None), number - 1);
+        let late = std::iter::once((operation, Fault::NotBefore("Scan")));
+        service.database.fail(before.chain(late));
+        let meanwhile = async {
+            service.database.have_arrived(operation, number).await;
+            let new = "staple battery";
+            let event = change_password::change(&caller.token(), PASSWORD, new);
+            let changed = event.send(&service.app).await;
+            assert_eq!(changed.status, 204, "{changed:?}");
+            service.identity_items().await;
+        };
+        let minted = service.mint(&scene.bob, "");
+        let (late, ()) = Box::pin(join(minted, meanwhile)).await;
+        assert_eq!(late.status, 200, "{late:?}");
+        assert!(!service.is_active(&late.token()).await, "{operation}");
+        assert!(service.is_active(&caller.token()).await, "{operation}");
+        assert_eq!(scene.ids().await, [id(&caller)], "{operation}");
     }
 }

@@ -225,7 +225,10 @@ impl NewPlace<'_> {
             tokens.retain(|token| places.contains_key(&token.id));
             places = taken(&tokens);
             if places.len() >= max {
-                ends = self.oldest(tokens).await?;
+                let Some(oldest) = self.oldest(tokens).await? else {
+                    return Ok(None);
+                };
+                ends = oldest;
                 for token in &ends {
                     places.remove(&token.id);
                 }
@@ -281,7 +284,9 @@ impl NewPlace<'_> {
                 if tokens.len() > MaxTokens::LARGEST as usize {
                     // The tokens that are not read yet are older. So whatever they are, the oldest
                     // of the tokens that were read must end.
-                    let ends = self.oldest(tokens.clone()).await?;
+                    let Some(ends) = self.oldest(tokens.clone()).await? else {
+                        return Ok(Count::Changed);
+                    };
                     if !self.end(&ends).await? {
                         return Ok(Count::Changed);
                     }
@@ -402,11 +407,12 @@ impl NewPlace<'_> {
     }
 
     /// Returns the oldest of these tokens that may be ended: as many as must end to make room for
-    /// the new token.
+    /// the new token. Returns `None` if one of them was read with another epoch than the new token:
+    /// a change of the password by this token came between two reads.
     ///
     /// # Errors
     /// [`FULL`] if the settings do not allow this, or if there are too few such tokens.
-    async fn oldest(&self, mut tokens: Vec<Token>) -> Result<Vec<Token>> {
+    async fn oldest(&self, mut tokens: Vec<Token>) -> Result<Option<Vec<Token>>> {
         let count = tokens.len() + 1 - self.limit.max.count as usize;
         if self.limit.when_full == WhenFull::Reject {
             return Err(FULL);
@@ -421,7 +427,8 @@ impl NewPlace<'_> {
         }
         tokens.sort_unstable_by_key(|token| token.id);
         tokens.truncate(count);
-        Ok(tokens)
+        let have_epoch = tokens.iter().all(|token| token.epoch == self.token.epoch);
+        Ok(have_epoch.then_some(tokens))
     }
 
     /// Returns the lineages of the maker of the new token, of the maker of this maker, and so on.

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 
-use super::{Identity, Key, not_ended};
+use super::{Belongs, Identity, Key, not_ended};
 use crate::{
     domain::{
         error::{Error, Result},
@@ -22,8 +22,9 @@ pub(crate) struct PlacesChange<'a> {
     pub(crate) old: Option<&'a Places>,
     /// The new item.
     pub(crate) new: &'a Places,
-    /// The tokens that end. The condition of the transaction is that none of them has ended, was
-    /// disabled or enabled, or has made its first token since it was read.
+    /// The tokens that end. The condition of the transaction is that each of them still has the
+    /// epoch of the new item, and that none of them has ended, was disabled or enabled, or has made
+    /// its first token since it was read.
     pub(crate) ends: &'a [Token],
     pub(crate) ending: &'a Ending,
 }
@@ -56,11 +57,13 @@ impl Identity {
         places: PlacesChange<'_>,
     ) -> Result<Attempt<R>> {
         let mut writes = vec![self.places_put(user, places.old, places.new)?];
+        let belongs = Some(Belongs::ToEpoch(places.new.epoch));
         for token in places.ends {
             let has_descendants = token.descendants.is_some();
             let (id, is_disabled) = (token.id, token.is_disabled);
             let ending = places.ending;
-            let ends = self.end_and_queue(user, id, None, has_descendants, is_disabled, ending)?;
+            let ends =
+                self.end_and_queue(user, id, belongs, has_descendants, is_disabled, ending)?;
             writes.extend(ends);
         }
         change.attempt(&self.client, writes).await
