@@ -645,7 +645,9 @@ async fn the_eraser_finishes_a_revocation_that_ran_out_of_time() {
         let hanging = (0..16).map(|_| ("UpdateItem", Fault::NoAnswer));
         service.database.fail(hanging);
         let paused = pause();
-        assert_eq!(event.send(&service.app).await.status, 503, "{way}");
+        // A token that the limit ends makes room for a token that is stored already.
+        let status = if way == "the limit" { 200 } else { 503 };
+        assert_eq!(event.send(&service.app).await.status, status, "{way}");
         service.database.take_faults();
         assert!(scene.is_active(&grandchild).await, "{way}");
         let item = scene.item(&root).await;

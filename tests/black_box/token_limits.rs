@@ -20,6 +20,7 @@ use crate::{
     change_password,
     consume_shortcode::{attempt, code, consume, without_minute_limit},
     create_email_token::{BOB, PASSWORD, ask, datum, value},
+    erase::erase_all,
     list_user_tokens::list,
     update_ecosystem::change,
 };
@@ -1161,26 +1162,53 @@ async fn the_first_token_of_a_user_of_a_code_counts_even_if_an_earlier_user_had_
 
 #[tokio::test]
 async fn descendants_that_the_limit_had_no_time_to_end_are_ended_like_those_of_a_revoked_token() {
-    let scene = Scene::new(3, "revoke-oldest").await;
-    let service = &scene.service;
-    let oldest = service.mint(&scene.bob, "expiryType=Infinite").await;
-    service.clock.advance(1);
-    let child = consume(service, &scene.code(&oldest.token()).await).await;
-    scene.mint("expiryType=Infinite").await;
-    let mint = &scene.requests("minting", 1).await[0];
-    // The request has no time to read the links.
-    let answer = scene.send_with_time_for(0, mint).await;
-    assert_eq!(answer.status, 503, "{answer:?}");
-    assert!(!service.is_active(&oldest.token()).await);
-    assert!(service.is_active(&child.token()).await);
-    let item = scene.item(&id(&oldest)).await;
-    assert_eq!(item["end_reason"].as_s().unwrap(), "limit-reached");
-    assert_eq!(item["descendants"].as_s().unwrap(), "ending");
-    scene.revoke(&id(&oldest)).await;
-    assert!(!service.is_active(&child.token()).await);
-    let item = scene.item(&id(&oldest)).await;
-    assert_eq!(item["end_reason"].as_s().unwrap(), "limit-reached");
-    assert!(!item.contains_key("descendants"));
+    for way in ["minting", "a code", "a session"] {
+        for by in ["a revocation", "the eraser"] {
+            let scene = Scene::new(3, "revoke-oldest").await;
+            let service = &scene.service;
+            let oldest = service.mint(&scene.bob, "expiryType=Infinite").await;
+            service.clock.advance(1);
+            let child = consume(service, &scene.code(&oldest.token()).await).await;
+            scene.mint("expiryType=Infinite").await;
+            let request = &scene.requests(way, 1).await[0];
+            // The request has no time to read the links. But the new token is stored.
+            let answer = scene.send_with_time_for(0, request).await;
+            assert!(answer.status < 300, "{way}: {answer:?}");
+            assert!(service.is_active(&answer.token()).await, "{way}");
+            assert!(!service.is_active(&oldest.token()).await);
+            assert!(service.is_active(&child.token()).await);
+            let item = scene.item(&id(&oldest)).await;
+            assert_eq!(item["end_reason"].as_s().unwrap(), "limit-reached");
+            assert_eq!(item["descendants"].as_s().unwrap(), "ending");
+            match by {
+                "a revocation" => scene.revoke(&id(&oldest)).await,
+                _ => erase_all(service).await,
+            }
+            assert!(!service.is_active(&child.token()).await, "{way} {by}");
+            let item = scene.item(&id(&oldest)).await;
+            assert_eq!(item["end_reason"].as_s().unwrap(), "limit-reached");
+            assert!(!item.contains_key("descendants"), "{way} {by}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_code_that_is_exchanged_gives_its_token_even_if_the_links_of_an_older_token_stay() {
+    for fault in [Fault::Unprocessed, Fault::Denied] {
+        let scene = Scene::new(3, "revoke-oldest").await;
+        let service = &scene.service;
+        let oldest = service.mint(&scene.bob, "expiryType=Infinite").await;
+        service.clock.advance(1);
+        let child = consume(service, &scene.code(&oldest.token()).await).await;
+        scene.mint("expiryType=Infinite").await;
+        let code = scene.code(&service.account_token).await;
+        service.database.fail([("BatchWriteItem", fault)]);
+        let exchanged = consume(service, &code).await;
+        assert_eq!(exchanged.status, 200, "{exchanged:?}");
+        for (token, is_valid) in [(&exchanged, true), (&oldest, false), (&child, false)] {
+            assert_eq!(service.is_active(&token.token()).await, is_valid);
+        }
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ use crate::{
     },
     service::{
         app::App,
+        deadline::Deadline,
         descendants::{DescendantState, End, end_descendants, end_one},
         tokens::{self, OtherWrites},
     },
@@ -50,6 +51,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1600);
 /// How many tokens are ended at once. It is also the maximum number of tokens that end in the
 /// transaction of the new token. A transaction has at most 100 writes.
 const BATCH: usize = 25;
+/// How long after its beginning the storing of a token may still end the descendants of tokens that
+/// made room for it. The rest of the request's time is for the other work and for the response.
+const END_DESCENDANTS: Duration = Duration::from_secs(1);
 /// How many seconds after the expiry of a sliding token a renewal can still reach the database.
 /// DynamoDB accepts a signed request for 15 minutes, and the clocks may differ.
 const LATE_SECONDS: u64 = 20 * 60;
@@ -94,7 +98,7 @@ pub(super) async fn store<R: Send + 'static>(
     };
     let user = token.owner;
     let keys = BTreeSet::from([Key::owner(user), Key::places(user)]);
-    let mut longest = FIRST_PAUSE;
+    let (mut longest, until) = (FIRST_PAUSE, Deadline::after(END_DESCENDANTS));
     loop {
         let found = app.identity.read(&keys).await?;
         let (mut owner, stored) = (found.owner(user).cloned(), found.places(user).cloned());
@@ -138,9 +142,7 @@ pub(super) async fn store<R: Send + 'static>(
         };
         match app.identity.attempt(change, user, places).await? {
             Attempt::Written(outcome) => {
-                for token in ends.iter().filter(|token| token.descendants.is_some()) {
-                    end_descendants(app, user, token.id, token.ancestry, &ending).await?;
-                }
+                end_descendants_of(app, &ends, &ending, until).await;
                 return Ok(outcome);
             }
             Attempt::Refused(outcome) => return Ok(outcome),
@@ -148,6 +150,18 @@ pub(super) async fn store<R: Send + 'static>(
         }
         pause(longest).await;
         longest = LONGEST_PAUSE.min(longest * 2);
+    }
+}
+
+/// Ends the tokens that descend from tokens that have just ended, at most until this time. The new
+/// token is stored, so the request succeeds even if this work fails. The eraser then does the rest.
+/// Until a descendant ends, it takes a place.
+async fn end_descendants_of(app: &App, ends: &[Token], ending: &Ending, until: Deadline) {
+    for token in ends.iter().filter(|token| token.descendants.is_some()) {
+        let work = end_descendants(app, token.owner, token.id, token.ancestry, ending);
+        if let Err(error) = until.before(Duration::ZERO, work).await.flatten() {
+            tracing::warn!(cause = ?error, "cannot end all descendants of a token");
+        }
     }
 }
 
