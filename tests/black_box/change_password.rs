@@ -858,3 +858,64 @@ async fn a_revocation_of_the_maker_that_ends_its_children_after_the_change_does_
         assert!(!service.is_active(&child.token).await, "{generations}");
     }
 }
+
+#[tokio::test]
+async fn a_reader_that_sees_only_a_part_of_the_change_still_finds_the_e_mail_token() {
+    let (service, bob) = with_bob().await;
+    let token = datum(&service.log_in("192.0.2.1", BOB, PASSWORD).await)["token"].clone();
+    let token = token.as_str().unwrap();
+    let items = async || {
+        let items = service.identity_items().await.into_iter();
+        let record = items.filter(|item| item["item"].as_s().is_ok_and(|key| key == "email-token"));
+        let record = record.last().expect("the user has an e-mail token");
+        (service.owner_item(&bob).await.unwrap(), record)
+    };
+    let (old_user, old_record) = items().await;
+    changed(&service, token).await;
+    let (new_user, new_record) = items().await;
+    for (user, record) in [(&old_user, &new_record), (&new_user, &old_record)] {
+        service.put_identity_item(user.clone()).await;
+        service.put_identity_item(record.clone()).await;
+        assert_eq!(value(&service, BOB).await, token);
+        let deleted = ask(&service, "DELETE", &json!({ "email": BOB })).await;
+        assert_eq!(deleted.status, 200, "{deleted:?}");
+        assert!(!service.is_active(token).await);
+    }
+    // After the next new epoch, the token is not the user's e-mail token any more.
+    let all = format!("/api/users/{bob}/tokens");
+    service.put_identity_item(new_user).await;
+    assert_eq!(service.manage("DELETE", &all, "").await.status, 204);
+    for record in [old_record, new_record] {
+        service.put_identity_item(record).await;
+        let deleted = ask(&service, "DELETE", &json!({ "email": BOB })).await;
+        assert_eq!(deleted.status, 404, "{deleted:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_changes_the_password_twice_during_a_read_is_not_remembered_as_dead() {
+    let (service, bob) = with_bob().await;
+    let caller = of_kind(&service, &bob, "Infinite").await;
+    let items = async || {
+        let owner = service.owner(&bob).await.id;
+        let token = service.token_item(&owner, &caller.id).await;
+        (service.owner_item(&bob).await.unwrap(), token.unwrap())
+    };
+    let (old_user, old_token) = items().await;
+    for _ in 0..2 {
+        let answer = change(&caller.token, PASSWORD, PASSWORD)
+            .send(&service.app)
+            .await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+    let (new_user, new_token) = items().await;
+    for (user, token) in [(&old_user, &new_token), (&new_user, &old_token)] {
+        service.put_identity_item(user.clone()).await;
+        service.put_identity_item(token.clone()).await;
+        let app = service.another_environment();
+        assert!(!is_active_in(&service, &app, &caller.token).await);
+        service.put_identity_item(new_user.clone()).await;
+        service.put_identity_item(new_token.clone()).await;
+        assert!(is_active_in(&service, &app, &caller.token).await);
+    }
+}

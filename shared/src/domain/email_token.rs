@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     id::{AccountId, EcosystemId, UserId},
     number::{self, NotInRange},
-    owner::{Epoch, OwnerKey},
+    owner::{Epoch, OwnerKey, State},
     time::{Timestamp, UnixSeconds},
     token::{Expiry, ExpiryType, Scope, TokenId},
 };
@@ -87,9 +87,14 @@ pub struct EmailToken {
     pub updated_at: Timestamp,
     /// Starts at 1 and increases by 1 with each change.
     pub revision: u64,
-    /// The user's epoch when the token was created. If the token is [ending](EmailToken::ending),
-    /// an epoch that no user has, so that the record counts as missing.
+    /// The user's epoch when the token was created or was moved into another epoch. If the token is
+    /// [ending](EmailToken::ending), an epoch that no user has, so that the record counts as
+    /// missing.
     pub epoch: Epoch,
+    /// The epoch from which the token was moved ([`State::has_token`]), if it was moved. The index
+    /// does not contain this attribute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_epoch: Option<Epoch>,
     /// Whether the token was deleted and has ended, but tokens that descend from it may still be
     /// valid. The next deletion goes on. The index does not contain this attribute.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -162,6 +167,11 @@ impl EmailToken {
     }
 
     /// Returns whether the token is not expired.
+    /// Returns whether the token has the epoch of its user ([`State::has_token`]).
+    pub(crate) fn has_epoch_of(&self, user: &State) -> bool {
+        user.has_token(self.token_id, self.epoch, self.previous_epoch)
+    }
+
     pub(crate) fn is_valid_at(&self, now: Timestamp) -> bool {
         self.properties().expiry().is_valid_at(now.seconds())
     }

@@ -51,11 +51,11 @@ impl EmailUser {
         stored.filter(|stored| self.accepts(app, &stored.token))
     }
 
-    /// Returns `false` if a stored e-mail token must be treated as missing, because its epoch is
-    /// not the user's epoch, or because the token was created before
+    /// Returns `false` if a stored e-mail token must be treated as missing, because it does not have
+    /// the user's epoch, or because the token was created before
     /// [`Settings::not_before`](crate::config::Settings::not_before).
     fn accepts(&self, app: &App, token: &EmailToken) -> bool {
-        token.epoch == self.user.state.epoch && !app.is_rejected(token.token_id)
+        token.has_epoch_of(&self.user.state) && !app.is_rejected(token.token_id)
     }
 }
 
@@ -203,6 +203,7 @@ pub(super) async fn create_if_none(
             updated_at: now,
             revision: 1,
             epoch: owner.state.epoch,
+            previous_epoch: None,
             ending: false,
             user_id: owner.id.clone(),
             email_account: user.account.clone(),
@@ -398,7 +399,7 @@ pub async fn list(
         let ecosystem = found.ecosystem_record(id.ecosystem())?;
         let user = found.user_record(id)?;
         let is_listed = ecosystem.account == caller.account
-            && token.epoch == user.state.epoch
+            && token.has_epoch_of(&user.state)
             && !app.is_rejected(token.token_id);
         is_listed.then(|| (token, user.clone()))
     });
@@ -443,6 +444,8 @@ pub(super) async fn replace_untagged(app: &App, _right: MayWrite, id: &UserId) -
         let record = |token_id| EmailToken {
             token_id,
             revision: old.revision + 1,
+            epoch: owner.state.epoch,
+            previous_epoch: None,
             ..old.clone()
         };
         let replaced = Some((stored, old_item));

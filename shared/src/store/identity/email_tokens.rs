@@ -152,7 +152,8 @@ impl Identity {
         ];
         let key = Key::email_token(token.owner).to_item()?;
         let condition = "token_id = :id AND epoch = :from";
-        update(&self.table, key, "SET epoch = :to", condition, &[], &values)
+        let set = "SET epoch = :to, previous_epoch = :from";
+        update(&self.table, key, set, condition, &[], &values)
     }
 
     /// Prepares to store the record of a new e-mail token. The caller must add the token's item to
@@ -335,7 +336,7 @@ impl Identity {
         let mut writes = vec![update(
             &self.table,
             Key::email_token(user).to_item()?,
-            "SET ending = :true, epoch = :epoch",
+            "SET ending = :true, epoch = :epoch REMOVE previous_epoch",
             "token_id = :id",
             &[],
             &values,
