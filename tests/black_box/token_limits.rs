@@ -1286,3 +1286,32 @@ async fn the_token_that_changed_the_password_is_not_ended_by_a_token_of_the_earl
         assert_eq!(scene.ids().await, [id(&caller)], "{operation}");
     }
 }
+
+#[tokio::test]
+async fn at_most_25_expired_sliding_tokens_are_written_at_the_same_time() {
+    let scene = Scene::new(3, "reject").await;
+    let service = &scene.service;
+    scene.limit(json!(null), "reject").await;
+    let token = scene.mint("expiryType=SlidingTtl&ttl=10").await;
+    scene.copy(&token, 60, 0).await;
+    scene.limit(json!(3), "reject").await;
+    let mint = &scene.requests("minting", 1).await[0];
+    service.clock.advance(10);
+    service.database.take_calls();
+    service
+        .database
+        .fail(std::iter::repeat_n(("UpdateItem", Fault::NoAnswer), 500));
+    let answer = {
+        let _paused = pause();
+        mint.send(&service.app).await
+    };
+    assert_eq!(answer.status, 503, "{answer:?}");
+    service.database.take_faults();
+    let calls = service.database.take_calls();
+    let updates = calls.iter().filter(|call| call.operation == "UpdateItem");
+    let keys: HashSet<_> = updates
+        .map(|call| call.request["Key"].to_string())
+        .collect();
+    assert_eq!(keys.len(), 25);
+    assert_eq!(service.mint(&scene.bob, "").await.status, 200);
+}

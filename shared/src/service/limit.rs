@@ -48,7 +48,7 @@ use crate::{
 /// up to [`LONGEST_PAUSE`]. The attempts end at the deadline of the request.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1600);
-/// How many tokens are ended at once. It is also the maximum number of tokens that end in the
+/// How many tokens are written at once. It is also the maximum number of tokens that end in the
 /// transaction of the new token. A transaction has at most 100 writes.
 const BATCH: usize = 25;
 /// How long after its beginning the storing of a token may still end the descendants of tokens that
@@ -384,7 +384,11 @@ impl NewPlace<'_> {
     }
 
     async fn that_take_a_place(&self, tokens: Vec<Token>) -> Result<Vec<Token>> {
-        let takes_place = try_join_all(tokens.iter().map(|token| self.takes_place(token))).await?;
+        let mut takes_place = Vec::new();
+        for tokens in tokens.chunks(BATCH) {
+            let each = tokens.iter().map(|token| self.takes_place(token));
+            takes_place.extend(try_join_all(each).await?);
+        }
         let tokens = tokens.into_iter().zip(takes_place);
         Ok(tokens
             .filter_map(|(token, takes)| takes.then_some(token))
