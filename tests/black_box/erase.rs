@@ -545,6 +545,29 @@ async fn whatever_is_left_of_a_user_is_erased_after_the_migration() {
 }
 
 #[tokio::test]
+async fn an_environment_of_a_deleted_ecosystem_without_users_is_erased_after_the_migration() {
+    let service = Service::start().await;
+    let before = keys(&service).await;
+    let ecosystem = service.another_ecosystem().await;
+    let environment = service.environment(&ecosystem).await.to_string();
+    let mut items = service.identity_items().await;
+    // An earlier release deleted the ecosystem, and stored no entries.
+    items.retain(|item| {
+        let text = text_of(item);
+        let is_of_environment = text.contains(&environment);
+        let is_entry = item.contains_key("listed");
+        text.contains(ecosystem.id.as_str()) && !is_of_environment || is_of_environment && is_entry
+    });
+    service.delete_identity_items(&items).await;
+    let left = keys(&service).await;
+    assert_eq!(left.difference(&before).count(), 1);
+    let right = MayWrite::of_operator();
+    migrate::lists::list_all(&service.app, right).await.unwrap();
+    erase_all(&service).await;
+    assert_eq!(keys(&service).await, before);
+}
+
+#[tokio::test]
 async fn the_migration_keeps_the_erasures_that_are_in_the_queue() {
     let service = Service::start().await;
     let ecosystem = service.another_ecosystem().await;

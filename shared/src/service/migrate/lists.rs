@@ -20,7 +20,7 @@ use crate::{
     domain::{
         deployment::Schema,
         error::Result,
-        id::EnvironmentId,
+        id::{EcosystemId, EnvironmentId},
         owner::{Address, Owner, OwnerKey, User},
         time::Timestamp,
     },
@@ -48,6 +48,7 @@ pub async fn list_all(app: &App, _right: MayWrite) -> Result<()> {
                     }
                 }
                 Stored::Environment(environment) => {
+                    queue_if_ecosystem_deleted(app, &mut known, &environment.ecosystem).await?;
                     existing.push(Entry::of_environment(&environment));
                 }
                 Stored::Entry(entry) => listed.push(entry),
@@ -118,20 +119,23 @@ async fn queue(app: &App, target: Target, at: Timestamp) -> Result<()> {
     app.identity.store_erasure_if_none(&erasure).await
 }
 
+/// Queues the erasure of an ecosystem, if it was deleted.
+async fn queue_if_ecosystem_deleted(app: &App, known: &mut Known, id: &EcosystemId) -> Result<()> {
+    let key = id.into();
+    if known.insert(key) && app.identity.owner(key).await?.is_none() {
+        let target = Target::Ecosystem {
+            id: id.clone(),
+            account: None,
+        };
+        queue(app, target, app.now()).await?;
+    }
+    Ok(())
+}
+
 /// Queues the erasure of the ecosystem or the environment of a user, if it was deleted.
 async fn queue_if_deleted(app: &App, known: &mut Known, user: &User) -> Result<()> {
     let ecosystem = user.id.ecosystem();
-    let key = ecosystem.into();
-    if known.insert(key) {
-        let exists = app.identity.owner(key).await?.is_some();
-        if !exists {
-            let target = Target::Ecosystem {
-                id: ecosystem.clone(),
-                account: None,
-            };
-            queue(app, target, app.now()).await?;
-        }
-    }
+    queue_if_ecosystem_deleted(app, known, ecosystem).await?;
     let Some(environment) = &user.environment else {
         return Ok(());
     };
