@@ -745,22 +745,28 @@ async fn a_change_whose_token_was_narrowed_or_disabled_before_its_transaction_is
 
 #[tokio::test]
 async fn a_patch_that_arrives_after_the_change_still_changes_the_calling_token() {
-    let (service, bob) = with_bob().await;
-    let caller = of_kind(&service, &bob, "Infinite").await;
-    service.database.take_calls();
-    service
-        .database
-        .fail([("UpdateItem", Fault::NotBefore("Scan"))]);
-    let of_caller = path(&bob, &caller.id);
-    let patch = service.manage("PATCH", &of_caller, r#"{"disabled":true}"#);
-    let meanwhile = async {
-        service.database.has_arrived("UpdateItem").await;
-        changed(&service, &caller.token).await;
-        scan(&service).await;
-    };
-    let (answer, ()) = Box::pin(join(patch, meanwhile)).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(!service.is_active(&caller.token).await);
+    // After two changes, the token's record does not contain the epoch that the PATCH has read.
+    for changes in [1, 2] {
+        let (service, bob) = with_bob().await;
+        let caller = of_kind(&service, &bob, "Infinite").await;
+        service.database.take_calls();
+        service
+            .database
+            .fail([("UpdateItem", Fault::NotBefore("Scan"))]);
+        let of_caller = path(&bob, &caller.id);
+        let patch = service.manage("PATCH", &of_caller, r#"{"disabled":true}"#);
+        let meanwhile = async {
+            service.database.has_arrived("UpdateItem").await;
+            for _ in 0..changes {
+                let event = change(&caller.token, PASSWORD, PASSWORD);
+                assert_eq!(event.send(&service.app).await.status, 204);
+            }
+            scan(&service).await;
+        };
+        let (answer, ()) = Box::pin(join(patch, meanwhile)).await;
+        assert_eq!(answer.status, 200, "{changes}: {answer:?}");
+        assert!(!service.is_active(&caller.token).await, "{changes}");
+    }
 }
 
 /// Returns a token and the token that it made.
