@@ -549,7 +549,7 @@ async fn an_environment_of_a_deleted_ecosystem_without_users_is_erased_after_the
     let service = Service::start().await;
     let before = keys(&service).await;
     let ecosystem = service.another_ecosystem().await;
-    let environment = service.environment(&ecosystem).await.to_string();
+    let environment = service.environment(&ecosystem).await;
     let mut items = service.identity_items().await;
     // An earlier release deleted the ecosystem, and stored no entries.
     items.retain(|item| {

@@ -698,7 +698,7 @@ async fn an_old_record_that_changes_while_it_is_deleted_is_copied_by_the_next_ru
         }
         scene.service.token_items(&bob).await;
     };
-    join(scene.delete_all(&two), meanwhile).await;
+    Box::pin(join(scene.delete_all(&two), meanwhile)).await;
     scene.delete_all(&two).await;
     assert!(scene.records(OLD_ADDRESS_ITEM).await.is_empty());
     let eve = format!("{};eve", of.1);

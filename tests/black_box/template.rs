@@ -177,7 +177,7 @@ fn each_route_has_the_limit_of_its_kind_and_every_aws_account_allows_the_default
             Some((route, limit(parameter)))
         })
         .collect();
-    assert_eq!(own.len(), 4);
+    assert_eq!(own.len(), 5);
     assert_eq!(settings["RouteSettings"], Value::Object(own));
 
     let default = |name: &str| TEMPLATE["Parameters"][name]["Default"].as_u64().unwrap();

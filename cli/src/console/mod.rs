@@ -10,13 +10,13 @@
 //! | [`client`], [`hint`] | requests, and the failures for error responses |
 //! | [`output`], [`table`], [`failure`] | the output, and the exit codes |
 
-pub(crate) mod arguments;
+pub mod arguments;
 pub mod client;
 pub mod confirm;
 pub mod directory;
 pub mod email_token;
 pub mod failure;
-pub(crate) mod hint;
+pub mod hint;
 pub mod login;
 pub mod options;
 pub mod output;
@@ -24,7 +24,7 @@ pub mod profile;
 pub mod secret;
 pub mod session;
 pub mod shortcode;
-pub(crate) mod table;
+pub mod table;
 pub mod token;
 
 use std::{fmt::Display, time::Duration};

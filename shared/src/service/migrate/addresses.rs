@@ -6,7 +6,7 @@
 //!    [`REREAD_SECONDS`](crate::service::deployment::REREAD_SECONDS). Until then, it reads and
 //!    writes both records. So it sees the addresses that other environments store in version 2, and
 //!    no user gets the address of another user.
-//! 3. When every environment has learned of version 2, [`remove`] copies each old record again and
+//! 3. When every environment has learned of version 2, `remove` copies each old record again and
 //!    deletes it. A function of the earlier release may have stored the old record after step 1.
 //!    What such a function stores after step 3 is copied when the migration runs again.
 //!

@@ -19,10 +19,6 @@ use crate::{
 };
 
 /// The result of storing a new owner.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a request has only a few of these values"
-)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inserted {
     /// The owner is stored.

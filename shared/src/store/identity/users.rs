@@ -56,10 +56,6 @@ pub(crate) struct AddressChange<'a> {
 }
 
 /// The result of storing a user.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a request has only a few of these values"
-)]
 pub(crate) enum UserWrite {
     Written,
     /// The stored user has changed since it was read. Contains the stored user, or `None` if there
@@ -70,10 +66,6 @@ pub(crate) enum UserWrite {
 }
 
 /// The result of a change of a user's password with the user's own token.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a request has only a few of these values"
-)]
 pub(crate) enum OwnPasswordWrite {
     Written,
     /// The stored user has changed since it was read. Contains the stored user, or `None` if there
