@@ -141,7 +141,7 @@ async fn ecosystem_to_delete(service: &Service, users: u32) -> String {
         if number % 20 == 0 {
             let email = json!({ "email": body["email"] });
             assert_eq!(ask(service, "POST", &email).await.status, 201);
-            // A token that was revoked singly, and a token that another one made.
+            // A token that was revoked individually, and a token that another one made.
             let token_id = last["tokenId"].as_str().unwrap();
             delete(service, &format!("/api/users/{user}/tokens/{token_id}")).await;
             let maker = mint(service, "create-user-token", "id", &user).await;
@@ -255,7 +255,7 @@ async fn a_user_who_was_created_again_keeps_everything_of_the_new_life() {
     let bob = format!("{};bob", service.ecosystem.id);
     let path = format!("/api/users/{bob}");
     let body = json!({ "email": "bob@example.com", "password": PASSWORD });
-    // In each life, the user has an e-mail token, a token that was revoked singly, and a token that
+    // In each life, the user has an e-mail token, a token that was revoked individually, and a token that
     // another one made.
     let live = async || {
         put(&service, &bob, &body).await;
@@ -612,7 +612,7 @@ async fn what_a_revocation_of_all_tokens_leaves_is_erased() {
     let token = mint(&service, "create-user-token", "id", &bob).await;
 
     erase_all(&service).await;
-    // The account's token, the new token, and the record of the token that was revoked singly.
+    // The account's token, the new token, and the record of the token that was revoked individually.
     assert_eq!(service.count_tokens().await, 3);
     assert!(service.is_active(token["token"].as_str().unwrap()).await);
     assert_eq!(
