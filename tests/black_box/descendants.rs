@@ -702,6 +702,8 @@ async fn no_log_in_returns_an_e_mail_token_whose_deletion_ran_out_of_time() {
         let log_in = service.log_in("192.0.2.1", BOB, password).await;
         let token = datum(&log_in)["token"].as_str().unwrap().to_owned();
         assert!(service.is_active(&token).await);
+        // A repeated deletion would not find the first token any more. So the log-in ended the rest.
+        assert!(!scene.is_active(&child).await);
         // The eraser does not delete the record of the new token.
         erase_all(service).await;
         assert!(!scene.is_active(&child).await && service.is_active(&token).await);

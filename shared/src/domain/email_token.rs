@@ -166,12 +166,12 @@ impl EmailToken {
         }
     }
 
-    /// Returns whether the token is not expired.
     /// Returns whether the token has the epoch of its user ([`State::has_token`]).
     pub(crate) fn has_epoch_of(&self, user: &State) -> bool {
         user.has_token(self.token_id, self.epoch, self.previous_epoch)
     }
 
+    /// Returns whether the token is not expired.
     pub(crate) fn is_valid_at(&self, now: Timestamp) -> bool {
         self.properties().expiry().is_valid_at(now.seconds())
     }

@@ -195,6 +195,19 @@ pub(super) async fn create_if_none(
             properties = stored.token.properties();
         }
         let owner = &user.user;
+        // A deletion ended this token, but had no time to end the tokens that descend from it. A
+        // repeated deletion finds them only by this record.
+        if let Some(stored) = &there
+            && stored.token.ending
+        {
+            let id = stored.token.token_id;
+            let by = Author {
+                holder: Holder::User,
+                token: id,
+            };
+            let ending = tokens::revocation(app, by);
+            end_descendants(app, (&owner.id).into(), id, Ancestry::default(), &ending).await?;
+        }
         let record = |token_id| EmailToken {
             token_id,
             scope: properties.scope.clone(),

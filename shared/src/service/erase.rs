@@ -107,6 +107,7 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
     let eraser = Eraser {
         app,
         pace: Pace(Mutex::new(now())),
+        pace_of_codes: Pace(Mutex::new(now())),
     };
     let started = app.now().millis();
     let (mut erasures, mut failed) = eraser.queue().await?;
@@ -222,6 +223,9 @@ impl Pace {
 struct Eraser<'a> {
     app: &'a App,
     pace: Pace,
+    /// The pace of the scan of the codes, which are in another table. No erasure of an owner of codes
+    /// finishes before this scan.
+    pace_of_codes: Pace,
 }
 
 impl Eraser<'_> {
@@ -523,7 +527,7 @@ impl Eraser<'_> {
         }
         let ephemeral = self.app.ephemeral()?;
         loop {
-            self.pace(1).await;
+            self.pace_of_codes.wait(1).await;
             let (codes, next) = ephemeral.codes(after).await?;
             for code in codes {
                 let erased = async { self.erase_code(gone, code?).await };
@@ -618,7 +622,9 @@ fn fate(remnant: &Remnant, present: Option<&State>, at: Option<Timestamp>) -> Fa
         let is_present = match (&remnant.incarnation, &remnant.epoch) {
             (Some(incarnation), _) => *incarnation == state.incarnation,
             (None, Some(epoch)) => match token {
-                Some(id) => state.has_token(id, *epoch, remnant.previous_epoch),
+                Some(id) => {
+                    state.has_token(id, *epoch, remnant.previous_epoch) || state.has_kept(id)
+                }
                 None => *epoch == state.epoch,
             },
             (None, None) => {

@@ -132,9 +132,9 @@ async fn raise(app: &App, to: Schema) -> Result<()> {
 }
 
 /// Deletes the records that version 2 does not use: tokens without a tag, and the old records of
-/// e-mail addresses. Copies an old record before, if it was not copied. Returns the number of deleted tokens. Call this function when every execution
-/// environment knows the new version: at least [`REREAD_SECONDS`](deployment::REREAD_SECONDS) after
-/// [`finish`].
+/// e-mail addresses. Copies an old record before, if it was not copied. Returns the number of
+/// deleted tokens. Call this function when every execution environment knows the new version: at
+/// least [`REREAD_SECONDS`](deployment::REREAD_SECONDS) after [`finish`].
 ///
 /// # Errors
 /// [`Error::Internal`] if the schema version is not raised yet; [`Error::Unavailable`] if the value

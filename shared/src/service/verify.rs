@@ -426,9 +426,8 @@ impl Found {
         if owner.is_none_or(|owner| !record.has_epoch_of(owner.state())) {
             // The token may have changed its user's password more than once between the reads of
             // the two records. Then it is valid.
-            let kept = owner.and_then(|owner| owner.state().kept);
-            let was_moved = record.previous_epoch.is_some();
-            let may_be_valid = was_moved || kept.is_some_and(|kept| kept.id == record.id);
+            let is_kept = owner.is_some_and(|owner| owner.state().has_kept(record.id));
+            let may_be_valid = record.previous_epoch.is_some() || is_kept;
             return (!may_be_valid).then_some(Dead::Always);
         }
         // The record may be from before a renewal that succeeded.

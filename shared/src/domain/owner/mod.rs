@@ -78,6 +78,12 @@ impl State {
         }
     }
 
+    /// Returns whether this token was moved into the owner's epoch. A record of the token that was
+    /// read before may have an earlier epoch, even that of an earlier move.
+    pub fn has_kept(&self, id: TokenId) -> bool {
+        self.kept.is_some_and(|kept| kept.id == id)
+    }
+
     /// Returns whether a token belongs to the owner's epoch. `epoch` is the epoch of the token, and
     /// `previous` is the epoch that the token had before it was moved into `epoch`, if it was
     /// moved.
