@@ -1,5 +1,7 @@
 //! Runs `tokenry bootstrap` as a process, against a local server that implements DynamoDB.
 
+mod common;
+
 use std::{
     fs,
     process::{Command, Output},
@@ -7,7 +9,6 @@ use std::{
 
 use dynoxide::Database;
 use serde_json::Value;
-use tokio::net::TcpListener;
 
 /// Runs `tokenry bootstrap` against an endpoint.
 async fn bootstrap(endpoint: &str, arguments: &'static [&'static str]) -> Output {
@@ -37,14 +38,7 @@ async fn output(mut command: Command) -> Output {
 /// Starts a database server. Returns the database and the server's URL.
 async fn database() -> (Database, String) {
     let database = Database::memory().expect("the database is created");
-    let listener = TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port is free");
-    let endpoint = format!(
-        "http://{}",
-        listener.local_addr().expect("the listener has an address")
-    );
-    tokio::spawn(dynoxide::server::serve_on(listener, database.clone()));
+    let endpoint = common::serve(database.clone()).await;
     (database, endpoint)
 }
 

@@ -1,10 +1,11 @@
 //! Runs `tokenry migrate` as a process, against a local server that implements DynamoDB.
 
+mod common;
+
 use std::process::{Command, Output};
 
 use dynoxide::Database;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/schema-1");
 
@@ -49,15 +50,7 @@ async fn served_copy(fixture: &str) -> (String, tempfile::TempDir) {
     }
     let file = directory.path().join("database.sqlite");
     let database = Database::new(file.to_str().expect("the path is UTF-8"));
-    let listener = TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port is free");
-    let endpoint = format!(
-        "http://{}",
-        listener.local_addr().expect("the listener has an address")
-    );
-    let database = database.expect("the database can be opened");
-    tokio::spawn(dynoxide::server::serve_on(listener, database));
+    let endpoint = common::serve(database.expect("the database can be opened")).await;
     (endpoint, directory)
 }
 

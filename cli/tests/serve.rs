@@ -36,8 +36,8 @@ impl Server {
         Self::spawn(tokenry(arguments))
     }
 
-    /// Starts a server that may open only a limited number of files. `limit` is the option and the argument of
-    /// the shell's built-in command `ulimit`.
+    /// Starts a server that may open only a limited number of files. `limit` is the option and the
+    /// argument of the shell's built-in command `ulimit`.
     fn with_files(limit: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command
@@ -913,6 +913,16 @@ async fn with_a_host_that_other_machines_can_reach_serve_warns_and_accepts_their
 
 /// How long the tests below let a server wait for a slow client, in milliseconds.
 const PATIENCE: &str = "500";
+/// The arguments of a server that waits only this long.
+const IMPATIENT: &[&str] = &[
+    "serve",
+    "--memory",
+    "--port",
+    "0",
+    "--json",
+    "--client-patience",
+    PATIENCE,
+];
 
 /// Sends one byte after the other until the server closes the connection. Returns what the server
 /// sent before that.
@@ -941,16 +951,7 @@ fn trickle(mut stream: TcpStream) -> String {
 
 #[test]
 fn slow_headers_a_slow_body_and_an_idle_connection_have_a_deadline() {
-    let arguments = [
-        "serve",
-        "--memory",
-        "--port",
-        "0",
-        "--json",
-        "--client-patience",
-        PATIENCE,
-    ];
-    let mut server = Server::start(&arguments);
+    let mut server = Server::start(IMPATIENT);
     assert_eq!(trickle(server.connect("GET /")), "");
 
     let post = "POST /api/auth/revoke HTTP/1.1\r\nHost: localhost\r\n";
@@ -987,16 +988,7 @@ fn a_malformed_chunk_gets_400() {
 
 #[test]
 fn a_client_that_does_not_read_the_response_has_a_deadline() {
-    let arguments = [
-        "serve",
-        "--memory",
-        "--port",
-        "0",
-        "--json",
-        "--client-patience",
-        PATIENCE,
-    ];
-    let server = Server::start(&arguments);
+    let server = Server::start(IMPATIENT);
     // The responses are larger than all buffers between the server and this client.
     let get = "GET /swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut stream = server.connect(&get.repeat(20));
@@ -1056,18 +1048,7 @@ async fn two_thousand_slow_clients_do_not_block_other_clients() {
 #[tokio::test]
 async fn new_clients_wait_while_the_server_has_no_free_connection() {
     // 100 open files, of which 64 are reserved.
-    let mut server = Server::with_files(
-        "-n 100",
-        &[
-            "serve",
-            "--memory",
-            "--port",
-            "0",
-            "--json",
-            "--client-patience",
-            PATIENCE,
-        ],
-    );
+    let mut server = Server::with_files("-n 100", IMPATIENT);
     let slow: Vec<_> = (0..200).map(|_| server.connect("G")).collect();
     assert!(server.mint("").await.is_some());
     drop(slow);

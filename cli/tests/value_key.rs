@@ -1,6 +1,8 @@
 //! Runs `tokenry value-key` as a process on the data directory of `tokenry serve`. A local server
 //! that implements DynamoDB serves the database file.
 
+mod common;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -10,7 +12,6 @@ use std::{
 
 use dynoxide::Database;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 const PASSWORD: &str = "correct horse battery";
 const EMAIL: &str = "demo@example.com";
@@ -78,15 +79,7 @@ impl Drop for Server {
 async fn database(data: &Path) -> String {
     let file = data.join("database.sqlite");
     let database = Database::new(file.to_str().unwrap()).expect("the database can be opened");
-    let listener = TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port is free");
-    let endpoint = format!(
-        "http://{}",
-        listener.local_addr().expect("the listener has an address")
-    );
-    tokio::spawn(dynoxide::server::serve_on(listener, database));
-    endpoint
+    common::serve(database).await
 }
 
 /// Runs `tokenry value-key`. The value key is the file `key` in the directory `data`.

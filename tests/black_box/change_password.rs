@@ -804,6 +804,21 @@ async fn a_code_that_was_created_with_an_older_record_of_the_token_makes_a_child
     assert!(ids(&service, &bob).await.is_empty());
 }
 
+/// Waits until a write of a revocation has arrived. Then changes the password with the token
+/// `caller`, makes a child of this token, and lets the write continue. Returns the child.
+async fn change_and_make_child(
+    service: &Service,
+    bob: &str,
+    caller: &Minted,
+    write: &'static str,
+) -> Minted {
+    service.database.has_arrived(write).await;
+    changed(service, &caller.token).await;
+    let child = child_of(service, bob, caller).await;
+    scan(service).await;
+    child
+}
+
 #[tokio::test]
 async fn a_revocation_that_read_the_token_before_the_change_ends_what_the_token_made_after_it() {
     for has_descendants in [false, true] {
@@ -818,13 +833,7 @@ async fn a_revocation_that_read_the_token_before_the_change_ends_what_the_token_
         service.database.fail([(write, Fault::NotBefore("Scan"))]);
         let of_caller = path(&bob, &caller.id);
         let revocation = service.manage("DELETE", &of_caller, "");
-        let meanwhile = async {
-            service.database.has_arrived(write).await;
-            changed(&service, &caller.token).await;
-            let child = child_of(&service, &bob, &caller).await;
-            scan(&service).await;
-            child
-        };
+        let meanwhile = change_and_make_child(&service, &bob, &caller, write);
         let (answer, child) = Box::pin(join(revocation, meanwhile)).await;
         assert_eq!(answer.status, 204, "{answer:?}");
         assert!(!service.is_active(&caller.token).await);
@@ -848,13 +857,7 @@ async fn a_revocation_of_the_maker_that_ends_its_children_after_the_change_does_
         service.database.fail([late]);
         let of_maker = path(&bob, &maker.id);
         let revocation = service.manage("DELETE", &of_maker, "");
-        let meanwhile = async {
-            service.database.has_arrived("UpdateItem").await;
-            changed(&service, &caller.token).await;
-            let child = child_of(&service, &bob, &caller).await;
-            scan(&service).await;
-            child
-        };
+        let meanwhile = change_and_make_child(&service, &bob, &caller, "UpdateItem");
         let (answer, child) = Box::pin(join(revocation, meanwhile)).await;
         assert_eq!(answer.status, 204, "{answer:?}");
         assert!(!service.is_active(&maker.token).await);

@@ -255,8 +255,8 @@ async fn a_user_who_was_created_again_keeps_everything_of_the_new_life() {
     let bob = format!("{};bob", service.ecosystem.id);
     let path = format!("/api/users/{bob}");
     let body = json!({ "email": "bob@example.com", "password": PASSWORD });
-    // In each life, the user has an e-mail token, a token that was revoked individually, and a token that
-    // another one made.
+    // In each life, the user has an e-mail token, a token that was revoked individually, and a
+    // token that another one made.
     let live = async || {
         put(&service, &bob, &body).await;
         ask(&service, "POST", &json!({ "email": "bob@example.com" })).await;

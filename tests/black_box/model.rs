@@ -312,8 +312,8 @@ struct Model {
     seen: Option<u64>,
     /// Whether the user is active, and the user's epoch. `None` if the user does not exist.
     user: Option<(bool, u64)>,
-    /// Whether the user has an e-mail address and the password [`PASSWORD`]. A user that was deleted
-    /// and created again has none.
+    /// Whether the user has an e-mail address and the password [`PASSWORD`]. A user that was
+    /// deleted and created again has none.
     has_password: bool,
     /// The number of log-ins.
     log_ins: u8,

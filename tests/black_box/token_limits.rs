@@ -1160,16 +1160,24 @@ async fn the_first_token_of_a_user_of_a_code_counts_even_if_an_earlier_user_had_
     assert!(scene.is_full().await);
 }
 
+/// Creates a user with the maximum number of tokens. Also returns the user's oldest token, and the
+/// token that the oldest one has made.
+async fn full_with_child_of_oldest() -> (Scene, Answer, Answer) {
+    let scene = Scene::new(3, "revoke-oldest").await;
+    let service = &scene.service;
+    let oldest = service.mint(&scene.bob, "expiryType=Infinite").await;
+    service.clock.advance(1);
+    let child = consume(service, &scene.code(&oldest.token()).await).await;
+    scene.mint("expiryType=Infinite").await;
+    (scene, oldest, child)
+}
+
 #[tokio::test]
 async fn descendants_that_the_limit_had_no_time_to_end_are_ended_like_those_of_a_revoked_token() {
     for way in ["minting", "a code", "a session"] {
         for by in ["a revocation", "the eraser"] {
-            let scene = Scene::new(3, "revoke-oldest").await;
+            let (scene, oldest, child) = full_with_child_of_oldest().await;
             let service = &scene.service;
-            let oldest = service.mint(&scene.bob, "expiryType=Infinite").await;
-            service.clock.advance(1);
-            let child = consume(service, &scene.code(&oldest.token()).await).await;
-            scene.mint("expiryType=Infinite").await;
             let request = &scene.requests(way, 1).await[0];
             // The request has no time to read the links. But the new token is stored.
             let answer = scene.send_with_time_for(0, request).await;
@@ -1195,12 +1203,8 @@ async fn descendants_that_the_limit_had_no_time_to_end_are_ended_like_those_of_a
 #[tokio::test]
 async fn a_code_that_is_exchanged_gives_its_token_even_if_the_links_of_an_older_token_stay() {
     for fault in [Fault::Unprocessed, Fault::Denied] {
-        let scene = Scene::new(3, "revoke-oldest").await;
+        let (scene, oldest, child) = full_with_child_of_oldest().await;
         let service = &scene.service;
-        let oldest = service.mint(&scene.bob, "expiryType=Infinite").await;
-        service.clock.advance(1);
-        let child = consume(service, &scene.code(&oldest.token()).await).await;
-        scene.mint("expiryType=Infinite").await;
         let code = scene.code(&service.account_token).await;
         service.database.fail([("BatchWriteItem", fault)]);
         let exchanged = consume(service, &code).await;

@@ -16,9 +16,9 @@ pub(super) fn can_be_made(endpoint: &Endpoint, example: &str, answer: &Value) ->
     let body = Part::operation(endpoint).and_then(|of| of.get("requestBody")?.get("content"));
     let reads = |media_type| body.as_ref().is_some_and(|of| of.get(media_type).is_some());
     match (example, endpoint.name) {
-        // A log-in accepts a password that a user cannot set. A request that creates
-        // a user may omit the address and the password.
-        // Without a server token, each scope and metadata of a session is invalid.
+        // A log-in accepts a password that a user cannot set. A request that creates a user may
+        // omit the address and the password. Without a server token, each scope and metadata of a
+        // session is invalid.
         ("passwordTooShort" | "passwordTooCommon", "log-in-with-password" | "create-session")
         | ("bothRequired", "put-user")
         | ("scope" | "metadata", "create-session") => false,
