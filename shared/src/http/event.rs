@@ -73,12 +73,7 @@ pub async fn respond(
         _ => (nothing(), Raw::default(), not_a_request as Handler),
     };
     let context = event.context;
-    let known = Raw {
-        method: raw.method.clone(),
-        route: raw.route.clone(),
-        ..Raw::default()
-    };
-    let run = async |payload, raw: Raw, handler| {
+    let run = async |payload, handler| {
         let event = LambdaEvent::new(payload, context.clone());
         Adapter::from(service_fn(|mut request: Request| {
             request.extensions_mut().insert(raw.clone());
@@ -88,12 +83,9 @@ pub async fn respond(
         .await
     };
     caller_log::with_caller(async {
-        match AssertUnwindSafe(run(payload, raw, handler))
-            .catch_unwind()
-            .await
-        {
+        match AssertUnwindSafe(run(payload, handler)).catch_unwind().await {
             Ok(response) => response,
-            Err(_panic) => run(nothing(), known, panicked).await,
+            Err(_panic) => run(nothing(), panicked).await,
         }
     })
     .await

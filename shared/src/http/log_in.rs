@@ -133,8 +133,8 @@ pub async fn check<T, R>(
         .collect();
     let mut shared = own.split_off(own.len().min(2));
     shared.push(budget("log-in of address", subject, OF_ADDRESS));
-    // Without this limit, the request could end after the attempt was counted and before it is taken
-    // back.
+    // Without this limit, the request could end after the attempt was counted and before it is
+    // taken back.
     let in_time = deadline(request);
     let read = async { in_time.before(TAKE_BACK_MARGIN, read).await.flatten() };
     let (counted, read) = count_and_read(table, &own, &shared, now, read).await?;

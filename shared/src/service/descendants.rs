@@ -12,7 +12,7 @@ use crate::{
     },
     service::{app::App, erase::Pace, tokens::change},
     store::{
-        identity::{Belongs, Link, StoredToken},
+        identity::{Belongs, Link, StoredToken, TokenEnd},
         item::WriteResult,
     },
 };
@@ -63,10 +63,15 @@ pub(super) async fn end_one(
 ) -> Result<End> {
     let (mut has_descendants, mut is_disabled) = (has_descendants, false);
     loop {
-        let end =
-            app.identity
-                .token_end(owner, id, belongs, has_descendants, is_disabled, ending)?;
-        match change(app, end).await? {
+        let end = TokenEnd {
+            owner,
+            id,
+            belongs: Some(belongs),
+            has_descendants,
+            is_disabled,
+            ending,
+        };
+        match change(app, app.identity.token_end(end)?).await? {
             WriteResult::Written if has_descendants => {
                 return Ok(End::Ended(DescendantState::Valid));
             }

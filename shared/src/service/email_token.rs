@@ -51,8 +51,8 @@ impl EmailUser {
         stored.filter(|stored| self.accepts(app, &stored.token))
     }
 
-    /// Returns `false` if a stored e-mail token must be treated as missing, because it does not have
-    /// the user's epoch, or because the token was created before
+    /// Returns `false` if a stored e-mail token must be treated as missing, because it does not
+    /// have the user's epoch, or because the token was created before
     /// [`Settings::not_before`](crate::config::Settings::not_before).
     fn accepts(&self, app: &App, token: &EmailToken) -> bool {
         token.has_epoch_of(&self.user.state) && !app.is_rejected(token.token_id)

@@ -142,8 +142,9 @@ pub async fn run(app: &App, until: Deadline) -> Result<Erased> {
         }
     };
     let (mut unfinished, mut scanned) = (0, Ok(()));
-    // One scan finds the codes of all owners. The passes do not wait for it. If it finds codes of an
-    // owner, only the next run finishes the owner's erasure. If it fails, any owner may have codes.
+    // One scan finds the codes of all owners. The passes do not wait for it. If it finds codes of
+    // an owner, only the next run finishes the owner's erasure. If it fails, any owner may have
+    // codes.
     let codes = async {
         let gone = erasures.iter().filter_map(owner_of_codes).collect();
         let with_codes = match eraser.erase_codes(&gone).await {
@@ -223,8 +224,8 @@ impl Pace {
 struct Eraser<'a> {
     app: &'a App,
     pace: Pace,
-    /// The pace of the scan of the codes, which are in another table. No erasure of an owner of codes
-    /// finishes before this scan.
+    /// The pace of the scan of the codes, which are in another table. No erasure of an owner of
+    /// codes finishes before this scan.
     pace_of_codes: Pace,
 }
 
@@ -622,9 +623,7 @@ fn fate(remnant: &Remnant, present: Option<&State>, at: Option<Timestamp>) -> Fa
         let is_present = match (&remnant.incarnation, &remnant.epoch) {
             (Some(incarnation), _) => *incarnation == state.incarnation,
             (None, Some(epoch)) => match token {
-                Some(id) => {
-                    state.has_token(id, *epoch, remnant.previous_epoch) || state.has_kept(id)
-                }
+                Some(id) => state.may_have_token(id, *epoch, remnant.previous_epoch),
                 None => *epoch == state.epoch,
             },
             (None, None) => {

@@ -178,9 +178,8 @@ async fn ended_with_others(app: &App, owner: Option<&Owner>, token: &Token) -> R
 /// Changes a token. Returns its new record.
 ///
 /// A caller that is the token's user may only rename the token, narrow its scope and disable it.
-/// Any other caller may not grant scopes that the caller lacks
-/// (`Verified::must_be_able_to_grant`). A caller
-/// that enables a token grants all its scopes.
+/// Any other caller may not grant scopes that the caller lacks (`Verified::must_be_able_to_grant`).
+/// A caller that enables a token grants all its scopes.
 ///
 /// # Errors
 /// [`Error::NotFound`] if nothing is stored about the token; [`Error::Forbidden`] and
@@ -375,9 +374,9 @@ pub(super) enum EmailTokenEnd {
 /// Ends a user's e-mail token and deletes its record, in one transaction. `has_descendants` says
 /// whether the token is known to have descendants. If this is `false`, but the transaction finds
 /// descendants and `descendants_first` is `true`, this function ends the token and its descendants
-/// before it deletes the record, so that a repeated request finds the record and goes on. Meanwhile,
-/// the record is marked as ending, so that no log-in returns the ended token. After
-/// this function, the caller must end the descendants that may still be valid.
+/// before it deletes the record, so that a repeated request finds the record and goes on.
+/// Meanwhile, the record is marked as ending, so that no log-in returns the ended token. After this
+/// function, the caller must end the descendants that may still be valid.
 ///
 /// # Errors
 /// The database is unavailable.

@@ -84,6 +84,13 @@ impl State {
         self.kept.is_some_and(|kept| kept.id == id)
     }
 
+    /// Returns whether a token may belong to the owner's epoch, although it was read before the
+    /// owner. If it may, its record must not be deleted. For `epoch` and `previous`, see
+    /// [`State::has_token`].
+    pub fn may_have_token(&self, id: TokenId, epoch: Epoch, previous: Option<Epoch>) -> bool {
+        self.has_token(id, epoch, previous) || self.has_kept(id)
+    }
+
     /// Returns whether a token belongs to the owner's epoch. `epoch` is the epoch of the token, and
     /// `previous` is the epoch that the token had before it was moved into `epoch`, if it was
     /// moved.

@@ -73,6 +73,22 @@ impl Belongs {
     }
 }
 
+/// A write that ends a token, with its conditions: the token is stored and has not ended, and the
+/// fields describe it.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenEnd<'a> {
+    pub(crate) owner: OwnerKey,
+    pub(crate) id: TokenId,
+    /// Where the token was read. `None` if it may have moved since then.
+    pub(crate) belongs: Option<Belongs>,
+    /// Whether the token may have made other tokens. If this is false, it is a condition that the
+    /// token has made none.
+    pub(crate) has_descendants: bool,
+    /// Whether the token is disabled.
+    pub(crate) is_disabled: bool,
+    pub(crate) ending: &'a Ending,
+}
+
 /// A token that a user's own token makes.
 #[derive(Clone, Copy)]
 pub(crate) struct Descent<'a> {
@@ -86,60 +102,40 @@ pub(crate) struct Descent<'a> {
 
 impl Identity {
     /// Prepares to end a token: the token's item loses its hash, and says for 90 days when, why and
-    /// by whom the token was ended. The conditions: the token is stored and has not ended;
-    /// `belongs` is true of it; it is disabled if and only if `is_disabled` is true; and if
-    /// `has_descendants` is false, it has made no other token. If only the last three conditions
-    /// are false, the conflict contains a `StoredToken::Token` or a `StoredToken::Disabled`.
+    /// by whom the token was ended. If the token has not ended, but a field of `end` does not
+    /// describe it, the conflict contains a `StoredToken::Token` or a `StoredToken::Disabled`.
     ///
     /// If `has_descendants` is true, the same transaction stores an erasure, unless the token ends
     /// because its maker ends. So the eraser ends the descendants if the request has no time to do
     /// it. The erasure of the maker covers everything that descends from the maker.
-    pub(crate) fn token_end(
-        &self,
-        owner: OwnerKey,
-        id: TokenId,
-        belongs: Belongs,
-        has_descendants: bool,
-        is_disabled: bool,
-        ending: &Ending,
-    ) -> Result<Change<WriteResult<StoredToken>>> {
-        let belongs = Some(belongs);
-        let mut writes =
-            self.end_and_queue(owner, id, belongs, has_descendants, is_disabled, ending)?;
+    pub(crate) fn token_end(&self, end: TokenEnd<'_>) -> Result<Change<WriteResult<StoredToken>>> {
+        let mut writes = self.end_and_queue(end)?;
         let end = Change::alone(writes.remove(0), token_written);
         Ok(writes.into_iter().fold(end, Change::and))
     }
 
     /// Prepares the writes of [`Identity::token_end`]. The first one changes the token's item. The
     /// other one has no condition.
-    pub(super) fn end_and_queue(
-        &self,
-        owner: OwnerKey,
-        id: TokenId,
-        belongs: Option<Belongs>,
-        has_descendants: bool,
-        is_disabled: bool,
-        ending: &Ending,
-    ) -> Result<Vec<TransactWriteItem>> {
-        let end = self.end(owner, id, belongs, has_descendants, is_disabled, ending)?;
-        let mut writes = vec![end];
-        if has_descendants && ending.reason != EndReason::MakerRevoked {
-            let (target, at) = (Target::Descendants { owner, token: id }, ending.at.into());
+    pub(super) fn end_and_queue(&self, end: TokenEnd<'_>) -> Result<Vec<TransactWriteItem>> {
+        let mut writes = vec![self.end(end)?];
+        let (owner, token) = (end.owner, end.id);
+        if end.has_descendants && end.ending.reason != EndReason::MakerRevoked {
+            let (target, at) = (Target::Descendants { owner, token }, end.ending.at.into());
             writes.push(self.queue(&Erasure { target, at })?);
         }
         Ok(writes)
     }
 
     /// Prepares the write that changes the token's item. Does not queue an erasure.
-    pub(super) fn end(
-        &self,
-        owner: OwnerKey,
-        id: TokenId,
-        belongs: Option<Belongs>,
-        has_descendants: bool,
-        is_disabled: bool,
-        ending: &Ending,
-    ) -> Result<TransactWriteItem> {
+    pub(super) fn end(&self, end: TokenEnd<'_>) -> Result<TransactWriteItem> {
+        let TokenEnd {
+            owner,
+            id,
+            belongs,
+            has_descendants,
+            is_disabled,
+            ending,
+        } = end;
         let mut values = vec![
             (":at", number(ending.at)),
             (":reason", to_value(&ending.reason)?),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     Identity, Key, StoredToken, TOKEN_HASH,
-    descendants::{NEXT_REVISION, stored_token_in},
+    descendants::{NEXT_REVISION, TokenEnd, stored_token_in},
 };
 use crate::{
     domain::{
@@ -205,7 +205,14 @@ impl Identity {
             }
             Some((old, OldItem::End)) => {
                 // No erasure: the descendants stay valid until the old token is revoked.
-                writes.push(self.end(user, old.token.token_id, None, true, false, ending)?);
+                writes.push(self.end(TokenEnd {
+                    owner: user,
+                    id: old.token.token_id,
+                    belongs: None,
+                    has_descendants: true,
+                    is_disabled: false,
+                    ending,
+                })?);
             }
             Some((_, OldItem::Keep)) | None => {}
         }
@@ -312,7 +319,14 @@ impl Identity {
             &values,
         )?];
         if let Some(has_descendants) = has_descendants {
-            writes.extend(self.end_and_queue(user, id, None, has_descendants, false, ending)?);
+            writes.extend(self.end_and_queue(TokenEnd {
+                owner: user,
+                id,
+                belongs: None,
+                has_descendants,
+                is_disabled: false,
+                ending,
+            })?);
         }
         Ok(Change::together(writes, email_token_end_in))
     }
@@ -341,7 +355,14 @@ impl Identity {
             &[],
             &values,
         )?];
-        writes.extend(self.end_and_queue(user, id, None, true, is_disabled, ending)?);
+        writes.extend(self.end_and_queue(TokenEnd {
+            owner: user,
+            id,
+            belongs: None,
+            has_descendants: true,
+            is_disabled,
+            ending,
+        })?);
         Ok(Change::together(writes, email_token_end_in))
     }
 
@@ -396,8 +417,8 @@ impl Identity {
     }
 }
 
-/// Interprets the result of a transaction that first changes the record of an e-mail token, and then
-/// ends the token.
+/// Interprets the result of a transaction that first changes the record of an e-mail token, and
+/// then ends the token.
 fn email_token_end_in(transacted: Transacted) -> Result<EmailTokenEnd> {
     let Transacted::Refused(mut refused) = transacted else {
         return Ok(EmailTokenEnd::Written);

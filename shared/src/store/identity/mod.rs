@@ -32,7 +32,7 @@ use self::lists::LISTED;
 pub(crate) use self::{
     addresses::{AddressCopy, AddressSlot},
     data_keys::{StoredDataKey, StoredDataKeys},
-    descendants::{Belongs, Descent, Link},
+    descendants::{Belongs, Descent, Link, TokenEnd},
     email_tokens::{EmailTokenEnd, EmailTokenWrite, OldItem},
     erasures::{Erasure, QUEUES, Remnant, Target, random_place},
     lists::{CODE_USER_LISTS, Entry, List},

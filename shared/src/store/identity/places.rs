@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 
-use super::{Belongs, Identity, Key, not_ended};
+use super::{Belongs, Identity, Key, TokenEnd, not_ended};
 use crate::{
     domain::{
         error::{Error, Result},
@@ -57,14 +57,15 @@ impl Identity {
         places: PlacesChange<'_>,
     ) -> Result<Attempt<R>> {
         let mut writes = vec![self.places_put(user, places.old, places.new)?];
-        let belongs = Some(Belongs::ToEpoch(places.new.epoch));
         for token in places.ends {
-            let has_descendants = token.descendants.is_some();
-            let (id, is_disabled) = (token.id, token.is_disabled);
-            let ending = places.ending;
-            let ends =
-                self.end_and_queue(user, id, belongs, has_descendants, is_disabled, ending)?;
-            writes.extend(ends);
+            writes.extend(self.end_and_queue(TokenEnd {
+                owner: user,
+                id: token.id,
+                belongs: Some(Belongs::ToEpoch(places.new.epoch)),
+                has_descendants: token.descendants.is_some(),
+                is_disabled: token.is_disabled,
+                ending: places.ending,
+            })?);
         }
         change.attempt(&self.client, writes).await
     }

@@ -320,7 +320,7 @@ impl Identity {
             // request could then write a new epoch and store a token with the new epoch. The sweep
             // would delete this valid token. In our order, this cannot happen, because an epoch
             // that was replaced is never used again. A token that was moved into another epoch
-            // meanwhile is not deleted either ([`State::has_token`], [`State::has_kept`]).
+            // meanwhile is not deleted either ([`State::may_have_token`]).
             let present = self.owner_after(owner).await?;
             let present = present.as_ref().map(Owner::state);
             // An item without an epoch is the record of a token that was revoked individually. It
@@ -328,9 +328,8 @@ impl Identity {
             let ended = found.iter().filter(|item| {
                 let token = item.key.token_id().zip(item.epoch);
                 token.is_some_and(|(id, epoch)| {
-                    present.is_none_or(|state| {
-                        !state.has_token(id, epoch, item.previous_epoch) && !state.has_kept(id)
-                    })
+                    present
+                        .is_none_or(|state| !state.may_have_token(id, epoch, item.previous_epoch))
                 })
             });
             let ended: Vec<_> = ended.map(|token| &token.key).collect();
